@@ -1,0 +1,1 @@
+//! Text becomes a split, tokens, windows and batches. The tokenizers crate lives only here.

@@ -1,0 +1,179 @@
+//! Whole files or none.
+//!
+//! A file is written under a temporary name in its own folder, flushed to the disk, renamed, and the folder is flushed: after a
+//! kill or a power cut there is the old file or the new one, never half of either. Temporary names begin with `.tmp-`, so
+//! that no `*.parquet` pattern matches them; what a killed process left behind is removed by [`sweep`].
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const PREFIX: &str = ".tmp-";
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// The temporary name beside `path` that this process writes under.
+pub fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    folder_of(path).join(format!("{PREFIX}{}-{name}.part", std::process::id()))
+}
+
+/// Creates a folder and those above it.
+pub fn create_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, e))
+}
+
+/// Flushes a folder's list of names to the disk.
+pub fn sync_folder(path: &Path) -> Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("flush the folder", path, e))
+}
+
+/// Writes a file whole or not at all, through `fill`.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let part = temporary(path);
+    let result = (|| {
+        let file = File::create(&part).map_err(|e| Error::io("create", &part, e))?;
+        let mut writer = BufWriter::with_capacity(1 << 20, file);
+        fill(&mut writer)?;
+        let file = writer.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
+        file.sync_all().map_err(|e| Error::io("flush", path, e))?;
+        fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))?;
+        sync_folder(folder_of(path))
+    })();
+    if result.is_err() {
+        // The error above is the one to tell; a part that cannot be removed either is swept later.
+        let _ = fs::remove_file(&part);
+    }
+    result
+}
+
+/// Writes these bytes whole or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |w| w.write_all(bytes).map_err(|e| Error::io("write", path, e)))
+}
+
+/// Writes a value as readable JSON, whole or not at all.
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::internal("a value has no JSON form").caused_by(e))?;
+    text.push(b'\n');
+    write(path, &text)
+}
+
+/// Replaces a file that decides nothing (a progress note): renamed, but not flushed to the disk.
+pub fn replace_unflushed(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = temporary(path);
+    fs::write(&part, bytes).map_err(|e| Error::io("write", &part, e))?;
+    fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))
+}
+
+/// Reads a JSON file; `None` where there is none.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::data(format!("{} is damaged", path.display())).caused_by(e))?;
+    Ok(Some(value))
+}
+
+/// Makes a folder appear whole or not at all: `fill` writes into a temporary folder beside it, each file is flushed, then
+/// one rename. An older folder of the same name is replaced.
+pub fn folder_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let part = temporary(path);
+    let result = (|| {
+        remove_folder(&part)?;
+        create_folder(&part)?;
+        fill(&part)?;
+        let entries = fs::read_dir(&part).map_err(|e| Error::io("list", &part, e))?;
+        for entry in entries {
+            let file = entry.map_err(|e| Error::io("list", &part, e))?.path();
+            File::open(&file).and_then(|f| f.sync_all()).map_err(|e| Error::io("flush", &file, e))?;
+        }
+        sync_folder(&part)?;
+        remove_folder(path)?;
+        fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))?;
+        sync_folder(folder_of(path))
+    })();
+    if result.is_err() {
+        // As above: the first error is the one to tell.
+        let _ = fs::remove_dir_all(&part);
+    }
+    result
+}
+
+/// Removes a folder and what is in it: renamed to a temporary name first, so that it is whole or absent for every reader.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    let gone = temporary(path).with_extension("gone");
+    match fs::rename(path, &gone) {
+        Ok(()) => fs::remove_dir_all(&gone).map_err(|e| Error::io("remove", path, e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+    }
+}
+
+/// Removes what killed processes left behind in a folder. Only for a folder that this process holds the lock of.
+pub fn sweep(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("list", folder, e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let path = entry.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write(&path, b"old").unwrap();
+        let error = write_with(&path, |_| Err(Error::internal("stop"))).unwrap_err();
+        assert_eq!(error.to_string(), "stop");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_replaced_in_one_rename_and_leftovers_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("step-1");
+        for text in ["one", "two"] {
+            folder_with(&path, |p| fs::write(p.join("x"), text).map_err(|e| Error::io("write", p, e))).unwrap();
+            assert_eq!(fs::read_to_string(path.join("x")).unwrap(), text);
+        }
+        fs::create_dir(dir.path().join(".tmp-9-x.part")).unwrap();
+        sweep(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_json_file_is_none_and_a_damaged_one_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        assert_eq!(read_json::<u32>(&path).unwrap(), None);
+        write_json(&path, &7).unwrap();
+        assert_eq!(read_json::<u32>(&path).unwrap(), Some(7));
+        fs::write(&path, "{").unwrap();
+        assert!(read_json::<u32>(&path).unwrap_err().to_string().ends_with("a.json is damaged"));
+    }
+}

@@ -1,0 +1,155 @@
+//! What went wrong, where, and what to do about it.
+//!
+//! One error type for the whole program: a [`Kind`] that decides the exit code and whether trying again can help, one
+//! sentence that names the thing concerned, an optional `help` that is an action, and the cause underneath.
+//! Sentences are lower case without a full stop, literals stand in backticks.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::Path;
+
+/// The program's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of thing went wrong; decides the exit code and whether a retry can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line or the experiment file asks for something that is not possible.
+    Usage,
+    /// A text, a tokenizer, a checkpoint or a Parquet file does not hold what it should.
+    Data,
+    /// The operating system refused to read or write.
+    Io,
+    /// The disk is full, or nearly so.
+    DiskFull,
+    /// Memory of the machine or of the device ran out.
+    OutOfMemory,
+    /// A device is missing or failed.
+    Device,
+    /// Another runner holds the experiment.
+    Busy,
+    /// There is nothing to report.
+    Nothing,
+    /// A mistake in Votive itself.
+    Internal,
+}
+
+/// An error: kind, sentence, optional help, optional cause.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    help: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// A new error of this kind. `message` is a lower-case sentence without a full stop.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), help: None, source: None }
+    }
+
+    /// Something the user asked for that is not possible.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// A file that does not hold what it should.
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(Kind::Data, message)
+    }
+
+    /// A mistake in Votive itself.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, message)
+    }
+
+    /// A failed operation on a file: `failed to {action} {path}`, with the system's reason underneath.
+    pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
+        let kind = match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::DiskFull,
+            std::io::ErrorKind::OutOfMemory => Kind::OutOfMemory,
+            _ => Kind::Io,
+        };
+        Self::new(kind, format!("failed to {action} {}", path.display())).caused_by(source)
+    }
+
+    /// Adds what to do about it: one action.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the cause underneath.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Puts a sentence above this error, keeping its kind and its help.
+    #[must_use]
+    pub fn context(mut self, message: impl Into<String>) -> Self {
+        let help = self.help.take();
+        Self { kind: self.kind, message: message.into(), help, source: Some(Box::new(self)) }
+    }
+
+    /// What sort of error this is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What to do about it, where that is known.
+    pub fn help_text(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The sentence and all causes below it, joined by `: `.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(source: candle_core::Error) -> Self {
+        let text = source.to_string();
+        let memory = text.contains("out of memory") || text.contains("OUT_OF_MEMORY");
+        let kind = if memory { Kind::OutOfMemory } else { Kind::Internal };
+        Self::new(kind, "a tensor operation failed").caused_by(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_keeps_kind_help_and_causes() {
+        let error = Error::io("read", Path::new("a.txt"), std::io::ErrorKind::StorageFull.into())
+            .help("free some space")
+            .context("the checkpoint was not written");
+        assert_eq!(error.kind(), Kind::DiskFull);
+        assert_eq!(error.help_text(), Some("free some space"));
+        assert_eq!(error.chain(), "the checkpoint was not written: failed to read a.txt: no storage space");
+    }
+}

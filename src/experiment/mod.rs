@@ -1,0 +1,3 @@
+//! YAML text becomes an [`Experiment`]. figment and YAML live only here.
+
+pub mod settings;

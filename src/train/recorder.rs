@@ -1,0 +1,185 @@
+//! What a trial tells while it trains: the rows, and the trait that receives them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// One optimizer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// The trial's attempt that made the step, from 1.
+    pub attempt: i32,
+    /// Steps done after this one, from 1.
+    pub step: i64,
+    /// The epoch this step belongs to, from 1.
+    pub epoch: i64,
+    /// Target tokens trained on after this step.
+    pub tokens_seen: i64,
+    /// Mean training loss of this batch, nats per token.
+    pub loss: Option<f64>,
+    /// Global L2 norm of the gradients before clipping.
+    pub grad_norm: Option<f64>,
+    /// What the gradients were multiplied with; 1 where nothing was clipped.
+    pub clip_coefficient: Option<f64>,
+    /// Whether the coefficient was below 1.
+    pub clipped: bool,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Seconds this step took.
+    pub step_seconds: f64,
+    /// Target tokens a second in this step.
+    pub tokens_per_second: f64,
+    /// Microseconds since 1970 (UTC).
+    pub time_utc: i64,
+}
+
+/// How a score was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The context that every configuration of the experiment has.
+    Common,
+    /// The configuration's own sequence length.
+    Native,
+}
+
+impl Protocol {
+    /// `common` or `native`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Common => "common",
+            Self::Native => "native",
+        }
+    }
+}
+
+/// Which weights were scored or kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointKind {
+    /// On the way.
+    Periodic,
+    /// Those with the lowest validation loss so far.
+    Best,
+    /// At the end of the budget.
+    Final,
+}
+
+impl CheckpointKind {
+    /// `periodic`, `best` or `final`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Periodic => "periodic",
+            Self::Best => "best",
+            Self::Final => "final",
+        }
+    }
+}
+
+/// One evaluation on held-out text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationRow {
+    /// Steps done when it was made.
+    pub step: i64,
+    /// Target tokens trained on by then.
+    pub tokens_seen: i64,
+    /// `common` or `native`.
+    pub protocol: Protocol,
+    /// `periodic` (cheap, on the way), `best` or `final` (in full).
+    pub kind: CheckpointKind,
+    /// The part scored: `validation` or `test`.
+    pub part: String,
+    /// Largest number of tokens a prediction saw.
+    pub context: i64,
+    /// How far the evaluation window moved.
+    pub stride: i64,
+    /// Tokens scored, each exactly once.
+    pub scored_tokens: i64,
+    /// UTF-8 bytes of exactly those tokens.
+    pub scored_bytes: i64,
+    /// Sum of the negative log-likelihoods, nats; `None` where it is not finite.
+    pub nll_sum: Option<f64>,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// Microseconds since 1970 (UTC).
+    pub time_utc: i64,
+}
+
+impl EvaluationRow {
+    /// Mean loss, nats per token.
+    pub fn loss(&self) -> Option<f64> {
+        self.nll_sum.map(|sum| sum / self.scored_tokens as f64)
+    }
+
+    /// exp(loss); `None` where it overflows.
+    pub fn perplexity(&self) -> Option<f64> {
+        self.loss().map(f64::exp).filter(|p| p.is_finite())
+    }
+
+    /// NLL sum / (bytes × ln 2).
+    pub fn bits_per_byte(&self) -> Option<f64> {
+        self.nll_sum.map(|sum| sum / (self.scored_bytes as f64 * std::f64::consts::LN_2))
+    }
+}
+
+/// One checkpoint written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointRow {
+    /// Steps done.
+    pub step: i64,
+    /// Target tokens trained on.
+    pub tokens_seen: i64,
+    /// `periodic`, `best` or `final`.
+    pub kind: CheckpointKind,
+    /// Its folder, relative to the trial's.
+    pub path: String,
+    /// Bytes of all its files.
+    pub bytes: i64,
+    /// BLAKE3 of its manifest.
+    pub blake3: String,
+    /// Validation loss at that step, where one was measured.
+    pub validation_loss: Option<f64>,
+    /// Seconds it took to write.
+    pub save_seconds: f64,
+    /// Microseconds since 1970 (UTC).
+    pub time_utc: i64,
+    /// When it was deleted again; `None` while it is on disk.
+    pub deleted_utc: Option<i64>,
+}
+
+/// The NLL of each scored token of an evaluation in full.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenNll {
+    /// `common` or `native`.
+    pub protocol: Protocol,
+    /// Largest number of tokens a prediction saw.
+    pub context: i64,
+    /// How far the evaluation window moved.
+    pub stride: i64,
+    /// `best` or `final`.
+    pub kind: CheckpointKind,
+    /// Position of each scored token in the part, from 1 (token 1 is context only, so the first is 2).
+    pub positions: Vec<i64>,
+    /// The tokens' numbers in the vocabulary.
+    pub tokens: Vec<u32>,
+    /// Nats.
+    pub nll: Vec<f32>,
+}
+
+/// Receives what a trial tells. Rows of a step come in order; an evaluation at a step before the checkpoint of that step.
+pub trait Recorder {
+    /// A trial starts or goes on after `step` steps: rows after that step are of an attempt that was lost, and go.
+    fn resume(&mut self, step: i64) -> Result<()>;
+    /// A step was made.
+    fn step(&mut self, row: &StepRow) -> Result<()>;
+    /// An evaluation was made.
+    fn evaluation(&mut self, row: &EvaluationRow) -> Result<()>;
+    /// A checkpoint was written.
+    fn checkpoint(&mut self, row: &CheckpointRow) -> Result<()>;
+    /// A checkpoint was deleted at this time (microseconds since 1970, UTC).
+    fn checkpoint_deleted(&mut self, path: &str, time_utc: i64) -> Result<()>;
+    /// Every token of an evaluation in full was scored.
+    fn token_nll(&mut self, scores: &TokenNll) -> Result<()>;
+    /// What was received must be on disk when this returns.
+    fn flush(&mut self) -> Result<()>;
+}
