@@ -80,8 +80,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("read", path, e)),
     };
-    let value = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::data(format!("{} is damaged", path.display())).caused_by(e))?;
+    let value = serde_json::from_slice(&bytes).map_err(|e| Error::data(format!("{} is damaged", path.display())).caused_by(e))?;
     Ok(Some(value))
 }
 

@@ -88,7 +88,13 @@ mod tests {
     fn a_stream_depends_on_seed_name_and_indices_only() {
         let first = |seed, name, indices: &[u64]| Stream::new(seed, name, indices).bits();
         assert_eq!(first(1, "order", &[0]), first(1, "order", &[0]));
-        let all = [first(1, "order", &[0]), first(2, "order", &[0]), first(1, "init", &[0]), first(1, "order", &[1]), first(1, "order", &[0, 0])];
+        let all = [
+            first(1, "order", &[0]),
+            first(2, "order", &[0]),
+            first(1, "init", &[0]),
+            first(1, "order", &[1]),
+            first(1, "order", &[0, 0]),
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }

@@ -1,1 +1,5 @@
-//! plan
+//! An [`Experiment`](crate::experiment::Experiment) becomes a [`Plan`] of trials. Pure: no clock, no processes, no files.
+
+mod trial;
+
+pub use trial::{Excluded, Facts, Plan, Trial, TrialId};

@@ -1,0 +1,134 @@
+//! The plan as plain data.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::settings::Settings;
+
+/// A trial's name: 12 hexadecimal digits that depend on its settings, its seed, the kind of device and the text, and on
+/// nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrialId(String);
+
+impl TrialId {
+    /// Number of hexadecimal digits.
+    pub const DIGITS: usize = 12;
+
+    /// The id of this canonical description.
+    pub fn of(description: &str) -> Self {
+        Self(blake3::hash(description.as_bytes()).to_hex()[..Self::DIGITS].to_owned())
+    }
+
+    /// Reads a folder's name back; `None` where it is not an id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let right = text.len() == Self::DIGITS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        right.then(|| Self(text.to_owned()))
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TrialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// All trials of an experiment, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The experiment's name.
+    pub experiment: String,
+    /// Keys that differ between configurations, in file order (axes, then derived ones).
+    pub swept: Vec<String>,
+    /// Combinations of the axes, points included, before anything was excluded.
+    pub combinations: u64,
+    /// What was excluded, a row a rule.
+    pub excluded: Vec<Excluded>,
+    /// Combinations that were equal to an earlier one.
+    pub merged: u64,
+    /// Number of configurations (without seeds).
+    pub configurations: usize,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// The context of the common protocol (Lc), tokens.
+    pub common_context: usize,
+    /// The trials: configurations in file order, and within each its seeds.
+    pub trials: Vec<Trial>,
+}
+
+/// What one `exclude` rule took out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// The rule's expression.
+    pub when: String,
+    /// The rule's reason.
+    pub why: Option<String>,
+    /// How many combinations it took out (those that no earlier rule had).
+    pub count: u64,
+}
+
+/// One training job: a configuration with a seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Its name.
+    pub id: TrialId,
+    /// Number of its configuration, from 1, in file order.
+    pub configuration: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// The value of each swept key, as a person writes it, in the order of [`Plan::swept`].
+    pub values: Vec<String>,
+    /// All its settings.
+    pub settings: Settings,
+    /// What follows from them.
+    pub facts: Facts,
+}
+
+/// What is known of a trial before it starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Number of tokens in the vocabulary.
+    pub vocabulary: u64,
+    /// Tokens of the whole text.
+    pub text_tokens: u64,
+    /// Windows that the whole text would give.
+    pub text_windows: u64,
+    /// Tokens of the training part.
+    pub train_tokens: u64,
+    /// Bytes of the training part.
+    pub train_bytes: u64,
+    /// Tokens of the scored validation part.
+    pub validation_tokens: u64,
+    /// Windows of the training part, an epoch.
+    pub windows: u64,
+    /// Optimizer steps an epoch, the partial one included.
+    pub steps_per_epoch: u64,
+    /// Windows in the last step of an epoch where it is partial, else 0.
+    pub partial_batch: u64,
+    /// Optimizer steps of the whole trial; 0 where the budget is in minutes.
+    pub steps: u64,
+    /// Target tokens of a full step.
+    pub tokens_per_step: u64,
+    /// Target tokens of the whole trial.
+    pub target_tokens: u64,
+    /// Different target positions that are trained on at all.
+    pub distinct_targets: u64,
+    /// How often each of them is seen on average.
+    pub views: f64,
+    /// Passes over all windows.
+    pub epochs: f64,
+    /// Parameters, tied ones once.
+    pub parameters: u64,
+    /// Floating-point operations of the training (6 N + 12 · layers · width · L a token).
+    pub flops: f64,
+    /// Expected peak memory of the worker, bytes.
+    pub memory_bytes: u64,
+    /// Bytes that stay on disk when the trial is complete.
+    pub disk_bytes: u64,
+}

@@ -1,0 +1,148 @@
+//! What a worker leaves behind: its outcome, its progress, its attempts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::train::recorder::EvaluationRow;
+
+/// How a trial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The whole budget was trained and scored.
+    Completed,
+    /// Loss or gradient norm were not finite, or the loss stayed far above that of guessing. A result, not an error.
+    Diverged,
+    /// It does not fit into memory. A result, not an error.
+    DidNotFit,
+    /// It crashed more often than `run.retries` allows, or cannot work at all.
+    Failed,
+}
+
+/// `outcome.json`: written last, once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// Why, in a sentence; `None` where it is complete.
+    pub reason: Option<String>,
+    /// Steps done.
+    pub steps: i64,
+    /// Target tokens trained on.
+    pub tokens_seen: i64,
+    /// Seconds inside training steps, over all attempts that count.
+    pub training_seconds: f64,
+    /// Largest resident memory of the last attempt's process, bytes.
+    pub peak_memory_bytes: i64,
+    /// Evaluations in full of the final and the best weights.
+    pub scores: Vec<EvaluationRow>,
+    /// Microseconds since 1970 (UTC).
+    pub finished_utc: i64,
+    /// The program that finished it.
+    pub program: String,
+}
+
+/// `progress.json`: how far a worker is. Decides nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// What it is doing: `starting`, `training`, `evaluating`, `saving`, `scoring`.
+    pub phase: String,
+    /// Steps done.
+    pub step: i64,
+    /// Steps of the whole trial; 0 where the budget is in minutes.
+    pub steps: i64,
+    /// Target tokens trained on.
+    pub tokens_seen: i64,
+    /// Share of the budget that is done, 0 to 1.
+    pub fraction: f64,
+    /// Mean training loss of the last steps.
+    pub loss: Option<f64>,
+    /// Latest validation loss.
+    pub validation_loss: Option<f64>,
+    /// Target tokens a second over the last steps.
+    pub tokens_per_second: Option<f64>,
+    /// Seconds inside training steps so far.
+    pub training_seconds: f64,
+    /// Microseconds since 1970 (UTC).
+    pub time_utc: i64,
+}
+
+/// `attempts/0001.json`: one execution of a trial. Written by the worker when it starts and when it ends well, by the
+/// runner when the worker ended otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Number, from 1.
+    pub attempt: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Name of the machine.
+    pub host: String,
+    /// Slot it ran in, from 1.
+    pub slot: u32,
+    /// CPU threads.
+    pub threads: u32,
+    /// `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// The program's version and build.
+    pub program: String,
+    /// Steps done when it started.
+    pub from_step: i64,
+    /// Microseconds since 1970 (UTC).
+    pub started_utc: i64,
+    /// Microseconds since 1970 (UTC); `None` while it runs and after a kill.
+    pub ended_utc: Option<i64>,
+    /// How it ended: `completed`, `diverged`, `interrupted`, `crashed: signal 9` …
+    pub ended: Option<String>,
+    /// The last lines it said, where it ended badly.
+    pub last_lines: Vec<String>,
+}
+
+/// What a trial is doing now: derived from its folder, never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Never started.
+    Waiting,
+    /// A worker holds its lock.
+    Running,
+    /// Started, not finished, nobody is at it.
+    Interrupted,
+    /// The whole budget was trained and scored.
+    Completed,
+    /// Loss or gradient norm were not finite.
+    Diverged,
+    /// It does not fit into memory.
+    DidNotFit,
+    /// It crashed for good.
+    Failed,
+    /// Its files cannot be read.
+    Damaged,
+}
+
+impl Status {
+    /// The word for it, as in tables and Parquet.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Completed => "completed",
+            Self::Diverged => "diverged",
+            Self::DidNotFit => "did_not_fit",
+            Self::Failed => "failed",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl From<End> for Status {
+    fn from(end: End) -> Self {
+        match end {
+            End::Completed => Self::Completed,
+            End::Diverged => Self::Diverged,
+            End::DidNotFit => Self::DidNotFit,
+            End::Failed => Self::Failed,
+        }
+    }
+}
