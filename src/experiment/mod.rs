@@ -1,3 +1,6 @@
-//! YAML text becomes an [`Experiment`]. figment and YAML live only here.
+//! YAML text becomes an experiment. figment and YAML live only here.
 
+mod columns;
 pub mod settings;
+
+pub use columns::Cell;

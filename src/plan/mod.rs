@@ -1,4 +1,4 @@
-//! An [`Experiment`](crate::experiment::Experiment) becomes a [`Plan`] of trials. Pure: no clock, no processes, no files.
+//! An experiment becomes a [`Plan`] of trials. Pure: no clock, no processes, no files.
 
 mod trial;
 
