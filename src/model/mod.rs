@@ -1,1 +1,15 @@
-//! model
+//! GPT-2 and Llama: the plain model (candle's operations and autograd), parameters by name, and shapes.
+//!
+//! * [`Config`] is what a model is; [`Config::parameters`] lists its parameters in Hugging Face's names and shapes.
+//! * [`shape`] counts parameters, FLOPs and bytes without a tensor; nothing else in the program does.
+//! * [`plain`] is the reading version of both families, made from candle's own operations: it runs on every device.
+
+mod config;
+mod initial;
+mod parameters;
+pub mod plain;
+pub mod shape;
+
+pub use config::Config;
+pub use initial::initial_values;
+pub use parameters::{Group, Parameter, Start};

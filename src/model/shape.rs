@@ -1,0 +1,98 @@
+//! Counts: parameters, floating-point operations and bytes, without a tensor.
+
+use super::config::Config;
+
+/// Number of parameters, tied ones once.
+pub fn parameter_count(config: &Config) -> u64 {
+    config.parameters().iter().map(|p| p.len() as u64).sum()
+}
+
+/// Floating-point operations that training on one target token takes, forward and backward: 6 N + 12 · layers · width · L
+/// (Kaplan et al. 2020, with attention as in PaLM's appendix B), N without learned positions, which take no product.
+pub fn training_flops_per_token(config: &Config, length: usize) -> f64 {
+    let positions = match config.family {
+        crate::experiment::settings::Family::Gpt2 => (config.context * config.width) as u64,
+        crate::experiment::settings::Family::Llama => 0,
+    };
+    let products = parameter_count(config) - positions;
+    6.0 * products as f64 + 12.0 * (config.layers * config.width * length) as f64
+}
+
+/// Floating-point operations that scoring one token takes: a third of training's, since nothing goes backward.
+pub fn scoring_flops_per_token(config: &Config, length: usize) -> f64 {
+    training_flops_per_token(config, length) / 3.0
+}
+
+/// Bytes of everything that does not depend on the batch: weights, gradients and two moments in 32 bits, and one temporary
+/// copy of the largest parameter for each of five operations of the optimizer.
+pub fn state_bytes(config: &Config) -> u64 {
+    let largest = config.parameters().iter().map(|p| p.len() as u64).max().unwrap_or(0);
+    4 * (4 * parameter_count(config) + 5 * largest)
+}
+
+/// Bytes that one window of `length` tokens holds on its way through the model and back: what autograd keeps of each block
+/// (about 40 values of the width, 12 of the hidden layer, 5 of each attention weight) and of the logits (5 values each).
+pub fn window_bytes(config: &Config, length: usize) -> u64 {
+    let (t, c) = (length as u64, config.width as u64);
+    let block = t * (40 * c + 12 * config.hidden as u64) + 5 * config.heads as u64 * t * t;
+    4 * (config.layers as u64 * block + 5 * t * config.vocabulary as u64)
+}
+
+/// Windows that go through the model at once: as many as stay below 512 MiB, at least one, at most the batch.
+pub fn micro_batch(config: &Config, length: usize, batch: usize) -> usize {
+    const TARGET: u64 = 512 << 20;
+    usize::try_from(TARGET / window_bytes(config, length).max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
+}
+
+/// Bytes of a complete trial's folder: the weights of final and best in 32 bits, and a row of about 60 bytes a step.
+pub fn disk_bytes(config: &Config, steps: u64) -> u64 {
+    2 * 4 * parameter_count(config) + 60 * steps + 65_536
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::{Family, Model};
+
+    fn config(layers: usize, heads: usize, width: usize, vocabulary: usize, context: usize) -> Config {
+        let model = Model { layers, heads, width, bias: Some(false), ..Model::default() };
+        Config::new(&model, vocabulary, context).unwrap()
+    }
+
+    #[test]
+    fn parameter_counts_are_nanogpts() {
+        assert_eq!(parameter_count(&config(4, 4, 128, 65, 64)), 804_096);
+        assert_eq!(parameter_count(&config(6, 6, 384, 65, 256)), 10_745_088);
+    }
+
+    #[test]
+    fn with_biases_and_an_untied_head_gpt2_small_has_its_published_size() {
+        let model = Model { layers: 12, heads: 12, width: 768, ..Model::default() };
+        assert_eq!(parameter_count(&Config::new(&model, 50_257, 1024).unwrap()), 124_439_808);
+        let untied = Model { tied: false, ..model };
+        assert_eq!(parameter_count(&Config::new(&untied, 50_257, 1024).unwrap()), 124_439_808 + 50_257 * 768);
+    }
+
+    #[test]
+    fn llama_with_grouped_heads_counts_each_matrix_once() {
+        let model = Model { family: Family::Llama, layers: 2, heads: 4, width: 64, kv_heads: Some(2), ..Model::default() };
+        let config = Config::new(&model, 100, 32).unwrap();
+        assert_eq!(config.hidden, 192);
+        let block = 2 * 64 + 64 * 64 * 2 + 2 * 32 * 64 + 3 * 192 * 64;
+        assert_eq!(parameter_count(&config), 100 * 64 + 2 * block + 64);
+    }
+
+    #[test]
+    fn flops_follow_the_formula() {
+        let config = config(4, 4, 128, 65, 64);
+        assert_eq!(training_flops_per_token(&config, 64), 6.0 * (804_096.0 - 8_192.0) + 12.0 * (4 * 128 * 64) as f64);
+    }
+
+    #[test]
+    fn a_micro_batch_is_at_least_one_window_and_at_most_the_batch() {
+        let small = config(2, 2, 32, 65, 64);
+        assert_eq!(micro_batch(&small, 64, 8), 8);
+        let large = config(12, 12, 768, 50_000, 2048);
+        assert_eq!(micro_batch(&large, 2048, 8), 1);
+    }
+}
