@@ -20,7 +20,7 @@ fn numbers(folder: &TrialFolder) -> Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for entry in entries {
         let name = entry.map_err(|e| Error::io("list", &path, e))?.file_name();
-        let number = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse().ok());
+        let number = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse::<u32>().ok());
         numbers.extend(number);
     }
     numbers.sort_unstable();

@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_trial_says_how_its_last_attempt_crashed() {
-        for (ended, reason) in [(None, None), (Some("interrupted"), None), (Some("crashed: signal 9"), Some("crashed: signal 9"))] {
+        for (ended, reason) in [(None, None), (Some("interrupted"), None), (Some("crashed: signal 9"), Some("crashed: signal 9"))]
+        {
             let (_dir, folder) = trial();
             begin_attempt(&folder, &attempt(ended)).unwrap();
             let state = state_of(&folder);

@@ -43,7 +43,8 @@ pub fn drive(
     for event in queue.begin() {
         sink(&event);
     }
-    let mut drive = Drive { queue: &mut queue, executor, sink, pace, asked: HashSet::new(), killed: HashSet::new(), heard: HashMap::new() };
+    let mut drive =
+        Drive { queue: &mut queue, executor, sink, pace, asked: HashSet::new(), killed: HashSet::new(), heard: HashMap::new() };
     drive.until_over(stop);
     let (events, summary) = queue.finish();
     for event in events {

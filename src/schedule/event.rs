@@ -273,7 +273,10 @@ mod tests {
         let trial = TrialId::of("a");
         let line = |event: &Event| serde_json::to_string(&event.entry(7).unwrap()).unwrap();
         let started = Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4 };
-        assert_eq!(line(&started), format!(r#"{{"time_utc":7,"kind":"started","trial":"{trial}","attempt":2,"slot":1,"threads":4}}"#));
+        assert_eq!(
+            line(&started),
+            format!(r#"{{"time_utc":7,"kind":"started","trial":"{trial}","attempt":2,"slot":1,"threads":4}}"#)
+        );
         let stopping = Event::Stopping { why: Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 } };
         let value: Value = serde_json::from_str(&line(&stopping)).unwrap();
         assert_eq!(value["kind"], "stopping");

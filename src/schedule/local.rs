@@ -20,8 +20,8 @@ use super::{Executor, Exit, Finished, Standing, Start};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc, read_progress,
-    state_of, write_outcome,
+    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
+    read_progress, state_of, write_outcome,
 };
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
@@ -147,10 +147,8 @@ impl Executor for LocalExecutor<'_> {
         let folder = self.experiment.trial(&start.trial);
         let number = next_attempt(&folder)?;
         let oom_kills = oom_kills();
-        let mut child = self
-            .command(&folder, number, start)
-            .spawn()
-            .map_err(|e| Error::io("start the worker", &self.settings.program, e))?;
+        let mut child =
+            self.command(&folder, number, start).spawn().map_err(|e| Error::io("start the worker", &self.settings.program, e))?;
         let (pipe, said) = (child.stdin.take(), child.stderr.take());
         let attempt = Attempt {
             attempt: number,
