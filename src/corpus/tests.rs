@@ -1,1 +1,464 @@
+//! The whole way from text to token files, with every kind of tokenizer.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::error::{Kind, Result};
+use crate::experiment::settings::{self, Corpus, Join, Part as Held, Tokenizer as Kinds};
+
+/// A folder with an experiment's files, its tokenizers and its cache.
+struct Place {
+    dir: tempfile::TempDir,
+    corpus: Corpus,
+}
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let text = files.iter().map(|(name, _)| (*name).to_owned()).collect();
+        Self { dir, corpus: Corpus { text, field: Some("text".to_owned()), ..Corpus::default() } }
+    }
+
+    fn keeper() -> Self {
+        let mut place = Self::new(&[]);
+        place.corpus.text = vec!["builtin:keeper".to_owned()];
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn prepare(&self, kind: &settings::Tokenizer) -> Result<Prepared> {
+        let (tokenizers, cache) = (self.path().join("tokenizers"), self.path().join("cache"));
+        let request =
+            Request { corpus: &self.corpus, tokenizer: kind, base: self.path(), tokenizers: &tokenizers, cache: &cache };
+        prepare(&request, &|_| {})
+    }
+
+    fn ready(&self, kind: &settings::Tokenizer) -> Prepared {
+        self.prepare(kind).unwrap()
+    }
+
+    fn cached(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.path().join("cache")).unwrap().map(|f| f.unwrap().path()).collect();
+        files.sort();
+        files
+    }
+}
+
+fn tokens(part: &Part) -> Vec<u32> {
+    let file = TokenFile::open(&part.file).unwrap();
+    let mut tokens = vec![0; file.len() as usize];
+    file.read(0, &mut tokens);
+    tokens
+}
+
+fn kinds() -> [settings::Tokenizer; 4] {
+    [Kinds::Char, Kinds::Byte, Kinds::Word, Kinds::Bpe { vocab_size: 512 }]
+}
+
+fn keeper() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/data/keeper.txt")).unwrap()
+}
+
+#[test]
+fn the_built_in_book_under_every_tokenizer() {
+    let place = Place::keeper();
+    let text = keeper();
+    for (kind, vocabulary, lossless) in
+        [(Kinds::Char, 69, true), (Kinds::Byte, 256, true), (Kinds::Word, 0, false), (Kinds::Bpe { vocab_size: 512 }, 512, true)]
+    {
+        let ready = place.ready(&kind);
+        assert_eq!(ready.lossless, lossless, "{kind:?}");
+        assert!(vocabulary == 0 || ready.vocabulary == vocabulary, "{kind:?}: {}", ready.vocabulary);
+        assert_eq!(ready.end_of_text, None);
+        assert_eq!(ready.text_bytes, text.len() as u64);
+        let validation = ready.validation.as_ref().unwrap();
+        assert_eq!(ready.text_tokens, ready.train.tokens + validation.tokens);
+        assert_eq!(ready.train.bytes + validation.bytes, text.len() as u64);
+        assert!((validation.bytes as f64 / text.len() as f64 - 0.1).abs() < 0.005);
+        assert!(text[..ready.train.bytes as usize].ends_with("\n\n"), "cut at a paragraph");
+        let all = [tokens(&ready.train), tokens(validation)].concat();
+        assert!(all.iter().all(|&token| (token as usize) < ready.vocabulary));
+        let tokenizer = Tokenizer::from_file(&ready.tokenizer_file).unwrap();
+        assert_eq!(tokenizer.vocabulary(), ready.vocabulary);
+        if lossless {
+            assert_eq!(tokenizer.decode(&all).unwrap(), text);
+            assert_eq!(ready.unknown_share, 0.0);
+        } else {
+            assert!(ready.unknown_share > 0.0 && ready.unknown_share < 0.2, "{}", ready.unknown_share);
+        }
+    }
+}
+
+#[test]
+fn the_cat_sat_is_four_word_tokens() {
+    let place = Place::new(&[("a.txt", "The cat sat.\n\nThe dog sat.\n")]);
+    let ready = place.ready(&Kinds::Word);
+    let tokenizer = Tokenizer::from_file(&ready.tokenizer_file).unwrap();
+    assert_eq!(tokenizer.pieces("The cat sat.").unwrap(), ["The", "cat", "sat", "."]);
+    assert_eq!(tokenizer.encode("The cat sat.").unwrap().len(), 4);
+    assert_eq!(tokenizer.pieces("The zebra sat.").unwrap(), ["The", "<unk>", "sat", "."]);
+}
+
+#[test]
+fn scored_bytes_are_those_of_the_tokens_under_every_tokenizer() {
+    let place = Place::keeper();
+    for kind in kinds() {
+        let ready = place.ready(&kind);
+        let part = ready.validation.unwrap();
+        let file = TokenFile::open(&part.file).unwrap();
+        assert_eq!(file.bytes_between(0, file.len()), Some(part.bytes), "{kind:?}");
+        let sum: u64 = (0..file.len()).map(|i| u64::from(file.byte_length(i).unwrap())).sum();
+        assert_eq!(sum, part.bytes);
+        if ready.lossless {
+            let tokenizer = Tokenizer::from_file(&ready.tokenizer_file).unwrap();
+            let all = tokens(&part);
+            for (i, &token) in all.iter().enumerate().take(2_000) {
+                let text = tokenizer.decode(&[token]).unwrap();
+                if !text.contains('\u{FFFD}') {
+                    assert_eq!(file.byte_length(i as u64), Some(text.len() as u32), "{kind:?} token {i} {text:?}");
+                }
+            }
+        }
+        let half = file.prefix_within(part.bytes / 2);
+        assert!(file.bytes_between(0, half).unwrap() <= part.bytes / 2);
+        assert!(file.bytes_between(0, half + 1).unwrap() > part.bytes / 2);
+    }
+}
+
+#[test]
+fn text_beyond_ascii_comes_back_and_is_counted_in_bytes() {
+    let line = "Ünïcödé — “quotes”, 日本語, Ελληνικά, emoji 😀👩‍👩‍👧, tab\t, \u{FEFF}mark\r\n\r\n";
+    let place = Place::new(&[("a.txt", &line.repeat(60))]);
+    for kind in [Kinds::Char, Kinds::Byte, Kinds::Bpe { vocab_size: 300 }, Kinds::Bpe { vocab_size: 400 }] {
+        let ready = place.ready(&kind);
+        assert!(ready.lossless, "{kind:?}");
+        let part = ready.validation.unwrap();
+        let file = TokenFile::open(&part.file).unwrap();
+        assert_eq!(file.bytes_between(0, file.len()), Some(part.bytes));
+        let tokenizer = Tokenizer::from_file(&ready.tokenizer_file).unwrap();
+        let all = [tokens(&ready.train), tokens(&part)].concat();
+        assert_eq!(tokenizer.decode(&all).unwrap(), line.repeat(60));
+    }
+}
+
+#[test]
+fn nothing_is_dropped_what_was_not_seen_becomes_unknown() {
+    let train = "plain old words here.\n\n".repeat(30);
+    let place = Place::new(&[("a.txt", &format!("{train}newer wörds ☃.\n\n"))]);
+    let place = Place { corpus: Corpus { validation: Held::Fraction(0.025), ..place.corpus.clone() }, ..place };
+    let chars = place.ready(&Kinds::Char);
+    let part = chars.validation.clone().unwrap();
+    assert_eq!(part.tokens, "newer wörds ☃.\n\n".chars().count() as u64);
+    assert!(!chars.lossless);
+    assert_eq!(chars.unknown_share, 2.0 / part.tokens as f64);
+    assert_eq!(part.bytes, "newer wörds ☃.\n\n".len() as u64);
+    let words = place.ready(&Kinds::Word);
+    assert_eq!((words.validation.unwrap().tokens, words.unknown_share), (4, 3.0 / 4.0));
+    for kind in [Kinds::Byte, Kinds::Bpe { vocab_size: 300 }] {
+        let ready = place.ready(&kind);
+        assert!(ready.lossless && ready.unknown_share == 0.0, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_tokenizer_learns_from_the_training_part_only() {
+    let train = "aaa bbb.\n\n".repeat(40);
+    let one = Place::new(&[("a.txt", &train), ("v.txt", "xyz")]);
+    let two = Place::new(&[("a.txt", &train), ("v.txt", "quite another text")]);
+    let with = |place: &Place| {
+        let corpus =
+            Corpus { text: vec!["a.txt".to_owned()], validation: Held::Path("v.txt".to_owned()), ..place.corpus.clone() };
+        let (tokenizers, cache) = (place.path().join("t"), place.path().join("c"));
+        let tokenizer = Kinds::Bpe { vocab_size: 300 };
+        let request =
+            Request { corpus: &corpus, tokenizer: &tokenizer, base: place.path(), tokenizers: &tokenizers, cache: &cache };
+        prepare(&request, &|_| {}).unwrap()
+    };
+    let (a, b) = (with(&one), with(&two));
+    assert_eq!((&a.tokenizer_key, &a.tokenizer_hash), (&b.tokenizer_key, &b.tokenizer_hash));
+    assert_ne!(a.text_hash, b.text_hash);
+    assert_eq!(tokens(&a.train), tokens(&b.train));
+    assert_eq!(a.text_tokens, a.train.tokens, "a file of its own is no part of the text");
+}
+
+#[test]
+fn documents_are_joined_by_the_end_of_text_token() {
+    let files = [("a.txt", "one two"), ("b.txt", "two, one"), ("c.txt", "one one")];
+    let mut place = Place::new(&files);
+    place.corpus.validation = Held::None;
+    for (kind, vocabulary) in
+        [(Kinds::Char, 7 + 2), (Kinds::Byte, 257), (Kinds::Word, 3 + 2), (Kinds::Bpe { vocab_size: 260 }, 260)]
+    {
+        let ready = place.ready(&kind);
+        assert_eq!(ready.vocabulary, vocabulary, "{kind:?}");
+        let end = ready.end_of_text.unwrap();
+        let all = tokens(&ready.train);
+        let documents: Vec<&[u32]> = all.split(|&token| token == end).collect();
+        assert_eq!(documents.len(), 3);
+        let tokenizer = Tokenizer::from_file(&ready.tokenizer_file).unwrap();
+        for (document, (_, text)) in documents.iter().zip(files) {
+            assert_eq!(*document, tokenizer.encode(text).unwrap());
+        }
+        assert_eq!((ready.text_bytes, ready.lossless), (22, kind != Kinds::Word), "{kind:?}: it stands for no byte");
+    }
+    place.corpus.join = Join::None;
+    let ready = place.ready(&Kinds::Char);
+    assert_eq!((ready.end_of_text, ready.train.tokens, ready.vocabulary), (None, 22, 8));
+}
+
+#[test]
+fn rows_are_joined_too_and_their_lengths_sum_to_their_text() {
+    let rows: String = (0..50).map(|i| format!("{{\"text\":\"row number {i} — ünd\",\"n\":{i}}}\n")).collect();
+    let mut place = Place::new(&[("a.jsonl", &rows)]);
+    place.corpus.test = Held::Fraction(0.1);
+    for kind in kinds() {
+        let ready = place.ready(&kind);
+        let end = ready.end_of_text.unwrap();
+        let count = |part: &Part| tokens(part).into_iter().filter(|&token| token == end).count();
+        let (validation, test) = (ready.validation.unwrap(), ready.test.unwrap());
+        assert_eq!((count(&ready.train), count(&validation), count(&test)), (39, 4, 4), "{kind:?}");
+        for part in [&validation, &test] {
+            let file = TokenFile::open(&part.file).unwrap();
+            assert_eq!(file.bytes_between(0, file.len()), Some(part.bytes));
+            let place = tokens(part).iter().position(|&token| token == end).unwrap();
+            assert_eq!(file.byte_length(place as u64), Some(0));
+        }
+        let text: usize = (0..50).map(|i| format!("row number {i} — ünd").len()).sum();
+        assert_eq!(ready.text_bytes, text as u64);
+    }
+}
+
+#[test]
+fn an_end_of_text_token_that_the_text_spells_out_is_that_token() {
+    let text = "one<|endoftext|>two<|endoftext|>";
+    let mut place = Place::new(&[("a.txt", text), ("b.txt", "three")]);
+    place.corpus.validation = Held::None;
+    for kind in [Kinds::Char, Kinds::Byte, Kinds::Bpe { vocab_size: 260 }] {
+        let ready = place.ready(&kind);
+        let end = ready.end_of_text.unwrap();
+        assert_eq!(tokens(&ready.train).iter().filter(|&&token| token == end).count(), 3, "{kind:?}");
+        assert!(ready.lossless);
+        assert_eq!(ready.text_bytes, text.len() as u64 + 5);
+    }
+}
+
+#[test]
+fn nothing_is_made_twice_and_a_damaged_token_file_is_made_again() {
+    let place = Place::keeper();
+    let ready = place.ready(&Kinds::Char);
+    let modified = |files: &[PathBuf]| files.iter().map(|f| fs::metadata(f).unwrap().modified().unwrap()).collect::<Vec<_>>();
+    let files = place.cached();
+    assert_eq!(files.len(), 2);
+    let before = modified(&files);
+    assert_eq!(place.ready(&Kinds::Char), ready);
+    assert_eq!(modified(&files), before);
+    for damage in [&b""[..], b"VOTIVETK"] {
+        fs::write(&ready.train.file, damage).unwrap();
+        assert_eq!(place.ready(&Kinds::Char), ready);
+        assert_eq!(tokens(&ready.train).len() as u64, ready.train.tokens);
+    }
+    // Another tokenizer or split is another file; the same text elsewhere is the same one.
+    place.ready(&Kinds::Byte);
+    assert_eq!(place.cached().len(), 4);
+}
+
+#[test]
+fn the_same_text_under_another_name_is_the_same_corpus() {
+    let text = "some words here\n\n".repeat(50);
+    let (one, two) = (Place::new(&[("a.txt", &text)]), Place::new(&[("other.md", &text)]));
+    for kind in kinds() {
+        let (a, b) = (one.ready(&kind), two.ready(&kind));
+        assert_eq!((a.text_hash, a.tokenizer_key, a.tokenizer_hash), (b.text_hash, b.tokenizer_key, b.tokenizer_hash));
+        assert_eq!(a.train.file.file_name(), b.train.file.file_name());
+        assert_eq!(fs::read(a.train.file).unwrap(), fs::read(b.train.file).unwrap());
+    }
+}
+
+#[test]
+fn prepared_again_elsewhere_everything_has_the_same_bytes() {
+    let (one, two) = (Place::keeper(), Place::keeper());
+    for kind in kinds() {
+        let (a, b) = (one.ready(&kind), two.ready(&kind));
+        assert_eq!(fs::read(&a.tokenizer_file).unwrap(), fs::read(&b.tokenizer_file).unwrap(), "{kind:?}");
+        assert_eq!(fs::read(a.train.file).unwrap(), fs::read(b.train.file).unwrap());
+    }
+}
+
+#[test]
+fn the_tokens_do_not_depend_on_the_number_of_threads() {
+    let place = Place::new(&[("a.txt", &keeper().repeat(6))]);
+    let kind = Kinds::Bpe { vocab_size: 400 };
+    let mut files = Vec::new();
+    for threads in [1, 2, 7] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let fresh = Place { dir: tempfile::tempdir().unwrap(), corpus: place.corpus.clone() };
+        fs::copy(place.path().join("a.txt"), fresh.path().join("a.txt")).unwrap();
+        let ready = pool.install(|| fresh.ready(&kind));
+        files.push((fs::read(&ready.tokenizer_file).unwrap(), fs::read(&ready.train.file).unwrap()));
+    }
+    assert!(files.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn shortcuts_give_the_same_numbers_as_the_library() {
+    let place = Place::new(&[("a.txt", "abc déf 日本\n\n"), ("b.txt", "x")]);
+    for (kind, texts) in [
+        (Kinds::Char, ["abc", "zzz ab☃é", "a<|endoftext|>b", "", "<unk>\n", "日\u{10FFFF}本"]),
+        (Kinds::Byte, ["abc", "zzz ab☃é", "a<|endoftext|>b", "", "\0\u{7F}ÿ", "日\u{10FFFF}本"]),
+    ] {
+        let corpus = Corpus { validation: Held::None, ..place.corpus.clone() };
+        let ready = Place { dir: tempfile::tempdir().unwrap(), corpus: corpus.clone() };
+        for file in ["a.txt", "b.txt"] {
+            fs::copy(place.path().join(file), ready.path().join(file)).unwrap();
+        }
+        let ready_file = ready.ready(&kind).tokenizer_file;
+        let library = tokenizers::Tokenizer::from_file(&ready_file).unwrap();
+        let ours = Tokenizer::from_file(&ready_file).unwrap();
+        for text in texts {
+            let expected = library.encode_fast(text, false).unwrap().get_ids().to_vec();
+            assert_eq!(ours.encode(text).unwrap(), expected, "{kind:?} {text:?}");
+            let with = ours.encode_piece(text, true).unwrap();
+            assert_eq!((with.tokens, with.lengths.iter().sum::<u32>() as usize), (expected, text.len()));
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_file_is_used_as_it_is() {
+    let place = Place::keeper();
+    let made = place.ready(&Kinds::Bpe { vocab_size: 400 });
+    fs::copy(&made.tokenizer_file, place.path().join("mine.json")).unwrap();
+    let ready = place.ready(&Kinds::File { path: "mine.json".to_owned() });
+    assert_eq!((ready.vocabulary, ready.lossless, ready.tokenizer_hash), (400, true, made.tokenizer_hash));
+    assert!(ready.tokenizer_key.starts_with("file-"));
+    assert_eq!(tokens(&ready.train), tokens(&made.train));
+    let error = place.prepare(&Kinds::File { path: "none.json".to_owned() }).unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.chain().contains("none.json does not exist"), "{}", error.chain());
+}
+
+#[test]
+fn a_tokenizer_that_changes_the_text_is_found_out() {
+    // It lowers the case, drops what it does not know, and truncates: the last must not happen, the others must be seen.
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        ('a'..='z').zip(0u32..).map(|(c, id)| (c.to_string(), id.into())).collect();
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        "padding": null, "added_tokens": [], "normalizer": {"type": "Lowercase"}, "pre_tokenizer": null, "post_processor": null,
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": []},
+    });
+    let place = Place::new(&[("a.txt", &"Words and Words.\n\n".repeat(40)), ("t.json", &json.to_string())]);
+    let place = Place { corpus: Corpus { text: vec!["a.txt".to_owned()], ..place.corpus.clone() }, ..place };
+    let ready = place.ready(&Kinds::File { path: "t.json".to_owned() });
+    assert!(!ready.lossless);
+    assert_eq!(ready.text_tokens, 40 * 13);
+    let part = ready.validation.unwrap();
+    let file = TokenFile::open(&part.file).unwrap();
+    assert_eq!(file.bytes_between(0, file.len()), Some(part.bytes), "bytes are counted in full all the same");
+}
+
+#[test]
+fn a_vocabulary_too_small_for_the_bytes_is_refused() {
+    let error = Place::keeper().prepare(&Kinds::Bpe { vocab_size: 256 }).unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+    assert!(error.to_string().contains("`tokenizer.vocab_size` is 256"));
+    assert_eq!(Place::keeper().ready(&Kinds::Bpe { vocab_size: 257 }).vocabulary, 257);
+}
+
+#[test]
+fn a_vocabulary_larger_than_the_text_allows_is_as_large_as_it_can_be() {
+    let place = Place::new(&[("a.txt", &"ab ab.\n\n".repeat(30))]);
+    let ready = place.ready(&Kinds::Bpe { vocab_size: 5_000 });
+    assert!((258..300).contains(&ready.vocabulary), "{}", ready.vocabulary);
+}
+
+#[test]
+fn progress_is_told_in_order_and_ends_at_the_whole() {
+    let place = Place::keeper();
+    let told = std::cell::RefCell::new(Vec::new());
+    let (tokenizers, cache) = (place.path().join("t"), place.path().join("c"));
+    let request =
+        Request { corpus: &place.corpus, tokenizer: &Kinds::Char, base: place.path(), tokenizers: &tokenizers, cache: &cache };
+    let ready = prepare(&request, &|stage| told.borrow_mut().push(stage)).unwrap();
+    let told = told.into_inner();
+    let bytes = ready.text_bytes;
+    assert_eq!(told.first(), Some(&Stage::Reading { bytes, of: bytes }));
+    assert!(told.contains(&Stage::Learning { bytes: ready.train.bytes, of: ready.train.bytes }));
+    let of = ready.validation.unwrap().bytes;
+    assert_eq!(told.last(), Some(&Stage::Tokenizing { part: "validation", bytes: of, of }));
+}
+
+#[test]
+fn what_was_prepared_can_be_written_down_and_read_again() {
+    let ready = Place::keeper().ready(&Kinds::Char);
+    let text = serde_json::to_string(&ready).unwrap();
+    assert_eq!(serde_json::from_str::<Prepared>(&text).unwrap(), ready);
+}
+
+#[test]
+fn many_at_once_do_not_harm_each_other() {
+    let place = Place::keeper();
+    let all: Vec<Prepared> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|i| {
+                let place = &place;
+                scope.spawn(move || place.ready(&kinds()[i % 2]))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!((&all[0], &all[1]), (&all[2], &all[3]));
+    assert!(place.cached().iter().all(|f| f.extension().is_some_and(|e| e == "tokens")));
+}
+
+/// Twenty megabytes always; with `VOTIVE_LARGE_TEXT=FILE` that file instead (`scripts/make_text.py` makes one).
+#[test]
+fn a_large_text_is_tokenized_in_pieces_and_opened_at_once() {
+    let mut place = Place::new(&[]);
+    let large = std::env::var("VOTIVE_LARGE_TEXT").ok();
+    let kind = match std::env::var("VOTIVE_LARGE_KIND").as_deref() {
+        Ok("bpe") => Kinds::Bpe { vocab_size: 4_096 },
+        Ok("word") => Kinds::Word,
+        _ => Kinds::Char,
+    };
+    match large {
+        Some(path) => place.corpus.text = vec![path],
+        None => {
+            fs::write(place.path().join("a.txt"), keeper().repeat(160)).unwrap();
+            place.corpus.text = vec!["a.txt".to_owned()];
+        }
+    }
+    let started = std::time::Instant::now();
+    let ready = place.ready(&kind);
+    let prepared = started.elapsed();
+    assert_eq!(ready.train.bytes + ready.validation.as_ref().unwrap().bytes, ready.text_bytes);
+    assert!(ready.text_bytes >= 20 << 20);
+    let started = std::time::Instant::now();
+    let file = TokenFile::open(&ready.train.file).unwrap();
+    let windows = Windows::new(file.len(), 512, 256);
+    let mut batches = Batches::new(windows.count(), settings::BatchSize::Windows(8), true, 1);
+    let batch = batches.batch(3);
+    let mut window = vec![0; 513];
+    for &i in &batch.windows {
+        file.read(windows.start(i), &mut window);
+        assert!(window.iter().all(|&token| (token as usize) < ready.vocabulary));
+    }
+    let opened = started.elapsed();
+    assert!(opened.as_secs_f64() < 1.0, "a worker waited {opened:?} for its first batch");
+    eprintln!(
+        "{kind:?}: {} bytes, {} tokens, {} windows; prepared in {prepared:?}, first batch after {opened:?}, lossless {}",
+        ready.text_bytes,
+        ready.text_tokens,
+        windows.count(),
+        ready.lossless
+    );
+}

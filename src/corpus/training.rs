@@ -21,7 +21,7 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 
 use super::bpe;
 use super::pieces;
-use super::split::{Span, Split};
+use super::split::Split;
 use super::tokenizer::{END_OF_TEXT, UNKNOWN, character_of};
 use crate::error::{Error, Result};
 
@@ -41,12 +41,7 @@ pub(crate) const SMALLEST_BPE: usize = 257;
 /// One token a byte.
 pub(crate) fn byte(joints: bool) -> Result<Vec<u8>> {
     let end = joints.then_some(256);
-    finish(
-        byte_model(&[], &[], end),
-        byte_level_split(false),
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false}),
-        end,
-    )
+    finish(byte_model(&[], &[], end), byte_level_split(false), byte_level_split(false), end)
 }
 
 /// One token a character of the training part.

@@ -127,7 +127,7 @@ mod tests {
             ("1 if shuffle else 2", "`if` is not expected here"),
             ("{% raw %}", "`{` has no meaning in an expression"),
             ("batch_size = 8", "`=` has no meaning in an expression"),
-            ("batch_size == 8 && shuffle", "`&` has no meaning in an expression"),
+            ("batch_size == 8 && shuffle", "`&&` has no meaning in an expression"),
             ("batch_size in 8", "`in` needs a list"),
             ("batch_size in []", "the list is empty"),
             ("batch_size in [8", "a list is not closed by `]`"),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
-use miette::{ThemeCharacters, ThemeStyles};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents};
+use miette::{SourceCode, SourceSpan, SpanContents, ThemeCharacters, ThemeStyles};
 
 use crate::error::{Error, Kind};
 
@@ -264,13 +264,39 @@ impl From<Problems> for Error {
 /// steer the terminal and places stay right.
 struct Shown<'a> {
     problem: &'a Problem,
-    source: Option<NamedSource<String>>,
+    source: Option<Lines>,
 }
 
 impl<'a> Shown<'a> {
     fn of(problem: &'a Problem) -> Self {
-        let source = problem.place.as_ref().map(|p| NamedSource::new(tame(&p.source.name), tame(&p.source.text)));
+        let source = problem.place.as_ref().map(|p| Lines { name: tame(&p.source.name), text: tame(&p.source.text) });
         Self { problem, source }
+    }
+}
+
+/// A source of which whole lines are shown: those of the marked places, and no others.
+struct Lines {
+    name: String,
+    text: String,
+}
+
+impl SourceCode for Lines {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        _before: usize,
+        _after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let bytes = self.text.as_bytes();
+        let first = span.offset().min(bytes.len());
+        let last = (first + span.len().saturating_sub(1)).min(bytes.len());
+        let start = bytes[..first].iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+        let end = bytes[last..].iter().position(|&b| b == b'\n').map_or(bytes.len(), |length| last + length + 1);
+        let line = |at: usize| bytes[..at].iter().filter(|&&b| b == b'\n').count();
+        let lines = (start, end - start).into();
+        let contents =
+            MietteSpanContents::new_named(self.name.clone(), &bytes[start..end], lines, line(start), 0, line(end) - line(start));
+        Ok(Box::new(contents))
     }
 }
 

@@ -107,7 +107,6 @@ fn read(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<
 /// A setting of the base, as it is written.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
-    pub(super) value: Value,
     pub(super) label: String,
     pub(super) place: Place,
 }
@@ -286,7 +285,7 @@ impl Reader {
         for (key, node) in file {
             if let Some(value) = self.setting(&key.text, node) {
                 let label = axes::label(&key.text, node);
-                written.insert(key.text.clone(), Written { value: value.clone(), label, place: node.place.clone() });
+                written.insert(key.text.clone(), Written { label, place: node.place.clone() });
                 right.push((key.text.clone(), value));
             }
         }
@@ -298,7 +297,7 @@ impl Reader {
             let label = axes::label(&key, &node);
             self.base = layers::over(std::mem::take(&mut self.base), change.layer, &[(&key, &value)]);
             let whole = keys::whole_setting(&key).to_owned();
-            written.insert(whole, Written { value, label, place: node.place.clone() });
+            written.insert(whole, Written { label, place: node.place.clone() });
         }
         written
     }

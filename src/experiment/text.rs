@@ -414,11 +414,6 @@ fn to_text<E: serde::de::Error>(scalar: Scalar, expected: &str) -> Result<String
     }
 }
 
-/// A text.
-pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    to_text(Scalar::deserialize(deserializer)?, "a text")
-}
-
 /// A text, or `none`.
 pub(super) fn maybe_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     match Scalar::deserialize(deserializer)? {
@@ -537,7 +532,7 @@ mod tests {
             ("1h30m", Some(5_400)),
             ("90m", Some(5_400)),
             ("45s", Some(45)),
-            ("2d1h", Some(90_000)),
+            ("2d1h", Some(176_400)),
             ("30m1h", None),
             ("1h1h", None),
             ("8", None),

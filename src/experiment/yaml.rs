@@ -320,7 +320,8 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", ")));
         }
         let start = std::time::Instant::now();
-        assert!(tree(&text).unwrap_err().message.contains("unfolds"));
+        let problem = tree(&text).unwrap_err();
+        assert!(problem.message.contains("unfolds"), "{problem}");
         assert!(tree(&"[".repeat(100_000)).is_err());
         assert!(tree(&"- ".repeat(100_000)).is_err());
         assert!(start.elapsed().as_secs_f64() < 1.0);
@@ -335,6 +336,7 @@ mod tests {
             assert!(line.is_none_or(|line| place.line() == line), "{text}: {problem}");
         }
         assert_eq!(tree(" \n").unwrap_err().message, "the file is empty");
-        assert!(tree("a: 1\n---\nb: 2\n").unwrap_err().message.contains("more than one"));
+        let two = tree("a: 1\n---\nb: 2\n").unwrap_err();
+        assert!(two.message.contains("more than one"), "{two}");
     }
 }

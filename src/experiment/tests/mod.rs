@@ -1,1 +1,36 @@
+//! Whole files: what they mean, and what is said about wrong ones.
 
+mod errors;
+mod meaning;
+mod properties;
+
+use super::settings::Settings;
+use super::*;
+
+/// The beginning of every file of these tests.
+const HEAD: &str = "name: x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}, sequence_length: 128}\n";
+
+fn no_windows(_: &Settings) -> Option<u64> {
+    None
+}
+
+/// A file that begins with [`HEAD`].
+fn experiment(rest: &str) -> Experiment {
+    let text = format!("{HEAD}{rest}");
+    match parse("x.yaml", &text, &Overrides::default()) {
+        Ok((experiment, _)) => experiment,
+        Err(problems) => panic!("{}", problems.render(Style::default())),
+    }
+}
+
+fn expand(experiment: &Experiment) -> Expansion {
+    match experiment.expand(10_000, &mut no_windows) {
+        Ok(expansion) => expansion,
+        Err(problems) => panic!("{}", problems.render(Style::default())),
+    }
+}
+
+/// Values of the configurations, a line each.
+fn rows(expansion: &Expansion) -> Vec<String> {
+    expansion.configurations.iter().map(|c| c.values.join(" ")).collect()
+}

@@ -1,0 +1,276 @@
+//! What is said about wrong files, word for word.
+
+use std::time::Instant;
+
+use insta::assert_snapshot;
+
+use super::*;
+
+/// All that is said about a text: by reading it, or else by expanding it.
+fn said(text: &str) -> String {
+    said_with(text, &Overrides::default())
+}
+
+fn said_with(text: &str, overrides: &Overrides) -> String {
+    let style = Style { colour: false, unicode: true, width: 100 };
+    match parse("x.yaml", text, overrides) {
+        Err(problems) => problems.render(style),
+        Ok((experiment, mut notes)) => match experiment.expand(10_000, &mut no_windows) {
+            Err(problems) => problems.render(style),
+            Ok(expansion) => {
+                notes.extend(expansion.warnings);
+                notes.iter().map(|p| p.render(style)).collect()
+            }
+        },
+    }
+}
+
+fn said_after_head(rest: &str) -> String {
+    said(&format!("{HEAD}{rest}"))
+}
+
+#[test]
+fn unknown_key() {
+    assert_snapshot!(said(
+        "name: x\ncorpus: {text: a.txt}\ntrain:\n  budget: {steps: 100}\n  batchsize: 8\n  lr: 1e-3\nmodle: {layers: 2}\n"
+    ));
+}
+
+#[test]
+fn unknown_key_of_another_tool_in_a_grid() {
+    assert_snapshot!(said_after_head("grid:\n  block_size: [64, 128]\n  max_grad_norm: [1, 2]\n"));
+}
+
+#[test]
+fn wrong_type() {
+    assert_snapshot!(said_after_head("model: {layers: 1.5, dropout: 1, family: gpt3}\ngrid: {train.batch_size: [8, many]}\n"));
+}
+
+#[test]
+fn clip_norm_of_nothing() {
+    assert_snapshot!(said_after_head("grid: {train.clip_norm: [0, 1]}\n"));
+}
+
+#[test]
+fn duplicate_key() {
+    assert_snapshot!(said_after_head("seeds: 3\nname: y\n"));
+}
+
+#[test]
+fn duplicate_key_in_a_section() {
+    assert_snapshot!(said("name: x\ncorpus: {text: a.txt}\ntrain:\n  stride: 64\n  budget: {steps: 9}\n  stride: 32\n"));
+}
+
+#[test]
+fn axis_twice() {
+    assert_snapshot!(said_after_head(
+        "grid:\n  train.batch_size: [8, 16]\nzip:\n  - train.batch_size: [8, 16]\n    train.stride: [64, 128]\n"
+    ));
+}
+
+#[test]
+fn axis_of_a_block_and_of_its_part() {
+    assert_snapshot!(said_after_head(
+        "tokenizer: {kind: bpe, vocab_size: 512}\ngrid:\n  tokenizer: [{kind: char}, {kind: byte}]\n  tokenizer.vocab_size: [300, 400]\n"
+    ));
+}
+
+#[test]
+fn zip_of_unequal_lengths() {
+    assert_snapshot!(said_after_head("zip:\n  - {model.width: [128, 256], model.layers: [4, 6, 8]}\n"));
+}
+
+#[test]
+fn cycle_in_derive() {
+    assert_snapshot!(said_after_head("derive:\n  train.stride: sequence_length / 2\n  train.sequence_length: stride * 2\n"));
+}
+
+#[test]
+fn derived_and_swept() {
+    assert_snapshot!(said_after_head("grid: {train.stride: [32, 64]}\nderive:\n  train.stride: sequence_length / 2\n"));
+}
+
+#[test]
+fn derived_fraction() {
+    assert_snapshot!(said_after_head("grid: {train.batch_size: [8, 16]}\nderive:\n  train.stride: sequence_length / 3\n"));
+}
+
+#[test]
+fn exclude_that_matches_nothing() {
+    assert_snapshot!(said_after_head(
+        "grid: {train.batch_size: [8, 16]}\nexclude:\n  - when: batch_size * sequence_length > 4096\n    why: too many tokens\n"
+    ));
+}
+
+#[test]
+fn no_trial_left() {
+    assert_snapshot!(said_after_head("grid: {train.batch_size: [8, 16]}\nexclude: [{when: batch_size > 1}]\n"));
+}
+
+#[test]
+fn a_thousand_million_combinations() {
+    let start = Instant::now();
+    let axes: String = ["learning_rate", "weight_decay", "warmup"]
+        .map(|key| format!("  train.{key}: {{from: 0.001, to: 1, step: 0.001}}\n"))
+        .concat();
+    assert_snapshot!(said_after_head(&format!("grid:\n{axes}seeds: 3\n")));
+    assert!(start.elapsed().as_secs_f64() < 1.0);
+}
+
+#[test]
+fn more_combinations_than_can_be_counted() {
+    let start = Instant::now();
+    let axes: String = ["learning_rate", "weight_decay", "warmup", "epsilon", "beta1", "beta2", "final_learning_rate"]
+        .map(|key| format!("  train.{key}: {{from: 0.001, to: 0.9, step: 0.001}}\n"))
+        .concat();
+    assert_snapshot!(said_after_head(&format!("grid:\n{axes}")));
+    assert!(start.elapsed().as_secs_f64() < 1.0);
+}
+
+#[test]
+fn nested_aliases() {
+    let start = Instant::now();
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = format!("*a{}", level - 1);
+        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", ")));
+    }
+    assert_snapshot!(said(&text));
+    assert!(start.elapsed().as_secs_f64() < 1.0);
+}
+
+#[test]
+fn a_name_that_climbs() {
+    assert_snapshot!(said("name: ../x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}}\n"));
+}
+
+#[test]
+fn names_are_folders() {
+    for name in ["X", "-x", ".x", "a b", "a/b", "", "é", "[x]", &"x".repeat(65)] {
+        let text = format!("name: '{name}'\ncorpus: {{text: a.txt}}\ntrain: {{budget: {{steps: 100}}}}\n");
+        assert!(said(&text).contains("cannot be a name"), "{name}");
+    }
+    for name in ["x", "0", "a.b_c-d", &"x".repeat(64)] {
+        let text = format!("name: '{name}'\ncorpus: {{text: a.txt}}\ntrain: {{budget: {{steps: 100}}}}\n");
+        assert_eq!(said(&text), "", "{name}");
+    }
+}
+
+#[test]
+fn a_word_in_arithmetic() {
+    assert_snapshot!(said_after_head("grid: {train.batch_size: [8, 16]}\nexclude: [{when: kind + 1 > 2}]\n"));
+}
+
+#[test]
+fn a_name_that_does_not_exist_in_when() {
+    assert_snapshot!(said_after_head("grid: {train.batch_size: [8, 16]}\nexclude:\n  - when: batch_sise * seq_len > 4096\n"));
+}
+
+#[test]
+fn when_that_is_no_question() {
+    assert_snapshot!(said_after_head("exclude: [{when: batch_size * 2}, {if: shuffle}]\n"));
+}
+
+#[test]
+fn several_problems_at_once() {
+    assert_snapshot!(said(
+        "name: A b\ncorpus: {txt: a.txt}\ntrain:\n  sequence_length: 1.5\n  clip_norm: -1\n  stride: 64\n  stride: 32\ngrid:\n  train.batch_size: [8, x]\n  run.slots: [1, 2]\nexclude:\n  - when: batch_size >\nseeds: 0\n"
+    ));
+}
+
+#[test]
+fn missing_settings() {
+    assert_snapshot!(said("description: nothing else\n"));
+}
+
+#[test]
+fn an_empty_file() {
+    assert_snapshot!(said(" \n# only a comment\n"));
+    assert!(said("").contains("the file is empty"));
+}
+
+#[test]
+fn a_list_at_the_top() {
+    assert_snapshot!(said("- name: x\n- train: y\n"));
+}
+
+#[test]
+fn broken_yaml() {
+    assert_snapshot!(said("name: x\ntrain: {budget: {steps: 1}\nseeds: 3\n"));
+}
+
+#[test]
+fn a_list_outside_the_grid() {
+    assert_snapshot!(said("name: x\ncorpus: {text: a.txt}\ntrain:\n  budget: {steps: 1}\n  batch_size: [8, 16]\n"));
+}
+
+#[test]
+fn settings_that_do_not_go_together() {
+    assert_snapshot!(said_after_head("grid:\n  model.heads: [4, 5, 6]\n  train.batch_size: [8, 16]\n"));
+    assert_snapshot!(said_after_head("model: {width: 100, heads: 3}\n"));
+}
+
+#[test]
+fn what_cannot_be_swept() {
+    assert_snapshot!(said_after_head("grid: {evaluate.every: [0.1, 0.2], checkpoint.every: [0.1, 0.2], seeds: [1, 2]}\n"));
+}
+
+#[test]
+fn what_is_not_built_yet() {
+    assert_snapshot!(said_after_head("tune: [train.learning_rate]\nconfirm: {top: 4, seeds: 3}\n"));
+}
+
+#[test]
+fn times_that_are_none() {
+    assert_snapshot!(said_after_head("run: {until: 7 o'clock, time: 8 hours, timeout: soon}\n"));
+}
+
+#[test]
+fn axes_that_say_little() {
+    assert_snapshot!(said_after_head(
+        "let: {unread: [1, 2]}\ngrid:\n  train.batch_size: [8]\n  train.clip_norm: [1, 1.0, off]\n  model.activation: [gelu, gelu_tanh]\nmodel: {family: llama}\n"
+    ));
+}
+
+#[test]
+fn overrides_say_where_they_stand() {
+    let overrides = Overrides {
+        set: vec!["train.batch_size=x".to_owned(), "train.lr=1".to_owned(), "nothing".to_owned(), "own=3".to_owned()],
+        environment: vec![
+            ("VOTIVE_SET__TRAIN__STRIDE".to_owned(), "1.5".to_owned()),
+            ("VOTIVE_SET__TRAIN__STRID".to_owned(), "1".to_owned()),
+            ("VOTIVE_RUNS".to_owned(), "x".to_owned()),
+        ],
+    };
+    assert_snapshot!(said_with(HEAD, &overrides));
+}
+
+#[test]
+fn a_replaced_axis_is_told() {
+    let overrides = Overrides { set: vec!["train.batch_size=4".to_owned()], environment: Vec::new() };
+    assert_snapshot!(said_with(&format!("{HEAD}grid:\n  train.batch_size: [8, 16]\n"), &overrides));
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |name: &str| {
+        let problems = load(&folder.path().join(name), &Overrides::default()).unwrap_err();
+        let text = problems.render(Style { width: 1000, ..Style::default() });
+        text.replace(&format!("{}/", folder.path().display()), "")
+    };
+    std::fs::write(folder.path().join("quickstart.yaml"), "name: x").unwrap();
+    std::fs::write(folder.path().join("latin.yaml"), b"name: x\ndescription: caf\xe9\n").unwrap();
+    std::fs::write(folder.path().join("huge.yaml"), "#".repeat(2 << 20)).unwrap();
+    assert_snapshot!(refused("quickstrat.yaml"));
+    assert_snapshot!(refused("latin.yaml"));
+    assert_snapshot!(refused("huge.yaml"));
+    assert!(refused("").contains("cannot be read"));
+}
+
+#[test]
+fn a_problem_becomes_an_error_of_usage() {
+    let error = crate::error::Error::from(parse("x.yaml", "- a\n", &Overrides::default()).unwrap_err());
+    assert_eq!(error.kind(), crate::error::Kind::Usage);
+    assert!(error.to_string().starts_with("x.yaml:1:1: the file holds a list"), "{error}");
+}

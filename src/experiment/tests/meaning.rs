@@ -1,0 +1,270 @@
+//! What right files mean.
+
+use super::settings::{BatchSize, Budget, ClipNorm, Part, Tokenizer};
+use super::*;
+
+#[test]
+fn the_file_of_the_design_has_its_configurations() {
+    let text = r#"
+name: stride-vs-context
+description: Does overlap help more than context, at equal tokens seen?
+corpus:
+  text: builtin:keeper
+  validation: 0.1
+tokenizer: {kind: bpe, vocab_size: 512}
+model: {family: gpt2, layers: 4, heads: 4, width: 128}
+train:
+  sequence_length: 128
+  batch_size: 16
+  clip_norm: 1.0
+  learning_rate: 1e-3
+  budget: {tokens: 200_000}
+grid:
+  train.sequence_length: [64, 128, 256]
+  train.batch_size: [8, 16]
+  train.clip_norm: [off, 0.5, 1.0]
+zip:
+  - {model.width: [128, 256], model.layers: [4, 6]}
+derive:
+  train.stride: sequence_length / 2
+exclude:
+  - when: batch_size * sequence_length > 2048
+    why: more tokens in a step than the others
+points:
+  - {train.clip_norm: 0.25}
+seeds: 3
+run: {until: "07:00"}
+"#;
+    let (experiment, notes) = parse("x.yaml", text, &Overrides::default()).unwrap();
+    assert_eq!(notes, []);
+    assert_eq!(experiment.combinations(), Some(37));
+    assert_eq!(experiment.seeds, [1, 2, 3]);
+    let expansion = expand(&experiment);
+    assert_eq!(
+        expansion.swept,
+        ["train.sequence_length", "train.batch_size", "train.clip_norm", "model.width", "model.layers", "train.stride"]
+    );
+    assert_eq!((expansion.combinations, expansion.merged, expansion.configurations.len()), (37, 0, 31));
+    assert_eq!(expansion.excluded[0].count, 6);
+    assert_eq!(expansion.excluded[0].why.as_deref(), Some("more tokens in a step than the others"));
+    let rows = rows(&expansion);
+    assert_eq!(rows[0], "64 8 off 128 4 32");
+    assert_eq!(rows[1], "64 8 off 256 6 32");
+    assert_eq!(rows[2], "64 8 0.5 128 4 32");
+    assert_eq!(rows[30], "128 16 0.25 128 4 64");
+    let first = &expansion.configurations[1].settings;
+    assert_eq!((first.train.sequence_length, first.train.stride, first.model.width), (64, Some(32), 256));
+    assert_eq!(first.train.clip_norm, ClipNorm::Off);
+    assert_eq!(first.run.until.as_deref(), Some("07:00"));
+    assert_eq!(first.train.budget, Budget::Tokens(200_000));
+}
+
+#[test]
+fn values_mean_what_a_person_means() {
+    let experiment = experiment(
+        "tokenizer: byte\nmodel: {tied: no, bias: off, dropout: .1}\ncorpus.max_bytes: 2e6\ncorpus.validation: none\ntrain.batch_size: 007\ntrain.clip_norm: off\ntrain.learning_rate: 1e-4\n",
+    );
+    let base = &experiment.base;
+    assert_eq!(base.tokenizer, Tokenizer::Byte);
+    assert_eq!((base.model.tied, base.model.bias, base.model.dropout), (false, Some(false), 0.1));
+    assert_eq!((base.corpus.max_bytes, &base.corpus.validation), (Some(2_000_000), &Part::None));
+    assert_eq!((base.train.batch_size, base.train.clip_norm), (BatchSize::Windows(7), ClipNorm::Off));
+    assert_eq!(base.train.learning_rate, 1e-4);
+    assert_eq!(rows(&expand(&experiment)), [""]);
+}
+
+#[test]
+fn a_list_of_grids_is_their_union_and_equal_configurations_are_merged() {
+    let experiment = experiment(
+        "grid:\n  - {train.batch_size: [8, 16], train.stride: [64, 128]}\n  - {train.batch_size: [16, 32]}\n  - train: {clip_norm: [off, 1]}\n",
+    );
+    assert_eq!(experiment.combinations(), Some(8));
+    let expansion = expand(&experiment);
+    // 16 with the default stride is 16 with stride 128; clip 1 at batch 16 is the same again.
+    assert_eq!((expansion.merged, expansion.configurations.len()), (2, 6));
+    assert_eq!(
+        rows(&expansion),
+        ["8 64 1", "8 128 1", "16 64 1", "16 128 1", "32 = sequence_length 1", "16 = sequence_length off"]
+    );
+}
+
+#[test]
+fn names_of_ones_own_are_swept_and_derived_from() {
+    let experiment = experiment(
+        "let: {base_lr: [3e-4, 1e-3], scale: 2}\ngrid: {train.batch_size: [8, 16]}\nderive:\n  train.learning_rate: base_lr * sqrt(batch_size / 8) * scale\n",
+    );
+    let expansion = expand(&experiment);
+    assert_eq!(expansion.swept, ["base_lr", "train.batch_size", "train.learning_rate"]);
+    assert_eq!(expansion.configurations.len(), 4);
+    assert_eq!(rows(&expansion)[0], "3e-4 8 0.0006");
+    assert!((expansion.configurations[3].settings.train.learning_rate - 2e-3 * 2f64.sqrt()).abs() < 1e-15);
+}
+
+#[test]
+fn derived_settings_may_need_each_other_and_what_follows_from_them() {
+    let experiment = experiment(
+        "grid: {model.layers: [2, 4]}\nderive:\n  train.warmup: stride / 1000\n  train.sequence_length: layers * 32\n  train.clip_norm: off\n",
+    );
+    let expansion = expand(&experiment);
+    assert_eq!(expansion.swept, ["model.layers", "train.warmup", "train.sequence_length", "train.clip_norm"]);
+    assert_eq!(rows(&expansion), ["2 0.064 64 off", "4 0.128 128 off"]);
+    assert_eq!(expansion.configurations[1].settings.train.warmup, 0.128);
+    assert_eq!(expansion.configurations[1].settings.train.clip_norm, ClipNorm::Off);
+}
+
+#[test]
+fn a_derived_key_overrides_the_base_and_a_budget_may_be_derived() {
+    let experiment = experiment("grid: {train.batch_size: [8, 16]}\nderive:\n  train.budget.steps: 1600 / batch_size\n");
+    let expansion = expand(&experiment);
+    let budgets: Vec<Budget> = expansion.configurations.iter().map(|c| c.settings.train.budget).collect();
+    assert_eq!(budgets, [Budget::Steps(200), Budget::Steps(100)]);
+}
+
+#[test]
+fn blocks_are_axes_with_short_labels() {
+    let experiment = experiment(
+        "grid:\n  tokenizer: [{kind: char}, {kind: bpe, vocab_size: 1024}]\n  train.budget: [{tokens: 1e5}, {epochs: 2}]\n",
+    );
+    let expansion = expand(&experiment);
+    assert_eq!(rows(&expansion), ["char 1e5 tokens", "char 2 epochs", "bpe-1024 1e5 tokens", "bpe-1024 2 epochs"]);
+    assert_eq!(expansion.configurations[3].settings.tokenizer, Tokenizer::Bpe { vocab_size: 1024 });
+    assert_eq!(expansion.configurations[3].settings.train.budget, Budget::Epochs(2.0));
+}
+
+#[test]
+fn a_part_of_a_block_may_be_an_axis() {
+    let experiment = experiment(
+        "tokenizer: {kind: bpe, vocab_size: 512}\ngrid:\n  tokenizer.vocab_size: {from: 300, to: 1200, factor: 2}\n  train.budget.steps: [10, 20]\n",
+    );
+    let expansion = expand(&experiment);
+    assert_eq!(expansion.swept, ["tokenizer.vocab_size", "train.budget"]);
+    assert_eq!(rows(&expansion)[5], "1200 20 steps");
+    assert_eq!(expansion.configurations[5].settings.tokenizer, Tokenizer::Bpe { vocab_size: 1200 });
+}
+
+#[test]
+fn a_smaller_search_is_a_prefix_of_a_larger_one() {
+    let search = |n: u64, rest: &str| {
+        let text = format!(
+            "search:\n  random: {n}\n  seed: 7\n  train.learning_rate: {{from: 1e-4, to: 1e-2, log: true}}\n  model.layers: {{from: 2, to: 5}}\n  train.clip_norm: [off, 1, 2]\n{rest}"
+        );
+        expand(&experiment(&text))
+    };
+    let (ten, twenty) = (search(10, ""), search(20, ""));
+    assert_eq!(ten.configurations.len(), 10);
+    assert_eq!(ten.configurations[..], twenty.configurations[..10]);
+    let more = search(10, "  train.batch_size: [8, 16]\n");
+    for (a, b) in ten.configurations.iter().zip(&more.configurations) {
+        assert_eq!(a.settings.train.learning_rate, b.settings.train.learning_rate);
+        assert!((1e-4..=1e-2).contains(&a.settings.train.learning_rate));
+        assert!((2..=5).contains(&a.settings.model.layers));
+    }
+    let layers: std::collections::BTreeSet<usize> = twenty.configurations.iter().map(|c| c.settings.model.layers).collect();
+    assert_eq!(layers.len(), 4);
+}
+
+#[test]
+fn points_only_add() {
+    let experiment = experiment("grid: {train.batch_size: [8, 16]}\npoints: [{train.clip_norm: off}, {train.batch_size: 8}]\n");
+    let expansion = expand(&experiment);
+    assert_eq!(rows(&expansion), ["8 1", "16 1"].iter().chain(&["16 off"]).copied().collect::<Vec<_>>());
+    assert_eq!(expansion.merged, 1);
+    let alone = super::experiment("points: [{train.clip_norm: off}, {train.clip_norm: 2}]\n");
+    assert_eq!(rows(&expand(&alone)), ["off", "2"]);
+}
+
+#[test]
+fn layers_above_the_file_win_and_replace_axes() {
+    let text = format!(
+        "{HEAD}let: {{base_lr: [1e-4, 1e-3]}}\ngrid:\n  train.batch_size: [8, 16]\n  train.clip_norm: [1, 2]\nzip: [{{model.width: [128, 256], model.layers: [2, 4]}}]\nderive: {{train.learning_rate: base_lr}}\nseeds: 3\n"
+    );
+    let overrides = Overrides {
+        set: vec![
+            "train.batch_size=4".to_owned(),
+            "train.budget.epochs=2".to_owned(),
+            "model.layers=3".to_owned(),
+            "base_lr=5e-4".to_owned(),
+            "seeds=[7]".to_owned(),
+            "corpus.text=[a.txt, b.txt]".to_owned(),
+            "name=other".to_owned(),
+            "tokenizer={kind: byte}".to_owned(),
+        ],
+        environment: vec![
+            ("VOTIVE_SET__TRAIN__BATCH_SIZE".to_owned(), "2".to_owned()),
+            ("VOTIVE_SET__TRAIN__BETA2".to_owned(), "0.99".to_owned()),
+            ("PATH".to_owned(), "x".to_owned()),
+        ],
+    };
+    let (experiment, notes) = parse("x.yaml", &text, &overrides).unwrap();
+    let notes: Vec<&str> = notes.iter().filter(|n| n.severity() == Severity::Note).map(Problem::message).collect();
+    assert_eq!(
+        notes,
+        [
+            "`train.batch_size` is 2 for all: the environment replaces its axis",
+            "`train.batch_size` is 4 for all: `--set` replaces its axis",
+            "`model.layers` is 3 for all: `--set` replaces its axis",
+            "`base_lr` is 5e-4 for all: `--set` replaces its axis",
+        ]
+        .iter()
+        .filter(|note| !note.contains("`--set` replaces its axis") || !note.contains("batch_size"))
+        .copied()
+        .collect::<Vec<_>>()
+    );
+    assert_eq!((experiment.name.as_str(), experiment.seeds.as_slice()), ("other", [7].as_slice()));
+    let expansion = expand(&experiment);
+    assert_eq!(expansion.configurations.len(), 4);
+    let settings = &expansion.configurations[3].settings;
+    assert_eq!(settings.train.batch_size, BatchSize::Windows(4));
+    assert_eq!(settings.train.budget, Budget::Epochs(2.0));
+    assert_eq!((settings.train.beta2, settings.train.learning_rate), (0.99, 5e-4));
+    assert_eq!((settings.model.width, settings.model.layers), (256, 3));
+    assert_eq!(settings.corpus.text, ["a.txt", "b.txt"]);
+    assert_eq!(settings.tokenizer, Tokenizer::Byte);
+    let resolved = experiment.resolved();
+    assert_eq!(resolved["settings"]["train"]["beta2"], 0.99);
+    assert_eq!(resolved["overrides"][0]["from"], "the environment");
+}
+
+#[test]
+fn full_is_the_number_of_training_windows() {
+    let experiment = experiment(
+        "grid: {train.batch_size: [8, full]}\nexclude: [{when: batch_size * sequence_length > 4096}, {when: batch_size == 70}]\n",
+    );
+    let mut windows = |_: &Settings| Some(70);
+    let expansion = experiment.expand(100, &mut windows).unwrap();
+    assert_eq!(expansion.configurations.len(), 1);
+    assert_eq!(expansion.excluded.iter().map(|e| e.count).collect::<Vec<_>>(), [1, 0]);
+    // Where the number is not known the rule does not apply, and nothing is said about it.
+    let unknown = expand(&experiment);
+    assert_eq!((unknown.configurations.len(), unknown.warnings.len()), (2, 0));
+}
+
+#[test]
+fn the_limit_counts_trials() {
+    let experiment = experiment("grid: {train.batch_size: [8, 16]}\nseeds: 3\n");
+    assert!(experiment.expand(5, &mut no_windows).is_err());
+    assert_eq!(experiment.expand(6, &mut no_windows).unwrap().configurations.len(), 2);
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.yaml");
+    std::fs::write(&path, HEAD).unwrap();
+    let (experiment, _) = load(&path, &Overrides::default()).unwrap();
+    assert_eq!(experiment.folder, folder.path());
+    assert_eq!(experiment.source, HEAD);
+}
+
+#[test]
+fn ten_thousand_configurations_are_expanded_quickly() {
+    let experiment = experiment(
+        "grid:\n  train.sequence_length: {from: 10, to: 100, step: 10}\n  train.batch_size: {from: 1, to: 10, step: 1}\n  train.clip_norm: {from: 1, to: 10, step: 1}\n  train.learning_rate: {from: 0.001, to: 0.01, step: 0.001}\nderive: {train.stride: sequence_length / 2}\nexclude: [{when: batch_size * sequence_length > 1e6}, {when: clip_norm < 0}]\n",
+    );
+    let start = std::time::Instant::now();
+    let expansion = expand(&experiment);
+    assert_eq!(expansion.configurations.len(), 10_000);
+    // A guard against a quadratic slip, not a measurement: that is the benchmark's work.
+    assert!(start.elapsed().as_secs_f64() < 5.0, "{:?}", start.elapsed());
+    eprintln!("{:?}", start.elapsed());
+}
