@@ -18,3 +18,6 @@ mod trials;
 pub use parquet_recorder::ParquetRecorder;
 pub use schema::{Column, Schema, Type, VERSION, schemas};
 pub use trials::{TrialState, plan_schema, trials_schema, write_plan, write_trials};
+
+#[cfg(test)]
+pub(crate) use trials::tests;
