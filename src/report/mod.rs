@@ -1,1 +1,174 @@
-//! report
+//! Parquet files become a comparison: tables, files and a page. polars lives only here.
+//!
+//! [`Report::read`] reads an experiment's folder, from the Parquet files alone and never by a pattern: a damaged file is listed and
+//! the rest is reported. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
+//! `page` only show it.
+
+mod comparison;
+mod curves;
+mod files;
+mod frames;
+mod page;
+mod protocol;
+mod table;
+mod verdict;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use polars::prelude::{Column, DataFrame};
+
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::plan::TrialId;
+use crate::runs::ExperimentFolder;
+
+use comparison::{Comparison, compare};
+use curves::{Curve, curve};
+use protocol::Protocol;
+
+/// Configurations whose curves are drawn; the files have them all.
+const DRAWN: usize = 50;
+/// Points of all curves together: what a page holds in a few megabytes.
+const POINTS: usize = 40_000;
+
+/// What an experiment came to.
+pub struct Report {
+    protocol: Protocol,
+    comparison: Comparison,
+    curves: Vec<Curve>,
+    /// Configurations that have a figure but no curve on the page.
+    not_drawn: usize,
+    damaged: Vec<String>,
+}
+
+impl Report {
+    /// Reads an experiment's folder. An error of kind [`Kind::Nothing`] where there is no plan and no trial.
+    pub fn read(folder: &ExperimentFolder) -> Result<Self> {
+        let mut damaged = Vec::new();
+        let frame = trials(folder, &mut damaged)?;
+        let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
+        let protocol = Protocol::read(folder, &columns)?;
+        let comparison = compare(&frame, &protocol)?;
+        let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
+        Ok(Self { protocol, comparison, curves, not_drawn, damaged })
+    }
+
+    /// Whether no trial has a result yet.
+    pub fn is_empty(&self) -> bool {
+        self.comparison.configurations.iter().all(|c| c.figure(self.comparison.by_bytes).is_none())
+    }
+
+    /// What a person should know, in plain sentences.
+    pub fn verdict(&self) -> String {
+        verdict::sentences(self).join(" ")
+    }
+
+    /// The table of configurations, best first, for a terminal of this width.
+    pub fn table(&self, width: Option<u16>, colour: bool) -> String {
+        table::terminal(self, width, colour)
+    }
+
+    /// Everything as `summary.json` has it.
+    pub fn summary(&self) -> serde_json::Value {
+        files::summary(self)
+    }
+
+    /// Writes `index.html`, `report.md`, `leaderboard.csv` and `summary.json` into a folder.
+    pub fn write(&self, into: &Path) -> Result<()> {
+        durable::create_folder(into)?;
+        durable::write(&into.join("leaderboard.csv"), files::leaderboard(self)?.as_bytes())?;
+        durable::write_json(&into.join("summary.json"), &self.summary())?;
+        durable::write(&into.join("report.md"), files::markdown(self).as_bytes())?;
+        durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
+    }
+
+    /// Files that could not be read.
+    pub fn damaged(&self) -> &[String] {
+        &self.damaged
+    }
+
+    /// Number of trials of each status.
+    fn status(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for trial in &self.comparison.trials {
+            *counts.entry(trial.status.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Seconds from the first start to the last end.
+    fn wall_seconds(&self) -> Option<f64> {
+        let started = self.comparison.trials.iter().filter_map(|t| t.started_utc).min()?;
+        let finished = self.comparison.trials.iter().filter_map(|t| t.finished_utc).max()?;
+        Some((finished - started) as f64 / 1e6).filter(|seconds| *seconds >= 0.0)
+    }
+}
+
+/// The table of trials, or the plan with nothing started where it is missing or damaged.
+fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFrame> {
+    if folder.trials_parquet().exists() {
+        match frames::read(&folder.trials_parquet(), None) {
+            Ok(frame) => return Ok(frame),
+            Err(error) => damaged.push(error.chain()),
+        }
+    }
+    if !folder.plan_parquet().exists() {
+        let path = folder.path().display();
+        let error = match damaged.first() {
+            Some(reason) => Error::data(format!("there is nothing to report in {path}")).caused_by(reason.clone()),
+            None => Error::new(Kind::Nothing, format!("there is nothing to report in {path}")),
+        };
+        return Err(error.help("run the experiment first: `votive run FILE`"));
+    }
+    let plan = frames::read(&folder.plan_parquet(), None)?;
+    with_nothing_started(plan)
+}
+
+/// The plan with the columns that `trials.parquet` adds, all of them empty.
+fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
+    let rows = plan.height();
+    let mut add = |column: Column| plan.with_column(column).map(|_| ()).map_err(frames::wrong);
+    add(Column::new("status".into(), vec!["waiting"; rows]))?;
+    for name in ["reason", "last_lines", "program", "host", "device"] {
+        add(Column::new(name.into(), vec![None::<&str>; rows]))?;
+    }
+    let integers =
+        ["attempts", "started_utc", "finished_utc", "peak_memory_bytes", "common_context", "common_stride", "scored_tokens"];
+    for name in integers.into_iter().chain(["scored_bytes", "threads"]) {
+        add(Column::new(name.into(), vec![None::<i64>; rows]))?;
+    }
+    for score in ["common", "native", "best_common", "best_native"] {
+        for unit in ["loss", "perplexity", "bits_per_byte"] {
+            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
+        }
+    }
+    for name in ["training_seconds", "tokens_per_second"] {
+        add(Column::new(name.into(), vec![None::<f64>; rows]))?;
+    }
+    Ok(plan)
+}
+
+/// The curves of the best configurations, of all that were tried where there are few; files that cannot be read are listed.
+fn curves(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> (Vec<Curve>, usize) {
+    let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
+    let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
+    let trials: Vec<_> = comparison.trials.iter().filter(|t| drawn.contains(&t.configuration)).collect();
+    let points = (POINTS / trials.len().max(1)).clamp(60, 600);
+    let mut curves = Vec::new();
+    for trial in trials {
+        let Some(id) = TrialId::parse(&trial.id) else { continue };
+        match curve(&folder.trial(&id), comparison.common_context, points) {
+            Ok(Some(read)) => {
+                curves.push(Curve { trial_id: trial.id.clone(), configuration: trial.configuration, seed: trial.seed, ..read })
+            }
+            Ok(None) => {}
+            Err(error) => damaged.push(error.chain()),
+        }
+    }
+    (curves, not_drawn)
+}
+
+#[cfg(test)]
+mod tests;

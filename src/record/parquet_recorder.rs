@@ -1,0 +1,344 @@
+//! The recorder that a worker gives to its training: rows in, Parquet files out.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, token_nll_table};
+use super::schema;
+use super::steps::{PART_ROWS, StepsFile};
+use super::table::{Table, write_tables};
+use crate::error::{Error, Result};
+use crate::plan::TrialId;
+use crate::runs::TrialFolder;
+use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Recorder, StepRow, TokenNll};
+
+/// How long rows may stay in memory only.
+const FLUSH_AFTER: Duration = Duration::from_secs(30);
+
+/// Writes a trial's rows into its folder.
+///
+/// A step is appended in memory; files are rewritten whole by [`Recorder::flush`], which the training calls before it writes a
+/// checkpoint, and at most every 30 seconds. Rows of checkpoints are on disk when the call returns. How the steps of a
+/// long trial are kept, and how a reader sees them, is told in `steps.rs`: a pattern over `trials/*/steps.parquet` never sees a row
+/// twice, and sees all of them when the trial is complete ([`ParquetRecorder::finish`]).
+pub struct ParquetRecorder {
+    folder: TrialFolder,
+    trial_id: String,
+    steps: StepsFile,
+    evaluations: Vec<EvaluationRow>,
+    evaluations_changed: bool,
+    checkpoints: Vec<CheckpointRow>,
+    token_nll: Vec<TokenNll>,
+    flush_after: Duration,
+    flushed: Instant,
+}
+
+impl ParquetRecorder {
+    /// Reads back the rows that earlier attempts left. A damaged file is an error that names it.
+    pub fn open(folder: &TrialFolder, trial_id: &TrialId) -> Result<Self> {
+        Self::with(folder, trial_id, PART_ROWS, FLUSH_AFTER)
+    }
+
+    fn with(folder: &TrialFolder, trial_id: &TrialId, part_rows: usize, flush_after: Duration) -> Result<Self> {
+        Ok(Self {
+            folder: folder.clone(),
+            trial_id: trial_id.as_str().to_owned(),
+            steps: StepsFile::open(folder, trial_id.as_str(), part_rows)?,
+            evaluations: read(&folder.evaluations(), schema::evaluations(), evaluations_rows)?,
+            evaluations_changed: false,
+            checkpoints: read(&folder.checkpoints_parquet(), schema::checkpoints(), checkpoints_rows)?,
+            token_nll: Vec::new(),
+            flush_after,
+            flushed: Instant::now(),
+        })
+    }
+
+    /// Number of steps that are recorded.
+    pub fn steps(&self) -> usize {
+        self.steps.rows()
+    }
+
+    /// The evaluations recorded so far.
+    pub fn evaluations(&self) -> &[EvaluationRow] {
+        &self.evaluations
+    }
+
+    /// The checkpoints recorded so far, also those deleted since.
+    pub fn checkpoints(&self) -> &[CheckpointRow] {
+        &self.checkpoints
+    }
+
+    /// Puts everything on disk and merges the parts of a long trial into one `steps.parquet`. To be called before the
+    /// trial's outcome is written.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        self.steps.merge()
+    }
+
+    fn write_evaluations(&mut self) -> Result<()> {
+        if self.evaluations_changed {
+            evaluations_table(&self.trial_id, &self.evaluations).write(&self.folder.evaluations(), Some(&self.trial_id))?;
+            self.evaluations_changed = false;
+        }
+        Ok(())
+    }
+
+    fn write_checkpoints(&self) -> Result<()> {
+        checkpoints_table(&self.trial_id, &self.checkpoints).write(&self.folder.checkpoints_parquet(), Some(&self.trial_id))
+    }
+
+    fn write_token_nll(&self) -> Result<()> {
+        let tables = self.token_nll.iter().map(|scores| Ok(token_nll_table(&self.trial_id, scores)));
+        write_tables(&self.folder.token_nll(), &schema::token_nll(), Some(&self.trial_id), tables)
+    }
+}
+
+impl Recorder for ParquetRecorder {
+    /// Rows after `step` go, and so do the evaluations in full (`best`, `final`): they are made at the end only, and will be made
+    /// again. Checkpoints whose folder is gone without a row saying so were deleted by a process that was killed before it
+    /// could tell.
+    fn resume(&mut self, step: i64) -> Result<()> {
+        self.steps.resume(step)?;
+        self.evaluations.retain(|row| row.step <= step && row.kind == CheckpointKind::Periodic);
+        self.evaluations_changed = true;
+        self.write_evaluations()?;
+        self.checkpoints.retain(|row| row.step <= step);
+        let now = now_utc();
+        for row in self.checkpoints.iter_mut().filter(|row| row.deleted_utc.is_none()) {
+            if !self.folder.path().join(&row.path).exists() {
+                row.deleted_utc = Some(now);
+            }
+        }
+        self.write_checkpoints()?;
+        self.token_nll.clear();
+        let scores = self.folder.token_nll();
+        if scores.exists() {
+            std::fs::remove_file(&scores).map_err(|e| Error::io("remove", &scores, e))?;
+        }
+        self.flushed = Instant::now();
+        Ok(())
+    }
+
+    fn step(&mut self, row: &StepRow) -> Result<()> {
+        self.steps.push(row);
+        if self.flushed.elapsed() >= self.flush_after { self.flush() } else { Ok(()) }
+    }
+
+    /// An evaluation of the same weights by the same protocol replaces the earlier one.
+    fn evaluation(&mut self, row: &EvaluationRow) -> Result<()> {
+        let same = |other: &EvaluationRow| {
+            (other.step, other.protocol, other.kind, &other.part, other.context, other.stride)
+                == (row.step, row.protocol, row.kind, &row.part, row.context, row.stride)
+        };
+        match self.evaluations.iter_mut().find(|other| same(other)) {
+            Some(earlier) => *earlier = row.clone(),
+            None => self.evaluations.push(row.clone()),
+        }
+        self.evaluations_changed = true;
+        Ok(())
+    }
+
+    /// A checkpoint of the same step and kind replaces the earlier row.
+    fn checkpoint(&mut self, row: &CheckpointRow) -> Result<()> {
+        match self.checkpoints.iter_mut().find(|other| (other.step, other.kind) == (row.step, row.kind)) {
+            Some(earlier) => *earlier = row.clone(),
+            None => self.checkpoints.push(row.clone()),
+        }
+        self.write_checkpoints()
+    }
+
+    fn checkpoint_deleted(&mut self, path: &str, time_utc: i64) -> Result<()> {
+        for row in self.checkpoints.iter_mut().filter(|row| row.path == path && row.deleted_utc.is_none()) {
+            row.deleted_utc = Some(time_utc);
+        }
+        self.write_checkpoints()
+    }
+
+    fn token_nll(&mut self, scores: &TokenNll) -> Result<()> {
+        let key = |s: &TokenNll| (s.protocol, s.context, s.stride, s.kind);
+        match self.token_nll.iter_mut().find(|other| key(other) == key(scores)) {
+            Some(earlier) => *earlier = scores.clone(),
+            None => self.token_nll.push(scores.clone()),
+        }
+        self.write_token_nll()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.steps.flush()?;
+        self.write_evaluations()?;
+        self.flushed = Instant::now();
+        Ok(())
+    }
+}
+
+fn read<T>(path: &Path, schema: schema::Schema, rows: impl Fn(&Table) -> Result<Vec<T>>) -> Result<Vec<T>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    rows(&Table::read(path, schema)?).map_err(|e| e.context(format!("{} is damaged", path.display())))
+}
+
+fn now_utc() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::rows::tests::{checkpoint, evaluation, step};
+    use crate::train::recorder::Protocol;
+
+    fn trial() -> (tempfile::TempDir, TrialFolder, TrialId) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = TrialFolder::at(dir.path());
+        (dir, folder, TrialId::of("a"))
+    }
+
+    fn scores(kind: CheckpointKind, nll: f32) -> TokenNll {
+        TokenNll {
+            protocol: Protocol::Common,
+            context: 32,
+            stride: 16,
+            kind,
+            positions: vec![2, 3, 4],
+            tokens: vec![7, 8, 9],
+            nll: vec![nll; 3],
+        }
+    }
+
+    /// What a trial of 40 steps tells, from after `step` on; a checkpoint each tenth.
+    fn train(recorder: &mut ParquetRecorder, folder: &TrialFolder, from: i64, to: i64) {
+        recorder.resume(from).unwrap();
+        for number in from + 1..=to {
+            recorder.step(&step(number)).unwrap();
+            if number % 10 == 0 {
+                recorder.evaluation(&evaluation(number, CheckpointKind::Periodic)).unwrap();
+                recorder.flush().unwrap();
+                let row = checkpoint(number, CheckpointKind::Periodic);
+                std::fs::create_dir_all(folder.path().join(&row.path)).unwrap();
+                recorder.checkpoint(&row).unwrap();
+                if number > 10 {
+                    let old = checkpoint(number - 10, CheckpointKind::Periodic).path;
+                    std::fs::remove_dir_all(folder.path().join(&old)).unwrap();
+                    recorder.checkpoint_deleted(&old, 5).unwrap();
+                }
+            }
+        }
+    }
+
+    fn files(folder: &TrialFolder) -> Vec<Vec<u8>> {
+        [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll()]
+            .map(|path| std::fs::read(path).unwrap())
+            .to_vec()
+    }
+
+    fn finish(mut recorder: ParquetRecorder) {
+        recorder.evaluation(&evaluation(40, CheckpointKind::Final)).unwrap();
+        recorder.token_nll(&scores(CheckpointKind::Final, 1.0)).unwrap();
+        recorder.finish().unwrap();
+    }
+
+    #[test]
+    fn a_trial_that_was_killed_and_resumed_leaves_the_same_bytes() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        train(&mut recorder, &folder, 0, 40);
+        finish(recorder);
+        let expected = files(&folder);
+        for killed in [0, 3, 10, 27, 30, 39] {
+            let (_dir, folder, id) = trial();
+            let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+            train(&mut recorder, &folder, 0, killed);
+            recorder.evaluation(&evaluation(killed, CheckpointKind::Final)).unwrap();
+            recorder.flush().unwrap();
+            drop(recorder);
+            let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+            train(&mut recorder, &folder, killed / 10 * 10, 40);
+            finish(recorder);
+            assert_eq!(files(&folder), expected, "killed at {killed}");
+        }
+    }
+
+    #[test]
+    fn rows_reach_the_disk_after_a_while_without_a_checkpoint() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::with(&folder, &id, 100, Duration::ZERO).unwrap();
+        recorder.step(&step(1)).unwrap();
+        assert_eq!(ParquetRecorder::open(&folder, &id).unwrap().steps(), 1);
+        let mut patient = ParquetRecorder::open(&folder, &id).unwrap();
+        patient.step(&step(2)).unwrap();
+        assert_eq!(ParquetRecorder::open(&folder, &id).unwrap().steps(), 1, "not before its time");
+        patient.flush().unwrap();
+        assert_eq!(ParquetRecorder::open(&folder, &id).unwrap().steps(), 2);
+    }
+
+    #[test]
+    fn a_deleted_checkpoint_keeps_its_row() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        train(&mut recorder, &folder, 0, 20);
+        let rows = ParquetRecorder::open(&folder, &id).unwrap().checkpoints().to_vec();
+        let seen: Vec<_> = rows.iter().map(|row| (row.step, row.deleted_utc)).collect();
+        assert_eq!(seen, [(10, Some(5)), (20, None)]);
+    }
+
+    #[test]
+    fn a_checkpoint_that_vanished_untold_is_marked_at_resume() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        train(&mut recorder, &folder, 0, 10);
+        std::fs::remove_dir_all(folder.checkpoints()).unwrap();
+        recorder.resume(10).unwrap();
+        assert!(recorder.checkpoints()[0].deleted_utc.is_some());
+    }
+
+    #[test]
+    fn the_same_evaluation_made_again_replaces_the_first() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        recorder.evaluation(&evaluation(10, CheckpointKind::Periodic)).unwrap();
+        recorder.evaluation(&EvaluationRow { nll_sum: Some(1.0), ..evaluation(10, CheckpointKind::Periodic) }).unwrap();
+        recorder.evaluation(&EvaluationRow { context: 64, ..evaluation(10, CheckpointKind::Periodic) }).unwrap();
+        let sums: Vec<_> = recorder.evaluations().iter().map(|row| row.nll_sum).collect();
+        assert_eq!(sums, [Some(1.0), Some(2_000.0)]);
+    }
+
+    #[test]
+    fn token_scores_of_best_and_final_lie_in_one_file_and_go_at_resume() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        recorder.token_nll(&scores(CheckpointKind::Best, 1.0)).unwrap();
+        recorder.token_nll(&scores(CheckpointKind::Final, 2.0)).unwrap();
+        recorder.token_nll(&scores(CheckpointKind::Final, f32::INFINITY)).unwrap();
+        let table = Table::read(&folder.token_nll(), schema::token_nll()).unwrap();
+        assert_eq!(table.int64("position"), [2, 3, 4, 2, 3, 4].map(Some));
+        assert_eq!(table.float64("nll"), [Some(1.0), Some(1.0), Some(1.0), None, None, None]);
+        recorder.resume(0).unwrap();
+        assert!(!folder.token_nll().exists());
+    }
+
+    #[test]
+    fn no_temporary_file_matches_a_parquet_pattern_or_stays() {
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        train(&mut recorder, &folder, 0, 40);
+        finish(recorder);
+        let mut names: Vec<String> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["checkpoints", "checkpoints.parquet", "evaluations.parquet", "steps.parquet", "token_nll.parquet"]);
+    }
+
+    #[test]
+    fn a_damaged_file_of_any_kind_is_named_when_the_recorder_opens() {
+        for name in ["steps.parquet", "evaluations.parquet", "checkpoints.parquet"] {
+            let (dir, folder, id) = trial();
+            std::fs::write(dir.path().join(name), b"torn").unwrap();
+            let error = ParquetRecorder::open(&folder, &id).err().unwrap();
+            assert!(error.to_string().ends_with(&format!("{name} is damaged")), "{error}");
+        }
+    }
+}

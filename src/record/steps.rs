@@ -1,0 +1,277 @@
+//! The rows of a trial's steps on their way to `steps.parquet`.
+//!
+//! While a trial runs, `steps.parquet` holds all its rows and is rewritten whole. A long trial would rewrite more and more, so
+//! from [`PART_ROWS`] rows on complete parts of that many rows lie in `steps.parts/` and `steps.parquet` holds the rows after
+//! them; [`StepsFile::merge`] makes one file of them at the end. So a pattern over `trials/*/steps.parquet` sees each row
+//! at most once at any time, but of a long running trial only the newest rows.
+//!
+//! **Which rows count**: all of `steps.parquet`, and those of the parts that lie before its first row. Every change of
+//! the folder is one rename, and this rule holds before and after each of them:
+//! a part is written first and `steps.parquet` cut after it; the merged file is put in place first and the parts removed after it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::rows::{steps_rows, steps_table};
+use super::schema;
+use super::table::{Table, write_tables};
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::runs::TrialFolder;
+use crate::train::recorder::StepRow;
+
+/// Rows of a complete part.
+pub(super) const PART_ROWS: usize = 100_000;
+
+/// The rows of a trial's steps: those of complete parts on disk, the rest in memory.
+pub(super) struct StepsFile {
+    folder: TrialFolder,
+    trial_id: String,
+    part_rows: usize,
+    /// Complete parts that count; each holds `part_rows` rows.
+    parts: usize,
+    /// The rows after them.
+    tail: Vec<StepRow>,
+    /// Whether `steps.parquet` lacks something of `tail`.
+    changed: bool,
+}
+
+impl StepsFile {
+    /// Reads back what an earlier attempt left.
+    pub(super) fn open(folder: &TrialFolder, trial_id: &str, part_rows: usize) -> Result<Self> {
+        let mut file =
+            Self { folder: folder.clone(), trial_id: trial_id.to_owned(), part_rows, parts: 0, tail: Vec::new(), changed: true };
+        if folder.steps().exists() {
+            file.tail = read(&folder.steps())?;
+            file.changed = false;
+        }
+        let first = file.tail.first().map_or(i64::MAX, |row| row.step);
+        while file.part(file.parts).exists() && file.part_end(file.parts) < first {
+            file.parts += 1;
+        }
+        Ok(file)
+    }
+
+    fn part(&self, index: usize) -> PathBuf {
+        self.folder.steps_parts().join(format!("part-{:06}.parquet", index + 1))
+    }
+
+    /// The last step of a part: steps are numbered from 1 without gaps.
+    fn part_end(&self, index: usize) -> i64 {
+        ((index + 1) * self.part_rows) as i64
+    }
+
+    /// Number of rows received.
+    pub(super) fn rows(&self) -> usize {
+        self.parts * self.part_rows + self.tail.len()
+    }
+
+    pub(super) fn push(&mut self, row: &StepRow) {
+        self.tail.push(row.clone());
+        self.changed = true;
+    }
+
+    /// Drops the rows after `step` and puts what is left on disk. The rows must lead up to `step` without a gap.
+    pub(super) fn resume(&mut self, step: i64) -> Result<()> {
+        let whole_parts = usize::try_from(step).unwrap_or(0) / self.part_rows;
+        if whole_parts < self.parts {
+            self.tail = read(&self.part(whole_parts))?;
+            self.parts = whole_parts;
+        }
+        self.tail.retain(|row| row.step <= step);
+        let first = (self.parts * self.part_rows) as i64 + 1;
+        let whole = self.tail.iter().zip(first..).all(|(row, expected)| row.step == expected);
+        if !whole || self.rows() as i64 != step.max(0) {
+            let path = self.folder.steps();
+            return Err(Error::data(format!("{} does not hold the steps up to {step}, where the checkpoint is", path.display()))
+                .help("delete the trial's folder to train it from the start"));
+        }
+        self.changed = true;
+        self.flush()?;
+        self.remove_parts_from(self.parts)
+    }
+
+    fn remove_parts_from(&self, mut index: usize) -> Result<()> {
+        while self.part(index).exists() {
+            let path = self.part(index);
+            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts all rows on disk.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        // The tail keeps at least one row, so that it is always known which parts lie before it.
+        while self.tail.len() > self.part_rows {
+            durable::create_folder(&self.folder.steps_parts())?;
+            steps_table(&self.trial_id, &self.tail[..self.part_rows]).write(&self.part(self.parts), Some(&self.trial_id))?;
+            self.tail.drain(..self.part_rows);
+            self.parts += 1;
+        }
+        steps_table(&self.trial_id, &self.tail).write(&self.folder.steps(), Some(&self.trial_id))?;
+        self.changed = false;
+        Ok(())
+    }
+
+    /// Makes one file of all parts.
+    pub(super) fn merge(&mut self) -> Result<()> {
+        self.flush()?;
+        if self.parts > 0 {
+            let parts = (0..self.parts).map(|index| Table::read(&self.part(index), schema::steps()));
+            let tail = std::iter::once_with(|| Ok(steps_table(&self.trial_id, &self.tail)));
+            write_tables(&self.folder.steps(), &schema::steps(), Some(&self.trial_id), parts.chain(tail))?;
+        }
+        let parts = self.folder.steps_parts();
+        if parts.exists() { durable::remove_folder(&parts) } else { Ok(()) }
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<StepRow>> {
+    let table = Table::read(path, schema::steps())?;
+    steps_rows(&table).map_err(|e| e.context(format!("{} is damaged", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::rows::tests::step;
+
+    const ID: &str = "0123456789ab";
+
+    fn folder() -> (tempfile::TempDir, TrialFolder) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = TrialFolder::at(dir.path());
+        (dir, folder)
+    }
+
+    fn filled(folder: &TrialFolder, rows: i64) -> StepsFile {
+        let mut file = StepsFile::open(folder, ID, 10).unwrap();
+        for number in 1..=rows {
+            file.push(&step(number));
+            if number % 7 == 0 {
+                file.flush().unwrap();
+            }
+        }
+        file
+    }
+
+    /// The rows that count, read as the rule of this module says.
+    fn on_disk(folder: &TrialFolder) -> Vec<i64> {
+        let mut file = StepsFile::open(folder, ID, 10).unwrap();
+        let mut steps = Vec::new();
+        for index in 0..file.parts {
+            steps.extend(read(&file.part(index)).unwrap().iter().map(|r| r.step));
+        }
+        steps.extend(file.tail.drain(..).map(|r| r.step));
+        steps
+    }
+
+    fn until(last: i64) -> Vec<i64> {
+        (1..=last).collect()
+    }
+
+    #[test]
+    fn every_row_is_on_disk_once_after_a_flush_whatever_their_number() {
+        for rows in [0, 1, 9, 10, 11, 20, 21, 35, 70] {
+            let (_dir, folder) = folder();
+            filled(&folder, rows).flush().unwrap();
+            assert_eq!(on_disk(&folder), until(rows), "{rows}");
+        }
+    }
+
+    #[test]
+    fn steps_parquet_alone_never_holds_a_row_twice_nor_one_of_a_part() {
+        let (_dir, folder) = folder();
+        filled(&folder, 35).flush().unwrap();
+        let rows: Vec<i64> = read(&folder.steps()).unwrap().iter().map(|r| r.step).collect();
+        assert_eq!(rows, [31, 32, 33, 34, 35]);
+    }
+
+    #[test]
+    fn merging_leaves_one_file_with_all_rows_and_no_parts() {
+        for rows in [5, 10, 11, 35] {
+            let (_dir, folder) = folder();
+            filled(&folder, rows).merge().unwrap();
+            let all: Vec<i64> = read(&folder.steps()).unwrap().iter().map(|r| r.step).collect();
+            assert_eq!(all, until(rows));
+            assert!(!folder.steps_parts().exists());
+        }
+    }
+
+    #[test]
+    fn resuming_anywhere_leaves_exactly_the_rows_up_to_there() {
+        for merged in [false, true] {
+            for at in [0, 1, 9, 10, 11, 20, 29, 30, 31, 35] {
+                let (_dir, folder) = folder();
+                let mut file = filled(&folder, 35);
+                if merged { file.merge() } else { file.flush() }.unwrap();
+                let mut file = StepsFile::open(&folder, ID, 10).unwrap();
+                file.resume(at).unwrap();
+                assert_eq!(on_disk(&folder), until(at), "merged {merged}, at {at}");
+                for number in at + 1..=40 {
+                    file.push(&step(number));
+                }
+                file.merge().unwrap();
+                assert_eq!(on_disk(&folder), until(40));
+            }
+        }
+    }
+
+    #[test]
+    fn a_kill_between_a_part_and_the_cut_of_steps_parquet_doubles_nothing() {
+        let (_dir, folder) = folder();
+        let rows: Vec<StepRow> = (1..=12).map(step).collect();
+        let file = StepsFile::open(&folder, ID, 10).unwrap();
+        durable::create_folder(&folder.steps_parts()).unwrap();
+        steps_table(ID, &rows).write(&folder.steps(), None).unwrap();
+        steps_table(ID, &rows[..10]).write(&file.part(0), None).unwrap();
+        assert_eq!(on_disk(&folder), until(12));
+        let mut file = StepsFile::open(&folder, ID, 10).unwrap();
+        file.resume(11).unwrap();
+        assert_eq!(on_disk(&folder), until(11));
+    }
+
+    #[test]
+    fn a_kill_between_the_merged_file_and_the_removal_of_the_parts_doubles_nothing() {
+        let (_dir, folder) = folder();
+        filled(&folder, 25).flush().unwrap();
+        let rows: Vec<StepRow> = (1..=25).map(step).collect();
+        steps_table(ID, &rows).write(&folder.steps(), None).unwrap();
+        assert!(folder.steps_parts().exists());
+        assert_eq!(on_disk(&folder), until(25));
+        let mut file = StepsFile::open(&folder, ID, 10).unwrap();
+        file.resume(25).unwrap();
+        assert_eq!(on_disk(&folder), until(25));
+    }
+
+    #[test]
+    fn rows_that_do_not_lead_up_to_the_checkpoint_are_told() {
+        let (_dir, folder) = folder();
+        let mut file = filled(&folder, 5);
+        file.flush().unwrap();
+        let error = file.resume(6).unwrap_err();
+        assert!(error.to_string().ends_with("does not hold the steps up to 6, where the checkpoint is"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let (_dir, folder) = folder();
+        fs::write(folder.steps(), b"PAR1 but not really").unwrap();
+        let error = StepsFile::open(&folder, ID, 10).err().unwrap();
+        assert!(error.to_string().ends_with("steps.parquet is damaged"), "{error}");
+    }
+
+    #[test]
+    fn flushing_without_news_writes_nothing() {
+        let (_dir, folder) = folder();
+        let mut file = filled(&folder, 3);
+        file.flush().unwrap();
+        fs::remove_file(folder.steps()).unwrap();
+        file.flush().unwrap();
+        assert!(!folder.steps().exists());
+    }
+}

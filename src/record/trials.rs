@@ -1,0 +1,401 @@
+//! The two tables of a whole experiment: what is planned, and what became of it.
+
+use std::path::Path;
+
+use super::schema::{Column, Schema, Type};
+use super::table::{Table, Value};
+use crate::error::Result;
+use crate::experiment::{Cell, settings::Settings};
+use crate::plan::{Facts, Plan, Trial};
+use crate::runs::{Attempt, Outcome, Status};
+use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
+
+/// What became of one trial so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialState {
+    /// What it is doing now.
+    pub status: Status,
+    /// Why, in a sentence, where it did not go well.
+    pub reason: Option<String>,
+    /// Its executions, in order.
+    pub attempts: Vec<Attempt>,
+    /// How it ended, where it did.
+    pub outcome: Option<Outcome>,
+}
+
+/// Writes `plan.parquet`: a row a trial.
+pub fn write_plan(path: &Path, plan: &Plan) -> Result<()> {
+    let mut table = Table::new(plan_schema(plan), plan.trials.len());
+    for trial in &plan.trials {
+        table.push(plan_cells(plan, trial).into_iter().map(|(_, _, value)| value));
+    }
+    table.write(path, None)
+}
+
+/// Writes `trials.parquet`: the plan's columns and what became of each trial. `states` are in the order of the plan.
+pub fn write_trials(path: &Path, plan: &Plan, states: &[TrialState]) -> Result<()> {
+    let mut table = Table::new(trials_schema(plan), plan.trials.len());
+    for (trial, state) in plan.trials.iter().zip(states) {
+        let cells = plan_cells(plan, trial).into_iter().chain(state_cells(plan, trial, state));
+        table.push(cells.map(|(_, _, value)| value));
+    }
+    table.write(path, None)
+}
+
+/// The columns of `plan.parquet`: id, configuration, seed, a column `swept_…` with the value as a person writes it for each swept key,
+/// each setting, and each planned figure.
+pub fn plan_schema(plan: &Plan) -> Schema {
+    Schema { name: "plan", row: "a trial", columns: columns(plan_cells(plan, &blank(plan))) }
+}
+
+/// The columns of `trials.parquet`: those of the plan, then status, times and final figures.
+pub fn trials_schema(plan: &Plan) -> Schema {
+    let blank = blank(plan);
+    let state = TrialState { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None };
+    let cells = plan_cells(plan, &blank).into_iter().chain(state_cells(plan, &blank, &state)).collect();
+    Schema { name: "trials", row: "a trial", columns: columns(cells) }
+}
+
+type NamedCell = (String, Type, Value);
+
+fn columns(cells: Vec<NamedCell>) -> Vec<Column> {
+    cells.into_iter().map(|(name, kind, _)| Column::new(name, kind)).collect()
+}
+
+/// A trial whose only use is that its cells have the names and types of every other's.
+fn blank(plan: &Plan) -> Trial {
+    Trial {
+        id: crate::plan::TrialId::of(""),
+        configuration: 0,
+        seed: 0,
+        values: vec![String::new(); plan.swept.len()],
+        settings: Settings::default(),
+        facts: Facts {
+            vocabulary: 0,
+            text_tokens: 0,
+            text_windows: 0,
+            train_tokens: 0,
+            train_bytes: 0,
+            validation_tokens: 0,
+            windows: 0,
+            steps_per_epoch: 0,
+            partial_batch: 0,
+            steps: 0,
+            tokens_per_step: 0,
+            target_tokens: 0,
+            distinct_targets: 0,
+            views: 0.0,
+            epochs: 0.0,
+            parameters: 0,
+            flops: 0.0,
+            memory_bytes: 0,
+            disk_bytes: 0,
+        },
+    }
+}
+
+fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
+    let mut cells: Vec<NamedCell> = vec![
+        ("trial_id".to_owned(), Type::Text, Value::text(trial.id.as_str())),
+        ("configuration".to_owned(), Type::Int64, Value::count(trial.configuration as u64)),
+        ("seed".to_owned(), Type::Int64, Value::count(trial.seed)),
+    ];
+    for (place, key) in plan.swept.iter().enumerate() {
+        cells.push((swept_column(key), Type::Text, Value::texts(trial.values.get(place).map(String::as_str))));
+    }
+    for (name, cell) in trial.settings.columns() {
+        let kind = match cell {
+            Cell::Bool(_) => Type::Bool,
+            Cell::Int(_) => Type::Int64,
+            Cell::Float(_) => Type::Float64,
+            Cell::Text(_) => Type::Text,
+        };
+        cells.push((name.to_owned(), kind, cell.into()));
+    }
+    let facts = &trial.facts;
+    for (name, count) in [
+        ("vocabulary", facts.vocabulary),
+        ("text_tokens", facts.text_tokens),
+        ("text_windows", facts.text_windows),
+        ("train_tokens", facts.train_tokens),
+        ("train_bytes", facts.train_bytes),
+        ("validation_tokens", facts.validation_tokens),
+        ("windows", facts.windows),
+        ("steps_per_epoch", facts.steps_per_epoch),
+        ("partial_batch", facts.partial_batch),
+        ("steps", facts.steps),
+        ("tokens_per_step", facts.tokens_per_step),
+        ("target_tokens", facts.target_tokens),
+        ("distinct_targets", facts.distinct_targets),
+        ("parameters", facts.parameters),
+        ("memory_bytes", facts.memory_bytes),
+        ("disk_bytes", facts.disk_bytes),
+    ] {
+        cells.push((name.to_owned(), Type::Int64, Value::count(count)));
+    }
+    for (name, number) in [("views", facts.views), ("epochs", facts.epochs), ("flops", facts.flops)] {
+        cells.push((name.to_owned(), Type::Float64, Value::Float64(Some(number))));
+    }
+    cells
+}
+
+/// The column that holds a swept key's value as a person writes it: `swept_train_stride` for `train.stride`.
+fn swept_column(key: &str) -> String {
+    format!("swept_{}", key.replace('.', "_"))
+}
+
+fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell> {
+    let outcome = state.outcome.as_ref();
+    let (first, last) = (state.attempts.first(), state.attempts.last());
+    let score = |protocol, kind| score(outcome, protocol, kind);
+    let common = score(Protocol::Common, CheckpointKind::Final);
+    // Where the common context is the trial's own it is scored once.
+    let same = trial.settings.train.sequence_length == plan.common_context;
+    let native = score(Protocol::Native, CheckpointKind::Final).or_else(|| common.filter(|_| same));
+    let best = score(Protocol::Common, CheckpointKind::Best);
+    let best_native = score(Protocol::Native, CheckpointKind::Best).or_else(|| best.filter(|_| same));
+    // Where the final weights are the best ones they are scored once.
+    let (best, best_native) = if best.is_none() { (common, native) } else { (best, best_native) };
+
+    let text = |name: &str, value: Option<&str>| (name.to_owned(), Type::Text, Value::texts(value));
+    let int = |name: &str, value: Option<i64>| (name.to_owned(), Type::Int64, Value::Int64(value));
+    let float = |name: &str, value: Option<f64>| (name.to_owned(), Type::Float64, Value::Float64(value));
+    let time = |name: &str, value: Option<i64>| (name.to_owned(), Type::Time, Value::Int64(value));
+    let steps = outcome.map(|o| o.steps);
+    let tokens = outcome.map(|o| o.tokens_seen);
+    let seconds = outcome.map(|o| o.training_seconds);
+    let rate = tokens.zip(seconds).filter(|(_, s)| *s > 0.0).map(|(t, s)| t as f64 / s);
+    let reason = state.reason.as_deref().or_else(|| outcome.and_then(|o| o.reason.as_deref()));
+    let last_lines = last.map(|a| a.last_lines.join("\n")).filter(|lines| !lines.is_empty());
+    vec![
+        text("status", Some(state.status.name())),
+        text("reason", reason),
+        int("attempts", Some(state.attempts.len() as i64)),
+        time("started_utc", first.map(|a| a.started_utc)),
+        time("finished_utc", outcome.map(|o| o.finished_utc)),
+        int("steps_done", steps),
+        int("tokens_seen", tokens),
+        float("training_seconds", seconds),
+        float("tokens_per_second", rate),
+        int("peak_memory_bytes", outcome.map(|o| o.peak_memory_bytes)),
+        float("common_loss", common.and_then(EvaluationRow::loss)),
+        float("common_perplexity", common.and_then(EvaluationRow::perplexity)),
+        float("common_bits_per_byte", common.and_then(EvaluationRow::bits_per_byte)),
+        float("native_loss", native.and_then(EvaluationRow::loss)),
+        float("native_perplexity", native.and_then(EvaluationRow::perplexity)),
+        float("native_bits_per_byte", native.and_then(EvaluationRow::bits_per_byte)),
+        float("best_common_loss", best.and_then(EvaluationRow::loss)),
+        float("best_common_perplexity", best.and_then(EvaluationRow::perplexity)),
+        float("best_common_bits_per_byte", best.and_then(EvaluationRow::bits_per_byte)),
+        float("best_native_loss", best_native.and_then(EvaluationRow::loss)),
+        float("best_native_perplexity", best_native.and_then(EvaluationRow::perplexity)),
+        float("best_native_bits_per_byte", best_native.and_then(EvaluationRow::bits_per_byte)),
+        int("best_step", best.map(|row| row.step)),
+        int("scored_tokens", common.map(|row| row.scored_tokens)),
+        int("scored_bytes", common.map(|row| row.scored_bytes)),
+        int("common_context", common.map(|row| row.context)),
+        int("common_stride", common.map(|row| row.stride)),
+        int("native_context", native.map(|row| row.context)),
+        int("native_stride", native.map(|row| row.stride)),
+        text("program", outcome.map(|o| o.program.as_str()).or_else(|| last.map(|a| a.program.as_str()))),
+        text("host", last.map(|a| a.host.as_str())),
+        text("device", last.map(|a| a.device.as_str())),
+        int("threads", last.map(|a| i64::from(a.threads))),
+        text("last_lines", last_lines.as_deref()),
+    ]
+}
+
+/// The newest score of the validation part by this protocol.
+fn score(outcome: Option<&Outcome>, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
+    let scores = &outcome?.scores;
+    scores.iter().rev().find(|row| row.protocol == protocol && row.kind == kind && row.part == "validation")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::experiment::settings::{BatchSize, ClipNorm, Train};
+    use crate::plan::TrialId;
+    use crate::record::rows::tests::evaluation;
+    use crate::runs::End;
+
+    /// A plan over sequence length and clip norm with these numbers of configurations and seeds.
+    pub(crate) fn plan(lengths: &[usize], clips: &[ClipNorm], seeds: &[u64]) -> Plan {
+        let mut trials = Vec::new();
+        let mut configuration = 0;
+        for &length in lengths {
+            for &clip in clips {
+                configuration += 1;
+                for &seed in seeds {
+                    let train = Train { sequence_length: length, clip_norm: clip, ..Train::default() };
+                    let settings = Settings { train, ..Settings::default() };
+                    let clip = match clip {
+                        ClipNorm::Off => "off".to_owned(),
+                        ClipNorm::At(norm) => norm.to_string(),
+                    };
+                    trials.push(Trial {
+                        id: TrialId::of(&format!("{length} {clip} {seed}")),
+                        configuration,
+                        seed,
+                        values: vec![length.to_string(), clip],
+                        facts: Facts { vocabulary: 61, steps: 100, ..blank(&empty()).facts },
+                        settings,
+                    });
+                }
+            }
+        }
+        Plan {
+            swept: vec!["train.sequence_length".to_owned(), "train.clip_norm".to_owned()],
+            configurations: configuration,
+            seeds: seeds.to_vec(),
+            common_context: lengths.iter().copied().min().unwrap_or(0),
+            trials,
+            ..empty()
+        }
+    }
+
+    fn empty() -> Plan {
+        Plan {
+            experiment: "test".to_owned(),
+            swept: Vec::new(),
+            combinations: 0,
+            excluded: Vec::new(),
+            merged: 0,
+            configurations: 0,
+            seeds: Vec::new(),
+            common_context: 0,
+            trials: Vec::new(),
+        }
+    }
+
+    /// A complete trial whose final weights have this mean loss under the common protocol.
+    pub(crate) fn completed(loss: f64, native: Option<f64>) -> TrialState {
+        let score = |protocol, loss: f64| EvaluationRow {
+            protocol,
+            nll_sum: Some(loss * 1000.0),
+            ..evaluation(100, CheckpointKind::Final)
+        };
+        let mut scores = vec![score(Protocol::Common, loss)];
+        scores.extend(native.map(|loss| EvaluationRow { context: 64, ..score(Protocol::Native, loss) }));
+        TrialState {
+            status: Status::Completed,
+            reason: None,
+            attempts: vec![attempt(&[])],
+            outcome: Some(Outcome {
+                end: End::Completed,
+                reason: None,
+                steps: 100,
+                tokens_seen: 6400,
+                training_seconds: 3.2,
+                peak_memory_bytes: 1 << 27,
+                scores,
+                finished_utc: 1_700_000_100_000_000,
+                program: "votive 0.1.0".to_owned(),
+            }),
+        }
+    }
+
+    /// A trial that ended otherwise.
+    pub(crate) fn ended(status: Status, reason: &str, last_lines: &[&str]) -> TrialState {
+        TrialState { status, reason: Some(reason.to_owned()), attempts: vec![attempt(last_lines)], outcome: None }
+    }
+
+    /// A trial that nobody has started.
+    pub(crate) fn waiting() -> TrialState {
+        TrialState { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None }
+    }
+
+    fn attempt(last_lines: &[&str]) -> Attempt {
+        Attempt {
+            attempt: 1,
+            pid: 1,
+            host: "night".to_owned(),
+            slot: 1,
+            threads: 2,
+            device: "cpu".to_owned(),
+            program: "votive 0.1.0".to_owned(),
+            from_step: 0,
+            started_utc: 1_700_000_000_000_000,
+            ended_utc: None,
+            ended: None,
+            last_lines: last_lines.iter().map(|&line| line.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn the_plan_has_a_row_a_trial_with_settings_and_figures() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plan.parquet");
+        let mut plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1, 2]);
+        plan.trials[0].settings.train.batch_size = BatchSize::Full;
+        write_plan(&path, &plan).unwrap();
+        let table = Table::read(&path, plan_schema(&plan)).unwrap();
+        assert_eq!(table.rows(), 8);
+        assert_eq!(table.int64("configuration"), [1, 1, 2, 2, 3, 3, 4, 4].map(Some));
+        assert_eq!(table.int64("seed")[..4], [1, 2, 1, 2].map(Some));
+        assert_eq!(table.text("swept_train_clip_norm")[1..3], ["off", "0.5"].map(|v| Some(v.to_owned())));
+        assert_eq!(table.float64("train_clip_norm")[1..3], [None, Some(0.5)]);
+        assert_eq!(table.bool("train_clip_norm_off")[1..3], [Some(true), Some(false)]);
+        assert_eq!((table.int64("train_batch_size")[0], table.bool("train_batch_size_full")[0]), (None, Some(true)));
+        assert_eq!(table.int64("vocabulary")[0], Some(61));
+    }
+
+    #[test]
+    fn no_column_name_is_used_twice() {
+        let plan = plan(&[32], &[ClipNorm::Off], &[1]);
+        let mut names: Vec<String> = trials_schema(&plan).columns.into_iter().map(|c| c.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn trials_add_status_times_and_final_figures_to_the_plan() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
+        let states = [
+            completed(2.0, None),
+            ended(Status::Diverged, "the loss is not finite at step 7", &["a", "b"]),
+            completed(1.5, Some(1.25)),
+            waiting(),
+        ];
+        write_trials(&path, &plan, &states).unwrap();
+        let table = Table::read(&path, trials_schema(&plan)).unwrap();
+        let status: Vec<String> = table.text("status").into_iter().flatten().collect();
+        assert_eq!(status, ["completed", "diverged", "completed", "waiting"]);
+        assert_eq!(table.text("reason")[1].as_deref(), Some("the loss is not finite at step 7"));
+        assert_eq!(table.text("last_lines")[1].as_deref(), Some("a\nb"));
+        assert_eq!(table.float64("common_loss"), [Some(2.0), None, Some(1.5), None]);
+        assert_eq!(table.float64("native_loss"), [Some(2.0), None, Some(1.25), None], "at the common context both are one");
+        assert_eq!(table.float64("common_perplexity")[0], Some(2f64.exp()));
+        assert_eq!(table.float64("tokens_per_second")[0], Some(2000.0));
+        assert_eq!(table.int64("attempts"), [1, 1, 1, 0].map(Some));
+        assert_eq!(table.int64("started_utc")[3], None);
+        assert_eq!(table.int64("common_context"), [Some(32), None, Some(32), None]);
+    }
+
+    #[test]
+    fn best_weights_stand_beside_the_final_ones_and_are_those_where_only_they_were_scored() {
+        let mut state = completed(2.0, None);
+        let cell = |state: &TrialState, name: &str| {
+            let plan = plan(&[32], &[ClipNorm::Off], &[1]);
+            state_cells(&plan, &plan.trials[0], state).into_iter().find(|(n, _, _)| n == name).unwrap().2
+        };
+        assert_eq!(cell(&state, "best_common_loss"), Value::Float64(Some(2.0)));
+        let best = EvaluationRow { nll_sum: Some(1900.0), ..evaluation(60, CheckpointKind::Best) };
+        state.outcome.as_mut().unwrap().scores.push(best);
+        assert_eq!(cell(&state, "best_common_loss"), Value::Float64(Some(1.9)));
+        assert_eq!(cell(&state, "best_step"), Value::Int64(Some(60)));
+        assert_eq!(cell(&state, "common_loss"), Value::Float64(Some(2.0)));
+    }
+
+    #[test]
+    fn scores_of_the_test_part_rank_nothing() {
+        let mut state = completed(2.0, None);
+        let test = EvaluationRow { part: "test".to_owned(), nll_sum: Some(1.0), ..evaluation(100, CheckpointKind::Final) };
+        state.outcome.as_mut().unwrap().scores.push(test);
+        assert_eq!(score(state.outcome.as_ref(), Protocol::Common, CheckpointKind::Final).unwrap().nll_sum, Some(2000.0));
+    }
+}

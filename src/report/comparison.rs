@@ -1,0 +1,454 @@
+//! Which configuration predicts the text best: trials grouped into configurations, by polars.
+//!
+//! **Figures over seeds.** A configuration's loss is the mean of its seeds' losses, and its perplexity exp of that: the geometric
+//! mean of the seeds' perplexities, since it is the loss that is averaged over text as well. Its spread is the sample
+//! standard deviation of the seeds' perplexities, and there is none for one seed. Only complete trials count, and only those that
+//! were scored at the common context; a configuration of which some seeds diverged is ranked by the others and marked.
+//!
+//! **Across tokenizers** perplexities do not compare: then bits per byte rank, and only tokenizers that give every text back.
+
+use std::collections::BTreeMap;
+
+use polars::prelude::*;
+
+use super::frames::{integers, numbers, words, wrong};
+use super::protocol::{Protocol, column_of};
+use crate::error::Result;
+
+/// A trial as the report knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TrialLine {
+    pub(super) id: String,
+    pub(super) configuration: i64,
+    pub(super) seed: Option<i64>,
+    pub(super) status: String,
+    pub(super) reason: Option<String>,
+    pub(super) last_lines: Option<String>,
+    pub(super) attempts: i64,
+    pub(super) perplexity: Option<f64>,
+    pub(super) loss: Option<f64>,
+    pub(super) bits_per_byte: Option<f64>,
+    pub(super) started_utc: Option<i64>,
+    pub(super) finished_utc: Option<i64>,
+}
+
+/// Mean and spread over seeds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Figure {
+    pub(super) mean: f64,
+    /// Sample standard deviation over the seeds; `None` for one seed.
+    pub(super) spread: Option<f64>,
+}
+
+/// One point of the grid and what its seeds came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Configuration {
+    /// Number, from 1, in file order.
+    pub(super) number: i64,
+    /// The values of the swept keys.
+    pub(super) values: Vec<String>,
+    /// Place in the ranking, from 1; `None` where it is not ranked.
+    pub(super) place: Option<usize>,
+    /// Seeds that count.
+    pub(super) seeds: usize,
+    /// Trials of each status.
+    pub(super) status: BTreeMap<String, usize>,
+    pub(super) loss: Option<f64>,
+    /// By the protocol that ranks.
+    pub(super) perplexity: Option<Figure>,
+    /// By the other context.
+    pub(super) other_perplexity: Option<Figure>,
+    pub(super) bits_per_byte: Option<Figure>,
+    pub(super) tokens_per_second: Option<f64>,
+    pub(super) training_seconds: Option<f64>,
+    pub(super) peak_memory_bytes: Option<f64>,
+    pub(super) parameters: Option<i64>,
+    pub(super) vocabulary: Option<i64>,
+    /// `char`, `bpe-512` …
+    pub(super) tokenizer: String,
+    /// Whether its perplexity was lower at an earlier step than at the end.
+    pub(super) got_worse: bool,
+}
+
+/// All configurations, best first; those without a figure last.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Comparison {
+    pub(super) configurations: Vec<Configuration>,
+    pub(super) trials: Vec<TrialLine>,
+    /// Whether tokenizers differ, so that bits per byte rank.
+    pub(super) by_bytes: bool,
+    /// The common context of the trials that count.
+    pub(super) common_context: Option<i64>,
+    pub(super) common_stride: Option<i64>,
+    pub(super) scored_tokens: Option<i64>,
+    pub(super) scored_bytes: Option<i64>,
+    /// Complete trials that were scored at another context and therefore do not count.
+    pub(super) other_context: usize,
+    pub(super) programs: Vec<String>,
+    pub(super) machines: Vec<String>,
+    pub(super) training_seconds: f64,
+}
+
+impl Configuration {
+    /// The figure that ranks.
+    pub(super) fn figure(&self, by_bytes: bool) -> Option<Figure> {
+        if by_bytes { self.bits_per_byte } else { self.perplexity }
+    }
+}
+
+/// Groups the table of trials.
+pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparison> {
+    let frame = &with_tokenizer(frame)?;
+    let completed = frame.clone().lazy().filter(col("status").eq(lit("completed")));
+    let context = match protocol.common_context {
+        Some(context) => Some(context),
+        None => most_common(integers(&collect(completed.clone())?, "common_context")?.into_iter().flatten()),
+    };
+    let counted = match context {
+        Some(context) => completed.clone().filter(col("common_context").is_null().or(col("common_context").eq(lit(context)))),
+        None => completed.clone(),
+    };
+    let counted = collect(counted)?;
+    let other_context = collect(completed)?.height() - counted.height();
+
+    let tokenizers = distinct(&words(frame, "tokenizer")?);
+    let by_bytes = tokenizers.len() > 1;
+    let figures = figures_by_configuration(&counted, protocol)?;
+    let mut configurations = plain_configurations(frame, protocol)?;
+    for configuration in &mut configurations {
+        if let Some(figures) = figures.get(&configuration.number) {
+            figures.clone().put_into(configuration);
+        }
+    }
+    rank(&mut configurations, by_bytes, |label| protocol.is_lossless(label));
+
+    Ok(Comparison {
+        configurations,
+        trials: trial_lines(frame, protocol)?,
+        by_bytes,
+        common_context: context,
+        common_stride: most_common(integers(&counted, "common_stride")?.into_iter().flatten()),
+        scored_tokens: most_common(integers(&counted, "scored_tokens")?.into_iter().flatten()),
+        scored_bytes: most_common(integers(&counted, "scored_bytes")?.into_iter().flatten()),
+        other_context,
+        programs: distinct(&words(frame, "program")?),
+        machines: machines(frame)?,
+        training_seconds: numbers(frame, "training_seconds")?.into_iter().flatten().sum(),
+    })
+}
+
+fn collect(frame: LazyFrame) -> Result<DataFrame> {
+    frame.collect().map_err(wrong)
+}
+
+/// Adds the tokenizer's short label.
+fn with_tokenizer(frame: &DataFrame) -> Result<DataFrame> {
+    let (kind, size) = (words(frame, "tokenizer_kind")?, integers(frame, "tokenizer_vocab_size")?);
+    let path = words(frame, "tokenizer_path")?;
+    let labels: Vec<String> = kind
+        .into_iter()
+        .zip(size)
+        .zip(path)
+        .map(|((kind, size), path)| {
+            let kind = kind.unwrap_or_default();
+            match (size, path) {
+                (Some(size), _) => format!("{kind}-{size}"),
+                (None, Some(path)) => format!("{kind} {path}"),
+                (None, None) => kind,
+            }
+        })
+        .collect();
+    let mut frame = frame.clone();
+    frame.with_column(Column::new("tokenizer".into(), labels)).map_err(wrong)?;
+    Ok(frame)
+}
+
+#[derive(Clone)]
+struct Figures {
+    seeds: usize,
+    loss: Option<f64>,
+    perplexity: Option<Figure>,
+    other_perplexity: Option<Figure>,
+    bits_per_byte: Option<Figure>,
+    tokens_per_second: Option<f64>,
+    training_seconds: Option<f64>,
+    peak_memory_bytes: Option<f64>,
+    got_worse: bool,
+}
+
+impl Figures {
+    fn put_into(self, configuration: &mut Configuration) {
+        configuration.seeds = self.seeds;
+        configuration.loss = self.loss;
+        configuration.perplexity = self.perplexity;
+        configuration.other_perplexity = self.other_perplexity;
+        configuration.bits_per_byte = self.bits_per_byte;
+        configuration.tokens_per_second = self.tokens_per_second;
+        configuration.training_seconds = self.training_seconds;
+        configuration.peak_memory_bytes = self.peak_memory_bytes;
+        configuration.got_worse = self.got_worse;
+    }
+}
+
+fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<BTreeMap<i64, Figures>> {
+    let (score, other) = (protocol.score(), protocol.other_score());
+    let loss = format!("{score}_loss");
+    let mean = |column: String, name: &str| col(column).mean().alias(name);
+    let std = |column: String, name: &str| col(column).std(1).alias(name);
+    let grouped = counted.clone().lazy().filter(col(loss.clone()).is_not_null()).group_by([col("configuration")]).agg([
+        mean(loss.clone(), "loss"),
+        col(loss).count().alias("seeds"),
+        std(format!("{score}_perplexity"), "perplexity_spread"),
+        mean(format!("{other}_loss"), "other_loss"),
+        std(format!("{other}_perplexity"), "other_spread"),
+        mean(format!("{score}_bits_per_byte"), "bits"),
+        std(format!("{score}_bits_per_byte"), "bits_spread"),
+        mean("tokens_per_second".to_owned(), "rate"),
+        mean("training_seconds".to_owned(), "training"),
+        mean("peak_memory_bytes".to_owned(), "memory"),
+        mean("common_loss".to_owned(), "final_loss"),
+        mean("best_common_loss".to_owned(), "best_loss"),
+    ]);
+    let table = collect(grouped)?;
+    let number = |name: &str| numbers(&table, name);
+    let configuration = integers(&table, "configuration")?;
+    let seeds = integers(&table, "seeds")?;
+    let (loss, perplexity_spread) = (number("loss")?, number("perplexity_spread")?);
+    let (other_loss, other_spread) = (number("other_loss")?, number("other_spread")?);
+    let (bits, bits_spread) = (number("bits")?, number("bits_spread")?);
+    let (rate, training, memory) = (number("rate")?, number("training")?, number("memory")?);
+    let (final_loss, best_loss) = (number("final_loss")?, number("best_loss")?);
+    let mut figures = BTreeMap::new();
+    for row in 0..table.height() {
+        let Some(key) = configuration[row] else { continue };
+        let seeds = usize::try_from(seeds[row].unwrap_or(0)).unwrap_or(0);
+        let figure = |mean: Option<f64>, spread: Option<f64>| {
+            mean.filter(|m| m.is_finite()).map(|mean| Figure { mean, spread: spread.filter(|_| seeds > 1) })
+        };
+        figures.insert(
+            key,
+            Figures {
+                seeds,
+                loss: loss[row],
+                perplexity: figure(loss[row].map(f64::exp), perplexity_spread[row]),
+                other_perplexity: figure(other_loss[row].map(f64::exp), other_spread[row]),
+                bits_per_byte: figure(bits[row], bits_spread[row]),
+                tokens_per_second: rate[row],
+                training_seconds: training[row],
+                peak_memory_bytes: memory[row],
+                got_worse: best_loss[row].zip(final_loss[row]).is_some_and(|(best, last)| best < last),
+            },
+        );
+    }
+    Ok(figures)
+}
+
+/// The configurations in file order with what does not need a figure.
+fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Configuration>> {
+    let number = integers(frame, "configuration")?;
+    let status = words(frame, "status")?;
+    let tokenizer = words(frame, "tokenizer")?;
+    let (parameters, vocabulary) = (integers(frame, "parameters")?, integers(frame, "vocabulary")?);
+    let values: Vec<Vec<Option<String>>> =
+        protocol.swept.iter().map(|key| words(frame, &column_of(key))).collect::<Result<_>>()?;
+    let mut configurations: BTreeMap<i64, Configuration> = BTreeMap::new();
+    for row in 0..frame.height() {
+        let Some(number) = number[row] else { continue };
+        let configuration = configurations.entry(number).or_insert_with(|| Configuration {
+            number,
+            values: values.iter().map(|column| column[row].clone().unwrap_or_default()).collect(),
+            place: None,
+            seeds: 0,
+            status: BTreeMap::new(),
+            loss: None,
+            perplexity: None,
+            other_perplexity: None,
+            bits_per_byte: None,
+            tokens_per_second: None,
+            training_seconds: None,
+            peak_memory_bytes: None,
+            parameters: parameters[row],
+            vocabulary: vocabulary[row],
+            tokenizer: tokenizer[row].clone().unwrap_or_default(),
+            got_worse: false,
+        });
+        *configuration.status.entry(status[row].clone().unwrap_or_default()).or_default() += 1;
+    }
+    Ok(configurations.into_values().collect())
+}
+
+/// Best first; then those whose tokenizer forbids a rank; then those without a figure, in file order.
+fn rank(configurations: &mut [Configuration], by_bytes: bool, is_lossless: impl Fn(&str) -> bool) {
+    let ranked = |c: &Configuration| c.figure(by_bytes).is_some() && (!by_bytes || is_lossless(&c.tokenizer));
+    let key = |c: &Configuration| {
+        let figure = c.figure(by_bytes).map_or(f64::INFINITY, |f| f.mean);
+        (!ranked(c), c.figure(by_bytes).is_none(), figure, c.number)
+    };
+    configurations.sort_by(|a, b| {
+        let ((a0, a1, a2, a3), (b0, b1, b2, b3)) = (key(a), key(b));
+        (a0, a1).cmp(&(b0, b1)).then(a2.total_cmp(&b2)).then(a3.cmp(&b3))
+    });
+    for (place, configuration) in configurations.iter_mut().enumerate() {
+        configuration.place = ranked(configuration).then_some(place + 1);
+    }
+}
+
+fn trial_lines(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<TrialLine>> {
+    let score = protocol.score();
+    let (id, status, reason) = (words(frame, "trial_id")?, words(frame, "status")?, words(frame, "reason")?);
+    let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
+    let (last_lines, attempts) = (words(frame, "last_lines")?, integers(frame, "attempts")?);
+    let perplexity = numbers(frame, &format!("{score}_perplexity"))?;
+    let (loss, bits) = (numbers(frame, &format!("{score}_loss"))?, numbers(frame, &format!("{score}_bits_per_byte"))?);
+    let (started, finished) = (integers(frame, "started_utc")?, integers(frame, "finished_utc")?);
+    Ok((0..frame.height())
+        .map(|row| TrialLine {
+            id: id[row].clone().unwrap_or_default(),
+            configuration: configuration[row].unwrap_or(0),
+            seed: seed[row],
+            status: status[row].clone().unwrap_or_default(),
+            reason: reason[row].clone(),
+            last_lines: last_lines[row].clone(),
+            attempts: attempts[row].unwrap_or(0),
+            perplexity: perplexity[row],
+            loss: loss[row],
+            bits_per_byte: bits[row],
+            started_utc: started[row],
+            finished_utc: finished[row],
+        })
+        .collect())
+}
+
+fn machines(frame: &DataFrame) -> Result<Vec<String>> {
+    let (host, device, threads) = (words(frame, "host")?, words(frame, "device")?, integers(frame, "threads")?);
+    let names: Vec<Option<String>> = host
+        .into_iter()
+        .zip(device)
+        .zip(threads)
+        .map(|((host, device), threads)| {
+            let threads = threads.map_or(String::new(), |n| super::words::count(usize::try_from(n).unwrap_or(0), "thread"));
+            Some(format!("{}, {}, {threads}", host?, device.unwrap_or_default()))
+        })
+        .collect();
+    Ok(distinct(&names))
+}
+
+fn distinct(values: &[Option<String>]) -> Vec<String> {
+    let set: std::collections::BTreeSet<&String> = values.iter().flatten().collect();
+    set.into_iter().cloned().collect()
+}
+
+fn most_common(values: impl Iterator<Item = i64>) -> Option<i64> {
+    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|&(value, count)| (count, -value)).map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::{ClipNorm, Tokenizer};
+    use crate::plan::Plan;
+    use crate::record::tests::{completed, ended, plan, waiting};
+    use crate::record::{TrialState, write_trials};
+    use crate::runs::{ExperimentFolder, Status};
+
+    fn compared_as(plan: &Plan, states: &[TrialState], json: &str) -> Comparison {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::at(dir.path());
+        std::fs::write(folder.experiment_json(), json).unwrap();
+        write_trials(&folder.trials_parquet(), plan, states).unwrap();
+        let frame = crate::report::frames::read(&folder.trials_parquet(), None).unwrap();
+        let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
+        compare(&frame, &Protocol::read(&folder, &columns).unwrap()).unwrap()
+    }
+
+    fn compared(plan: &Plan, states: &[TrialState]) -> Comparison {
+        compared_as(plan, states, "{}")
+    }
+
+    fn order(comparison: &Comparison) -> Vec<(i64, Option<usize>)> {
+        comparison.configurations.iter().map(|c| (c.number, c.place)).collect()
+    }
+
+    #[test]
+    fn perplexity_is_exp_of_the_mean_loss_and_spread_is_over_the_seeds() {
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let comparison = compared(&plan, &[completed(1.0, None), completed(2.0, None)]);
+        let figure = comparison.configurations[0].perplexity.unwrap();
+        assert!((figure.mean - 1.5f64.exp()).abs() < 1e-12);
+        let (a, b) = (1f64.exp(), 2f64.exp());
+        assert!((figure.spread.unwrap() - (b - a) / 2f64.sqrt()).abs() < 1e-12);
+        assert_eq!(comparison.configurations[0].seeds, 2);
+    }
+
+    #[test]
+    fn one_seed_has_no_spread() {
+        let comparison = compared(&plan(&[32], &[ClipNorm::Off], &[1]), &[completed(1.0, None)]);
+        assert_eq!(comparison.configurations[0].perplexity, Some(Figure { mean: 1f64.exp(), spread: None }));
+    }
+
+    #[test]
+    fn the_lowest_loss_is_first_and_those_without_a_figure_are_last() {
+        let plan = plan(&[32, 64, 128, 256], &[ClipNorm::Off], &[1]);
+        let states =
+            [ended(Status::Diverged, "the loss is not finite", &[]), completed(2.0, None), waiting(), completed(1.5, None)];
+        let comparison = compared(&plan, &states);
+        assert_eq!(order(&comparison), [(4, Some(1)), (2, Some(2)), (1, None), (3, None)]);
+        assert_eq!(comparison.configurations[2].status, BTreeMap::from([("diverged".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn seeds_that_diverged_are_counted_but_not_averaged() {
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2, 3]);
+        let states = [completed(1.0, None), ended(Status::Diverged, "x", &[]), completed(1.0, None)];
+        let comparison = compared(&plan, &states);
+        let configuration = &comparison.configurations[0];
+        assert_eq!((configuration.seeds, configuration.perplexity.unwrap().spread), (2, Some(0.0)));
+        assert_eq!(configuration.status["diverged"], 1);
+    }
+
+    #[test]
+    fn the_experiment_says_which_context_ranks() {
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+        let states = [completed(1.4, None), completed(1.5, Some(1.2))];
+        assert_eq!(order(&compared(&plan, &states))[0].0, 1);
+        let native = compared_as(&plan, &states, r#"{"evaluate": {"rank_by": "native"}}"#);
+        assert_eq!(order(&native)[0].0, 2);
+        assert_eq!(native.configurations[0].other_perplexity.unwrap().mean, 1.5f64.exp());
+    }
+
+    #[test]
+    fn trials_scored_at_another_context_are_left_out_and_counted() {
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+        let mut other = completed(1.0, None);
+        other.outcome.as_mut().unwrap().scores[0].context = 16;
+        let comparison = compared_as(&plan, &[completed(2.0, None), other], r#"{"common_context": 32}"#);
+        assert_eq!((order(&comparison), comparison.other_context), (vec![(1, Some(1)), (2, None)], 1));
+    }
+
+    #[test]
+    fn different_tokenizers_are_ranked_by_bits_per_byte_and_only_lossless_ones() {
+        let mut plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+        plan.trials[0].settings.tokenizer = Tokenizer::Byte;
+        plan.trials[1].settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        plan.trials[2].settings.tokenizer = Tokenizer::Word;
+        let mut bpe = completed(3.0, None);
+        bpe.outcome.as_mut().unwrap().scores[0].scored_bytes = 4000;
+        let comparison = compared(&plan, &[completed(1.5, None), bpe, completed(0.5, None)]);
+        assert!(comparison.by_bytes);
+        assert_eq!(order(&comparison), [(2, Some(1)), (1, Some(2)), (3, None)]);
+        assert_eq!(comparison.configurations[0].tokenizer, "bpe-512");
+    }
+
+    #[test]
+    fn machines_and_programs_are_listed_once() {
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let comparison = compared(&plan, &[completed(1.0, None), completed(1.0, None)]);
+        assert_eq!(comparison.machines, ["night, cpu, 2 threads"]);
+        assert_eq!(comparison.programs, ["votive 0.1.0"]);
+        assert!((comparison.training_seconds - 6.4).abs() < 1e-12);
+    }
+}

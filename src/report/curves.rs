@@ -1,0 +1,210 @@
+//! Loss curves: read from a trial's files, smoothed on all points, then thinned so that a page can hold them.
+
+use std::path::PathBuf;
+
+use super::frames::{integers, numbers, read, words};
+use crate::error::{Error, Result};
+use crate::runs::TrialFolder;
+
+/// A trial's loss curve.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Curve {
+    pub(super) trial_id: String,
+    pub(super) configuration: i64,
+    pub(super) seed: Option<i64>,
+    pub(super) steps: Vec<i64>,
+    pub(super) tokens: Vec<i64>,
+    pub(super) hours: Vec<f64>,
+    /// Smoothed training loss.
+    pub(super) loss: Vec<f64>,
+    /// Held-out loss on the way.
+    pub(super) validation: Vec<Validation>,
+}
+
+/// One evaluation on the way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Validation {
+    pub(super) step: i64,
+    pub(super) tokens: i64,
+    pub(super) hours: f64,
+    pub(super) loss: f64,
+}
+
+/// Half of the smoothing's weight lies on the last hundredth of the trial.
+const HALF_LIFE: f64 = 0.01;
+
+/// Reads a trial's curve with at most about `points` points of the training loss. `None` where it has made no step.
+pub(super) fn curve(folder: &TrialFolder, context: Option<i64>, points: usize) -> Result<Option<Curve>> {
+    let mut steps = Steps::default();
+    for file in step_files(folder)? {
+        steps.read(&file)?;
+    }
+    if steps.step.is_empty() {
+        return Ok(None);
+    }
+    let loss = smooth(&steps.loss, HALF_LIFE * steps.loss.len() as f64);
+    let kept = thin(&loss, points);
+    let mut curve = Curve::default();
+    for &place in &kept {
+        curve.steps.push(steps.step[place]);
+        curve.tokens.push(steps.tokens[place]);
+        curve.hours.push(steps.hours[place]);
+        curve.loss.push(loss[place]);
+    }
+    if folder.evaluations().exists() {
+        curve.validation = validation(folder, context, &steps)?;
+    }
+    Ok(Some(curve))
+}
+
+#[derive(Default)]
+struct Steps {
+    step: Vec<i64>,
+    tokens: Vec<i64>,
+    hours: Vec<f64>,
+    loss: Vec<Option<f64>>,
+}
+
+impl Steps {
+    fn read(&mut self, path: &std::path::Path) -> Result<()> {
+        let frame = read(path, Some(&["step", "tokens_seen", "loss", "step_seconds"]))?;
+        let (step, tokens) = (integers(&frame, "step")?, integers(&frame, "tokens_seen")?);
+        let (loss, seconds) = (numbers(&frame, "loss")?, numbers(&frame, "step_seconds")?);
+        for row in 0..frame.height() {
+            let (Some(step), Some(tokens)) = (step[row], tokens[row]) else { continue };
+            // A file that begins before the last one ended holds the same rows again: the later file counts.
+            while self.step.last().is_some_and(|&last| last >= step) {
+                self.step.pop();
+                self.tokens.pop();
+                self.hours.pop();
+                self.loss.pop();
+            }
+            self.hours.push(self.hours.last().unwrap_or(&0.0) + seconds[row].unwrap_or(0.0) / 3600.0);
+            self.step.push(step);
+            self.tokens.push(tokens);
+            self.loss.push(loss[row]);
+        }
+        Ok(())
+    }
+}
+
+/// The files that hold a trial's steps, in order: complete parts of a long trial that still runs, then `steps.parquet`.
+fn step_files(folder: &TrialFolder) -> Result<Vec<PathBuf>> {
+    let parts = folder.steps_parts();
+    let mut files = Vec::new();
+    if parts.exists() {
+        let entries = std::fs::read_dir(&parts).map_err(|e| Error::io("list", &parts, e))?;
+        for entry in entries {
+            let path = entry.map_err(|e| Error::io("list", &parts, e))?.path();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            if name.starts_with("part-") && name.ends_with(".parquet") {
+                files.push(path);
+            }
+        }
+        files.sort();
+    }
+    files.extend(Some(folder.steps()).filter(|path| path.exists()));
+    Ok(files)
+}
+
+fn validation(folder: &TrialFolder, context: Option<i64>, steps: &Steps) -> Result<Vec<Validation>> {
+    let columns = ["step", "tokens_seen", "protocol", "kind", "part", "context", "loss"];
+    let frame = read(&folder.evaluations(), Some(&columns))?;
+    let (step, tokens) = (integers(&frame, "step")?, integers(&frame, "tokens_seen")?);
+    let (protocol, kind, part) = (words(&frame, "protocol")?, words(&frame, "kind")?, words(&frame, "part")?);
+    let (contexts, loss) = (integers(&frame, "context")?, numbers(&frame, "loss")?);
+    let mut points: Vec<Validation> = (0..frame.height())
+        .filter(|&row| {
+            protocol[row].as_deref() == Some("common")
+                // Those in full are measured with another stride and would not lie on the same curve.
+                && kind[row].as_deref() == Some("periodic")
+                && part[row].as_deref() == Some("validation")
+                && (context.is_none() || contexts[row] == context)
+        })
+        .filter_map(|row| {
+            let (step, tokens, loss) = (step[row]?, tokens[row]?, loss[row]?);
+            let place = steps.step.partition_point(|&s| s <= step);
+            let hours = place.checked_sub(1).map_or(0.0, |place| steps.hours[place]);
+            Some(Validation { step, tokens, hours, loss })
+        })
+        .collect();
+    points.sort_by_key(|point| point.step);
+    Ok(points)
+}
+
+/// An exponential mean over all points with this half-life in points, without the start's bias towards zero. A gap takes
+/// the value before it.
+fn smooth(loss: &[Option<f64>], half_life: f64) -> Vec<f64> {
+    let keep = if half_life < 0.5 { 0.0 } else { 0.5f64.powf(1.0 / half_life) };
+    let (mut sum, mut weight) = (0.0, 0.0);
+    loss.iter()
+        .map(|value| {
+            if let Some(value) = value {
+                sum = keep * sum + (1.0 - keep) * value;
+                weight = keep * weight + (1.0 - keep);
+            }
+            if weight > 0.0 { sum / weight } else { f64::NAN }
+        })
+        .collect()
+}
+
+/// Which points to keep so that no spike is lost: of each stretch its lowest and highest, and the first and last of all.
+/// Points that are not numbers are dropped.
+fn thin(values: &[f64], points: usize) -> Vec<usize> {
+    let there: Vec<usize> = (0..values.len()).filter(|&place| values[place].is_finite()).collect();
+    if there.len() <= points.max(4) {
+        return there;
+    }
+    let stretches = (points.max(4) - 2) / 2;
+    let mut kept = vec![there[0]];
+    for stretch in 0..stretches {
+        let (from, to) = (stretch * there.len() / stretches, (stretch + 1) * there.len() / stretches);
+        let by_value = |a: &&usize, b: &&usize| values[**a].total_cmp(&values[**b]);
+        let part = &there[from..to];
+        kept.extend(part.iter().min_by(by_value));
+        kept.extend(part.iter().max_by(by_value));
+    }
+    kept.extend(there.last());
+    kept.sort_unstable();
+    kept.dedup();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smoothing_starts_at_the_first_value_and_keeps_a_constant() {
+        assert!(smooth(&[Some(3.0); 50], 5.0).iter().all(|v| (v - 3.0).abs() < 1e-12));
+        let fall = smooth(&[Some(4.0), Some(2.0)], 1.0);
+        assert_eq!(fall[0], 4.0);
+        assert!((fall[1] - (0.25 * 4.0 + 0.5 * 2.0) / 0.75).abs() < 1e-12);
+        assert_eq!(smooth(&[Some(1.0), Some(9.0)], 0.01), [1.0, 9.0], "short trials are shown as they are");
+    }
+
+    #[test]
+    fn a_gap_takes_the_value_before_it_and_a_gap_at_the_start_is_none() {
+        let smoothed = smooth(&[None, Some(2.0), None], 1.0);
+        assert!(smoothed[0].is_nan());
+        assert_eq!(smoothed[1..], [2.0, 2.0]);
+        assert_eq!(thin(&smoothed, 100), [1, 2]);
+    }
+
+    #[test]
+    fn thinning_keeps_ends_and_spikes_within_the_number_asked_for() {
+        let mut values: Vec<f64> = (0..10_000).map(|i| 4.0 - f64::from(i) * 1e-4).collect();
+        values[5_003] = 9.0;
+        values[7_001] = 0.1;
+        for points in [10, 200, 501] {
+            let kept = thin(&values, points);
+            assert!(kept.len() <= points, "{} of {points}", kept.len());
+            for place in [0, 5_003, 7_001, 9_999] {
+                assert!(kept.contains(&place), "{place} of {points}");
+            }
+            assert!(kept.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+        assert_eq!(thin(&[1.0, 2.0], 500), [0, 1]);
+        assert!(thin(&[], 500).is_empty());
+    }
+}

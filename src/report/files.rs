@@ -1,0 +1,237 @@
+//! `report.md`, `leaderboard.csv` and `summary.json`.
+//!
+//! # `summary.json`
+//!
+//! `version` (1; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
+//! `protocol` {`rank_by`, `rank_at`, `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
+//! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
+//! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
+//! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
+//! `bits_per_byte`, `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`, `status` {status: number of
+//! trials}, `trials` (ids)} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
+
+use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
+use serde_json::{Value, json};
+
+use super::comparison::Configuration;
+use super::{Report, frames, table, verdict, words};
+use crate::error::Result;
+
+const SUMMARY_VERSION: u32 = 1;
+
+pub(super) fn summary(report: &Report) -> Value {
+    let (comparison, protocol) = (&report.comparison, &report.protocol);
+    let configurations: Vec<Value> = comparison
+        .configurations
+        .iter()
+        .map(|c| {
+            let values: serde_json::Map<String, Value> =
+                protocol.swept.iter().cloned().zip(c.values.iter().cloned().map(Value::String)).collect();
+            let trials: Vec<&str> =
+                comparison.trials.iter().filter(|t| t.configuration == c.number).map(|t| t.id.as_str()).collect();
+            json!({
+                "place": c.place,
+                "configuration": c.number,
+                "values": values,
+                "seeds": c.seeds,
+                "loss": c.loss,
+                "perplexity": c.perplexity.map(|f| f.mean),
+                "perplexity_spread": c.perplexity.and_then(|f| f.spread),
+                "other_perplexity": c.other_perplexity.map(|f| f.mean),
+                "other_perplexity_spread": c.other_perplexity.and_then(|f| f.spread),
+                "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
+                "bits_per_byte_spread": c.bits_per_byte.and_then(|f| f.spread),
+                "tokenizer": c.tokenizer,
+                "vocabulary": c.vocabulary,
+                "parameters": c.parameters,
+                "tokens_per_second": c.tokens_per_second,
+                "training_seconds": c.training_seconds,
+                "peak_memory_bytes": c.peak_memory_bytes,
+                "status": c.status,
+                "trials": trials,
+            })
+        })
+        .collect();
+    json!({
+        "version": SUMMARY_VERSION,
+        "name": protocol.name,
+        "description": protocol.description,
+        "verdict": verdict::sentences(report),
+        "protocol": {
+            "rank_by": protocol.rank_by(),
+            "rank_at": protocol.rank_at(),
+            "unit": if comparison.by_bytes { "bits_per_byte" } else { "perplexity" },
+            "common_context": comparison.common_context,
+            "common_stride": comparison.common_stride,
+            "scored_tokens": comparison.scored_tokens,
+            "scored_bytes": comparison.scored_bytes,
+        },
+        "status": report.status(),
+        "wall_seconds": report.wall_seconds(),
+        "training_seconds": comparison.training_seconds,
+        "swept": protocol.swept,
+        "configurations": configurations,
+        "notes": verdict::notes(report),
+        "damaged": report.damaged,
+        "programs": comparison.programs,
+        "machines": comparison.machines,
+    })
+}
+
+/// Text that a spreadsheet would take for a formula gets a leading apostrophe; numbers stay numbers.
+fn defused(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
+    if formula { format!("'{text}") } else { text.to_owned() }
+}
+
+pub(super) fn leaderboard(report: &Report) -> Result<String> {
+    let configurations = &report.comparison.configurations;
+    let numbers = |name: &str, value: &dyn Fn(&Configuration) -> Option<f64>| {
+        Column::new(name.into(), configurations.iter().map(value).collect::<Vec<_>>())
+    };
+    let integers = |name: &str, value: &dyn Fn(&Configuration) -> Option<i64>| {
+        Column::new(name.into(), configurations.iter().map(value).collect::<Vec<_>>())
+    };
+    let mut columns =
+        vec![integers("place", &|c| c.place.map(|place| place as i64)), integers("configuration", &|c| Some(c.number))];
+    for (place, key) in report.protocol.swept.iter().enumerate() {
+        let values: Vec<String> =
+            configurations.iter().map(|c| defused(c.values.get(place).map_or("", String::as_str))).collect();
+        columns.push(Column::new(defused(key).into(), values));
+    }
+    columns.extend([
+        numbers("perplexity", &|c| c.perplexity.map(|f| f.mean)),
+        numbers("perplexity_spread", &|c| c.perplexity.and_then(|f| f.spread)),
+        integers("seeds", &|c| Some(c.seeds as i64)),
+        numbers("other_perplexity", &|c| c.other_perplexity.map(|f| f.mean)),
+        numbers("loss", &|c| c.loss),
+        numbers("bits_per_byte", &|c| c.bits_per_byte.map(|f| f.mean)),
+        numbers("tokens_per_second", &|c| c.tokens_per_second),
+        numbers("training_seconds", &|c| c.training_seconds),
+        numbers("peak_memory_bytes", &|c| c.peak_memory_bytes),
+        integers("parameters", &|c| c.parameters),
+        Column::new("status".into(), configurations.iter().map(|c| defused(&verdict::standing(c))).collect::<Vec<_>>()),
+    ]);
+    let mut frame = DataFrame::new(configurations.len(), columns).map_err(frames::wrong)?;
+    let mut bytes = Vec::new();
+    CsvWriter::new(&mut bytes).finish(&mut frame).map_err(frames::wrong)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Text of others inside Markdown: one line, and nothing in it is markup.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in words::plain(text).chars() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '!' | '~' => escaped.extend(['\\', c]),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+pub(super) fn markdown(report: &Report) -> String {
+    let mut lines = vec![format!("# {}", escaped(&report.protocol.name)), String::new()];
+    if let Some(description) = &report.protocol.description {
+        lines.extend([format!("*{}*", escaped(description)), String::new()]);
+    }
+    let sentences: Vec<String> = verdict::sentences(report).iter().map(|sentence| escaped(sentence)).collect();
+    if let Some((first, rest)) = sentences.split_first() {
+        lines.extend([format!("**{first}** {}", rest.join(" ")).trim_end().to_owned(), String::new()]);
+    }
+    let health: Vec<String> = verdict::health(report).into_iter().map(|(text, _)| escaped(&text)).collect();
+    lines.extend([health.join(" · "), String::new()]);
+
+    let columns = table::columns(report);
+    lines.push(format!("| {} |", columns.iter().map(|c| escaped(&c.heading)).collect::<Vec<_>>().join(" | ")));
+    lines.push(format!("|{}|", columns.iter().map(|c| if c.number { "---:" } else { "---" }).collect::<Vec<_>>().join("|")));
+    for configuration in &report.comparison.configurations {
+        let cells: Vec<String> = columns.iter().map(|column| escaped(&(column.cell)(configuration))).collect();
+        lines.push(format!("| {} |", cells.join(" | ")));
+    }
+    lines.push(String::new());
+    for note in verdict::notes(report) {
+        lines.push(format!("- {}", escaped(&note)));
+    }
+    lines.push(format!("- {}", escaped(&how_measured(report))));
+
+    let failures = failures(report);
+    if !failures.is_empty() {
+        lines.extend([String::new(), "## Without a result".to_owned(), String::new()]);
+        lines.extend(["| trial | configuration | seed | status | reason |".to_owned(), "|---|---|---:|---|---|".to_owned()]);
+        for failure in failures {
+            let cells = [&failure.trial, &failure.configuration, &failure.seed, &failure.status, &failure.reason];
+            lines.push(format!("| {} |", cells.map(|cell| escaped(cell)).join(" | ")));
+        }
+    }
+    if !report.damaged.is_empty() {
+        lines.extend([String::new(), "## Damaged files".to_owned(), String::new()]);
+        lines.extend(report.damaged.iter().map(|file| format!("- {}", escaped(file))));
+    }
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// A trial that ended without a result, in words.
+pub(super) struct Failure {
+    pub(super) trial: String,
+    pub(super) configuration: String,
+    pub(super) seed: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) last_lines: String,
+}
+
+/// Trials that diverged, failed, did not fit or are damaged.
+pub(super) fn failures(report: &Report) -> Vec<Failure> {
+    let name = |number: i64| {
+        let found = report.comparison.configurations.iter().find(|c| c.number == number);
+        found.map(|c| verdict::name(report, c)).filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
+    };
+    let bad = ["diverged", "failed", "did_not_fit", "damaged"];
+    let trials = report.comparison.trials.iter().filter(|t| bad.contains(&t.status.as_str()));
+    trials
+        .map(|t| Failure {
+            trial: t.id.clone(),
+            configuration: name(t.configuration),
+            seed: t.seed.map_or_else(String::new, |seed| seed.to_string()),
+            status: if t.attempts > 1 {
+                format!("{} after {} attempts", words::status(&t.status), t.attempts)
+            } else {
+                words::status(&t.status)
+            },
+            reason: t.reason.clone().unwrap_or_default(),
+            last_lines: t.last_lines.clone().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// What was measured, and how, in a sentence or two.
+pub(super) fn how_measured(report: &Report) -> String {
+    let comparison = &report.comparison;
+    let mut text = String::from("Held-out text: ");
+    match comparison.scored_tokens {
+        Some(tokens) => {
+            text.push_str(&format!("{} tokens", words::thousands(tokens)));
+            if let Some(bytes) = comparison.scored_bytes {
+                text.push_str(&format!(" ({} bytes)", words::thousands(bytes)));
+            }
+            text.push_str(", each scored exactly once");
+        }
+        None => text.push_str("nothing was scored so far"),
+    }
+    if let (Some(context), Some(stride)) = (comparison.common_context, comparison.common_stride) {
+        text.push_str(&format!(
+            ", in windows of {} tokens that move by {}: every configuration predicts the same tokens from the same context",
+            words::thousands(context),
+            words::thousands(stride)
+        ));
+    }
+    text.push_str(". In its own context a configuration is scored in windows of its own sequence length. ");
+    text.push_str("Loss is in nats per token; perplexity is exp(loss).");
+    text
+}

@@ -1,0 +1,151 @@
+//! What the experiment says about itself: names, and how perplexity is measured and ranked. Read from
+//! `experiment.json`; what is missing there has a default, so that a report never fails for it.
+
+use serde_json::Value;
+
+use crate::durable;
+use crate::error::Result;
+use crate::experiment::settings::{RankAt, RankBy};
+use crate::runs::ExperimentFolder;
+
+/// What an experiment is called and how it ranks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Protocol {
+    /// The experiment's name.
+    pub(super) name: String,
+    /// Its description.
+    pub(super) description: Option<String>,
+    /// The keys that differ between configurations, in file order.
+    pub(super) swept: Vec<String>,
+    /// Which context ranks.
+    pub(super) rank_by: RankBy,
+    /// Which weights rank.
+    pub(super) rank_at: RankAt,
+    /// The common context, tokens.
+    pub(super) common_context: Option<i64>,
+    /// Hash of the text.
+    pub(super) text_hash: Option<String>,
+    /// Tokenizer kinds that are known to give every text back (or not); see [`Protocol::is_lossless`].
+    lossless: Vec<(String, bool)>,
+}
+
+impl Protocol {
+    /// Reads it, with the columns of the table of trials as a fallback for what is swept.
+    pub(super) fn read(folder: &ExperimentFolder, columns: &[String]) -> Result<Self> {
+        let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
+        let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+        let folder_name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let listed = json["swept"].as_array().map(|keys| keys.iter().filter_map(text).collect::<Vec<_>>());
+        // A table written for another plan has other columns: only what is there can be shown.
+        let there = |key: &String| columns.contains(&column_of(key));
+        let swept = match listed {
+            Some(keys) if keys.iter().all(there) => keys,
+            _ => columns.iter().filter_map(|c| c.strip_prefix("swept_")).map(|c| c.replacen('_', ".", 1)).collect(),
+        };
+        let tokenizers = json["tokenizers"].as_array().cloned().unwrap_or_default();
+        Ok(Self {
+            name: text(&json["name"]).unwrap_or(folder_name),
+            description: text(&json["description"]),
+            swept,
+            rank_by: serde_json::from_value(json["evaluate"]["rank_by"].clone()).unwrap_or(RankBy::Common),
+            rank_at: serde_json::from_value(json["evaluate"]["rank_at"].clone()).unwrap_or(RankAt::Final),
+            common_context: json["common_context"].as_i64(),
+            text_hash: text(&json["text_hash"]),
+            lossless: tokenizers.iter().filter_map(|t| Some((text(&t["label"])?, t["lossless"].as_bool()?))).collect(),
+        })
+    }
+
+    /// Whether decode(encode(text)) = text is known of this tokenizer (`char`, `bpe-512` …): said by `experiment.json`
+    /// (`"tokenizers": [{"label": "char", "lossless": true}]`), else true of the two kinds that are made of bytes.
+    pub(super) fn is_lossless(&self, label: &str) -> bool {
+        let said = self.lossless.iter().find(|(name, _)| name == label).map(|&(_, lossless)| lossless);
+        said.unwrap_or_else(|| label == "byte" || label.starts_with("bpe"))
+    }
+
+    /// The column of the table of trials that ranks, without its unit: `common`, `best_native` …
+    pub(super) fn score(&self) -> &'static str {
+        match (self.rank_at, self.rank_by) {
+            (RankAt::Final, RankBy::Common) => "common",
+            (RankAt::Final, RankBy::Native) => "native",
+            (RankAt::Best, RankBy::Common) => "best_common",
+            (RankAt::Best, RankBy::Native) => "best_native",
+        }
+    }
+
+    /// The score that stands beside it: the other context.
+    pub(super) fn other_score(&self) -> &'static str {
+        match (self.rank_at, self.rank_by) {
+            (RankAt::Final, RankBy::Common) => "native",
+            (RankAt::Final, RankBy::Native) => "common",
+            (RankAt::Best, RankBy::Common) => "best_native",
+            (RankAt::Best, RankBy::Native) => "best_common",
+        }
+    }
+
+    /// `common` or `native`.
+    pub(super) fn rank_by(&self) -> &'static str {
+        match self.rank_by {
+            RankBy::Common => "common",
+            RankBy::Native => "native",
+        }
+    }
+
+    /// `final` or `best`.
+    pub(super) fn rank_at(&self) -> &'static str {
+        match self.rank_at {
+            RankAt::Final => "final",
+            RankAt::Best => "best",
+        }
+    }
+}
+
+/// The column that holds the values of a swept key.
+pub(super) fn column_of(key: &str) -> String {
+    format!("swept_{}", key.replace('.', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: Option<&str>, columns: &[&str]) -> Protocol {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::new(dir.path(), "night");
+        std::fs::create_dir_all(folder.path()).unwrap();
+        if let Some(json) = json {
+            std::fs::write(folder.experiment_json(), json).unwrap();
+        }
+        let columns: Vec<String> = columns.iter().map(|&c| c.to_owned()).collect();
+        Protocol::read(&folder, &columns).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_has_a_default() {
+        for json in [None, Some("{}"), Some(r#"{"evaluate": {"rank_by": "sideways"}, "swept": 3}"#)] {
+            let protocol = read(json, &["trial_id", "swept_train_sequence_length", "seed"]);
+            assert_eq!((protocol.name.as_str(), protocol.description.clone()), ("night", None));
+            assert_eq!(protocol.swept, ["train.sequence_length"]);
+            assert_eq!((protocol.rank_by(), protocol.rank_at()), ("common", "final"));
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_read() {
+        let json = r#"{"name": "n", "description": "d", "swept": ["train.stride"], "common_context": 64,
+            "evaluate": {"rank_by": "native", "rank_at": "best"}, "tokenizers": [{"label": "char", "lossless": true}]}"#;
+        let protocol = read(Some(json), &["swept_train_stride"]);
+        assert_eq!((protocol.name.as_str(), protocol.description.as_deref()), ("n", Some("d")));
+        assert_eq!(protocol.swept, ["train.stride"]);
+        assert_eq!((protocol.score(), protocol.other_score()), ("best_native", "best_common"));
+        assert_eq!(protocol.common_context, Some(64));
+        for (label, expected) in [("char", true), ("byte", true), ("bpe-512", true), ("word", false), ("file", false)] {
+            assert_eq!(protocol.is_lossless(label), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn keys_without_a_column_give_way_to_the_columns_there_are() {
+        let protocol = read(Some(r#"{"swept": ["train.stride"]}"#), &["swept_train_clip_norm"]);
+        assert_eq!(protocol.swept, ["train.clip_norm"]);
+    }
+}

@@ -1,0 +1,105 @@
+//! The table of configurations on the terminal.
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+
+use super::comparison::{Configuration, Figure};
+use super::{Report, verdict, words};
+
+/// Rows shown on a terminal; the files have all.
+const ROWS: usize = 40;
+
+/// A column of the leaderboard: heading, whether it holds numbers, text of a configuration.
+pub(super) struct Shown {
+    pub(super) heading: String,
+    pub(super) number: bool,
+    pub(super) cell: Box<dyn Fn(&Configuration) -> String>,
+}
+
+/// The columns that are worth showing, the same on the terminal, in Markdown and on the page.
+pub(super) fn columns(report: &Report) -> Vec<Shown> {
+    let comparison = &report.comparison;
+    let by_bytes = comparison.by_bytes;
+    let mut columns = vec![shown("", true, |c| c.place.map_or_else(String::new, |place| place.to_string()))];
+    let keys = words::keys(&report.protocol.swept);
+    let numbers = |place: usize| {
+        let numeric = |value: &String| value.replace('_', "").parse::<f64>().is_ok() || value == "off" || value == "full";
+        comparison.configurations.iter().all(|c| c.values.get(place).is_none_or(numeric))
+    };
+    if keys.is_empty() {
+        columns.push(shown("configuration", false, |c| c.number.to_string()));
+    }
+    for (place, key) in keys.into_iter().enumerate() {
+        columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))));
+    }
+    if by_bytes {
+        columns.push(shown("bits per byte", true, |c| figure(c.bits_per_byte)));
+    }
+    columns.push(shown("perplexity", true, |c| figure(c.perplexity)));
+    let other = if report.protocol.rank_by() == "common" { "own context" } else { "common context" };
+    if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
+        columns.push(shown(other, true, |c| figure(c.other_perplexity)));
+    }
+    columns.push(shown("seeds", true, |c| if c.seeds > 0 { c.seeds.to_string() } else { String::new() }));
+    columns
+        .push(shown("tokens/s", true, |c| c.tokens_per_second.map_or_else(String::new, |r| words::thousands(r.round() as i64))));
+    columns.push(shown("training", true, |c| c.training_seconds.map_or_else(String::new, words::duration)));
+    columns.push(shown("status", false, verdict::standing));
+    columns
+}
+
+fn shown(heading: impl Into<String>, number: bool, cell: impl Fn(&Configuration) -> String + 'static) -> Shown {
+    Shown { heading: heading.into(), number, cell: Box::new(cell) }
+}
+
+/// `5.812 ± 0.041`, without a spread for one seed.
+pub(super) fn figure(figure: Option<Figure>) -> String {
+    match figure {
+        Some(Figure { mean, spread: Some(spread) }) => format!("{} ± {}", words::perplexity(mean), words::spread(mean, spread)),
+        Some(Figure { mean, spread: None }) => words::perplexity(mean),
+        None => String::new(),
+    }
+}
+
+pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    match width {
+        Some(width) => table.set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    if colour {
+        table.enforce_styling()
+    } else {
+        table.force_no_tty()
+    };
+    let columns = columns(report);
+    table.set_header(columns.iter().map(|c| Cell::new(&c.heading).add_attribute(Attribute::Bold)).collect::<Vec<_>>());
+    let configurations = &report.comparison.configurations;
+    for configuration in configurations.iter().take(ROWS) {
+        let row = columns.iter().map(|column| {
+            let cell = Cell::new((column.cell)(configuration));
+            match configuration.place {
+                Some(1) => cell.fg(Color::Green).add_attribute(Attribute::Bold),
+                None if verdict::lost(configuration) > 0 => cell.fg(Color::Red),
+                _ => cell,
+            }
+        });
+        table.add_row(row.collect::<Vec<_>>());
+    }
+    for (column, shown) in table.column_iter_mut().zip(&columns) {
+        if shown.number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text = table.to_string();
+    text.push('\n');
+    if configurations.len() > ROWS {
+        text.push_str(&format!("… and {} more in leaderboard.csv\n", words::thousands((configurations.len() - ROWS) as i64)));
+    }
+    for note in verdict::notes(report) {
+        text.push_str(&note);
+        text.push('\n');
+    }
+    text
+}

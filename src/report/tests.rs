@@ -1,0 +1,385 @@
+//! The report over experiment folders made by the recorder.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::experiment::settings::ClipNorm;
+use crate::plan::Plan;
+use crate::record::tests::{completed, ended, plan, waiting};
+use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
+use crate::runs::Status;
+use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow};
+
+const NASTY: &str = "</script><img src=x onerror=alert(1)>";
+
+struct Night {
+    _dir: tempfile::TempDir,
+    folder: ExperimentFolder,
+}
+
+fn night(plan: &Plan, states: &[TrialState], json: &str) -> Night {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ExperimentFolder::at(&dir.path().join("night"));
+    std::fs::create_dir_all(folder.path()).unwrap();
+    std::fs::write(folder.experiment_json(), json).unwrap();
+    write_plan(&folder.plan_parquet(), plan).unwrap();
+    write_trials(&folder.trials_parquet(), plan, states).unwrap();
+    Night { _dir: dir, folder }
+}
+
+impl Night {
+    fn report(&self) -> Report {
+        Report::read(&self.folder).unwrap()
+    }
+
+    fn train(&self, plan: &Plan, trial: usize, steps: i64) {
+        let trial = &plan.trials[trial];
+        let folder = self.folder.trial(&trial.id);
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let mut recorder = ParquetRecorder::open(&folder, &trial.id).unwrap();
+        for step in 1..=steps {
+            recorder.step(&step_row(step)).unwrap();
+        }
+        for (step, kind) in [(steps / 2, CheckpointKind::Periodic), (steps, CheckpointKind::Final)] {
+            recorder.evaluation(&evaluation(step, kind)).unwrap();
+        }
+        recorder.finish().unwrap();
+    }
+
+    fn page(&self) -> String {
+        let into = self.folder.report();
+        self.report().write(&into).unwrap();
+        std::fs::read_to_string(into.join("index.html")).unwrap()
+    }
+}
+
+fn step_row(step: i64) -> StepRow {
+    StepRow {
+        attempt: 1,
+        step,
+        epoch: 1,
+        tokens_seen: step * 64,
+        loss: Some(1.0 + 3.0 / step as f64),
+        grad_norm: Some(1.0),
+        clip_coefficient: Some(1.0),
+        clipped: false,
+        learning_rate: 1e-3,
+        step_seconds: 3.6,
+        tokens_per_second: 1.0,
+        time_utc: 0,
+    }
+}
+
+fn evaluation(step: i64, kind: CheckpointKind) -> EvaluationRow {
+    EvaluationRow {
+        step,
+        tokens_seen: step * 64,
+        protocol: Scored::Common,
+        kind,
+        part: "validation".to_owned(),
+        context: 32,
+        stride: 32,
+        scored_tokens: 100,
+        scored_bytes: 100,
+        nll_sum: Some(150.0),
+        seconds: 0.1,
+        time_utc: 0,
+    }
+}
+
+fn two_by_two() -> (Plan, Vec<TrialState>) {
+    let plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1, 2]);
+    let losses = [2.0, 2.1, 1.8, 1.9, 1.0, 1.1, 1.5, 1.6];
+    (plan, losses.iter().map(|&loss| completed(loss, Some(loss - 0.1))).collect())
+}
+
+/// The page without the plotting library and the data, which are not markup.
+fn markup(page: &str) -> String {
+    page.split("<script").map(|part| part.split_once("</script>").map_or(part, |(_, rest)| rest)).collect()
+}
+
+#[test]
+fn the_verdict_names_the_best_and_what_it_was_measured_with() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    let verdict = night.report().verdict();
+    assert!(
+        verdict.starts_with(
+            "Best of 4 configurations: sequence length 64, clip norm off. Perplexity 2.858 ± 0.202 over 2 seeds, common \
+             context 32, final weights. An untrained model, which guesses among 61 tokens, has 61."
+        ),
+        "{verdict}"
+    );
+    assert!(verdict.contains("Next is sequence length 64, clip norm 0.5, "), "{verdict}");
+    assert!(!verdict.contains("better than"), "{verdict}");
+}
+
+#[test]
+fn one_seed_gets_no_spread_and_the_report_says_why() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+    let night = night(&plan, &[completed(1.0, None), completed(1.2, None)], "{}");
+    let report = night.report();
+    let verdict = report.verdict();
+    assert!(verdict.contains("Perplexity 2.718 (no spread: one seed)"), "{verdict}");
+    assert!(verdict.contains("with one seed nobody can say whether that is more than chance"), "{verdict}");
+    let table = report.table(Some(120), false);
+    assert!(table.contains("One seed each: there is no spread") && !table.contains('±'), "{table}");
+}
+
+#[test]
+fn a_gap_within_the_spread_of_the_seeds_is_called_chance() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
+    let close = [1.0, 1.2, 1.05, 1.25].map(|loss| completed(loss, None));
+    let far = [1.0, 1.001, 2.0, 2.001].map(|loss| completed(loss, None));
+    let chance = "their order may be chance";
+    assert!(night(&plan, &close, "{}").report().verdict().contains(chance));
+    assert!(!night(&plan, &far, "{}").report().verdict().contains(chance));
+}
+
+#[test]
+fn without_a_complete_trial_the_report_says_what_there_is() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
+    let states = [ended(Status::Diverged, "the loss is not finite", &[]), waiting(), waiting(), waiting()];
+    let night = night(&plan, &states, "{}");
+    let report = night.report();
+    assert!(report.is_empty());
+    assert_eq!(report.verdict(), "No trial is complete: 1 diverged, 3 waiting.");
+    let page = night.page();
+    assert!(page.contains("No trial is complete: 1 diverged, 3 waiting.") && page.contains("the loss is not finite"));
+}
+
+#[test]
+fn a_plan_alone_can_be_reported() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, "{}");
+    std::fs::remove_file(night.folder.trials_parquet()).unwrap();
+    assert_eq!(night.report().verdict(), "No trial is complete: 8 waiting.");
+    assert!(night.page().contains("0 of 8 trials completed"));
+}
+
+#[test]
+fn an_empty_folder_is_nothing_to_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Report::read(&ExperimentFolder::at(dir.path())).err().unwrap();
+    assert_eq!(error.kind(), Kind::Nothing);
+}
+
+#[test]
+fn a_damaged_table_of_trials_gives_way_to_the_plan_and_is_listed() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, "{}");
+    std::fs::write(night.folder.trials_parquet(), b"torn").unwrap();
+    let report = night.report();
+    assert_eq!(report.damaged().len(), 1);
+    assert!(report.damaged()[0].contains("trials.parquet is damaged"), "{:?}", report.damaged());
+}
+
+#[test]
+fn a_trial_of_one_is_reported() {
+    let plan = plan(&[32], &[ClipNorm::Off], &[1]);
+    let night = night(&plan, &[completed(1.0, None)], "{}");
+    night.train(&plan, 0, 20);
+    let report = night.report();
+    assert!(report.verdict().starts_with("One configuration: sequence length 32, clip norm off. Perplexity 2.718"));
+    assert_eq!(report.curves.len(), 1);
+    assert!(!night.page().contains("axes-heading"), "nothing varies, so there is no figure by setting");
+}
+
+#[test]
+fn curves_hold_training_and_periodic_validation_against_steps_tokens_and_hours() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    night.train(&plan, 4, 20);
+    let report = night.report();
+    let [curve] = report.curves.as_slice() else { panic!("{} curves", report.curves.len()) };
+    assert_eq!((curve.configuration, curve.seed, curve.steps.len()), (3, Some(1), 20));
+    assert_eq!((curve.steps[19], curve.tokens[19]), (20, 1280));
+    assert!((curve.hours[19] - 0.02).abs() < 1e-12);
+    assert_eq!(curve.validation.len(), 1, "the evaluation in full has another stride");
+    assert_eq!((curve.validation[0].step, curve.validation[0].loss), (10, 1.5));
+    assert!((curve.validation[0].hours - 0.01).abs() < 1e-12);
+}
+
+#[test]
+fn a_damaged_steps_file_is_listed_and_the_rest_is_reported() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, "{}");
+    night.train(&plan, 0, 20);
+    night.train(&plan, 4, 20);
+    let torn = night.folder.trial(&plan.trials[0].id).steps();
+    let bytes = std::fs::read(&torn).unwrap();
+    std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+    let report = night.report();
+    assert_eq!((report.curves.len(), report.damaged().len()), (1, 1));
+    assert!(report.damaged()[0].contains("steps.parquet is damaged"));
+    assert!(markup(&night.page()).contains("steps.parquet is damaged"));
+}
+
+#[test]
+fn the_table_is_best_first_and_fits_a_narrow_terminal() {
+    let (plan, states) = two_by_two();
+    let report = night(&plan, &states, "{}").report();
+    let wide = report.table(Some(140), false);
+    let lines: Vec<&str> = wide.lines().collect();
+    let row = lines.iter().position(|line| line.contains("2.858 ± 0.202")).unwrap();
+    assert!(lines[row].contains("64") && lines[row].contains("off"), "{wide}");
+    assert!(
+        lines[1].contains("sequence length") && lines[1].contains("perplexity") && lines[1].contains("own context"),
+        "{wide}"
+    );
+    assert!(!wide.contains('\u{1b}'), "no colours unless asked for");
+    assert!(report.table(Some(140), true).contains('\u{1b}'));
+    for line in report.table(Some(70), false).lines().take_while(|line| !line.starts_with("Perplexity")) {
+        assert!(line.chars().count() <= 70, "{line}");
+    }
+}
+
+#[test]
+fn text_of_others_stays_text_on_the_page_and_in_markdown() {
+    let (mut plan, mut states) = two_by_two();
+    plan.trials.iter_mut().for_each(|trial| trial.values[1] = NASTY.to_owned());
+    states[0] = ended(Status::Failed, NASTY, &[NASTY, "\u{1b}[2Jx"]);
+    let json = serde_json::json!({ "name": NASTY, "description": NASTY, "text_hash": NASTY }).to_string();
+    let night = night(&plan, &states, &json);
+    night.train(&plan, 4, 20);
+    let page = night.page();
+    assert!(!page.contains("<img"), "an image came through");
+    assert_eq!(page.matches("</script>").count(), 3, "a script element was ended by data");
+    let markdown = std::fs::read_to_string(night.folder.report().join("report.md")).unwrap();
+    assert!(!markdown.contains("<img") && !markdown.contains("</script"));
+    let table = night.report().table(Some(200), false);
+    assert!(!table.contains('\u{1b}'));
+}
+
+#[test]
+fn the_page_asks_for_nothing_and_is_about_five_megabytes() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, "{}");
+    night.train(&plan, 4, 20);
+    let page = night.page();
+    assert!(page.len() < 5_500_000, "{}", page.len());
+    let markup = markup(&page);
+    for request in ["src=", "href=", "url(", "@import", "http:", "https:"] {
+        assert!(!markup.contains(request), "{request}");
+    }
+    let nonce = page.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
+    assert_eq!(page.matches(&format!("<script nonce=\"{nonce}\">")).count(), 2);
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_cell_that_a_spreadsheet_would_run_is_defused() {
+    let (mut plan, states) = two_by_two();
+    for (trial, value) in plan.trials.chunks_mut(2).zip(["=1+1", "-0.5", "@x", "+cmd"]) {
+        trial.iter_mut().for_each(|t| t.values[1] = value.to_owned());
+    }
+    let night = night(&plan, &states, "{}");
+    let csv = files::leaderboard(&night.report()).unwrap();
+    assert!(csv.contains("'=1+1") && csv.contains("'@x") && csv.contains("'+cmd"), "{csv}");
+    assert!(csv.contains(",-0.5,") && !csv.contains("'-0.5"), "numbers stay numbers: {csv}");
+    assert_eq!(csv.lines().count(), 5);
+    assert!(csv.starts_with("place,configuration,train.sequence_length,train.clip_norm,perplexity,perplexity_spread,seeds,"));
+}
+
+#[test]
+fn the_summary_holds_what_the_page_says() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, r#"{"name": "n", "common_context": 32}"#);
+    let summary = night.report().summary();
+    assert_eq!(summary["version"], 1);
+    assert_eq!(summary["configurations"][0]["values"]["train.sequence_length"], "64");
+    assert_eq!(summary["configurations"][0]["place"], 1);
+    assert_eq!(summary["configurations"][0]["seeds"], 2);
+    assert_eq!(summary["configurations"][0]["trials"].as_array().unwrap().len(), 2);
+    assert_eq!(summary["protocol"]["common_context"], 32);
+    assert_eq!(summary["status"]["completed"], 8);
+    assert!((summary["configurations"][0]["perplexity"].as_f64().unwrap() - 1.05f64.exp()).abs() < 1e-12);
+}
+
+#[test]
+fn every_file_of_the_report_is_written_whole() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, "{}");
+    night.page();
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(night.folder.report()).unwrap().map(|e| PathBuf::from(e.unwrap().file_name())).collect();
+    names.sort();
+    assert_eq!(names, ["index.html", "leaderboard.csv", "report.md", "summary.json"].map(PathBuf::from));
+}
+
+#[test]
+fn markdown_has_a_row_a_configuration_and_the_failures_with_their_reasons() {
+    let (plan, mut states) = two_by_two();
+    states[1] = ended(Status::Diverged, "the loss is 12, above 3 ln V", &[]);
+    let markdown = files::markdown(&night(&plan, &states, r#"{"name": "n"}"#).report());
+    assert!(markdown.starts_with("# n\n\n**Best of 4 configurations: sequence length 64, clip norm off."), "{markdown}");
+    assert!(markdown.contains("1 completed, 1 diverged") && markdown.contains("the loss is 12, above 3 ln V"), "{markdown}");
+    assert!(markdown.contains("1 configuration is ranked by the seeds that completed"), "{markdown}");
+}
+
+/// For looking at the page by eye: `VOTIVE_DEMO=folder cargo test --release --lib demo`.
+#[test]
+fn demo() {
+    let Some(into) = std::env::var_os("VOTIVE_DEMO").map(PathBuf::from) else { return };
+    std::fs::create_dir_all(&into).unwrap();
+    let clips = [ClipNorm::Off, ClipNorm::At(0.5), ClipNorm::At(1.0)];
+    let seeds = [1, 2, 3];
+    let lengths = [32, 64, 128, 256];
+    let plan = plan(&lengths, &clips, &seeds);
+    let mut states: Vec<TrialState> = plan
+        .trials
+        .iter()
+        .map(|t| {
+            let l = t.settings.train.sequence_length as f64;
+            let c = t.values[1].len() as f64;
+            let mut r = crate::random::Stream::new(t.seed, "demo", &[t.configuration as u64]);
+            completed(
+                1.9 - 0.04 * (l / 32.0).log2() + 0.01 * c + 0.006 * r.normal(),
+                Some(1.88 - 0.06 * (l / 32.0).log2() + 0.01 * c),
+            )
+        })
+        .collect();
+    states[2] = ended(Status::Diverged, "the loss is not finite at step 312", &[]);
+    states[30] = ended(
+        Status::Failed,
+        "the worker ended by signal 9 three times; the kernel says it ran out of memory",
+        &["step 200 loss 2.311", "killed"],
+    );
+    states[35] = waiting();
+    let json = r#"{"name": "stride-vs-context", "description": "Does overlap help more than context, at equal tokens seen?", "common_context": 32}"#;
+    let folder = ExperimentFolder::at(&into);
+    std::fs::write(folder.experiment_json(), json).unwrap();
+    write_plan(&folder.plan_parquet(), &plan).unwrap();
+    write_trials(&folder.trials_parquet(), &plan, &states).unwrap();
+    for (trial, state) in plan.trials.iter().zip(&states) {
+        let Some(outcome) = &state.outcome else { continue };
+        let last = outcome.scores[0].loss().unwrap();
+        let folder = folder.trial(&trial.id);
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let mut recorder = ParquetRecorder::open(&folder, &trial.id).unwrap();
+        let mut random = crate::random::Stream::new(trial.seed, "curve", &[trial.configuration as u64]);
+        for step in 1..=2000i64 {
+            let base = last + 2.4 * (-(step as f64) / 180.0).exp() + 0.35 * (-(step as f64) / 700.0).exp();
+            recorder
+                .step(&StepRow {
+                    loss: Some(base - 0.05 + 0.08 * random.normal()),
+                    tokens_seen: step * 1024,
+                    step_seconds: 0.02 + 0.0001 * trial.settings.train.sequence_length as f64,
+                    ..step_row(step)
+                })
+                .unwrap();
+            if step % 200 == 0 {
+                let row = EvaluationRow {
+                    nll_sum: Some((base + 0.02 * random.normal() * 0.2) * 100.0),
+                    tokens_seen: step * 1024,
+                    ..evaluation(step, CheckpointKind::Periodic)
+                };
+                recorder.evaluation(&row).unwrap();
+            }
+        }
+        recorder.finish().unwrap();
+    }
+    let report = Report::read(&folder).unwrap();
+    report.write(&folder.report()).unwrap();
+    std::fs::write(into.join("table.txt"), format!("{}\n{}", report.verdict(), report.table(Some(120), false))).unwrap();
+}

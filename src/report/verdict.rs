@@ -1,0 +1,231 @@
+//! The verdict: what the figures allow to be said, and no more.
+//!
+//! It names the configuration with the lowest figure. It says "best of" a number of configurations at this budget, never that one
+//! setting is better than another: whether a difference is larger than chance is for the statistics to say. Where there is one
+//! seed it says that there is no spread; where the next one is nearer than the seeds are to each other it says that too.
+
+use super::Report;
+use super::comparison::{Configuration, Figure};
+use super::words;
+
+/// The verdict in sentences; the first one can stand alone.
+pub(super) fn sentences(report: &Report) -> Vec<String> {
+    let ranked: Vec<&Configuration> = report.comparison.configurations.iter().filter(|c| c.place.is_some()).collect();
+    let Some((&best, figure)) = ranked.first().and_then(|best| Some((best, best.figure(report.comparison.by_bytes)?))) else {
+        return vec![nothing_yet(report)];
+    };
+    let mut sentences = vec![first(report, best, figure, ranked.len())];
+    sentences.extend(reference(report, best));
+    sentences.extend(next(report, figure, best, &ranked));
+    sentences.extend(other_context(report, best, &ranked));
+    sentences.extend(got_worse(&ranked));
+    sentences
+}
+
+fn nothing_yet(report: &Report) -> String {
+    let status = report.status();
+    let counts: Vec<String> =
+        status.iter().map(|(name, n)| format!("{} {}", words::thousands(*n as i64), words::status(name))).collect();
+    let unranked = report.comparison.configurations.iter().any(|c| c.figure(report.comparison.by_bytes).is_some());
+    match (status.get("completed"), unranked) {
+        (Some(_), true) => "No configuration can be ranked: no tokenizer here is known to give every text back.".to_owned(),
+        (Some(_), false) => format!("No complete trial has a figure to rank by: {}.", counts.join(", ")),
+        (None, _) if counts.is_empty() => "There are no trials.".to_owned(),
+        (None, _) => format!("No trial is complete: {}.", counts.join(", ")),
+    }
+}
+
+fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -> String {
+    let total = report.comparison.configurations.len();
+    let what = match (ranked, total) {
+        (_, 1) => "One configuration".to_owned(),
+        (1, total) => format!("The only one of {} configurations with a result", words::thousands(total as i64)),
+        (ranked, total) if ranked == total => format!("Best of {} configurations", words::thousands(total as i64)),
+        (ranked, total) => {
+            format!(
+                "Best of the {} configurations with a result (of {})",
+                words::thousands(ranked as i64),
+                words::thousands(total as i64)
+            )
+        }
+    };
+    let name = name(report, best);
+    let name = if name.is_empty() { String::new() } else { format!(": {name}") };
+    let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
+    let seeds = match figure.spread {
+        Some(spread) => format!("± {} over {}", words::spread(figure.mean, spread), words::count(best.seeds, "seed")),
+        None => "(no spread: one seed)".to_owned(),
+    };
+    format!("{what}{name}. {unit} {} {seeds}, {}.", words::perplexity(figure.mean), measured(report))
+}
+
+/// `common context 64, final weights`.
+pub(super) fn measured(report: &Report) -> String {
+    let context = match (report.protocol.rank_by(), report.comparison.common_context) {
+        ("common", Some(context)) => format!("common context {}", words::thousands(context)),
+        ("common", None) => "common context".to_owned(),
+        _ => "each in its own context".to_owned(),
+    };
+    let weights = if report.protocol.rank_at() == "best" { "best weights, chosen on this very text" } else { "final weights" };
+    format!("{context}, {weights}")
+}
+
+/// `sequence length 128, stride 64`.
+pub(super) fn name(report: &Report, configuration: &Configuration) -> String {
+    let keys = words::keys(&report.protocol.swept);
+    let pairs = keys.iter().zip(&configuration.values).map(|(key, value)| format!("{key} {}", words::plain(value)));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn reference(report: &Report, best: &Configuration) -> Option<String> {
+    let vocabulary = best.vocabulary.filter(|v| *v > 1 && !report.comparison.by_bytes)?;
+    Some(format!(
+        "An untrained model, which guesses among {} tokens, has {}.",
+        words::thousands(vocabulary),
+        words::thousands(vocabulary)
+    ))
+}
+
+fn next(report: &Report, figure: Figure, best: &Configuration, ranked: &[&Configuration]) -> Option<String> {
+    let next = ranked.get(1)?;
+    let other = next.figure(report.comparison.by_bytes)?;
+    let gap = other.mean - figure.mean;
+    let name = name(report, next);
+    let gap_words = words::spread(figure.mean, gap);
+    let spread = figure.spread.into_iter().chain(other.spread).reduce(f64::max);
+    let caution = match spread {
+        Some(spread) if gap <= 2.0 * spread => ", no more than seeds differ among themselves: their order may be chance",
+        Some(_) => "",
+        None if best.seeds == 1 => "; with one seed nobody can say whether that is more than chance",
+        None => "",
+    };
+    Some(format!("Next is {name}, {gap_words} behind{caution}."))
+}
+
+/// The winner under the other context, where it is another one.
+fn other_context(report: &Report, best: &Configuration, ranked: &[&Configuration]) -> Option<String> {
+    let by_other = ranked.iter().filter_map(|c| Some((c, c.other_perplexity?.mean)));
+    let (winner, value) = by_other.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    if winner.number == best.number || report.comparison.by_bytes {
+        return None;
+    }
+    let context = if report.protocol.rank_by() == "common" { "With each in its own context" } else { "At the common context" };
+    Some(format!("{context} {} has the lowest, {}.", name(report, winner), words::perplexity(value)))
+}
+
+fn got_worse(ranked: &[&Configuration]) -> Option<String> {
+    let worse = ranked.iter().filter(|c| c.got_worse).count();
+    let verb = if worse == 1 { "was" } else { "were" };
+    (worse > 0).then(|| format!("{worse} of {} {verb} better at an earlier step than at the end of the budget.", ranked.len()))
+}
+
+/// What else has to be known to read the figures: notes for under the table.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let comparison = &report.comparison;
+    let mut notes = Vec::new();
+    let ranked = comparison.configurations.iter().filter(|c| c.place.is_some());
+    if ranked.clone().any(|c| c.seeds == 1) {
+        notes.push(if ranked.clone().all(|c| c.seeds == 1) {
+            "One seed each: there is no spread, so small differences may be chance.".to_owned()
+        } else {
+            "Configurations with one seed have no spread.".to_owned()
+        });
+    }
+    if ranked.clone().any(|c| c.seeds > 1) {
+        notes.push(
+            "Perplexity is exp of the mean loss over the seeds; ± is the sample standard deviation of the seeds' perplexities."
+                .to_owned(),
+        );
+    }
+    if comparison.by_bytes {
+        notes.push(
+            "Tokenizers differ, so perplexities do not compare: bits per byte rank, and only tokenizers known to give every text \
+             back. The same context in tokens is another one in bytes."
+                .to_owned(),
+        );
+    }
+    let partly = comparison.configurations.iter().filter(|c| c.place.is_some() && lost(c) > 0).count();
+    if partly > 0 {
+        let verb = if partly == 1 { "is" } else { "are" };
+        notes.push(format!(
+            "{} {verb} ranked by the seeds that completed; others of theirs did not.",
+            words::count(partly, "configuration")
+        ));
+    }
+    if comparison.other_context > 0 {
+        notes.push(format!(
+            "{} scored at another context than {} and not counted.",
+            match comparison.other_context {
+                1 => "1 trial was".to_owned(),
+                n => format!("{} trials were", words::thousands(n as i64)),
+            },
+            comparison.common_context.map_or_else(|| "the common one".to_owned(), |c| c.to_string()),
+        ));
+    }
+    if comparison.programs.len() > 1 {
+        notes.push(format!(
+            "Trials were trained by {} different builds: {}.",
+            comparison.programs.len(),
+            comparison.programs.join("; ")
+        ));
+    }
+    if report.not_drawn > 0 {
+        notes.push(format!("Curves are those of the best {}; the files have all.", super::DRAWN));
+    }
+    notes
+}
+
+/// Trials of a configuration that ended without a result.
+pub(super) fn lost(configuration: &Configuration) -> usize {
+    ["diverged", "failed", "did_not_fit", "damaged"].iter().filter_map(|name| configuration.status.get(*name)).sum()
+}
+
+/// How it stands with a configuration, in a few words: `3 seeds`, `2 of 3, 1 diverged`.
+pub(super) fn standing(configuration: &Configuration) -> String {
+    let total: usize = configuration.status.values().sum();
+    let completed = configuration.status.get("completed").copied().unwrap_or(0);
+    if completed == total {
+        return "completed".to_owned();
+    }
+    let mut parts = Vec::new();
+    if completed > 0 {
+        parts.push(format!("{completed} completed"));
+    }
+    for (name, &count) in configuration.status.iter().filter(|(name, _)| *name != "completed") {
+        parts.push(if total == 1 { words::status(name) } else { format!("{count} {}", words::status(name)) });
+    }
+    parts.join(", ")
+}
+
+/// The health of the experiment: `22 of 24 trials completed · 1 diverged · 1 failed`.
+pub(super) fn health(report: &Report) -> Vec<(String, &'static str)> {
+    let status = report.status();
+    let total: usize = status.values().sum();
+    let completed = status.get("completed").copied().unwrap_or(0);
+    let of = |n: usize| words::thousands(n as i64);
+    let mut parts =
+        vec![(format!("{} of {} trials completed", of(completed), of(total)), if completed == total { "good" } else { "plain" })];
+    for (name, tone) in [
+        ("diverged", "bad"),
+        ("failed", "bad"),
+        ("did_not_fit", "bad"),
+        ("damaged", "bad"),
+        ("running", "plain"),
+        ("interrupted", "plain"),
+        ("waiting", "plain"),
+    ] {
+        if let Some(&count) = status.get(name) {
+            parts.push((format!("{} {}", of(count), words::status(name)), tone));
+        }
+    }
+    if !report.damaged.is_empty() {
+        parts.push((words::count(report.damaged.len(), "damaged file"), "bad"));
+    }
+    if let Some(seconds) = report.wall_seconds() {
+        parts.push((format!("{} from first start to last end", words::duration(seconds)), "plain"));
+    }
+    if report.comparison.training_seconds > 0.0 {
+        parts.push((format!("{} of training", words::duration(report.comparison.training_seconds)), "plain"));
+    }
+    parts
+}

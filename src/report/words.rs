@@ -1,0 +1,127 @@
+//! Numbers and names as people read them.
+
+/// A perplexity with the digits that mean something: 5.812, 25.31, 312.4, 12,345.
+pub(super) fn perplexity(value: f64) -> String {
+    match value {
+        v if v < 10.0 => format!("{v:.3}"),
+        v if v < 100.0 => format!("{v:.2}"),
+        v if v < 1000.0 => format!("{v:.1}"),
+        v if v < 1e9 => thousands(v.round() as i64),
+        v => format!("{v:.2e}"),
+    }
+}
+
+/// A spread with as many decimals as the value it belongs to.
+pub(super) fn spread(value: f64, spread: f64) -> String {
+    match value {
+        v if v < 10.0 => format!("{spread:.3}"),
+        v if v < 100.0 => format!("{spread:.2}"),
+        v if v < 1000.0 => format!("{spread:.1}"),
+        _ => perplexity(spread),
+    }
+}
+
+/// 12,345.
+pub(super) fn thousands(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0 { format!("-{text}") } else { text }
+}
+
+/// 41 s, 3 min 5 s, 2 h 5 min.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..=9 => format!("{seconds:.1} s"),
+        10..=59 => format!("{whole} s"),
+        60..=599 => format!("{} min {} s", whole / 60, whole % 60),
+        600..=3599 => format!("{} min", (seconds / 60.0).round()),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// 134 MB.
+pub(super) fn bytes(bytes: i64) -> String {
+    match bytes as f64 {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+/// `train.sequence_length` as `sequence length`.
+pub(super) fn key(key: &str) -> String {
+    key.rsplit('.').next().unwrap_or(key).replace('_', " ")
+}
+
+/// The last names of these keys, the whole key where two have the same last name.
+pub(super) fn keys(keys: &[String]) -> Vec<String> {
+    let short: Vec<String> = keys.iter().map(|k| key(k)).collect();
+    let twice = |name: &String| short.iter().filter(|other| *other == name).count() > 1;
+    short.iter().zip(keys).map(|(name, full)| if twice(name) { full.clone() } else { name.clone() }).collect()
+}
+
+/// `1 seed`, `3 seeds`.
+pub(super) fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(n as i64)) }
+}
+
+/// The words of a status for people: `did_not_fit` as `did not fit`.
+pub(super) fn status(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// Text of others without control characters, which could move a terminal's cursor; line breaks become spaces.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn perplexities_have_the_digits_that_mean_something() {
+        for (value, expected) in
+            [(5.8123, "5.812"), (25.314, "25.31"), (312.44, "312.4"), (12_345.4, "12,345"), (1e12, "1.00e12"), (1.0, "1.000")]
+        {
+            assert_eq!(perplexity(value), expected);
+        }
+        assert_eq!(spread(5.8, 0.0412), "0.041");
+        assert_eq!(spread(25.3, 0.0412), "0.04");
+        assert_eq!(spread(5000.0, 12.345), "12.35");
+    }
+
+    #[test]
+    fn durations_and_sizes_are_short() {
+        for (seconds, expected) in
+            [(0.4, "0.4 s"), (41.2, "41 s"), (185.0, "3 min 5 s"), (1800.0, "30 min"), (7500.0, "2 h 5 min"), (-1.0, "-1.0 s")]
+        {
+            assert_eq!(duration(seconds), expected);
+        }
+        for (size, expected) in [(134_000_000, "134 MB"), (2_500_000_000, "2.5 GB"), (12_000, "12 kB")] {
+            assert_eq!(bytes(size), expected);
+        }
+        assert_eq!((thousands(-1234567), thousands(999)), ("-1,234,567".to_owned(), "999".to_owned()));
+    }
+
+    #[test]
+    fn keys_are_short_unless_that_is_ambiguous() {
+        let list = |keys: &[&str]| keys.iter().map(|&k| k.to_owned()).collect::<Vec<_>>();
+        assert_eq!(keys(&list(&["train.sequence_length", "model.width"])), ["sequence length", "width"]);
+        assert_eq!(keys(&list(&["tokenizer.kind", "other.kind"])), ["tokenizer.kind", "other.kind"]);
+    }
+
+    #[test]
+    fn control_characters_of_others_are_not_printed() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!((count(1, "seed"), count(1200, "seed")), ("1 seed".to_owned(), "1,200 seeds".to_owned()));
+        assert_eq!(status("did_not_fit"), "did not fit");
+    }
+}
