@@ -1,0 +1,404 @@
+//! What a person sees while trials run: bars on a terminal, a plain line an event elsewhere. All of it on standard error.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+
+use jiff::tz::TimeZone;
+
+use crate::plan::TrialId;
+use crate::schedule::{Event, Left, Overview};
+
+mod bars;
+mod lines;
+pub(crate) mod words;
+
+use bars::Bars;
+pub(crate) use lines::{final_perplexity, how_far};
+
+/// Off a terminal, between two lines about the progress of one trial, microseconds.
+const PROGRESS_EVERY: i64 = 30_000_000;
+/// Off a terminal, between two lines about the whole run, microseconds.
+const OVERVIEW_EVERY: i64 = 10_000_000;
+
+/// How to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Bars that are drawn over and over.
+    Bars {
+        /// Whether they have colours, which carry no meaning.
+        colour: bool,
+    },
+    /// A line an event, nothing is ever drawn over.
+    Lines,
+}
+
+impl Look {
+    /// What suits standard error: bars on a terminal that can move its cursor, in colours unless `NO_COLOR` is set.
+    pub fn of_stderr() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+        Self::of(std::io::stderr().is_terminal(), set("TERM").is_some_and(|t| t == "dumb"), set("NO_COLOR").is_some())
+    }
+
+    fn of(terminal: bool, dumb: bool, no_color: bool) -> Self {
+        if terminal && !dumb { Self::Bars { colour: !no_color } } else { Self::Lines }
+    }
+}
+
+/// Shows the events of a run.
+pub struct Reporter {
+    labels: HashMap<TrialId, String>,
+    screen: Screen,
+    zone: TimeZone,
+    /// Trials that were over before, not yet told.
+    skipped: u64,
+    /// When a line about each running trial was last written.
+    told_utc: HashMap<TrialId, i64>,
+    /// The overview last written off a terminal, and when.
+    overview: Option<(Overview, i64)>,
+    left: Vec<(Left, u64)>,
+}
+
+enum Screen {
+    Bars(Bars),
+    Lines(Box<dyn Write + Send>),
+}
+
+impl Reporter {
+    /// Shows on standard error. `labels` are what people call the trials.
+    pub fn new(labels: HashMap<TrialId, String>, look: Look) -> Self {
+        let screen = match look {
+            Look::Bars { colour } => Screen::Bars(Bars::new(labels.len(), colour)),
+            Look::Lines => Screen::Lines(Box::new(std::io::stderr())),
+        };
+        Self::with(labels, screen, TimeZone::system())
+    }
+
+    fn with(labels: HashMap<TrialId, String>, screen: Screen, zone: TimeZone) -> Self {
+        Self { labels, screen, zone, skipped: 0, told_utc: HashMap::new(), overview: None, left: Vec::new() }
+    }
+
+    /// A line of somebody else's, above the bars where there are any.
+    pub fn say(&mut self, text: &str) {
+        match &mut self.screen {
+            Screen::Bars(bars) => bars.say(text),
+            Screen::Lines(out) => {
+                // One write a line; standard error that is closed is no reason to stop the run.
+                let _ = out.write_all(format!("{text}\n").as_bytes());
+            }
+        }
+    }
+
+    /// An event, at this time (microseconds since 1970, UTC).
+    pub fn tell(&mut self, event: &Event, now: i64) {
+        if let Event::Skipped { .. } = event {
+            self.skipped += 1;
+            return;
+        }
+        self.tell_skipped();
+        match event {
+            Event::Overview(overview) => return self.tell_overview(*overview, now),
+            Event::Left { why, .. } => self.count_left(*why),
+            _ => {}
+        }
+        if self.is_worth_a_line(event, now) {
+            let label = event.trial().map_or("", |id| self.labels.get(id).map_or(id.as_str(), String::as_str));
+            if let Some(text) = lines::line(event, label) {
+                self.say(&text);
+            }
+        }
+        self.move_bars(event);
+    }
+
+    /// The run is over: takes the bars away, and says what is left and why.
+    pub fn finish(&mut self) {
+        self.tell_skipped();
+        if let Screen::Bars(bars) = &mut self.screen {
+            bars.finish();
+        }
+        if let Some(text) = lines::left_over(&std::mem::take(&mut self.left)) {
+            self.say(&text);
+        }
+    }
+
+    fn tell_skipped(&mut self) {
+        let skipped = std::mem::take(&mut self.skipped);
+        if skipped > 0 {
+            let (trials, were) = (words::plural(skipped), if skipped == 1 { "was" } else { "were" });
+            self.say(&format!("{:<11} {skipped} trial{trials} that {were} over before", "skipped"));
+        }
+    }
+
+    fn tell_overview(&mut self, overview: Overview, now: i64) {
+        let text = lines::standing(&overview, now, &self.zone);
+        if let Screen::Bars(bars) = &self.screen {
+            return bars.overview(overview.done, text);
+        }
+        let worth = self.overview.is_none_or(|(last, at)| last.done != overview.done && now - at >= OVERVIEW_EVERY);
+        if worth {
+            self.overview = Some((overview, now));
+            self.say(&format!("{:<11} {text}", ""));
+        }
+    }
+
+    fn count_left(&mut self, why: Left) {
+        match self.left.iter_mut().find(|(w, _)| *w == why) {
+            Some((_, n)) => *n += 1,
+            None => self.left.push((why, 1)),
+        }
+    }
+
+    /// Progress has its own bar on a terminal, and elsewhere a line now and then.
+    fn is_worth_a_line(&mut self, event: &Event, now: i64) -> bool {
+        match event {
+            Event::Progressed { .. } if matches!(self.screen, Screen::Bars(_)) => false,
+            Event::Started { .. } if matches!(self.screen, Screen::Bars(_)) => false,
+            Event::Started { trial, .. } => {
+                self.told_utc.insert(trial.clone(), now);
+                true
+            }
+            Event::Progressed { trial, .. } => {
+                let last = self.told_utc.entry(trial.clone()).or_insert(i64::MIN);
+                let worth = now.saturating_sub(*last) >= PROGRESS_EVERY;
+                if worth {
+                    *last = now;
+                }
+                worth
+            }
+            _ => true,
+        }
+    }
+
+    fn move_bars(&mut self, event: &Event) {
+        let Screen::Bars(bars) = &mut self.screen else { return };
+        match event {
+            Event::Started { trial, .. } => bars.started(trial, self.labels.get(trial).map_or(trial.as_str(), String::as_str)),
+            Event::Progressed { trial, progress } => bars.progressed(trial, progress),
+            Event::Ended { trial, .. }
+            | Event::Failed { trial, .. }
+            | Event::Retrying { trial, .. }
+            | Event::Left { trial, .. }
+            | Event::HeldElsewhere { trial } => bars.ended(trial),
+            Event::Skipped { .. } | Event::Stopping { .. } | Event::Overview(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::runs::{End, Outcome, Progress};
+    use crate::schedule::{Cause, Stop};
+    use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
+
+    const SECOND: i64 = 1_000_000;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn id() -> TrialId {
+        TrialId::of("a")
+    }
+
+    fn progress() -> Progress {
+        Progress {
+            attempt: 1,
+            phase: "training".to_owned(),
+            step: 1_200,
+            steps: 5_000,
+            tokens_seen: 1,
+            fraction: 0.25,
+            loss: Some(3.21449),
+            validation_loss: None,
+            tokens_per_second: Some(12_344.6),
+            training_seconds: 20.0,
+            time_utc: 0,
+        }
+    }
+
+    fn outcome() -> Outcome {
+        let row = |kind, protocol, perplexity: f64| EvaluationRow {
+            step: 1,
+            tokens_seen: 1,
+            protocol,
+            kind,
+            part: "validation".to_owned(),
+            context: 8,
+            stride: 4,
+            scored_tokens: 10,
+            scored_bytes: 10,
+            nll_sum: Some(perplexity.ln() * 10.0),
+            seconds: 0.1,
+            time_utc: 1,
+        };
+        Outcome {
+            end: End::Completed,
+            reason: None,
+            steps: 1,
+            tokens_seen: 1,
+            training_seconds: 1.0,
+            peak_memory_bytes: 1,
+            scores: vec![
+                row(CheckpointKind::Best, Protocol::Common, 9.0),
+                row(CheckpointKind::Final, Protocol::Native, 11.0),
+                row(CheckpointKind::Final, Protocol::Common, 12.25),
+            ],
+            finished_utc: 1,
+            program: String::new(),
+        }
+    }
+
+    /// What is written for these events, told at these seconds.
+    fn written(events: &[(i64, Event)]) -> String {
+        let paper = Paper::default();
+        let labels = HashMap::from([(id(), "L=64, seed 1".to_owned())]);
+        let mut reporter = Reporter::with(labels, Screen::Lines(Box::new(paper.clone())), TimeZone::UTC);
+        for (at, event) in events {
+            reporter.tell(event, at * SECOND);
+        }
+        reporter.finish();
+        String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn every_event_off_a_terminal_is_a_plain_line() {
+        let ended = |end, reason: Option<&str>, outcome| Event::Ended {
+            trial: id(),
+            end,
+            reason: reason.map(str::to_owned),
+            seconds: 41.2,
+            outcome,
+        };
+        for (event, text) in [
+            (Event::Started { trial: id(), attempt: 1, slot: 1, threads: 1 }, "started     L=64, seed 1\n"),
+            (Event::Started { trial: id(), attempt: 2, slot: 1, threads: 4 }, "started     L=64, seed 1, attempt 2, 4 threads\n"),
+            (
+                Event::Progressed { trial: id(), progress: progress() },
+                "training    L=64, seed 1: step 1,200 of 5,000, loss 3.214, 12,345 tokens/s, 60 s left\n",
+            ),
+            (
+                Event::Progressed {
+                    trial: id(),
+                    progress: Progress { steps: 0, loss: None, tokens_per_second: None, ..progress() },
+                },
+                "training    L=64, seed 1: step 1,200, 25 %, 60 s left\n",
+            ),
+            (ended(End::Completed, None, Some(Box::new(outcome()))), "completed   L=64, seed 1: perplexity 12.25, 41 s\n"),
+            (ended(End::Completed, None, None), "completed   L=64, seed 1: 41 s\n"),
+            (ended(End::Diverged, Some("the loss is not finite"), None), "diverged    L=64, seed 1: the loss is not finite\n"),
+            (ended(End::DidNotFit, None, None), "did not fit L=64, seed 1: for an unknown reason\n"),
+            (ended(End::Failed, Some("exit code 1"), None), "given up    L=64, seed 1: exit code 1\n"),
+            (
+                Event::Retrying { trial: id(), in_seconds: 2.0, retries_left: 1 },
+                "retrying    L=64, seed 1: in 2.0 s, 1 more try left after that\n",
+            ),
+            (
+                Event::Retrying { trial: id(), in_seconds: 8.0, retries_left: 0 },
+                "retrying    L=64, seed 1: in 8.0 s, for the last time\n",
+            ),
+            (
+                Event::Stopping { why: Stop::Deadline },
+                "stopping    stopped by the deadline; running trials finish their step and save\n",
+            ),
+            (Event::HeldElsewhere { trial: id() }, "waiting     L=64, seed 1: another worker is still at it\n"),
+        ] {
+            assert_eq!(written(&[(100, event)]), text);
+        }
+    }
+
+    #[test]
+    fn the_first_failure_is_told_with_all_its_last_lines_and_others_with_one() {
+        let failed = |first| Event::Failed {
+            trial: id(),
+            cause: Cause::Crash,
+            reason: "exit code 101".to_owned(),
+            last_lines: vec!["one".to_owned(), "two \u{1b}[2J".to_owned()],
+            first,
+        };
+        assert_eq!(
+            written(&[(1, failed(true))]),
+            "failed      L=64, seed 1: exit code 101\n            | one\n            | two \u{fffd}[2J\n"
+        );
+        assert_eq!(written(&[(1, failed(false))]), "failed      L=64, seed 1: exit code 101\n            | two \u{fffd}[2J\n");
+    }
+
+    #[test]
+    fn a_trial_has_a_progress_line_every_half_minute_at_most() {
+        let progressed = || Event::Progressed { trial: id(), progress: progress() };
+        let mut events = vec![(0, Event::Started { trial: id(), attempt: 1, slot: 1, threads: 1 })];
+        events.extend((1..=65).map(|second| (second, progressed())));
+        let text = written(&events);
+        assert_eq!(text.lines().filter(|l| l.starts_with("training")).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn skipped_trials_are_one_line() {
+        let skipped = || (0, Event::Skipped { trial: id(), end: End::Completed });
+        assert_eq!(written(&[skipped()]), "skipped     1 trial that was over before\n");
+        assert_eq!(written(&[skipped(), skipped()]), "skipped     2 trials that were over before\n");
+    }
+
+    #[test]
+    fn the_overview_says_what_is_done_and_left_and_when_it_ends() {
+        // 20:00 UTC, and an end six hours later.
+        let now = 1_795_464_000;
+        let overview =
+            Overview { trials: 12, done: 3, failed: 1, running: 2, left: 7, ends_utc: Some((now + 6 * 3600) * SECOND) };
+        assert_eq!(
+            written(&[(now, Event::Overview(overview))]),
+            "            3 of 12 done, 1 of them failed, 2 running, 7 left, ends about 02:00\n"
+        );
+        let simple = Overview { trials: 2, running: 1, left: 1, ..Overview::default() };
+        assert_eq!(written(&[(now, Event::Overview(simple))]), "            0 of 2 done, 1 running, 1 left\n");
+    }
+
+    #[test]
+    fn the_overview_is_repeated_only_when_something_was_done_since() {
+        let overview = |done| Event::Overview(Overview { trials: 9, done, left: 9 - done, ..Overview::default() });
+        let text = written(&[(0, overview(0)), (60, overview(0)), (61, overview(1)), (62, overview(2)), (80, overview(3))]);
+        let said: Vec<&str> = text.lines().map(|l| l.trim().split(' ').next().unwrap()).collect();
+        assert_eq!(said, ["0", "1", "3"]);
+    }
+
+    #[test]
+    fn what_is_left_is_counted_at_the_end() {
+        let left = |why| (0, Event::Left { trial: id(), why });
+        assert_eq!(
+            written(&[left(Left::Interrupted), left(Left::NotStarted), left(Left::NotStarted), left(Left::WouldNotEnd)]),
+            "interrupted L=64, seed 1: goes on from its last checkpoint\n\
+             4 trials left: 1 interrupted, 2 not started, 1 would not have ended before the deadline\n"
+        );
+    }
+
+    #[test]
+    fn bars_are_for_terminals_and_colours_for_those_who_want_them() {
+        for ((terminal, dumb, no_color), look) in [
+            ((true, false, false), Look::Bars { colour: true }),
+            ((true, false, true), Look::Bars { colour: false }),
+            ((true, true, false), Look::Lines),
+            ((false, false, false), Look::Lines),
+            ((false, false, true), Look::Lines),
+        ] {
+            assert_eq!(Look::of(terminal, dumb, no_color), look);
+        }
+    }
+
+    #[test]
+    fn a_trial_without_a_label_is_called_by_its_id() {
+        let other = TrialId::of("b");
+        let started = Event::Started { trial: other.clone(), attempt: 1, slot: 1, threads: 1 };
+        assert_eq!(written(&[(0, started)]), format!("started     {other}\n"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Events as lines of text.
+
+use jiff::tz::TimeZone;
+
+use super::words::{clock, count, duration, harmless, plural};
+use crate::runs::{End, Outcome, Progress};
+use crate::schedule::{Event, Left, Overview, Stop};
+use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
+
+/// The line for an event of the trial called `label`; `None` for what has no line of its own.
+pub(super) fn line(event: &Event, label: &str) -> Option<String> {
+    let (word, rest) = match event {
+        Event::Started { attempt, threads, .. } => {
+            let mut rest = label.to_owned();
+            if *attempt > 1 {
+                rest.push_str(&format!(", attempt {attempt}"));
+            }
+            if *threads > 1 {
+                rest.push_str(&format!(", {threads} threads"));
+            }
+            ("started", rest)
+        }
+        Event::Progressed { progress, .. } => (progress.phase.as_str(), format!("{label}: {}", how_far(progress))),
+        Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
+        Event::Failed { reason, last_lines, first, .. } => {
+            // The first failure is told in full: it is the one that teaches something.
+            let shown = if *first { 0 } else { last_lines.len().saturating_sub(1) };
+            let lines: String = last_lines[shown..].iter().map(|l| format!("\n            | {}", harmless(l))).collect();
+            ("failed", format!("{label}: {}{lines}", harmless(reason)))
+        }
+        Event::Retrying { in_seconds, retries_left, .. } => {
+            ("retrying", format!("{label}: in {}, {}", duration(*in_seconds), more_tries(*retries_left)))
+        }
+        Event::Ended { end, reason, seconds, outcome, .. } => {
+            return ended(*end, label, reason.as_deref(), *seconds, outcome.as_deref());
+        }
+        Event::Left { why: Left::Interrupted, .. } => ("interrupted", format!("{label}: goes on from its last checkpoint")),
+        Event::Stopping { why } => ("stopping", stopping(why)),
+        Event::Left { .. } | Event::Skipped { .. } | Event::Overview(_) => return None,
+    };
+    Some(format!("{word:<11} {rest}"))
+}
+
+fn more_tries(retries_left: u32) -> String {
+    match retries_left {
+        0 => "for the last time".to_owned(),
+        n => format!("{n} more {} left after that", if n == 1 { "try" } else { "tries" }),
+    }
+}
+
+fn stopping(why: &Stop) -> String {
+    let running = if why.reaches_running() { "running trials finish their step and save" } else { "running trials go on" };
+    format!("{}; {running}", harmless(&why.to_string()))
+}
+
+fn ended(end: End, label: &str, reason: Option<&str>, seconds: f64, outcome: Option<&Outcome>) -> Option<String> {
+    let word = match end {
+        End::Completed => "completed",
+        End::Diverged => "diverged",
+        End::DidNotFit => "did not fit",
+        End::Failed => "given up",
+    };
+    let what = match (end, outcome.and_then(final_perplexity), reason) {
+        (End::Completed, Some(perplexity), _) => format!("perplexity {perplexity:.2}, {}", duration(seconds)),
+        (End::Completed, None, _) => duration(seconds),
+        (_, _, Some(reason)) => harmless(reason),
+        (_, _, None) => "for an unknown reason".to_owned(),
+    };
+    Some(format!("{word:<11} {label}: {what}"))
+}
+
+/// The perplexity that ranks by default: of the final weights in the common context, on the validation part.
+pub(crate) fn final_perplexity(outcome: &Outcome) -> Option<f64> {
+    let last = |row: &&EvaluationRow| row.kind == CheckpointKind::Final && row.part == "validation";
+    let common = outcome.scores.iter().filter(last).find(|row| row.protocol == Protocol::Common);
+    common.or_else(|| outcome.scores.iter().find(last)).and_then(EvaluationRow::perplexity)
+}
+
+/// `step 120 of 500, loss 3.214, 12,345 tokens/s, 40 s left`, as far as it is known.
+pub(crate) fn how_far(progress: &Progress) -> String {
+    let number = |n: i64| count(u64::try_from(n).unwrap_or(0));
+    let mut parts = vec![match progress.steps {
+        0 => format!("step {}, {:.0} %", number(progress.step), progress.fraction * 100.0),
+        steps => format!("step {} of {}", number(progress.step), number(steps)),
+    }];
+    parts.extend(progress.loss.map(|loss| format!("loss {loss:.3}")));
+    parts.extend(progress.tokens_per_second.map(|rate| format!("{} tokens/s", count(rate.round() as u64))));
+    parts.extend(seconds_left(progress).map(|left| format!("{} left", duration(left))));
+    parts.join(", ")
+}
+
+/// Seconds of training that are left, by the trial's speed so far.
+pub(crate) fn seconds_left(progress: &Progress) -> Option<f64> {
+    let known = progress.fraction >= 0.01 && progress.fraction < 1.0;
+    known.then(|| progress.training_seconds * (1.0 - progress.fraction) / progress.fraction)
+}
+
+/// `3 of 12 done, 1 of them failed, 2 running, 7 left, ends about 02:14`.
+pub(super) fn standing(overview: &Overview, now: i64, zone: &TimeZone) -> String {
+    let mut text = format!("{} of {} done", overview.done, overview.trials);
+    if overview.failed > 0 {
+        text.push_str(&format!(", {} of them failed", overview.failed));
+    }
+    text.push_str(&format!(", {} running, {} left", overview.running, overview.left));
+    if let Some(utc) = overview.ends_utc {
+        text.push_str(&format!(", ends about {}", clock(utc, now, zone)));
+    }
+    text
+}
+
+/// `3 trials were not started, 1 would not have ended before the deadline`.
+pub(super) fn left_over(left: &[(Left, u64)]) -> Option<String> {
+    let say = |(why, n): &(Left, u64)| {
+        let what = match why {
+            Left::NotStarted => "not started",
+            Left::WouldNotEnd => "would not have ended before the deadline",
+            Left::Interrupted => "interrupted",
+            Left::Failed => "failed, and may be tried again",
+            Left::HeldElsewhere => "still held by another worker",
+        };
+        format!("{n} {what}")
+    };
+    let total: u64 = left.iter().map(|l| l.1).sum();
+    let list: Vec<String> = left.iter().filter(|l| l.1 > 0).map(say).collect();
+    (total > 0).then(|| format!("{total} trial{} left: {}", plural(total), list.join(", ")))
+}

@@ -1,0 +1,103 @@
+//! Numbers and times as people read them.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// `12,345`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `0.4 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `1 day 3 h`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        _ if seconds < 9.95 => format!("{:.1} s", seconds.max(0.0)),
+        0..120 => format!("{whole} s"),
+        120..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+        _ => {
+            let days = whole / 86_400;
+            format!("{days} day{} {} h", plural(days), whole / 3600 % 24)
+        }
+    }
+}
+
+/// `s` but for one.
+pub(crate) fn plural(n: u64) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// A moment as the clock on the wall shows it: `02:14`, beyond a day `Wed 02:14`, beyond six `2026-11-23`.
+pub(crate) fn clock(utc: i64, now: i64, zone: &TimeZone) -> String {
+    const DAY: i64 = 86_400_000_000;
+    let pattern = match utc.saturating_sub(now) {
+        ..DAY => "%H:%M",
+        DAY..518_400_000_000 => "%a %H:%M",
+        _ => "%Y-%m-%d",
+    };
+    match Timestamp::from_microsecond(utc) {
+        Ok(time) => time.to_zoned_datetime(zone.clone()).strftime(pattern).to_string(),
+        Err(_) => "?".to_owned(),
+    }
+}
+
+/// A worker's line with what could move a terminal's cursor taken out.
+pub(crate) fn harmless(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_have_commas() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(n), text);
+        }
+    }
+
+    #[test]
+    fn durations_are_as_coarse_as_they_are_long() {
+        for (seconds, text) in [
+            (-3.0, "0.0 s"),
+            (0.04, "0.0 s"),
+            (0.42, "0.4 s"),
+            (9.96, "10 s"),
+            (41.4, "41 s"),
+            (119.4, "119 s"),
+            (119.6, "2 min 00 s"),
+            (200.0, "3 min 20 s"),
+            (3599.0, "59 min 59 s"),
+            (7500.0, "2 h 05 min"),
+            (97_200.0, "1 day 3 h"),
+            (180_000.0, "2 days 2 h"),
+        ] {
+            assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_moment_of_tonight_is_a_time_and_a_later_one_has_its_day() {
+        const HOUR: i64 = 3_600_000_000;
+        // 2026-11-23 20:00 UTC, a Monday.
+        let now = 1_795_464_000_000_000;
+        for (ahead, text) in [(0, "20:00"), (6 * HOUR, "02:00"), (30 * HOUR, "Wed 02:00"), (200 * HOUR, "2026-12-02")] {
+            assert_eq!(clock(now + ahead, now, &TimeZone::UTC), text);
+        }
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(harmless("a\tb\u{1b}[2Jc"), "a\tb\u{fffd}[2Jc");
+    }
+}

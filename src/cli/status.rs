@@ -1,0 +1,251 @@
+//! What `votive status` says: text and JSON of the states of an experiment's trials. Pure: the states are read elsewhere.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+
+use super::progress::words::{duration, harmless};
+use super::progress::{final_perplexity, how_far};
+use crate::plan::TrialId;
+use crate::runs::{Holder, State, Status};
+
+/// One trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The trial.
+    pub id: TrialId,
+    /// Number of its configuration, from 1.
+    pub configuration: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// What people call its configuration: the values of the swept settings.
+    pub label: String,
+    /// What it is doing.
+    pub state: State,
+}
+
+/// The order in which statuses are counted: what is well first, then what needs a person.
+const ORDER: [Status; 8] = [
+    Status::Completed,
+    Status::Running,
+    Status::Interrupted,
+    Status::Waiting,
+    Status::Diverged,
+    Status::DidNotFit,
+    Status::Failed,
+    Status::Damaged,
+];
+
+/// How many trials have each status, without those that none has.
+fn counts(rows: &[Row]) -> Vec<(Status, usize)> {
+    let count = |status| (status, rows.iter().filter(|r| r.state.status == status).count());
+    ORDER.into_iter().map(count).filter(|(_, n)| *n > 0).collect()
+}
+
+fn words(status: Status) -> String {
+    status.name().replace('_', " ")
+}
+
+/// The status as text: who runs it, how many trials stand how, and a row a trial. Ends with a line feed.
+pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> String {
+    let list: Vec<String> = counts(rows).into_iter().map(|(status, n)| format!("{n} {}", words(status))).collect();
+    let who = runner.map_or_else(|| "nobody is running it".to_owned(), |r| format!("being run by {r}"));
+    let total = match rows.len() {
+        0 => "no trials".to_owned(),
+        1 => format!("1 trial, {}", list.join(", ")),
+        n => format!("{n} trials: {}", list.join(", ")),
+    };
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["trial", "configuration", "seed", "status", ""]);
+    for row in rows {
+        let configuration = format!("{} {}", row.configuration, harmless(&row.label));
+        table.add_row([row.id.to_string(), configuration, row.seed.to_string(), words(row.state.status), detail(&row.state)]);
+    }
+    let body: String = if rows.is_empty() { String::new() } else { lines(&table) };
+    format!("{experiment}: {total}; {who}\n{body}")
+}
+
+/// The table's lines without what stands at their ends.
+fn lines(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// What there is to say of a trial beside its status.
+fn detail(state: &State) -> String {
+    let attempts = match state.attempts.len() {
+        0 | 1 => String::new(),
+        n => format!("attempt {n}"),
+    };
+    let what = match (state.status, &state.reason, &state.progress, &state.outcome) {
+        (Status::Completed, _, _, Some(outcome)) => {
+            let took = duration(outcome.training_seconds);
+            final_perplexity(outcome).map_or_else(|| took.clone(), |p| format!("perplexity {p:.2}, {took}"))
+        }
+        (Status::Running, _, Some(progress), _) => how_far(progress),
+        (Status::Interrupted, reason, Some(progress), _) => {
+            let step = format!("at step {}", progress.step);
+            reason.as_ref().map_or_else(|| step.clone(), |r| format!("{step}: {}", harmless(r)))
+        }
+        (_, Some(reason), _, _) => harmless(reason),
+        _ => String::new(),
+    };
+    [what, attempts].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// The status as JSON: the same facts with the names that the files have.
+pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
+    let counts: serde_json::Map<String, Value> = counts(rows).into_iter().map(|(s, n)| (s.name().to_owned(), n.into())).collect();
+    let trials: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "trial": row.id,
+                "configuration": row.configuration,
+                "seed": row.seed,
+                "label": row.label,
+                "status": row.state.status,
+                "reason": row.state.reason,
+                "perplexity": row.state.outcome.as_ref().and_then(final_perplexity),
+                "progress": row.state.progress,
+                "outcome": row.state.outcome,
+                "attempts": row.state.attempts,
+            })
+        })
+        .collect();
+    json!({ "experiment": experiment, "runner": runner, "counts": counts, "trials": trials })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::{Attempt, End, Outcome, Progress};
+
+    fn row(n: u64, status: Status, reason: Option<&str>) -> Row {
+        Row {
+            id: TrialId::of(&n.to_string()),
+            configuration: n as usize,
+            seed: n,
+            label: format!("{} off", 64 * n),
+            state: State { status, progress: None, outcome: None, attempts: Vec::new(), reason: reason.map(str::to_owned) },
+        }
+    }
+
+    fn progress() -> Progress {
+        Progress {
+            attempt: 1,
+            phase: "training".to_owned(),
+            step: 12,
+            steps: 50,
+            tokens_seen: 1,
+            fraction: 0.25,
+            loss: Some(3.2),
+            validation_loss: None,
+            tokens_per_second: Some(1000.0),
+            training_seconds: 20.0,
+            time_utc: 0,
+        }
+    }
+
+    fn attempt(number: u32) -> Attempt {
+        Attempt {
+            attempt: number,
+            pid: 1,
+            host: "rack".to_owned(),
+            slot: 1,
+            threads: 1,
+            device: "cpu".to_owned(),
+            program: "votive".to_owned(),
+            from_step: 0,
+            started_utc: 1,
+            ended_utc: None,
+            ended: None,
+            last_lines: Vec::new(),
+        }
+    }
+
+    fn completed() -> Row {
+        let outcome = Outcome {
+            end: End::Completed,
+            reason: None,
+            steps: 1,
+            tokens_seen: 1,
+            training_seconds: 41.0,
+            peak_memory_bytes: 1,
+            scores: Vec::new(),
+            finished_utc: 1,
+            program: String::new(),
+        };
+        let mut row = row(1, Status::Completed, None);
+        row.state.outcome = Some(outcome);
+        row
+    }
+
+    fn all() -> Vec<Row> {
+        let mut running = row(2, Status::Running, None);
+        running.state.progress = Some(progress());
+        running.state.attempts = vec![attempt(1), attempt(2)];
+        let mut interrupted = row(3, Status::Interrupted, Some("crashed: signal 9 (killed)"));
+        interrupted.state.progress = Some(progress());
+        vec![
+            completed(),
+            running,
+            interrupted,
+            row(4, Status::Waiting, None),
+            row(5, Status::Failed, Some("exit code 1")),
+            row(6, Status::DidNotFit, Some("needs 9 GB, 2 GB are there")),
+        ]
+    }
+
+    #[test]
+    fn the_text_counts_statuses_and_has_a_row_a_trial() {
+        let ids: Vec<TrialId> = (1..=6).map(|n: u64| TrialId::of(&n.to_string())).collect();
+        let expected = format!(
+            "night: 6 trials: 1 completed, 1 running, 1 interrupted, 1 waiting, 1 did not fit, 1 failed; nobody is running it\n\
+             \x20trial         configuration  seed  status\n\
+             \x20{}  1 64 off       1     completed    41 s\n\
+             \x20{}  2 128 off      2     running      step 12 of 50, loss 3.200, 1,000 tokens/s, 60 s left, attempt 2\n\
+             \x20{}  3 192 off      3     interrupted  at step 12: crashed: signal 9 (killed)\n\
+             \x20{}  4 256 off      4     waiting\n\
+             \x20{}  5 320 off      5     failed       exit code 1\n\
+             \x20{}  6 384 off      6     did not fit  needs 9 GB, 2 GB are there\n",
+            ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]
+        );
+        assert_eq!(text("night", None, &all()), expected);
+    }
+
+    #[test]
+    fn the_text_says_who_runs_it() {
+        let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 1_700_000_000_000_000 };
+        let text = text("night", Some(&holder), &[completed()]);
+        assert!(text.starts_with("night: 1 trial, 1 completed; being run by process 17 on rack since 2023-11-1"), "{text}");
+    }
+
+    #[test]
+    fn an_experiment_without_trials_says_so() {
+        assert_eq!(text("night", None, &[]), "night: no trials; nobody is running it\n");
+    }
+
+    #[test]
+    fn a_reason_cannot_move_the_cursor() {
+        let text = text("night", None, &[row(1, Status::Damaged, Some("bad \u{1b}[2J name"))]);
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_json_has_the_same_facts() {
+        let value = json("night", None, &all());
+        assert_eq!(value["experiment"], "night");
+        assert_eq!(value["runner"], Value::Null);
+        assert_eq!(
+            value["counts"],
+            json!({"completed": 1, "running": 1, "interrupted": 1, "waiting": 1, "did_not_fit": 1, "failed": 1})
+        );
+        assert_eq!(value["trials"][1]["progress"]["step"], 12);
+        assert_eq!(value["trials"][1]["attempts"][1]["attempt"], 2);
+        assert_eq!(value["trials"][4]["reason"], "exit code 1");
+        assert_eq!(value["trials"][5]["status"], "did_not_fit");
+        assert_eq!(value["trials"][0]["trial"], TrialId::of("1").to_string());
+        let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 5 };
+        assert_eq!(json("night", Some(&holder), &[])["runner"]["pid"], 17);
+    }
+}
