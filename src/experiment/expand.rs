@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use figment::value::{Tag, Value};
+use figment::value::Value;
 use serde_json::json;
 
 use crate::random::Stream;
@@ -561,8 +561,6 @@ fn default_label(key: &str) -> String {
         keys::TOKENIZER => "char".to_owned(),
         "train.clip_norm" => "1".to_owned(),
         _ => {
-            let value = Value::String(Tag::Default, String::new());
-            let _ = value;
             let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
             let found = key.split('.').try_fold(&defaults, |value, part| value.get(part));
             plain(found.unwrap_or(&serde_json::Value::Null))

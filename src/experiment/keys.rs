@@ -243,7 +243,7 @@ fn meant(key: &str) -> Option<String> {
     let top = SECTIONS.iter().chain(TOP).copied();
     let full = names().chain(top).map(|name| (name, strsim::damerau_levenshtein(&lower, name), name.len()));
     let short = names().map(|name| (name, strsim::damerau_levenshtein(last, last_name(name)), last_name(name).len()));
-    let close = full.chain(short).filter(|&(_, distance, length)| 3 * distance <= length.max(3));
+    let close = full.chain(short).filter(|&(_, distance, length)| 3 * distance <= length);
     close.min_by_key(|&(_, distance, _)| distance).map(|(name, ..)| name.to_owned())
 }
 
@@ -256,7 +256,7 @@ static PARTS: LazyLock<Vec<String>> = LazyLock::new(|| {
 pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_ascii_lowercase();
     let near = names.into_iter().map(|name| (strsim::damerau_levenshtein(&lower, name), name));
-    near.filter(|(distance, name)| 2 * distance <= name.len().max(2)).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+    near.filter(|(distance, name)| 5 * distance <= 2 * name.len()).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl Problem {
         };
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(style.width.max(40))
-            .with_context_lines(0)
+            .with_context_lines(1)
             .with_links(false)
             .without_cause_chain();
         let mut text = String::new();
@@ -284,7 +284,7 @@ impl SourceCode for Lines {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
-        _before: usize,
+        before: usize,
         _after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let bytes = self.text.as_bytes();
@@ -293,10 +293,11 @@ impl SourceCode for Lines {
         let start = bytes[..first].iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
         let end = bytes[last..].iter().position(|&b| b == b'\n').map_or(bytes.len(), |length| last + length + 1);
         let line = |at: usize| bytes[..at].iter().filter(|&&b| b == b'\n').count();
-        let lines = (start, end - start).into();
-        let contents =
-            MietteSpanContents::new_named(self.name.clone(), &bytes[start..end], lines, line(start), 0, line(end) - line(start));
-        Ok(Box::new(contents))
+        // Without context the renderer asks where the place itself is, to write line and column; else for what to show.
+        let column = if before == 0 { String::from_utf8_lossy(&bytes[start..first]).chars().count() } else { 0 };
+        let (name, lines) = (self.name.clone(), (start, end - start).into());
+        let count = line(end) - line(start);
+        Ok(Box::new(MietteSpanContents::new_named(name, &bytes[start..end], lines, line(start), column, count)))
     }
 }
 

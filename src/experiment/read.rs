@@ -83,6 +83,9 @@ fn read(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<
         return Err(refuse(Problem::error(format!("`{name}` has {} bytes: an experiment file has at most 1 MB", text.len()))));
     }
     let tree = yaml::read(&source).map_err(refuse)?;
+    if tree.value == Yaml::Null {
+        return Err(refuse(Problem::error("the file is empty")));
+    }
     let Yaml::Map(entries) = tree.value else {
         let message = format!("the file holds {} at its top, not keys such as `name:` and `train:`", tree.describe());
         return Err(refuse(Problem::error(message).at(&tree.place)));
@@ -90,7 +93,8 @@ fn read(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<
     let mut reader = Reader::default();
     let experiment = reader.experiment(entries, folder, text, overrides);
     let mut problems = reader.problems;
-    problems.sort_by_key(|p| p.place.as_ref().map(|place| (place.source.name != name, place.offset)));
+    problems
+        .sort_by_key(|p| p.place.as_ref().map_or((2, 0), |place| if place.source.name == name { (0, place.offset) } else { (1, 0) }));
     match experiment {
         Some(experiment) if problems.iter().all(|p| p.severity != Severity::Error) => {
             let mut experiment = experiment;
@@ -116,7 +120,7 @@ struct Reader {
     problems: Vec<Problem>,
     targets: Vec<Target>,
     /// Where each target that varies is set, to tell of a second place.
-    set_at: BTreeMap<String, Place>,
+    set_at: BTreeMap<String, (Place, String)>,
     own: Vec<Own>,
     overrides: Vec<Override>,
     base: Figment,
@@ -475,13 +479,14 @@ impl Reader {
         let clash = self.set_at.iter().find(|(other, _)| {
             other.as_str() == name || (own.is_none() && keys::whole_setting(other) == whole && (*other == whole || name == whole))
         });
-        if let Some((other, first)) = clash {
-            let problem = Problem::error(format!("`{name}` is set twice: by `{other}` and by {what}")).key(name).at(&key.place);
+        if let Some((other, (first, by))) = clash {
+            let twice = if other == name { String::new() } else { format!(" (as `{other}`)") };
+            let problem = Problem::error(format!("`{name}` is set twice: by {by}{twice} and by {what}")).key(name).at(&key.place);
             let problem = problem.label("here again").also(first, "here first").help("keep one of the two");
             self.add(problem);
             return None;
         }
-        self.set_at.insert(name.to_owned(), key.place.clone());
+        self.set_at.insert(name.to_owned(), (key.place.clone(), what.to_owned()));
         Some(self.number(name, own))
     }
 
@@ -686,7 +691,7 @@ impl Reader {
             let (key, unit) = self.normal_key(key);
             let column = self.target(&key, "`zip`").and_then(|number| Some((number, self.choices(number, node, unit)?)));
             match column {
-                Some((number, choices)) => columns.push((Key { place: node.place.clone(), ..key }, number, choices)),
+                Some((number, choices)) => columns.push((key, number, choices)),
                 None => complete = false,
             }
         }
@@ -844,8 +849,11 @@ impl Reader {
     /// Axes that the environment or `--set` replaced by one value.
     fn replaced_axes(&mut self, blocks: &mut [Block], points: &mut [Point], search: &mut Option<Search>) {
         let changes: Vec<Override> = self.overrides.clone();
-        for change in &changes {
+        for (index, change) in changes.iter().enumerate() {
             let whole = keys::whole_setting(&change.key);
+            if changes[index + 1..].iter().any(|later| keys::whole_setting(&later.key) == whole) {
+                continue;
+            }
             let hit: Vec<usize> = (0..self.targets.len())
                 .filter(|&t| {
                     self.targets[t].key == change.key
@@ -971,7 +979,7 @@ impl Reader {
                 let problem = Problem::error(format!("`{}` is both swept and derived", key.text)).key(&key.text).at(&key.place);
                 let problem = problem.label("derived here").help("keep one of the two");
                 let problem = match self.set_at.get(&swept) {
-                    Some(place) => problem.also(place, "swept here"),
+                    Some((place, _)) => problem.also(place, "swept here"),
                     None => problem,
                 };
                 self.add(problem);
@@ -1081,7 +1089,8 @@ impl Reader {
                 .problems
                 .iter()
                 .any(|p| p.severity == Severity::Error && p.key.as_deref().map(keys::whole_setting) == Some(key));
-            if !tried && !experiment.always_sets(key) {
+            let offered = self.problems.iter().any(|p| p.help.as_ref().is_some_and(|help| help.contains(&format!("`{key}`"))));
+            if !tried && !offered && !experiment.always_sets(key) {
                 self.add(Problem::error(format!("`{key}` is not set")).key(key).help(help));
             }
         }

@@ -77,7 +77,6 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Node, Problem> {
             max_aliases: 10_000,
             max_anchors: 10_000,
             max_depth: 32,
-            max_documents: 1,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: MAX_NODES,
@@ -98,7 +97,10 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Node, Problem> {
 
 fn refused(error: &serde_saphyr::Error, whole: &Place) -> Problem {
     use serde_saphyr::Error as E;
-    let error = error.without_snippet();
+    let mut error = error.without_snippet();
+    while let E::AliasError { error: inner, .. } = error {
+        error = inner.without_snippet();
+    }
     let problem = match error {
         E::Budget { .. }
         | E::AliasReplayLimitExceeded { .. }
