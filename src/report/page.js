@@ -71,15 +71,34 @@
     font: { family: colour("--sans"), color: colour("--ink"), size: 12 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", dragmode: "zoom",
     hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line-strong"), font: { family: colour("--sans"), color: colour("--ink"), size: 12 }, align: "left" },
-    margin: { l: 52, r: 8, t: 8, b: 44 }, ...extra,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--line-strong"), activecolor: colour("--accent") },
+    margin: { l: 52, r: 8, t: 28, b: 44 }, ...extra,
   });
   const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"], displayModeBar: "hover" };
+
+  // Unless all of it is asked for, the figure begins below the first fall, where configurations part: its upper end is the highest
+  // loss that a ranked configuration has after a fifth of the way.
+  const lossRange = (x, log) => {
+    let [low, high] = [Infinity, -Infinity];
+    for (const curve of data.curves) {
+      if (places.get(curve.configuration).place === null) continue;
+      for (const [xs, ys] of [[curve[x], curve.loss], [curve.validation[x], curve.validation.loss]]) {
+        const from = 0.2 * xs[xs.length - 1];
+        ys.forEach((y, i) => { low = Math.min(low, y); if (xs[i] >= from) high = Math.max(high, y); });
+      }
+    }
+    if (!(high > low)) return {};
+    const room = 0.06 * (high - low);
+    const ends = [Math.max(low - room, low / 2), high + room];
+    return { range: log ? ends.map(Math.log10) : ends };
+  };
 
   function drawCurves() {
     if (!curvesAt || !window.Plotly) return;
     const x = document.querySelector("input[name=x]:checked").value;
     const log = document.getElementById("log").checked;
     const training = document.getElementById("training").checked;
+    const whole = document.getElementById("whole").checked;
     const legend = Math.min(drawn.length, narrow() ? 4 : 8);
     const listed = new Set();
     const traces = [];
@@ -114,11 +133,11 @@
     const side = !narrow() && drawn.length > 1;
     Plotly.react(curvesAt, traces, layout({
       xaxis: { ...axis(titles[x]), type: log ? "log" : "linear", ...(log ? { dtick: 1 } : {}) },
-      yaxis: { ...axis("loss, nats per token"), type: log ? "log" : "linear", ...(log ? { nticks: 6 } : {}) },
+      yaxis: { ...axis("loss, nats per token"), type: log ? "log" : "linear", ...(log ? { nticks: 6 } : {}), ...(whole ? { autorange: true } : lossRange(x, log)) },
       showlegend: drawn.length > 1,
       legend: {
         title: { text: escaped(data.settings) + (drawn.length > legend ? `<br>best ${legend} of ${drawn.length}` : ""), font: { size: 11, color: colour("--soft") } },
-        font: { size: 11 }, itemclick: "toggle", itemdoubleclick: "toggleothers",
+        font: { size: 11 }, tracegroupgap: 0, itemclick: "toggle", itemdoubleclick: "toggleothers",
         ...(side ? { x: 1, xanchor: "right", y: 1, bgcolor: colour("--paper") + "d0" } : { orientation: "h", y: -0.22 }),
       },
     }), config);
@@ -145,7 +164,7 @@
         showlegend: false,
         xaxis: { ...axis(""), tickvals: figure.values.map((_, i) => i), ticktext: figure.values.map(escaped), range: [-0.5, figure.values.length - 0.5], showgrid: false },
         yaxis: { ...axis(data.unit), nticks: 6 },
-        margin: { l: 52, r: 8, t: 8, b: 32 },
+        margin: { l: 52, r: 8, t: 28, b: 32 },
       }), config);
     }
   }

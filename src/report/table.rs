@@ -1,12 +1,17 @@
 //! The table of configurations on the terminal.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::comparison::{Configuration, Figure};
 use super::{Report, verdict, words};
 
 /// Rows shown on a terminal; the files have all.
 const ROWS: usize = 40;
+
+/// A line under the heading and one at the end: rows need none between them.
+const LINES: TableStyle = TableStyle::new()
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// A column of the leaderboard: heading, whether it holds numbers, text of a configuration.
 pub(super) struct Shown {
@@ -62,7 +67,7 @@ pub(super) fn figure(figure: Option<Figure>) -> String {
 
 pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> String {
     let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(LINES);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     match width {
         Some(width) => table.set_width(width),
