@@ -108,7 +108,7 @@ fn a_crash_is_told_with_its_last_lines_and_written_into_the_attempt() {
 #[test]
 fn a_signal_is_told_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(failure(run(dir.path(), "kill -SEGV $$")).reason, "signal 11 (segmentation fault)");
+    assert_eq!(failure(run(dir.path(), "ulimit -c 0; kill -SEGV $$")).reason, "signal 11 (segmentation fault)");
     assert_eq!(failure(run(dir.path(), "kill -KILL $$")).reason, "signal 9 (killed)");
 }
 
@@ -263,4 +263,55 @@ fn this_program_starts_itself_as_a_worker() {
 #[test]
 fn the_kernel_s_count_of_memory_kills_is_read_where_there_is_one() {
     assert_eq!(oom_kills().is_some(), fs::read_to_string("/proc/vmstat").is_ok_and(|t| t.contains("\noom_kill ")));
+}
+
+#[test]
+fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
+    use std::sync::atomic::AtomicU8;
+
+    use crate::experiment::settings::ClipNorm;
+    use crate::schedule::{Candidate, Event, Pace, Policy, Queue, drive};
+
+    let dir = tempfile::tempdir().unwrap();
+    // Slot 2 crashes at each trial's first attempt.
+    let script = r#"
+        mkdir -p "$1/attempts"
+        echo '{"attempt":'$3',"pid":1,"host":"h","slot":'$5',"threads":1,"device":"cpu","program":"sh","from_step":0,"started_utc":1,"ended_utc":null,"ended":null,"last_lines":[]}' > "$1/attempts/000$3.json"
+        if [ $3 = 1 ] && [ $5 = 2 ]; then echo boom >&2; ulimit -c 0; kill -ABRT $$; fi
+        echo 'OUTCOME' > "$1/outcome.json""#;
+    let mut executor = shell(dir.path(), script);
+    let ids: Vec<TrialId> = (0..12).map(|n| TrialId::of(&n.to_string())).collect();
+    let candidates = |executor: &mut LocalExecutor<'_>| -> Vec<Candidate> {
+        let stand = |id: &TrialId| Candidate {
+            id: id.clone(),
+            round: 0,
+            clip_norm: ClipNorm::Off,
+            expected_seconds: None,
+            standing: executor.standing(id),
+        };
+        ids.iter().map(stand).collect()
+    };
+    let policy = Policy { slots: 2, cores: 2, backoff_seconds: 0.01, same_failures: 100, ..Policy::default() };
+    for expected_starts in [true, false] {
+        let queue = Queue::new(candidates(&mut executor), policy.clone());
+        let mut events = Vec::new();
+        let mut sink = |event: &Event| events.push(event.clone());
+        let summary = drive(queue, &mut executor, &mut sink, &AtomicU8::new(0), Pace::default());
+        assert!(summary.all_completed(), "{summary:?}");
+        assert_eq!(summary.nothing_was_to_do(), !expected_starts);
+        let starts = events.iter().filter(|e| matches!(e, Event::Started { .. })).count();
+        let crashes = events.iter().filter(|e| matches!(e, Event::Failed { .. })).count();
+        assert_eq!(starts, if expected_starts { 12 + crashes } else { 0 });
+        assert!(!expected_starts || crashes > 0);
+    }
+    for id in &ids {
+        let attempts = attempts(&executor.experiment.trial(id)).unwrap();
+        for attempt in &attempts[..attempts.len() - 1] {
+            assert_eq!(
+                (attempt.ended.as_deref(), attempt.last_lines.as_slice()),
+                (Some("crashed: signal 6 (abort)"), &["boom".to_owned()][..])
+            );
+            assert_eq!((attempt.host.as_str(), attempt.slot), ("h", 2), "what the worker wrote stands");
+        }
+    }
 }
