@@ -9,7 +9,7 @@ use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, Settings, Tokenizer};
-use crate::experiment::{Configuration, Experiment, Problem};
+use crate::experiment::{Configuration, Experiment, Problem, Problems};
 use crate::model::{Config, shape};
 
 /// What is known of a text and its tokens.
@@ -42,7 +42,7 @@ pub fn build(
     experiment: &Experiment,
     circumstances: Circumstances<'_>,
     known: &mut dyn FnMut(&Settings) -> Result<Rc<Known>>,
-) -> Result<(Plan, Vec<Warning>)> {
+) -> Result<(Plan, Vec<Warning>), Refusal> {
     let mut failure = None;
     let expansion = experiment.expand(circumstances.limit, &mut |settings| match known(settings) {
         Ok(known) => Some(windows_of(settings, &known.prepared).count()),
@@ -52,7 +52,7 @@ pub fn build(
         }
     });
     if let Some(error) = failure {
-        return Err(error);
+        return Err(error.into());
     }
     let expansion = expansion?;
     let mut warnings: Vec<Warning> = expansion.warnings.into_iter().map(Warning::File).collect();
@@ -97,9 +97,30 @@ pub fn build(
         }
     }
     if !refused.is_empty() {
-        return Err(refusal(&refused));
+        return Err(refusal(&refused).into());
     }
     Ok((plan, warnings))
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The file asks for something that is not possible.
+    File(Problems),
+    /// Something else, such as a text that is too short.
+    Other(Error),
+}
+
+impl From<Problems> for Refusal {
+    fn from(problems: Problems) -> Self {
+        Self::File(problems)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
 }
 
 /// What a person should know about a plan.

@@ -1,0 +1,224 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::Failure;
+use super::exit_code::Code;
+use crate::error::Error;
+use crate::experiment::Overrides;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  everything is done (run: all trials completed)
+    1  an error of the system or of votive
+    2  the command line or the experiment file
+    3  some trials failed, diverged or did not fit
+    4  nothing to report
+    5  stopped by the deadline or a full disk; trials are left
+   75  another runner holds this experiment
+  130, 143  interrupted; the same command goes on where it stopped";
+
+/// One YAML file describes a family of language-model trainings; `votive run` trains every member, unattended, and reports
+/// which configuration predicts the text best.
+#[derive(Debug, Parser)]
+#[command(name = "votive", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Votive {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Plan, probe, train what is missing, report. The same command again goes on where it stopped
+    Run(Run),
+    /// Show the trials and what each comes to; nothing is started
+    Plan(Plan),
+    /// Say whether an experiment file is right
+    Check(File),
+    /// Walk one configuration through the words: tokens, windows, stride, batches, steps, epochs
+    Explain(Explain),
+    /// Print one configuration as an experiment file of its own
+    Show(Show),
+    /// Show what is done, running, waiting or failed, and why. Changes nothing
+    Status(Status),
+    /// Write the report again from the Parquet files, and print the table
+    Report(Report),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page
+    Man,
+    /// Train one trial: started by `run`
+    #[command(hide = true)]
+    Worker(Worker),
+    /// Measure one shape: started by `run`
+    #[command(hide = true)]
+    Probe,
+}
+
+/// An experiment file with what is laid over it.
+#[derive(Debug, Args)]
+pub(super) struct File {
+    /// The experiment file
+    pub(super) file: PathBuf,
+    /// Set a value over the file's: `--set train.batch_size=8`, `--set 'train.clip_norm=[off, 1]'`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+impl File {
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), environment: environment() }
+    }
+}
+
+/// The variables that set something; no other leaves the environment.
+pub(super) fn environment() -> Vec<(String, String)> {
+    std::env::vars().filter(|(name, _)| name.starts_with("VOTIVE_SET__")).collect()
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Planning {
+    #[command(flatten)]
+    pub(super) file: File,
+    /// Where output goes
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
+    /// Only trials for which this holds: `--only 'sequence_length == 128'`
+    #[arg(long, value_name = "CONDITION")]
+    pub(super) only: Option<String>,
+    /// Most trials that are planned
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(super) max_trials: u64,
+    /// Where to train: `auto`, `cpu`, `cuda`, `metal`; over the file's `run.device`
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) device: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) planning: Planning,
+    /// End by this clock time: `07:00`; over the file's `run.until`
+    #[arg(long, value_name = "HH:MM")]
+    pub(super) until: Option<String>,
+    /// Trials at a time; over the file's `run.slots`
+    #[arg(long, value_name = "N")]
+    pub(super) slots: Option<usize>,
+    /// Do not measure time and memory of each shape first
+    #[arg(long)]
+    pub(super) no_probe: bool,
+    /// Try this trial again, also one that diverged or did not fit
+    #[arg(long, value_name = "ID")]
+    pub(super) retry: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) planning: Planning,
+    /// The whole plan as JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub(super) json: bool,
+    /// A row a trial as CSV
+    #[arg(long)]
+    pub(super) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The experiment file; without one, the four numbers below
+    pub(super) file: Option<PathBuf>,
+    /// Which configuration of the file, from 1
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) configuration: usize,
+    /// Set a value over the file's
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Where output goes
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
+    /// Tokens of the text
+    #[arg(long, value_name = "N", conflicts_with = "file")]
+    pub(super) tokens: Option<u64>,
+    /// Tokens in a window
+    #[arg(long, value_name = "L", conflicts_with = "file")]
+    pub(super) sequence_length: Option<usize>,
+    /// How far the window moves; the default is the sequence length
+    #[arg(long, value_name = "S", conflicts_with = "file")]
+    pub(super) stride: Option<usize>,
+    /// Windows in a step
+    #[arg(long, value_name = "B", conflicts_with = "file")]
+    pub(super) batch_size: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The experiment's folder
+    pub(super) folder: PathBuf,
+    /// The configuration: its number in the table
+    pub(super) configuration: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The experiment's folder; without one, every experiment under `runs`
+    pub(super) folder: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    /// The experiment's folder
+    #[arg(required = true, num_args = 1)]
+    pub(super) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Worker {
+    /// The trial's folder
+    pub(super) folder: PathBuf,
+    #[arg(long)]
+    pub(super) attempt: u32,
+    #[arg(long)]
+    pub(super) slot: u32,
+    #[arg(long)]
+    pub(super) threads: u32,
+    #[arg(long)]
+    pub(super) device: String,
+}
+
+pub(super) fn completions(shell: Shell) -> Result<Code, Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Votive::command(), "votive", &mut text);
+    super::print(&String::from_utf8_lossy(&text))?;
+    Ok(Code::Ok)
+}
+
+pub(super) fn man_page() -> Result<Code, Failure> {
+    let mut text = Vec::new();
+    let page = clap_mangen::Man::new(Votive::command());
+    page.render(&mut text).map_err(|e| Error::internal("the man page cannot be made").caused_by(e))?;
+    super::print(&String::from_utf8_lossy(&text))?;
+    Ok(Code::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Votive::command().debug_assert();
+    }
+}

@@ -1,0 +1,94 @@
+//! Exit codes: documented, stable, one meaning each.
+
+use std::process::ExitCode;
+
+use crate::error::Kind;
+use crate::schedule::{Stop, Summary};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// 0: everything that was asked for is done; for `run`: all trials completed.
+    Ok,
+    /// 1: an error of the system or of Votive itself.
+    Internal,
+    /// 2: the command line or the experiment file.
+    Usage,
+    /// 3: some trials failed, diverged or did not fit.
+    SomeFailed,
+    /// 4: nothing to report.
+    Nothing,
+    /// 5: stopped by the deadline or by a full disk; trials are left.
+    Stopped,
+    /// 75: another runner holds this experiment.
+    Busy,
+    /// 130: interrupted by Ctrl-C; can be resumed.
+    Interrupted,
+    /// 143: interrupted by SIGTERM; can be resumed.
+    Terminated,
+}
+
+impl Code {
+    /// The number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::SomeFailed => 3,
+            Self::Nothing => 4,
+            Self::Stopped => 5,
+            Self::Busy => 75,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// The code for an error of this kind.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Usage => Self::Usage,
+            Kind::Busy => Self::Busy,
+            Kind::Nothing => Self::Nothing,
+            Kind::DiskFull => Self::Stopped,
+            Kind::Data | Kind::Io | Kind::OutOfMemory | Kind::Device | Kind::Internal => Self::Internal,
+        }
+    }
+
+    /// The code for a run that ended so. `terminated` says whether SIGTERM asked it to stop, rather than Ctrl-C.
+    pub fn of_run(summary: &Summary, terminated: bool) -> Self {
+        match summary.stopped {
+            Some(Stop::Asked) if terminated => Self::Terminated,
+            Some(Stop::Asked) => Self::Interrupted,
+            Some(Stop::Deadline) => Self::Stopped,
+            _ if summary.all_completed() => Self::Ok,
+            _ => Self::SomeFailed,
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_says_by_its_code_how_it_went() {
+        let run = |completed, failed, left, stopped| Summary { trials: 3, completed, failed, left, stopped, ..Summary::default() };
+        for (summary, terminated, code) in [
+            (run(3, 0, 0, None), false, 0),
+            (run(2, 1, 0, None), false, 3),
+            (run(1, 0, 2, Some(Stop::Asked)), false, 130),
+            (run(1, 0, 2, Some(Stop::Asked)), true, 143),
+            (run(1, 0, 2, Some(Stop::Deadline)), false, 5),
+            (run(0, 2, 1, Some(Stop::SameFailure { reason: "x".to_owned(), trials: 2 })), false, 3),
+        ] {
+            assert_eq!(Code::of_run(&summary, terminated).number(), code, "{summary:?}");
+        }
+    }
+}
