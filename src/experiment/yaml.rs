@@ -64,6 +64,9 @@ impl Node {
 /// Largest number of nodes, aliases followed. 10,000 points of a dozen keys fit; a bomb of aliases does not.
 const MAX_NODES: usize = 300_000;
 
+/// Largest number of nodes that aliases stand for.
+const MAX_REPLAYED: usize = 20_000;
+
 /// Reads one YAML document.
 pub(super) fn read(source: &Arc<Source>) -> Result<Node, Problem> {
     let whole = Place { source: source.clone(), offset: 0, length: source.text.len() };
@@ -79,7 +82,7 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Node, Problem> {
             max_depth: 32,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: MAX_NODES,
+            max_total_replayed_events: MAX_REPLAYED,
             max_replay_stack_depth: 32,
         },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -98,6 +101,7 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Node, Problem> {
 fn refused(error: &serde_saphyr::Error, whole: &Place) -> Problem {
     use serde_saphyr::Error as E;
     let mut error = error.without_snippet();
+    let location = error.location();
     while let E::AliasError { error: inner, .. } = error {
         error = inner.without_snippet();
     }
@@ -116,7 +120,7 @@ fn refused(error: &serde_saphyr::Error, whole: &Place) -> Problem {
             Problem::error(format!("this is not YAML: {}", text[..end].trim_end_matches('.')))
         }
     };
-    match error.location() {
+    match location {
         Some(location) if location != Location::UNKNOWN => problem.at(&place(location, whole)),
         _ => problem,
     }
