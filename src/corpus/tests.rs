@@ -454,11 +454,14 @@ fn a_large_text_is_tokenized_in_pieces_and_opened_at_once() {
     }
     let opened = started.elapsed();
     assert!(opened.as_secs_f64() < 1.0, "a worker waited {opened:?} for its first batch");
-    eprintln!(
+    use std::io::Write as _;
+    let told = writeln!(
+        std::io::stderr(),
         "{kind:?}: {} bytes, {} tokens, {} windows; prepared in {prepared:?}, first batch after {opened:?}, lossless {}",
         ready.text_bytes,
         ready.text_tokens,
         windows.count(),
         ready.lossless
     );
+    told.unwrap();
 }
