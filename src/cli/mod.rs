@@ -6,6 +6,7 @@ mod args;
 mod check;
 pub mod exit_code;
 pub mod explain;
+mod explain_command;
 mod figures;
 mod plan;
 mod probe;
@@ -54,7 +55,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::execute(&arguments),
         Command::Plan(arguments) => plan::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
-        Command::Explain(arguments) => explain::execute(&arguments),
+        Command::Explain(arguments) => explain_command::execute(&arguments),
         Command::Show(arguments) => show::execute(&arguments),
         Command::Status(arguments) => status_command::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),

@@ -1,0 +1,63 @@
+//! `votive explain`: the figures of a configuration, for [`super::explain`] to tell.
+
+use super::args::Explain as Arguments;
+use super::exit_code::Code;
+use super::explain::{Numbers, Sample, explain};
+use super::session::{Session, plan_label};
+use super::{Failure, args, print};
+use crate::corpus::Tokenizer;
+use crate::error::{Error, Result};
+use crate::experiment::Overrides;
+use crate::experiment::settings::BatchSize;
+
+pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
+    let text = match &arguments.file {
+        Some(_) => of_file(arguments)?,
+        None => of_numbers(arguments)?,
+    };
+    print(&text)?;
+    Ok(Code::Ok)
+}
+
+fn of_numbers(arguments: &Arguments) -> Result<String> {
+    let missing = |what: &str| {
+        Error::usage(format!("`explain` needs an experiment file, or four numbers: `{what}` is missing"))
+            .help("votive explain --tokens 20000 --sequence-length 512 --stride 256 --batch-size 8")
+    };
+    let tokens = arguments.tokens.ok_or_else(|| missing("--tokens"))?;
+    let length = arguments.sequence_length.ok_or_else(|| missing("--sequence-length"))?;
+    let batch = arguments.batch_size.ok_or_else(|| missing("--batch-size"))?;
+    let stride = arguments.stride.unwrap_or(length);
+    explain(&Numbers::of_text(tokens, length, stride, BatchSize::Windows(batch)), None)
+}
+
+fn of_file(arguments: &Arguments) -> Result<String, Failure> {
+    let Some(file) = &arguments.file else { return Ok(of_numbers(arguments)?) };
+    let overrides = Overrides { set: arguments.set.clone(), environment: args::environment() };
+    let session = Session::with(file, &overrides, &arguments.runs, None, u64::MAX)?;
+    let plan = &session.plan;
+    let Some(trial) = plan.trials.iter().find(|t| t.configuration == arguments.configuration) else {
+        let error = Error::usage(format!("there is no configuration {}", arguments.configuration));
+        return Err(error.help(format!("take a number from 1 to {}", plan.configurations)).into());
+    };
+    let (settings, facts) = (&trial.settings, &trial.facts);
+    let prepared = session.prepared(settings)?;
+    let tokenizer = Tokenizer::from_file(&session.folder.path().join(&prepared.tokenizer_file))?;
+    let text = "The cat sat.".to_owned();
+    let sample = Sample { tokenizer: plan_label(&settings.tokenizer), pieces: tokenizer.pieces(&text)?, text };
+    let numbers = Numbers {
+        text_tokens: facts.text_tokens,
+        train_tokens: Some(facts.train_tokens),
+        vocabulary: Some(facts.vocabulary),
+        sequence_length: settings.train.sequence_length,
+        stride: settings.train.stride(),
+        batch_size: settings.train.batch_size,
+        shuffle: settings.train.shuffle,
+        seed: trial.seed,
+        clip_norm: Some(settings.train.clip_norm),
+        budget: Some(settings.train.budget),
+        steps: (facts.steps > 0).then_some(facts.steps),
+    };
+    let title = format!("{}, configuration {} of {}: {}\n\n", plan.experiment, trial.configuration, plan.configurations, plan.label(trial));
+    Ok(title + &explain(&numbers, Some(&sample))?)
+}

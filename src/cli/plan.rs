@@ -1,0 +1,181 @@
+//! `votive plan`: the trials and what each comes to; nothing is started.
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde_json::json;
+
+use super::args::Plan as Arguments;
+use super::exit_code::Code;
+use super::figures::{bytes, short, thousands};
+use super::session::{Session, arithmetic, exclusions, heads};
+use super::{Failure, print};
+use crate::error::Result;
+use crate::experiment::Cell;
+use crate::plan::{Facts, Plan};
+
+/// Rows that are shown; `--csv` has them all.
+const SHOWN: usize = 60;
+
+pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
+    let session = Session::open(&arguments.planning)?;
+    let text = if arguments.json {
+        let mut plan = serde_json::to_value(&session.plan).unwrap_or_default();
+        for (value, trial) in plan["trials"].as_array_mut().into_iter().flatten().zip(&session.plan.trials) {
+            value["label"] = json!(session.plan.label(trial));
+            value["evaluation"] = json!(trial.evaluation(session.plan.common_context)?);
+        }
+        format!("{plan:#}\n")
+    } else if arguments.csv {
+        csv(&session.plan)
+    } else {
+        text(&session)?
+    };
+    print(&text)?;
+    Ok(Code::Ok)
+}
+
+/// What a facts column is called, and its value.
+fn columns(facts: &Facts) -> Vec<(&'static str, f64)> {
+    vec![
+        ("vocabulary", facts.vocabulary as f64),
+        ("text_tokens", facts.text_tokens as f64),
+        ("text_windows", facts.text_windows as f64),
+        ("train_tokens", facts.train_tokens as f64),
+        ("validation_tokens", facts.validation_tokens as f64),
+        ("windows", facts.windows as f64),
+        ("steps_per_epoch", facts.steps_per_epoch as f64),
+        ("partial_batch", facts.partial_batch as f64),
+        ("steps", facts.steps as f64),
+        ("tokens_per_step", facts.tokens_per_step as f64),
+        ("target_tokens", facts.target_tokens as f64),
+        ("distinct_targets", facts.distinct_targets as f64),
+        ("views", facts.views),
+        ("epochs", facts.epochs),
+        ("parameters", facts.parameters as f64),
+        ("flops", facts.flops),
+        ("memory_bytes", facts.memory_bytes as f64),
+        ("disk_bytes", facts.disk_bytes as f64),
+    ]
+}
+
+/// A text cell as CSV: quoted where it must be, and a formula's first character defused.
+fn csv_text(text: &str) -> String {
+    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+fn csv_cell(cell: &Cell) -> String {
+    match cell {
+        Cell::Bool(value) => value.map_or_else(String::new, |v| v.to_string()),
+        Cell::Int(value) => value.map_or_else(String::new, |v| v.to_string()),
+        Cell::Float(value) => value.map_or_else(String::new, |v| v.to_string()),
+        Cell::Text(value) => value.as_deref().map_or_else(String::new, csv_text),
+    }
+}
+
+fn csv(plan: &Plan) -> String {
+    let mut lines = Vec::with_capacity(plan.trials.len() + 1);
+    for trial in &plan.trials {
+        let settings = trial.settings.columns();
+        let facts = columns(&trial.facts);
+        if lines.is_empty() {
+            let names = ["trial_id", "configuration", "seed"].into_iter();
+            let names = names.chain(settings.iter().map(|(name, _)| *name)).chain(facts.iter().map(|(name, _)| *name));
+            lines.push(names.collect::<Vec<_>>().join(","));
+        }
+        let first = [trial.id.to_string(), trial.configuration.to_string(), trial.seed.to_string()].into_iter();
+        let row = first.chain(settings.iter().map(|(_, cell)| csv_cell(cell))).chain(facts.iter().map(|(_, n)| n.to_string()));
+        lines.push(row.collect::<Vec<_>>().join(","));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn text(session: &Session) -> Result<String> {
+    let plan = &session.plan;
+    let mut lines = vec![format!("{}: {}", plan.experiment, arithmetic(plan))];
+    lines.extend(exclusions(plan).into_iter().map(|line| format!("  {line}")));
+    if session.planned > plan.trials.len() {
+        lines.push(format!("  `--only` leaves {} of {} trials", plan.trials.len(), session.planned));
+    }
+    for (label, known) in session.texts() {
+        let prepared = &known.prepared;
+        let held_out = prepared.validation.as_ref().map_or(0, |part| part.tokens);
+        lines.push(format!(
+            "  text with {label}: {} tokens of {} kinds from {}: {} to train on, {} held out ({} scored)",
+            thousands(prepared.text_tokens),
+            thousands(prepared.vocabulary as u64),
+            bytes(prepared.text_bytes),
+            thousands(prepared.train.tokens),
+            thousands(held_out),
+            thousands(known.scored_tokens.saturating_sub(1)),
+        ));
+    }
+    lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
+    lines.push(table(plan)?);
+    if plan.trials.len() > SHOWN {
+        lines.push(format!("… and {} more: `--csv` lists all of them", plan.trials.len() - SHOWN));
+    }
+    let disk: u64 = plan.trials.iter().map(|t| t.facts.disk_bytes).sum();
+    let flops: f64 = plan.trials.iter().map(|t| t.facts.flops).sum();
+    let largest = plan.trials.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
+    lines.push(format!(
+        "in all {}FLOP of training, at most about {} of memory a trial, {} on disk when done",
+        short(flops),
+        bytes(largest),
+        bytes(disk)
+    ));
+    lines.push("windows: of the training part (of the whole text). views: how often each target token is seen on average".to_owned());
+    Ok(lines.join("\n") + "\n")
+}
+
+fn table(plan: &Plan) -> Result<String> {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    let mut header = vec!["#".to_owned()];
+    header.extend(heads(plan));
+    header.extend(
+        ["seed", "windows", "steps/epoch", "last batch", "steps", "tokens/step", "tokens", "views", "params", "eval %", "trial"].map(str::to_owned),
+    );
+    let count = header.len();
+    table.set_header(header);
+    for trial in plan.trials.iter().take(SHOWN) {
+        let facts = &trial.facts;
+        let evaluation = trial.evaluation(plan.common_context)?;
+        let mut row = vec![trial.configuration.to_string()];
+        row.extend(trial.values.iter().cloned());
+        let last = if facts.partial_batch > 0 { facts.partial_batch } else { facts.tokens_per_step / trial.settings.train.sequence_length as u64 };
+        let open = facts.steps == 0;
+        row.extend([
+            trial.seed.to_string(),
+            format!("{} ({})", thousands(facts.windows), thousands(facts.text_windows)),
+            thousands(facts.steps_per_epoch),
+            thousands(last),
+            if open { "by time".to_owned() } else { thousands(facts.steps) },
+            thousands(facts.tokens_per_step),
+            if open { "by time".to_owned() } else { thousands(facts.target_tokens) },
+            if open { "–".to_owned() } else { format!("{:.2}", facts.views) },
+            short(facts.parameters as f64),
+            format!("{:.1}", 100.0 * evaluation.share),
+            trial.id.to_string(),
+        ]);
+        table.add_row(row);
+    }
+    for column in 0..count - 1 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    Ok(table.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_csv_cell_is_quoted_where_it_must_be_and_no_formula() {
+        for (text, cell) in [("a", "a"), ("a,b", "\"a,b\""), ("a\"b", "\"a\"\"b\""), ("=1+1", "'=1+1"), ("-x", "'-x")] {
+            assert_eq!(csv_text(text), cell);
+        }
+    }
+}

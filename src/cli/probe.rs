@@ -1,0 +1,239 @@
+//! Measuring each distinct shape before the night: two steps and one evaluation batch, in a process of its own, so that time
+//! and peak memory are those that a worker will have.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use super::exit_code::Code;
+use super::worker::peak_memory_bytes;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::experiment::settings::{BatchSize, ClipNorm, Settings, Train};
+use crate::model::plain::Windows;
+use crate::model::{Config, initial_values, shape};
+use crate::plan::{Plan, Trial};
+use crate::random::Stream;
+use crate::runs::ExperimentFolder;
+use crate::train::device;
+use crate::train::learner::{Learner, LearnerState};
+
+/// What is to be measured: one shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Shape {
+    program: String,
+    device: String,
+    threads: usize,
+    /// Trials at a time: they share caches and memory channels.
+    slots: usize,
+    config: Config,
+    train: Train,
+    /// Windows of a full step.
+    batch: usize,
+    common_context: usize,
+}
+
+impl Shape {
+    fn of(trial: &Trial, plan: &Plan, device: &str, slots: usize, threads: usize) -> Result<Self> {
+        let settings: &Settings = &trial.settings;
+        let length = settings.train.sequence_length;
+        let config = Config::new(&settings.model, trial.facts.vocabulary as usize, length)?;
+        let batch = (trial.facts.tokens_per_step / length as u64) as usize;
+        // What changes neither time nor memory of a step is no part of a shape.
+        let train = Train {
+            sequence_length: length,
+            batch_size: BatchSize::Windows(batch),
+            clip_norm: ClipNorm::Off,
+            precision: settings.train.precision,
+            micro_batch: settings.train.micro_batch,
+            ..Train::default()
+        };
+        let common_context = plan.common_context;
+        Ok(Self { program: crate::program(), device: device.to_owned(), threads, slots, config, train, batch, common_context })
+    }
+
+    /// The name under which what was measured is kept.
+    fn key(&self) -> String {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+    }
+}
+
+/// What was measured of a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Measured {
+    /// Seconds of a full step.
+    pub(super) step_seconds: f64,
+    /// Seconds to score a token in the common context.
+    pub(super) common_seconds: f64,
+    /// Seconds to score a token in the configuration's own context.
+    pub(super) native_seconds: f64,
+    /// Seconds until the first step.
+    pub(super) start_seconds: f64,
+    /// Most memory that was held, bytes.
+    pub(super) peak_memory_bytes: i64,
+}
+
+impl Measured {
+    /// Seconds that a trial will take from step `done` on, all included.
+    pub(super) fn seconds(&self, trial: &Trial, common_context: usize, done: i64) -> Result<f64> {
+        let steps = (trial.facts.steps as f64 - done as f64).max(0.0);
+        let evaluation = trial.evaluation(common_context)?;
+        let left = steps / trial.facts.steps.max(1) as f64;
+        let periodic = left / evaluation.every * evaluation.periodic_tokens as f64 * self.common_seconds;
+        // In full, windows overlap by half: each token goes through the model twice.
+        let mut in_full = 2.0 * evaluation.scored_tokens as f64 * self.common_seconds;
+        if trial.settings.train.sequence_length != common_context {
+            in_full += 2.0 * evaluation.scored_tokens as f64 * self.native_seconds;
+        }
+        let minutes = match trial.settings.train.budget {
+            crate::experiment::settings::Budget::Minutes(minutes) => 60.0 * minutes,
+            _ => 0.0,
+        };
+        Ok(self.start_seconds + minutes + steps * self.step_seconds + periodic + in_full)
+    }
+}
+
+/// What is known of the shapes of a plan.
+pub(super) struct Probes {
+    by_key: BTreeMap<String, Measured>,
+    device: String,
+    slots: usize,
+    threads: usize,
+}
+
+impl Probes {
+    /// Measures every shape of the plan's trials that is not known yet. `told` hears how many of how many are done.
+    /// A shape that cannot be measured is left out: its trials will show why.
+    pub(super) fn measure(
+        folder: &ExperimentFolder,
+        plan: &Plan,
+        wanted: &[&Trial],
+        (device, slots, threads): (&str, usize, usize),
+        told: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self> {
+        let path = folder.cache().join("probes.json");
+        let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
+        let mut probes = Self { by_key: known, device: device.to_owned(), slots, threads };
+        let mut missing: BTreeMap<String, Shape> = BTreeMap::new();
+        for trial in wanted {
+            let shape = Shape::of(trial, plan, device, slots, threads)?;
+            let key = shape.key();
+            if !probes.by_key.contains_key(&key) {
+                missing.insert(key, shape);
+            }
+        }
+        let (all, mut done) = (missing.len(), 0);
+        let missing: Vec<(String, Shape)> = missing.into_iter().collect();
+        // As many at a time as there will be trials: what shares the machine then shares it now.
+        for group in missing.chunks(slots.max(1)) {
+            let results: Vec<Result<Measured>> = std::thread::scope(|scope| {
+                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape))).collect();
+                runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
+            });
+            for ((key, _), result) in group.iter().zip(results) {
+                done += 1;
+                match result {
+                    Ok(measured) => {
+                        probes.by_key.insert(key.clone(), measured);
+                    }
+                    Err(error) => super::say(&format!("probe       {}", error.chain())),
+                }
+            }
+            told(done, all);
+        }
+        if all > 0 {
+            durable::write_json(&path, &probes.by_key)?;
+        }
+        Ok(probes)
+    }
+
+    /// What was measured of a trial's shape.
+    pub(super) fn of(&self, trial: &Trial, plan: &Plan) -> Result<Option<Measured>> {
+        let shape = Shape::of(trial, plan, &self.device, self.slots, self.threads)?;
+        Ok(self.by_key.get(&shape.key()).copied())
+    }
+
+    /// The most memory that one of the trials will hold, bytes; 0 where nothing was measured.
+    pub(super) fn largest(&self, plan: &Plan, trials: &[&Trial]) -> Result<u64> {
+        let mut largest = 0;
+        for trial in trials {
+            let measured = self.of(trial, plan)?.map_or(0, |m| m.peak_memory_bytes);
+            largest = largest.max(u64::try_from(measured).unwrap_or(0));
+        }
+        Ok(largest)
+    }
+}
+
+/// Measures a shape in a process of its own.
+fn run(shape: &Shape) -> Result<Measured> {
+    let failed = |what: &str| Error::internal(format!("a shape could not be measured: {what}"));
+    let program = std::env::current_exe().map_err(|e| failed("this program does not know its path").caused_by(e))?;
+    let threads = shape.threads.to_string();
+    let mut child = Command::new(program)
+        .arg("probe")
+        .env("RAYON_NUM_THREADS", &threads)
+        .env("OMP_NUM_THREADS", &threads)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed("no process").caused_by(e))?;
+    let text = serde_json::to_vec(shape).map_err(|e| failed("no description").caused_by(e))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(&text).map_err(|e| failed("no pipe").caused_by(e))?;
+    }
+    let output = child.wait_with_output().map_err(|e| failed("no answer").caused_by(e))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
+        return Err(failed(&format!("{} ({last})", output.status)));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| failed("an answer that cannot be read").caused_by(e))
+}
+
+/// The hidden command: reads a shape, prints what it measured.
+pub(super) fn execute() -> Result<Code, Failure> {
+    let started = Instant::now();
+    let shape: Shape = serde_json::from_reader(std::io::stdin())
+        .map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
+    let config = &shape.config;
+    let device = device::open(&shape.device)?;
+    let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
+    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
+    let mut learner = Learner::new(config, &shape.train, 1, &device, &state)?;
+    let start_seconds = started.elapsed().as_secs_f64();
+
+    let length = shape.train.sequence_length;
+    let micro = shape.train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, shape.batch));
+    // A step of very many micro-batches takes as long as they do together.
+    let windows = shape.batch.min(2 * micro);
+    let mut stream = Stream::new(1, "probe", &[]);
+    let tokens: Vec<u32> = (0..=windows * length).map(|_| stream.below(config.vocabulary as u64) as u32).collect();
+    let batch = Windows { inputs: &tokens[..windows * length], targets: &tokens[1..], length };
+    let mut step_seconds = 0.0;
+    for step in 0..2 {
+        let started = Instant::now();
+        let (_, norm) = learner.gradients(&batch, step)?;
+        learner.update(norm, 1e-4)?;
+        step_seconds = started.elapsed().as_secs_f64() * shape.batch as f64 / windows as f64;
+    }
+    let score = |context: usize| -> Result<f64> {
+        let windows = (2_048 / context).clamp(1, 64);
+        let tokens: Vec<u32> = (0..=windows * context).map(|i| tokens[i % tokens.len()]).collect();
+        let started = Instant::now();
+        learner.nll(&Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context })?;
+        Ok(started.elapsed().as_secs_f64() / (windows * context) as f64)
+    };
+    let common_seconds = score(shape.common_context)?;
+    let native_seconds = if length == shape.common_context { common_seconds } else { score(length)? };
+    let peak_memory_bytes = peak_memory_bytes();
+    let measured = Measured { step_seconds, common_seconds, native_seconds, start_seconds, peak_memory_bytes };
+    let text = serde_json::to_string(&measured).map_err(|e| Error::internal("no JSON").caused_by(e))?;
+    super::print(&text)?;
+    Ok(Code::Ok)
+}

@@ -1,0 +1,308 @@
+//! `votive run`: plan, probe, train what is missing, report.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use jiff::{ToSpan, Zoned};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::args::Run as Arguments;
+use super::exit_code::Code;
+use super::probe::Probes;
+use super::progress::{Look, Reporter, clock, duration, plural};
+use super::session::{Session, Summary, arithmetic, exclusions};
+use super::{Failure, report, say};
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::experiment::settings::On;
+use crate::experiment::{clock_time, duration as parse_duration};
+use crate::plan::{Trial, TrialId};
+use crate::record::{TrialState, write_plan, write_trials};
+use crate::report::Report;
+use crate::runs::{EventLog, ExperimentFolder, Reopen, RunnerLock, Status, now_utc, reopen, state_of};
+use crate::schedule::{
+    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, drive, layout,
+};
+use crate::train::Job;
+
+/// Between two rewritings of the report while trials run.
+const REPORT_EVERY: Duration = Duration::from_secs(300);
+
+pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
+    let session = Session::open(&arguments.planning)?;
+    let run = &session.experiment.base.run;
+    if run.on == On::Slurm {
+        return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
+    }
+    let until_utc = deadline(arguments.until.as_deref().or(run.until.as_deref()), run.time.as_deref())?;
+    durable::create_folder(&session.folder.trials())?;
+    let _lock = RunnerLock::take(&session.folder)?;
+    durable::sweep(session.folder.path())?;
+
+    let plan = &session.plan;
+    say(&format!("{}: {}", plan.experiment, arithmetic(plan)));
+    for line in exclusions(plan) {
+        say(&format!("  {line}"));
+    }
+    if session.planned > plan.trials.len() {
+        say(&format!("  `--only` leaves {} of {} trials", plan.trials.len(), session.planned));
+    }
+    tell_changes(&session);
+    let whole = session.planned == plan.trials.len();
+    if whole || !session.folder.experiment_json().exists() {
+        session.write()?;
+        write_plan(&session.folder.plan_parquet(), plan)?;
+    }
+
+    let mut standing = Vec::with_capacity(plan.trials.len());
+    for trial in &plan.trials {
+        let again = arguments.retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str()));
+        let which = if again { Reopen::Unfinished } else { Reopen::Failed };
+        standing.push(reopen(&session.folder.trial(&trial.id), which)?);
+    }
+    let missing: Vec<&Trial> =
+        plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
+    if missing.is_empty() {
+        let trials = plan.trials.len();
+        say(&format!("nothing to train: all {trials} trials are over already"));
+        let summary = crate::schedule::Summary::of(
+            standing.iter().filter_map(|s| s.outcome.as_ref()).map(|o| crate::schedule::Conclusion::DoneBefore(o.end)),
+            None,
+        );
+        finish(&session)?;
+        return Ok(Code::of_run(&summary, false));
+    }
+
+    let machine = Machine::this();
+    let planned = missing.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
+    let slots = arguments.slots.or(run.slots);
+    let shape = layout(machine, slots, run.threads, missing.len(), planned);
+    let probes = if arguments.no_probe { None } else { Some(probe(&session, &missing, shape)?) };
+    // What was measured may need more memory than was expected: then fewer trials run at a time.
+    let measured = probes.as_ref().map(|p| p.largest(plan, &missing)).transpose()?.unwrap_or(0);
+    let shape = layout(machine, slots, run.threads, missing.len(), measured.max(planned / 4));
+
+    let mut candidates = Vec::with_capacity(plan.trials.len());
+    for (trial, state) in plan.trials.iter().zip(&standing) {
+        let done = state.progress.as_ref().filter(|_| state.status == Status::Interrupted).map_or(0, |p| p.step);
+        let measured = probes.as_ref().map(|p| p.of(trial, plan)).transpose()?.flatten();
+        let expected_seconds = measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?;
+        candidates.push(Candidate {
+            id: trial.id.clone(),
+            round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
+            clip_norm: trial.settings.train.clip_norm,
+            expected_seconds,
+            standing: state.status.into(),
+        });
+    }
+    announce(&session, &missing, &candidates, shape, until_utc);
+    let policy = Policy {
+        slots: shape.slots,
+        cores: machine.cores,
+        threads: run.threads,
+        retries: run.retries,
+        until_utc,
+        ..Policy::default()
+    };
+    let (summary, terminated) = train(&session, Queue::new(candidates, policy))?;
+    finish(&session)?;
+    let code = Code::of_run(&summary, terminated);
+    if summary.left > 0 {
+        let (left, trials) = (summary.left, summary.trials);
+        say(&format!("{left} of {trials} trials are not done: the same command goes on where this one stopped"));
+    }
+    Ok(code)
+}
+
+/// When everything must have ended: the next time the clock shows `until`, or after `time`, whichever comes first.
+fn deadline(until: Option<&str>, time: Option<&str>) -> Result<Option<i64>> {
+    let now = Zoned::now();
+    let mut ends = Vec::new();
+    if let Some(text) = until {
+        let (hour, minute) = clock_time(text)
+            .ok_or_else(|| Error::usage(format!("`{text}` is not a clock time")).help("write it as `07:00`"))?;
+        let failed = |e| Error::internal("the deadline cannot be computed").caused_by(e);
+        let today = now.with().time(jiff::civil::time(hour as i8, minute as i8, 0, 0)).build().map_err(failed)?;
+        let next = if today > now { today } else { today.checked_add(1.day()).map_err(failed)? };
+        ends.push(next.timestamp().as_microsecond());
+    }
+    if let Some(text) = time {
+        let length = parse_duration(text)
+            .ok_or_else(|| Error::usage(format!("`{text}` is not a duration")).help("write it as `8h` or `1h30m`"))?;
+        ends.push(now_utc() + length.as_micros() as i64);
+    }
+    Ok(ends.into_iter().min())
+}
+
+/// An edited file replaces the plan: what is added, kept and orphaned is shown first.
+fn tell_changes(session: &Session) {
+    let Ok(before) = Summary::read(&session.folder) else { return };
+    let plan = &session.plan;
+    if session.planned > plan.trials.len() {
+        return;
+    }
+    let ids: Vec<&TrialId> = plan.trials.iter().map(|t| &t.id).collect();
+    let kept = before.trials.iter().filter(|t| ids.contains(&&t.id)).count();
+    let (added, gone) = (ids.len() - kept.min(ids.len()), before.trials.len() - kept);
+    if added + gone > 0 {
+        let orphans = if gone > 0 { format!(", {gone} no longer planned (they stay on disk, unranked)") } else { String::new() };
+        say(&format!("the experiment has changed: {added} trial{} added, {kept} kept{orphans}", plural(added as u64)));
+    }
+}
+
+fn probe(session: &Session, missing: &[&Trial], shape: Layout) -> Result<Probes> {
+    let started = Instant::now();
+    let mut measured = 0;
+    let how = (session.device, shape.slots, shape.threads);
+    let probes = Probes::measure(&session.folder, &session.plan, missing, how, &mut |done, all| {
+        measured = all;
+        if done < all && started.elapsed() > Duration::from_secs(3) {
+            say(&format!("probing     {done} of {all} shapes"));
+        }
+    })?;
+    if measured > 0 {
+        let seconds = duration(started.elapsed().as_secs_f64());
+        say(&format!("probed      {measured} shape{} in {seconds}", plural(measured as u64)));
+    }
+    Ok(probes)
+}
+
+/// What will happen, and when it ends.
+fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], shape: Layout, until_utc: Option<i64>) {
+    let trials = session.plan.trials.len();
+    let over = trials - missing.len();
+    let done = if over > 0 { format!(" ({over} of {trials} are over already)") } else { String::new() };
+    let (slots, threads) = (shape.slots as u64, shape.threads as u64);
+    let mut text = format!(
+        "training    {} trial{}{done} on {}: {slots} at a time, {threads} thread{} each",
+        missing.len(),
+        plural(missing.len() as u64),
+        session.device,
+        plural(threads)
+    );
+    let open: Vec<&Candidate> = candidates.iter().filter(|c| missing.iter().any(|t| t.id == c.id)).collect();
+    let known: Option<Vec<f64>> = open.iter().map(|c| c.expected_seconds).collect();
+    if let Some(seconds) = known {
+        let longest = seconds.iter().copied().fold(0.0, f64::max);
+        let together = (seconds.iter().sum::<f64>() / shape.slots as f64).max(longest);
+        let (now, zone) = (now_utc(), TimeZone::system());
+        let ends = now + (together * 1e6) as i64;
+        text += &format!("; about {}, ends about {}", duration(together), clock(ends, now, &zone));
+        if let Some(until) = until_utc.filter(|&until| ends > until) {
+            let share = (until - now) as f64 / (ends - now) as f64;
+            text += &format!("\nnote        until {} about {:.0}% of that is reached", clock(until, now, &zone), 100.0 * share);
+            let window = (until - now) as f64 / 1e6;
+            let too_long = seconds.iter().filter(|&&s| s > window).count();
+            if too_long > 0 {
+                text += &format!("; {too_long} trial{} take longer than that alone", plural(too_long as u64));
+            }
+        }
+    }
+    say(&text);
+}
+
+/// Sets the stop flag at the first Ctrl-C or SIGTERM, and once more at the second. A connection that drops stops nothing.
+fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<()> {
+    let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let (stop, terminated) = (stop.clone(), terminated.clone());
+    let watch = move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                continue;
+            }
+            terminated.store(signal == SIGTERM, Ordering::Release);
+            let next = if stop.load(Ordering::Acquire) == 0 { STOP_AFTER_STEP } else { STOP_NOW };
+            stop.store(next, Ordering::Release);
+            say(if next == STOP_AFTER_STEP {
+                "stopping: each trial finishes its step and saves (once more: kill)"
+            } else {
+                "killing the workers: they go on from their last checkpoints"
+            });
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop).map_err(failed)
+}
+
+fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, bool)> {
+    let (plan, folder) = (&session.plan, &session.folder);
+    let (stop, terminated) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
+    watch_signals(&stop, &terminated)?;
+    let by_id: HashMap<&TrialId, &Trial> = plan.trials.iter().map(|t| (&t.id, t)).collect();
+    let prepare = Box::new(|id: &TrialId| {
+        let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
+        write_job(session, trial)
+    });
+    let device = if session.device == "cuda" { "cuda:0" } else { session.device };
+    let settings = LocalSettings::this_program(device, &crate::program())?;
+    let mut executor = LocalExecutor::new(settings, folder.clone(), prepare);
+    let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
+    let mut reporter = Reporter::new(labels, Look::of_stderr());
+    let mut log = EventLog::open(&folder.events())?;
+    let mut reported = Instant::now();
+    let mut sink = |event: &Event| {
+        let now = now_utc();
+        reporter.tell(event, now);
+        if let Some(entry) = event.entry(now)
+            && let Err(error) = log.append(&entry)
+        {
+            reporter.say(&format!("warning: {}", error.chain()));
+        }
+        if matches!(event, Event::Ended { .. }) && reported.elapsed() >= REPORT_EVERY {
+            reported = Instant::now();
+            // A report that cannot be written now must not stop the trials; the one at the end says why.
+            let _ = write_tables(session).and_then(|()| Report::read(folder)?.write(&folder.report()));
+        }
+    };
+    let summary = drive(queue, &mut executor, &mut sink, &stop, Pace::default());
+    reporter.finish();
+    Ok((summary, terminated.load(Ordering::Acquire)))
+}
+
+/// A trial's name for people: its configuration's values, and its seed where there are several.
+fn label(session: &Session, trial: &Trial) -> String {
+    let label = session.plan.label(trial);
+    if session.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
+}
+
+/// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind.
+fn write_job(session: &Session, trial: &Trial) -> Result<()> {
+    let folder = session.folder.trial(&trial.id);
+    durable::create_folder(folder.path())?;
+    let begun = durable::read_json::<Job>(&folder.job()).ok().flatten().filter(|_| folder.checkpoints().exists());
+    let job = Job {
+        version: Job::VERSION,
+        id: trial.id.clone(),
+        configuration: trial.configuration,
+        seed: trial.seed,
+        settings: trial.settings.clone(),
+        steps: trial.facts.steps,
+        corpus: session.prepared(&trial.settings)?,
+        evaluation: match begun {
+            Some(job) => job.evaluation,
+            None => trial.evaluation(session.plan.common_context)?,
+        },
+    };
+    durable::write_json(&folder.job(), &job)
+}
+
+/// Writes `trials.parquet` from what the trials' folders say.
+fn write_tables(session: &Session) -> Result<()> {
+    let states: Vec<TrialState> = session.plan.trials.iter().map(|trial| trial_state(&session.folder, &trial.id)).collect();
+    write_trials(&session.folder.trials_parquet(), &session.plan, &states)
+}
+
+fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
+    let state = state_of(&folder.trial(id));
+    TrialState { status: state.status, reason: state.reason, attempts: state.attempts, outcome: state.outcome }
+}
+
+/// The tables and the report, at the end.
+fn finish(session: &Session) -> Result<()> {
+    write_tables(session)?;
+    report::write_and_print(&session.folder).map(drop)
+}

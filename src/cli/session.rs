@@ -1,0 +1,300 @@
+//! What `plan`, `explain` and `run` have in common: the file is read, the text prepared, the plan made.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::args::Planning;
+use super::{Failure, say, style};
+use crate::corpus::{self, Part, Prepared, Stage, TokenFile};
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::experiment::settings::{self, Settings};
+use crate::experiment::{Experiment, Filter, Overrides, load};
+use crate::plan::{self, Circumstances, Known, Plan, Refusal, TrialId, Warning, build};
+use crate::runs::ExperimentFolder;
+use crate::schedule::Machine;
+use crate::train::device;
+
+/// An experiment with its plan.
+pub(super) struct Session {
+    pub(super) experiment: Experiment,
+    pub(super) folder: ExperimentFolder,
+    /// `cpu`, `cuda` or `metal`.
+    pub(super) device: &'static str,
+    pub(super) plan: Plan,
+    /// What was planned before `--only` took some away.
+    pub(super) planned: usize,
+    corpora: Corpora,
+}
+
+impl Session {
+    /// Reads the file, prepares its texts in the experiment's folder, and plans. Warnings go to standard error.
+    pub(super) fn open(arguments: &Planning) -> Result<Self, Failure> {
+        let mut overrides = arguments.file.overrides();
+        if let Some(device) = &arguments.device {
+            overrides.set.push(format!("run.device={device}"));
+        }
+        Self::with(&arguments.file.file, &overrides, &arguments.runs, arguments.only.as_deref(), arguments.max_trials)
+    }
+
+    /// As [`Session::open`], from its parts.
+    pub(super) fn with(
+        file: &Path,
+        overrides: &Overrides,
+        runs: &Path,
+        only: Option<&str>,
+        limit: u64,
+    ) -> Result<Self, Failure> {
+        let (experiment, warnings) = load(file, overrides)?;
+        for warning in &warnings {
+            say(&warning.render(style()));
+        }
+        let filter = only.map(Filter::parse).transpose()?;
+        let folder = ExperimentFolder::new(runs, &experiment.name);
+        let device = device::kind(experiment.base.run.device);
+        let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
+        let fixed = Summary::read(&folder).ok().and_then(|s| s.common_context);
+        let memory_bytes = if device == "cpu" { Machine::this().memory_bytes } else { None };
+        let circumstances = Circumstances { device, memory_bytes, limit, common_context: fixed };
+        let (mut plan, warnings) = match build(&experiment, circumstances, &mut |settings| corpora.known(settings)) {
+            Ok(built) => built,
+            Err(Refusal::File(problems)) => return Err(problems.into()),
+            Err(Refusal::Other(error)) => return Err(error.into()),
+        };
+        warn(&warnings);
+        let planned = plan.trials.len();
+        if let Some(filter) = filter {
+            let mut kept = Vec::with_capacity(planned);
+            for trial in std::mem::take(&mut plan.trials) {
+                if filter.matches(&trial.settings)? {
+                    kept.push(trial);
+                }
+            }
+            plan.trials = kept;
+            if plan.trials.is_empty() {
+                let error = Error::usage(format!("no trial fits `--only {}`", only.unwrap_or_default()));
+                return Err(error.help("see the trials with `votive plan`").into());
+            }
+        }
+        Ok(Self { experiment, folder, device, plan, planned, corpora })
+    }
+
+    /// The prepared text of a configuration, its files relative to the experiment's folder.
+    pub(super) fn prepared(&self, settings: &Settings) -> Result<Prepared> {
+        let known = self.corpora.known(settings)?;
+        let root = self.folder.path();
+        let relative = |path: &Path| path.strip_prefix(root).map_or_else(|_| path.to_owned(), Path::to_owned);
+        let part = |part: &Part| Part { file: relative(&part.file), ..part.clone() };
+        let prepared = &known.prepared;
+        Ok(Prepared {
+            tokenizer_file: relative(&prepared.tokenizer_file),
+            train: part(&prepared.train),
+            validation: prepared.validation.as_ref().map(part),
+            test: prepared.test.as_ref().map(part),
+            ..prepared.clone()
+        })
+    }
+
+    /// Every text that the trials read, with the label of its tokenizer.
+    pub(super) fn texts(&self) -> Vec<(String, Rc<Known>)> {
+        self.corpora.all()
+    }
+
+    /// Writes `experiment.yaml`, `experiment.json` and `plan.parquet`.
+    pub(super) fn write(&self) -> Result<()> {
+        let mut resolved = self.experiment.resolved();
+        let texts = self.texts();
+        resolved["swept"] = json!(self.plan.swept);
+        resolved["common_context"] = json!(self.plan.common_context);
+        resolved["device"] = json!(self.device);
+        resolved["program"] = json!(crate::program());
+        resolved["evaluate"] = json!(self.experiment.base.evaluate);
+        resolved["text_hash"] = json!(texts.first().map(|(_, known)| &known.prepared.text_hash));
+        resolved["tokenizers"] = texts
+            .iter()
+            .map(|(label, known)| {
+                let prepared = &known.prepared;
+                json!({
+                    "label": label,
+                    "vocabulary": prepared.vocabulary,
+                    "lossless": prepared.lossless,
+                    "unknown_share": prepared.unknown_share,
+                })
+            })
+            .collect();
+        resolved["trials"] = self
+            .plan
+            .trials
+            .iter()
+            .map(|trial| {
+                json!({"id": trial.id, "configuration": trial.configuration, "seed": trial.seed, "label": self.plan.label(trial)})
+            })
+            .collect();
+        durable::write(&self.folder.experiment_yaml(), self.experiment.source.as_bytes())?;
+        durable::write_json(&self.folder.experiment_json(), &resolved)
+    }
+}
+
+fn warn(warnings: &[Warning]) {
+    // A remark that holds for many configurations is told once.
+    let mut remarks: Vec<(&str, usize, &str)> = Vec::new();
+    for warning in warnings {
+        match warning {
+            Warning::File(problem) => say(&problem.render(style())),
+            Warning::Configuration { label, text } => match remarks.iter_mut().find(|(known, ..)| known == text) {
+                Some((_, count, _)) => *count += 1,
+                None => remarks.push((text, 1, label)),
+            },
+        }
+    }
+    for (text, count, label) in remarks {
+        let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+        say(&format!("note: {label}{more}: {text}"));
+    }
+}
+
+/// What `experiment.json` says of an experiment, for commands that do not plan.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Summary {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) common_context: Option<usize>,
+    pub(super) trials: Vec<SummaryTrial>,
+}
+
+/// One trial there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SummaryTrial {
+    pub(super) id: TrialId,
+    pub(super) configuration: usize,
+    pub(super) seed: u64,
+    pub(super) label: String,
+}
+
+impl Summary {
+    /// Reads it; an error of kind [`Kind::Nothing`] where the folder holds no experiment.
+    pub(super) fn read(folder: &ExperimentFolder) -> Result<Self> {
+        durable::read_json(&folder.experiment_json())?.ok_or_else(|| {
+            Error::new(Kind::Nothing, format!("there is no experiment in {}", folder.path().display()))
+                .help("name a folder such as `runs/quickstart`")
+        })
+    }
+}
+
+/// The prepared texts, one for each distinct pair of corpus and tokenizer.
+struct Corpora {
+    base: PathBuf,
+    folder: ExperimentFolder,
+    known: RefCell<Vec<(settings::Corpus, settings::Tokenizer, u64, Rc<Known>)>>,
+}
+
+impl Corpora {
+    fn new(base: PathBuf, folder: ExperimentFolder) -> Self {
+        Self { base, folder, known: RefCell::new(Vec::new()) }
+    }
+
+    fn known(&self, settings: &Settings) -> Result<Rc<Known>> {
+        let (corpus, tokenizer, most) = (&settings.corpus, &settings.tokenizer, settings.evaluate.max_bytes);
+        let same = |(c, t, m, _): &&(settings::Corpus, settings::Tokenizer, u64, _)| c == corpus && t == tokenizer && *m == most;
+        if let Some((.., known)) = self.known.borrow().iter().find(same) {
+            return Ok(known.clone());
+        }
+        if settings.model.from.is_some() {
+            return Err(Error::usage("`model.from` is not supported yet").help("leave it out: training starts from random weights"));
+        }
+        let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
+        let request = corpus::Request { corpus, tokenizer, base: &self.base, tokenizers: &tokenizers, cache: &cache };
+        let shown = Shown::new(plan_label(tokenizer));
+        let prepared = corpus::prepare(&request, &|stage| shown.tell(stage))?;
+        let scored_tokens = match &prepared.validation {
+            Some(part) => TokenFile::open(&part.file)?.prefix_within(most),
+            None => 0,
+        };
+        let known = Rc::new(Known { prepared, scored_tokens, from_hash: None });
+        self.known.borrow_mut().push((corpus.clone(), tokenizer.clone(), most, known.clone()));
+        Ok(known)
+    }
+
+    fn all(&self) -> Vec<(String, Rc<Known>)> {
+        self.known.borrow().iter().map(|(_, tokenizer, _, known)| (plan_label(tokenizer), known.clone())).collect()
+    }
+}
+
+/// `char`, `bpe-512` …
+pub(super) fn plan_label(tokenizer: &settings::Tokenizer) -> String {
+    match tokenizer {
+        settings::Tokenizer::Char => "char".to_owned(),
+        settings::Tokenizer::Byte => "byte".to_owned(),
+        settings::Tokenizer::Word => "word".to_owned(),
+        settings::Tokenizer::Bpe { vocab_size } => format!("bpe-{vocab_size}"),
+        settings::Tokenizer::File { path } => path.clone(),
+    }
+}
+
+/// Tells how far preparation is, where it takes more than a moment.
+struct Shown {
+    label: String,
+    last: RefCell<Instant>,
+}
+
+impl Shown {
+    fn new(label: String) -> Self {
+        Self { label, last: RefCell::new(Instant::now()) }
+    }
+
+    fn tell(&self, stage: Stage) {
+        let mut last = self.last.borrow_mut();
+        if last.elapsed() < Duration::from_secs(2) {
+            return;
+        }
+        *last = Instant::now();
+        let percent = |bytes: u64, of: u64| 100 * bytes / of.max(1);
+        say(&match stage {
+            Stage::Reading { bytes, of } => format!("reading     {}%", percent(bytes, of)),
+            Stage::Learning { bytes, of } => format!("tokenizer   {}: learning, {}%", self.label, percent(bytes, of)),
+            Stage::Tokenizing { part, bytes, of } => format!("tokenizing  {} part with {}, {}%", part, self.label, percent(bytes, of)),
+        });
+    }
+}
+
+/// The plan's one line of arithmetic.
+pub(super) fn arithmetic(plan: &Plan) -> String {
+    let excluded: u64 = plan.excluded.iter().map(|e| e.count).sum();
+    let mut text = format!("{} combination{}", plan.combinations, super::progress::plural(plan.combinations));
+    if excluded > 0 {
+        text += &format!(" − {excluded} excluded");
+    }
+    if plan.merged > 0 {
+        text += &format!(" − {} equal to another", plan.merged);
+    }
+    let (configurations, seeds) = (plan.configurations as u64, plan.seeds.len() as u64);
+    let trials = configurations * seeds;
+    let plural = super::progress::plural;
+    format!(
+        "{text} = {configurations} configuration{} × {seeds} seed{} = {trials} trial{}",
+        plural(configurations),
+        plural(seeds),
+        plural(trials)
+    )
+}
+
+/// What was excluded and why, a line a rule.
+pub(super) fn exclusions(plan: &Plan) -> Vec<String> {
+    let rules = plan.excluded.iter().filter(|e| e.count > 0);
+    rules
+        .map(|e| match &e.why {
+            Some(why) => format!("excluded {}: {why} (`{}`)", e.count, e.when),
+            None => format!("excluded {} where `{}`", e.count, e.when),
+        })
+        .collect()
+}
+
+/// Short names of the swept keys, for the heads of columns.
+pub(super) fn heads(plan: &Plan) -> Vec<String> {
+    plan.swept.iter().map(|key| plan::short_name(key)).collect()
+}
