@@ -330,7 +330,7 @@ impl Expanding<'_, '_> {
                 waiting.iter().any(|(_, done, _)| done == key || Some(done.as_str()) == follows)
             });
             if stale {
-                (layers, settings) = merge(layers, &mut waiting)?;
+                (layers, settings) = merge(layers, &mut waiting, &columns, own)?;
                 columns = settings.columns();
             }
             let windows = &mut *self.full_windows;
@@ -354,12 +354,6 @@ impl Expanding<'_, '_> {
                     }
                     derived.push((derive.target, datum.to_string()));
                     let (key, value) = derived_value(&derive.key, &datum);
-                    if let Err(misfit) = layers::alone(&key, &value) {
-                        let read = derive.program.read_values(&mut values);
-                        let place = if read.is_empty() { String::new() } else { format!(" where {read}") };
-                        let problem = Problem::error(format!("`{}` {}{place}", derive.key, misfit.message));
-                        return Err(Box::new(problem.key(&derive.key).at(&derive.place).maybe_help(misfit.help)));
-                    }
                     waiting.push((derive, key, value));
                 }
                 Err(Trouble::Unknown) => derived.push((derive.target, String::new())),
@@ -371,7 +365,7 @@ impl Expanding<'_, '_> {
                 }
             }
         }
-        Ok(merge(layers, &mut waiting)?.1)
+        Ok(merge(layers, &mut waiting, &columns, own)?.1)
     }
 
     /// Whether a rule takes this combination out.
@@ -522,19 +516,29 @@ fn at(problem: Problem, place: Option<Place>) -> Problem {
 fn merge(
     layers: figment::Figment,
     waiting: &mut Vec<(&Derive, String, Value)>,
+    columns: &[(&'static str, Cell)],
+    own: &[Datum],
 ) -> Result<(figment::Figment, Settings), Box<Problem>> {
     let set: Vec<(&str, &Value)> = waiting.iter().map(|(_, key, value)| (key.as_str(), value)).collect();
     let layers = layers::over(layers, "derive", &set);
-    match layers::extract(&layers) {
+    let misfit = match layers::extract(&layers) {
         Ok(settings) => {
             waiting.clear();
-            Ok((layers, settings))
+            return Ok((layers, settings));
         }
-        Err(misfit) => {
-            let problem = Problem::error(format!("derived settings: one {}", misfit.message)).maybe_help(misfit.help);
-            Err(Box::new(at(problem, waiting.first().map(|(derive, ..)| derive.place.clone()))))
+        Err(misfit) => misfit,
+    };
+    // One of them does not fit its setting: which, and from what it was computed.
+    for (derive, key, value) in waiting.iter() {
+        if let Err(misfit) = layers::alone(key, value) {
+            let read = derive.program.read_values(&mut Values { columns, own, full: &mut || None });
+            let place = if read.is_empty() { String::new() } else { format!(" where {read}") };
+            let problem = Problem::error(format!("`{}` {}{place}", derive.key, misfit.message));
+            return Err(Box::new(problem.key(&derive.key).at(&derive.place).maybe_help(misfit.help)));
         }
     }
+    let problem = Problem::error(format!("derived settings: one {}", misfit.message)).maybe_help(misfit.help);
+    Err(Box::new(at(problem, waiting.first().map(|(derive, ..)| derive.place.clone()))))
 }
 
 /// A number between two others: four digits of it, which a person can read and retype.

@@ -122,8 +122,7 @@ impl Names {
     }
 
     /// A setting by its full name or its last one; several where the last one is not clear.
-    #[expect(clippy::unused_self, reason = "settings are the same for all experiments, but a name belongs to one")]
-    pub(super) fn find(&self, name: &str) -> Result<Option<Name>, Vec<String>> {
+    pub(super) fn find(name: &str) -> Result<Option<Name>, Vec<String>> {
         if let Some(full) = NAMES.iter().find(|n| n.key == name) {
             return Ok(Some(full.clone()));
         }

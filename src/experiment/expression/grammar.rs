@@ -373,7 +373,7 @@ impl Parser<'_> {
             let code = self.slot(Slot::Own(index));
             return Ok(Self::made(kind, code, at));
         }
-        match self.names.find(&name) {
+        match Names::find(&name) {
             Ok(Some(setting)) => {
                 let kind = setting.kind();
                 let code = self.slot(Slot::Setting(setting.clone()));

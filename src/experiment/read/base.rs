@@ -103,7 +103,7 @@ impl Reader {
                 self.add(Problem::error(format!("`{name}` cannot be a name of one's own")).at(&key.place).help(help));
                 continue;
             }
-            if !matches!(Names::default().find(name), Ok(None)) || keys::TOP.contains(&name) || keys::SECTIONS.contains(&name) {
+            if !matches!(Names::find(name), Ok(None)) || keys::TOP.contains(&name) || keys::SECTIONS.contains(&name) {
                 let message = format!("`{name}` is the name of a setting: it cannot be one of one's own");
                 self.add(Problem::error(message).at(&key.place).help("choose another name"));
                 continue;
@@ -155,4 +155,12 @@ pub(super) fn normal(key: &str, node: Node) -> (String, Node) {
 pub(super) fn in_unit(unit: &str, node: &Node) -> Node {
     let key = Key { text: unit.to_owned(), place: node.place.clone() };
     Node { place: node.place.clone(), value: Yaml::Map(vec![(key, node.clone())]) }
+}
+
+/// `train.budget.steps: [100, 200]` is an axis of whole budgets: the block's key, and the unit.
+pub(super) fn normal_key(key: &Key) -> (Key, Option<&'static str>) {
+    match keys::block_part(&key.text) {
+        Some((keys::BUDGET, unit)) => (Key { text: keys::BUDGET.to_owned(), place: key.place.clone() }, Some(unit)),
+        _ => (key.clone(), None),
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Reader;
-use super::base::in_unit;
+use super::base::{in_unit, normal_key};
 use crate::experiment::axes::{self, Axis, Block, Choice, Target};
 use crate::experiment::keys;
 use crate::experiment::layers;
@@ -127,7 +127,7 @@ impl Reader {
 
     /// One axis.
     pub(super) fn axis(&mut self, key: &Key, node: &Node, what: &str) -> Option<Axis> {
-        let (key, wrap) = self.normal_key(key);
+        let (key, wrap) = normal_key(key);
         let number = self.target(&key, what)?;
         let choices = self.choices(number, node, wrap)?;
         let name = &key.text;
@@ -144,15 +144,6 @@ impl Reader {
         }
         let positions = choices.into_iter().map(|choice| vec![choice]).collect();
         Some(Axis { targets: vec![number], positions, place: key.place })
-    }
-
-    /// `train.budget.steps: [100, 200]` is an axis of whole budgets.
-    #[expect(clippy::unused_self, reason = "reads like its neighbours")]
-    pub(super) fn normal_key(&self, key: &Key) -> (Key, Option<&'static str>) {
-        match keys::block_part(&key.text) {
-            Some((keys::BUDGET, unit)) => (Key { text: keys::BUDGET.to_owned(), place: key.place.clone() }, Some(unit)),
-            _ => (key.clone(), None),
-        }
     }
 
     /// The values of an axis: a list, a range, or one.
@@ -247,7 +238,7 @@ impl Reader {
         let mut columns: Vec<(Key, usize, Vec<Choice>)> = Vec::new();
         let mut complete = true;
         for (key, node) in entries {
-            let (key, unit) = self.normal_key(key);
+            let (key, unit) = normal_key(key);
             let column = self.target(&key, "`zip`").and_then(|number| Some((number, self.choices(number, node, unit)?)));
             match column {
                 Some((number, choices)) => columns.push((key, number, choices)),

@@ -1,6 +1,7 @@
 //! `points` and `search`, and axes that a later layer replaces.
 
 use super::Reader;
+use super::base::normal_key;
 use crate::experiment::axes::{self, Block, Choice, Point, Search};
 use crate::experiment::keys;
 use crate::experiment::layers;
@@ -34,7 +35,7 @@ impl Reader {
             let elsewhere = std::mem::take(&mut self.set_at);
             let mut choices: Vec<Choice> = Vec::new();
             for (key, value) in entries {
-                let (key, unit) = self.normal_key(key);
+                let (key, unit) = normal_key(key);
                 if let Some(number) = self.target(&key, "this point") {
                     choices.extend(
                         self.each(number, &self.targets[number].clone(), std::slice::from_ref(value), unit).into_iter().flatten(),
@@ -97,7 +98,7 @@ impl Reader {
     }
 
     pub(super) fn dimension(&mut self, key: &Key, node: &Node) -> Option<axes::Dimension> {
-        let (key, unit) = self.normal_key(key);
+        let (key, unit) = normal_key(key);
         let number = self.target(&key, "`search`")?;
         let target = self.targets[number].clone();
         let name = unit.map_or(target.key.clone(), |unit| format!("{}.{unit}", target.key));

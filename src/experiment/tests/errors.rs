@@ -96,6 +96,13 @@ fn derived_fraction() {
 }
 
 #[test]
+fn derived_value_out_of_range() {
+    assert_snapshot!(said_after_head(
+        "grid: {train.batch_size: [8, 16]}\nderive:\n  model.dropout: batch_size / 8\n  train.warmup: 1 / (batch_size - 8)\n"
+    ));
+}
+
+#[test]
 fn exclude_that_matches_nothing() {
     assert_snapshot!(said_after_head(
         "grid: {train.batch_size: [8, 16]}\nexclude:\n  - when: batch_size * sequence_length > 4096\n    why: too many tokens\n"
