@@ -1,6 +1,6 @@
 //! `votive plan`: the trials and what each comes to; nothing is started.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::json;
 
@@ -130,7 +130,7 @@ fn text(session: &Session) -> Result<String> {
 
 fn table(plan: &Plan) -> Result<String> {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     let mut header = vec!["#".to_owned()];
     header.extend(heads(plan));
     header.extend(

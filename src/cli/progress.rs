@@ -14,6 +14,7 @@ pub(crate) mod words;
 
 use bars::Bars;
 pub(crate) use lines::{final_perplexity, how_far};
+pub(crate) use words::{clock, count, duration, plural};
 
 /// Off a terminal, between two lines about the progress of one trial, microseconds.
 const PROGRESS_EVERY: i64 = 30_000_000;

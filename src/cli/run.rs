@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use jiff::{ToSpan, Zoned};
+use jiff::{ToSpan, ZonedDateTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -120,7 +120,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
 
 /// When everything must have ended: the next time the clock shows `until`, or after `time`, whichever comes first.
 fn deadline(until: Option<&str>, time: Option<&str>) -> Result<Option<i64>> {
-    let now = Zoned::now();
+    let now = ZonedDateTime::now();
     let mut ends = Vec::new();
     if let Some(text) = until {
         let (hour, minute) = clock_time(text)

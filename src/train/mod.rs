@@ -13,4 +13,4 @@ pub mod recorder;
 mod trainer;
 
 pub use job::Job;
-pub use trainer::{Ended, Place, run};
+pub use trainer::{Ended, Place, Summary, run};
