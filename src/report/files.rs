@@ -7,7 +7,8 @@
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
-//! `bits_per_byte`, `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`, `status` {status: number of
+//! `bits_per_byte`, `bits_per_byte_spread`, `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
+//! `peak_memory_bytes`, `status` {status: number of
 //! trials}, `trials` (ids)} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};

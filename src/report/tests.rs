@@ -317,69 +317,39 @@ fn markdown_has_a_row_a_configuration_and_the_failures_with_their_reasons() {
     assert!(markdown.contains("1 configuration is ranked by the seeds that completed"), "{markdown}");
 }
 
-/// For looking at the page by eye: `VOTIVE_DEMO=folder cargo test --release --lib demo`.
 #[test]
-fn demo() {
-    let Some(into) = std::env::var_os("VOTIVE_DEMO").map(PathBuf::from) else { return };
-    std::fs::create_dir_all(&into).unwrap();
-    let clips = [ClipNorm::Off, ClipNorm::At(0.5), ClipNorm::At(1.0)];
-    let seeds = [1, 2, 3];
-    let lengths = [32, 64, 128, 256];
-    let plan = plan(&lengths, &clips, &seeds);
-    let mut states: Vec<TrialState> = plan
-        .trials
-        .iter()
-        .map(|t| {
-            let l = t.settings.train.sequence_length as f64;
-            let c = t.values[1].len() as f64;
-            let mut r = crate::random::Stream::new(t.seed, "demo", &[t.configuration as u64]);
-            completed(
-                1.9 - 0.04 * (l / 32.0).log2() + 0.01 * c + 0.006 * r.normal(),
-                Some(1.88 - 0.06 * (l / 32.0).log2() + 0.01 * c),
-            )
-        })
-        .collect();
-    states[2] = ended(Status::Diverged, "the loss is not finite at step 312", &[]);
-    states[30] = ended(
-        Status::Failed,
-        "the worker ended by signal 9 three times; the kernel says it ran out of memory",
-        &["step 200 loss 2.311", "killed"],
+fn the_winner_under_the_other_context_is_named_too() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+    let night = night(&plan, &[completed(1.0, None), completed(1.1, Some(0.9))], r#"{"common_context": 32}"#);
+    let verdict = night.report().verdict();
+    assert!(
+        verdict.contains("With each in its own context sequence length 64, clip norm off has the lowest, 2.460."),
+        "{verdict}"
     );
-    states[35] = waiting();
-    let json = r#"{"name": "stride-vs-context", "description": "Does overlap help more than context, at equal tokens seen?", "common_context": 32}"#;
-    let folder = ExperimentFolder::at(&into);
-    std::fs::write(folder.experiment_json(), json).unwrap();
-    write_plan(&folder.plan_parquet(), &plan).unwrap();
-    write_trials(&folder.trials_parquet(), &plan, &states).unwrap();
-    for (trial, state) in plan.trials.iter().zip(&states) {
-        let Some(outcome) = &state.outcome else { continue };
-        let last = outcome.scores[0].loss().unwrap();
-        let folder = folder.trial(&trial.id);
-        std::fs::create_dir_all(folder.path()).unwrap();
-        let mut recorder = ParquetRecorder::open(&folder, &trial.id).unwrap();
-        let mut random = crate::random::Stream::new(trial.seed, "curve", &[trial.configuration as u64]);
-        for step in 1..=2000i64 {
-            let base = last + 2.4 * (-(step as f64) / 180.0).exp() + 0.35 * (-(step as f64) / 700.0).exp();
-            recorder
-                .step(&StepRow {
-                    loss: Some(base - 0.05 + 0.08 * random.normal()),
-                    tokens_seen: step * 1024,
-                    step_seconds: 0.02 + 0.0001 * trial.settings.train.sequence_length as f64,
-                    ..step_row(step)
-                })
-                .unwrap();
-            if step % 200 == 0 {
-                let row = EvaluationRow {
-                    nll_sum: Some((base + 0.02 * random.normal() * 0.2) * 100.0),
-                    tokens_seen: step * 1024,
-                    ..evaluation(step, CheckpointKind::Periodic)
-                };
-                recorder.evaluation(&row).unwrap();
-            }
-        }
-        recorder.finish().unwrap();
+}
+
+#[test]
+fn configurations_that_got_worse_towards_the_end_are_counted() {
+    let (plan, mut states) = two_by_two();
+    for state in &mut states[..2] {
+        let scores = &mut state.outcome.as_mut().unwrap().scores;
+        scores.push(EvaluationRow { kind: CheckpointKind::Best, step: 60, nll_sum: Some(1_900.0), ..scores[0].clone() });
     }
-    let report = Report::read(&folder).unwrap();
-    report.write(&folder.report()).unwrap();
-    std::fs::write(into.join("table.txt"), format!("{}\n{}", report.verdict(), report.table(Some(120), false))).unwrap();
+    let verdict = night(&plan, &states, "{}").report().verdict();
+    assert!(verdict.ends_with("1 of 4 was better at an earlier step than at the end of the budget."), "{verdict}");
+}
+
+#[test]
+fn many_configurations_draw_the_best_and_say_so() {
+    let lengths: Vec<usize> = (1..=60).map(|n| n * 8).collect();
+    let plan = plan(&lengths, &[ClipNorm::Off], &[1]);
+    let states: Vec<TrialState> = (0..60).map(|n| completed(1.0 + f64::from(n) * 0.01, None)).collect();
+    let night = night(&plan, &states, "{}");
+    night.train(&plan, 0, 10);
+    night.train(&plan, 59, 10);
+    let report = night.report();
+    assert_eq!(report.curves.len(), 1, "steps of configurations that are not drawn are not read");
+    let table = report.table(Some(120), false);
+    assert!(table.contains("… and 20 more in leaderboard.csv"), "{table}");
+    assert!(table.contains("Curves are those of the best 50; the files have all."), "{table}");
 }
