@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_run_says_by_its_code_how_it_went() {
-        let run = |completed, failed, left, stopped| Summary { trials: 3, completed, failed, left, stopped, ..Summary::default() };
+        let run =
+            |completed, failed, left, stopped| Summary { trials: 3, completed, failed, left, stopped, ..Summary::default() };
         for (summary, terminated, code) in [
             (run(3, 0, 0, None), false, 0),
             (run(2, 1, 0, None), false, 3),

@@ -58,6 +58,12 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
         budget: Some(settings.train.budget),
         steps: (facts.steps > 0).then_some(facts.steps),
     };
-    let title = format!("{}, configuration {} of {}: {}\n\n", plan.experiment, trial.configuration, plan.configurations, plan.label(trial));
+    let title = format!(
+        "{}, configuration {} of {}: {}\n\n",
+        plan.experiment,
+        trial.configuration,
+        plan.configurations,
+        plan.label(trial)
+    );
     Ok(title + &explain(&numbers, Some(&sample))?)
 }

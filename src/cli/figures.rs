@@ -15,7 +15,13 @@ pub(super) fn short(n: f64) -> String {
         n if n >= 1e4 => (n / 1e3, " k"),
         n => return thousands(n.round() as u64),
     };
-    let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.digits$}{unit}")
 }
 
@@ -31,7 +37,9 @@ mod tests {
 
     #[test]
     fn numbers_have_three_figures() {
-        for (n, text) in [(0.0, "0"), (999.0, "999"), (9_999.0, "9,999"), (804_096.0, "804 k"), (10_745_088.0, "10.7 M"), (7.9e12, "7.90 T")] {
+        for (n, text) in
+            [(0.0, "0"), (999.0, "999"), (9_999.0, "9,999"), (804_096.0, "804 k"), (10_745_088.0, "10.7 M"), (7.9e12, "7.90 T")]
+        {
             assert_eq!(short(n), text);
         }
         assert_eq!([bytes(512), bytes(1_500_000)], ["512 B", "1.50 MB"]);

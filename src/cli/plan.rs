@@ -124,7 +124,9 @@ fn text(session: &Session) -> Result<String> {
         bytes(largest),
         bytes(disk)
     ));
-    lines.push("windows: of the training part (of the whole text). views: how often each target token is seen on average".to_owned());
+    lines.push(
+        "windows: of the training part (of the whole text). views: how often each target token is seen on average".to_owned(),
+    );
     Ok(lines.join("\n") + "\n")
 }
 
@@ -134,7 +136,8 @@ fn table(plan: &Plan) -> Result<String> {
     let mut header = vec!["#".to_owned()];
     header.extend(heads(plan));
     header.extend(
-        ["seed", "windows", "steps/epoch", "last batch", "steps", "tokens/step", "tokens", "views", "params", "eval %", "trial"].map(str::to_owned),
+        ["seed", "windows", "steps/epoch", "last batch", "steps", "tokens/step", "tokens", "views", "params", "eval %", "trial"]
+            .map(str::to_owned),
     );
     let count = header.len();
     table.set_header(header);
@@ -143,7 +146,11 @@ fn table(plan: &Plan) -> Result<String> {
         let evaluation = trial.evaluation(plan.common_context)?;
         let mut row = vec![trial.configuration.to_string()];
         row.extend(trial.values.iter().cloned());
-        let last = if facts.partial_batch > 0 { facts.partial_batch } else { facts.tokens_per_step / trial.settings.train.sequence_length as u64 };
+        let last = if facts.partial_batch > 0 {
+            facts.partial_batch
+        } else {
+            facts.tokens_per_step / trial.settings.train.sequence_length as u64
+        };
         let open = facts.steps == 0;
         row.extend([
             trial.seed.to_string(),

@@ -199,8 +199,8 @@ fn run(shape: &Shape) -> Result<Measured> {
 /// The hidden command: reads a shape, prints what it measured.
 pub(super) fn execute() -> Result<Code, Failure> {
     let started = Instant::now();
-    let shape: Shape = serde_json::from_reader(std::io::stdin())
-        .map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
+    let shape: Shape =
+        serde_json::from_reader(std::io::stdin()).map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
     let config = &shape.config;
     let device = device::open(&shape.device)?;
     let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();

@@ -25,7 +25,8 @@ use crate::record::{TrialState, write_plan, write_trials};
 use crate::report::Report;
 use crate::runs::{EventLog, ExperimentFolder, Reopen, RunnerLock, Status, now_utc, reopen, state_of};
 use crate::schedule::{
-    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, drive, layout,
+    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, drive,
+    layout,
 };
 use crate::train::Job;
 
@@ -123,8 +124,8 @@ fn deadline(until: Option<&str>, time: Option<&str>) -> Result<Option<i64>> {
     let now = ZonedDateTime::now();
     let mut ends = Vec::new();
     if let Some(text) = until {
-        let (hour, minute) = clock_time(text)
-            .ok_or_else(|| Error::usage(format!("`{text}` is not a clock time")).help("write it as `07:00`"))?;
+        let (hour, minute) =
+            clock_time(text).ok_or_else(|| Error::usage(format!("`{text}` is not a clock time")).help("write it as `07:00`"))?;
         let failed = |e| Error::internal("the deadline cannot be computed").caused_by(e);
         let today = now.with().time(jiff::civil::time(hour as i8, minute as i8, 0, 0)).build().map_err(failed)?;
         let next = if today > now { today } else { today.checked_add(1.day()).map_err(failed)? };

@@ -43,13 +43,7 @@ impl Session {
     }
 
     /// As [`Session::open`], from its parts.
-    pub(super) fn with(
-        file: &Path,
-        overrides: &Overrides,
-        runs: &Path,
-        only: Option<&str>,
-        limit: u64,
-    ) -> Result<Self, Failure> {
+    pub(super) fn with(file: &Path, overrides: &Overrides, runs: &Path, only: Option<&str>, limit: u64) -> Result<Self, Failure> {
         let (experiment, warnings) = load(file, overrides)?;
         for warning in &warnings {
             say(&warning.render(style()));
@@ -190,22 +184,32 @@ impl Summary {
 struct Corpora {
     base: PathBuf,
     folder: ExperimentFolder,
-    known: RefCell<Vec<(settings::Corpus, settings::Tokenizer, u64, Rc<Known>)>>,
+    texts: RefCell<Vec<Text>>,
+}
+
+/// A prepared text, and what it was prepared from.
+struct Text {
+    corpus: settings::Corpus,
+    tokenizer: settings::Tokenizer,
+    scored_bytes: u64,
+    known: Rc<Known>,
 }
 
 impl Corpora {
     fn new(base: PathBuf, folder: ExperimentFolder) -> Self {
-        Self { base, folder, known: RefCell::new(Vec::new()) }
+        Self { base, folder, texts: RefCell::new(Vec::new()) }
     }
 
     fn known(&self, settings: &Settings) -> Result<Rc<Known>> {
         let (corpus, tokenizer, most) = (&settings.corpus, &settings.tokenizer, settings.evaluate.max_bytes);
-        let same = |(c, t, m, _): &&(settings::Corpus, settings::Tokenizer, u64, _)| c == corpus && t == tokenizer && *m == most;
-        if let Some((.., known)) = self.known.borrow().iter().find(same) {
-            return Ok(known.clone());
+        let same = |text: &&Text| text.corpus == *corpus && text.tokenizer == *tokenizer && text.scored_bytes == most;
+        if let Some(text) = self.texts.borrow().iter().find(same) {
+            return Ok(text.known.clone());
         }
         if settings.model.from.is_some() {
-            return Err(Error::usage("`model.from` is not supported yet").help("leave it out: training starts from random weights"));
+            return Err(
+                Error::usage("`model.from` is not supported yet").help("leave it out: training starts from random weights")
+            );
         }
         let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
         let request = corpus::Request { corpus, tokenizer, base: &self.base, tokenizers: &tokenizers, cache: &cache };
@@ -216,12 +220,13 @@ impl Corpora {
             None => 0,
         };
         let known = Rc::new(Known { prepared, scored_tokens, from_hash: None });
-        self.known.borrow_mut().push((corpus.clone(), tokenizer.clone(), most, known.clone()));
+        let text = Text { corpus: corpus.clone(), tokenizer: tokenizer.clone(), scored_bytes: most, known: known.clone() };
+        self.texts.borrow_mut().push(text);
         Ok(known)
     }
 
     fn all(&self) -> Vec<(String, Rc<Known>)> {
-        self.known.borrow().iter().map(|(_, tokenizer, _, known)| (plan_label(tokenizer), known.clone())).collect()
+        self.texts.borrow().iter().map(|text| (plan_label(&text.tokenizer), text.known.clone())).collect()
     }
 }
 
@@ -257,7 +262,9 @@ impl Shown {
         say(&match stage {
             Stage::Reading { bytes, of } => format!("reading     {}%", percent(bytes, of)),
             Stage::Learning { bytes, of } => format!("tokenizer   {}: learning, {}%", self.label, percent(bytes, of)),
-            Stage::Tokenizing { part, bytes, of } => format!("tokenizing  {} part with {}, {}%", part, self.label, percent(bytes, of)),
+            Stage::Tokenizing { part, bytes, of } => {
+                format!("tokenizing  {} part with {}, {}%", part, self.label, percent(bytes, of))
+            }
         });
     }
 }

@@ -17,7 +17,8 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::record::ParquetRecorder;
 use crate::runs::{
-    Attempt, End, Outcome, Progress, TrialFolder, TrialLock, begin_attempt, end_attempt, host, now_utc, write_outcome, write_progress,
+    Attempt, End, Outcome, Progress, TrialFolder, TrialLock, begin_attempt, end_attempt, host, now_utc, write_outcome,
+    write_progress,
 };
 use crate::schedule::watch_runner;
 use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Recorder, StepRow, TokenNll};
@@ -42,7 +43,8 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     watch_runner(stop.clone()).map_err(|e| Error::internal("the pipe from the runner cannot be watched").caused_by(e))?;
     // SIGTERM (a cluster that takes its machine back) is a request to stop as well; SIGHUP and Ctrl-C are the runner's.
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(|e| Error::internal("a signal cannot be caught").caused_by(e))?;
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|e| Error::internal("a signal cannot be caught").caused_by(e))?;
     }
     let attempt = Attempt {
         attempt: arguments.attempt,
@@ -86,7 +88,8 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
 fn start_log(folder: &TrialFolder) -> Result<()> {
     let path = folder.log();
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Error::io("open", &path, e))?;
-    let whole = tracing_subscriber::fmt::layer().json().with_writer(file).with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+    let whole =
+        tracing_subscriber::fmt::layer().json().with_writer(file).with_filter(tracing_subscriber::filter::LevelFilter::INFO);
     let short = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .without_time()
@@ -99,8 +102,8 @@ fn start_log(folder: &TrialFolder) -> Result<()> {
 
 /// Trains to the end (an outcome) or to a stop (none).
 fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -> Result<Option<Outcome>> {
-    let job: Job = durable::read_json(&folder.job())?
-        .ok_or_else(|| Error::data(format!("{} is missing", folder.job().display())))?;
+    let job: Job =
+        durable::read_json(&folder.job())?.ok_or_else(|| Error::data(format!("{} is missing", folder.job().display())))?;
     if job.version != Job::VERSION {
         let message = format!("{} has version {}, and this program reads {}", folder.job().display(), job.version, Job::VERSION);
         return Err(Error::data(message).help("run the experiment with the program that wrote it"));

@@ -103,7 +103,10 @@ fn resolve_entry(entry: &str, field: Option<&str>, base: &Path) -> Result<Vec<So
     let found = glob::glob(&pattern).map_err(|e| Error::usage(format!("`{entry}` is not a valid pattern")).caused_by(e))?;
     let mut paths = Vec::new();
     for path in found {
-        let path = path.map_err(|e| Error::io("list", &e.path().to_owned(), e.into()))?;
+        let path = path.map_err(|e| {
+            let at = e.path().to_owned();
+            Error::io("list", &at, e.into())
+        })?;
         if path.is_file() {
             paths.push(path);
         }

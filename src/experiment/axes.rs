@@ -159,7 +159,8 @@ pub(super) fn range(key: &str, node: &Node, in_search: bool) -> Result<Range, Pr
         }
         _ => by,
     };
-    if !(count <= MOST_VALUES) {
+    // A count that is not a number is refused as well.
+    if count.is_nan() || count > MOST_VALUES {
         return wrong(format!("has {count} values: too many for one axis"), place);
     }
     let last = count - 1.0;

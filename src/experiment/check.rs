@@ -78,7 +78,8 @@ mod tests {
     #[test]
     fn settings_that_do_not_go_together_are_named_with_their_numbers() {
         assert_eq!(conflicts(&right()), []);
-        let cases: &[(fn(&mut Settings), &str)] = &[
+        type Change = fn(&mut Settings);
+        let cases: &[(Change, &str)] = &[
             (|s| s.model.heads = 6, "`model.width` 128 is not a multiple of `model.heads` 6"),
             (
                 |s| (s.model.family, s.model.width) = (Family::Llama, 132),

@@ -56,8 +56,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        let mut settings = Settings::default();
-        settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        let mut settings = Settings { tokenizer: Tokenizer::Bpe { vocab_size: 512 }, ..Settings::default() };
         settings.train.budget = Budget::Steps(100);
         settings
     }

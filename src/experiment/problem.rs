@@ -73,10 +73,11 @@ pub enum Severity {
 pub struct Problem {
     pub(super) severity: Severity,
     pub(super) message: String,
-    pub(super) key: Option<String>,
+    pub(super) key: Option<Box<str>>,
     pub(super) place: Option<Place>,
-    pub(super) label: Option<String>,
-    pub(super) also: Option<(Place, String)>,
+    pub(super) label: Option<Box<str>>,
+    // Boxed, as few problems have one and every result of a parse is as large as a problem.
+    pub(super) also: Option<Box<(Place, String)>>,
     pub(super) help: Option<String>,
 }
 
@@ -98,7 +99,7 @@ impl Problem {
     }
 
     pub(super) fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
+        self.key = Some(key.into().into_boxed_str());
         self
     }
 
@@ -109,13 +110,13 @@ impl Problem {
 
     /// Words under the marked place.
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
+        self.label = Some(label.into().into_boxed_str());
         self
     }
 
     /// A second place that belongs to it.
     pub(super) fn also(mut self, place: &Place, label: impl Into<String>) -> Self {
-        self.also = Some((place.clone(), label.into()));
+        self.also = Some(Box::new((place.clone(), label.into())));
         self
     }
 
@@ -354,8 +355,8 @@ impl Diagnostic for Shown<'_> {
         // What goes over several lines (a whole block) is marked at its first line only.
         let first_line = |p: &Place| p.text().lines().next().unwrap_or_default().trim_end().len();
         let span = |p: &Place| (p.offset.min(end), first_line(p).min(end.saturating_sub(p.offset)));
-        let mut labels = vec![LabeledSpan::new_primary_with_span(self.problem.label.clone(), span(place))];
-        if let Some((also, words)) = &self.problem.also
+        let mut labels = vec![LabeledSpan::new_primary_with_span(self.problem.label.as_deref().map(str::to_owned), span(place))];
+        if let Some((also, words)) = self.problem.also.as_deref()
             && also.source == place.source
         {
             labels.insert(0, LabeledSpan::new_with_span(Some(words.clone()), span(also)));

@@ -73,10 +73,11 @@ pub enum Part {
 }
 
 /// `tokenizer`: how text becomes tokens.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Tokenizer {
     /// One token a character of the training part.
+    #[default]
     Char,
     /// One token a byte.
     Byte,
@@ -394,12 +395,6 @@ impl Default for Corpus {
     }
 }
 
-impl Default for Tokenizer {
-    fn default() -> Self {
-        Self::Char
-    }
-}
-
 impl Default for Model {
     fn default() -> Self {
         Self {
@@ -612,8 +607,7 @@ mod tests {
 
     #[test]
     fn what_is_written_as_json_reads_back_the_same() {
-        let mut settings = Settings::default();
-        settings.corpus = Corpus {
+        let corpus = Corpus {
             text: vec!["a.txt".to_owned(), "b*.txt".to_owned()],
             field: Some("body".to_owned()),
             join: Join::None,
@@ -621,7 +615,7 @@ mod tests {
             test: Part::Fraction(0.05),
             max_bytes: Some(10),
         };
-        settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        let mut settings = Settings { corpus, ..Settings::default() };
         settings.model.kv_heads = Some(2);
         settings.model.bias = Some(false);
         settings.train.batch_size = BatchSize::Full;

@@ -312,7 +312,10 @@ fn remarks(settings: &Settings, facts: &Facts) -> Vec<String> {
     let (train, mut remarks) = (&settings.train, Vec::new());
     let (length, stride) = (train.sequence_length, train.stride());
     if stride > length {
-        remarks.push(format!("stride {stride} is above the sequence length {length}: {} of {stride} tokens are skipped", stride - length));
+        remarks.push(format!(
+            "stride {stride} is above the sequence length {length}: {} of {stride} tokens are skipped",
+            stride - length
+        ));
     }
     if facts.partial_batch > 0 && facts.windows > facts.partial_batch {
         let full = facts.tokens_per_step / length as u64;

@@ -256,7 +256,7 @@ impl Parser<'_> {
     fn spell(&mut self, part: &Part, setting: Option<&Name>) -> Result<Part, Fault> {
         let word = part.bare.clone().unwrap_or_default();
         if let Some(words) = setting.and_then(Name::words)
-            && !words.iter().any(|w| *w == word)
+            && !words.contains(&word)
         {
             let help = keys::nearest(&word, words.iter().map(String::as_str));
             return Err(Fault {
