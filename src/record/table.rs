@@ -55,7 +55,7 @@ impl Lane {
     }
 }
 
-/// A table in memory. Columns are filled one after the other by [`Table::fill`] and read back by the typed getters.
+/// A table in memory. Columns are filled one after the other by [`Table::push`] and read back by the typed getters.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Table {
     schema: Schema,

@@ -2,7 +2,7 @@
 //!
 //! [`Queue`] decides: a state machine without a clock, a process or a file, told what happened and when, that says what is to be
 //! started and tells [`Event`]s, which are facts for others to show. An [`Executor`] does: [`LocalExecutor`] starts a process
-//! a trial on this machine. [`drive`] joins the two until nothing is left to do.
+//! a trial on this machine. [`drive()`] joins the two until nothing is left to do.
 //!
 //! Why a process a trial: memory, panics, GPU errors and thread pools stay inside it. Runner and worker share the trial's folder
 //! and a pipe: when the pipe ends the worker saves and leaves ([`watch_runner`]), however the runner died. A runner finds
