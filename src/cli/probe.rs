@@ -222,7 +222,7 @@ pub(super) fn execute() -> Result<Code, Failure> {
         learner.update(norm, 1e-4)?;
         step_seconds = started.elapsed().as_secs_f64() * shape.batch as f64 / windows as f64;
     }
-    let score = |context: usize| -> Result<f64> {
+    let mut score = |context: usize| -> Result<f64> {
         let windows = (2_048 / context).clamp(1, 64);
         let tokens: Vec<u32> = (0..=windows * context).map(|i| tokens[i % tokens.len()]).collect();
         let started = Instant::now();

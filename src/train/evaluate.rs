@@ -53,7 +53,7 @@ pub struct Scores {
 }
 
 /// Scores the first `tokens` tokens of a part.
-pub fn score(learner: &Learner, part: &TokenFile, tokens: u64, context: usize, stride: usize) -> Result<Scores> {
+pub fn score(learner: &mut Learner, part: &TokenFile, tokens: u64, context: usize, stride: usize) -> Result<Scores> {
     let tokens = tokens.min(part.len());
     let windows = windows(tokens, context, stride);
     let mut nll = Vec::with_capacity(tokens.saturating_sub(1) as usize);

@@ -107,8 +107,8 @@ impl Learner {
         Ok(clip)
     }
 
-    /// The NLL of each target in nats. Changes nothing.
-    pub fn nll(&self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+    /// The NLL of each target in nats. Changes nothing but buffers.
+    pub fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
         let micro = shape::micro_batch(self.config(), windows.length, windows.sequences().max(1)) * windows.length;
         let mut all = Vec::with_capacity(windows.targets.len());
         for (inputs, targets) in windows.inputs.chunks(micro).zip(windows.targets.chunks(micro)) {

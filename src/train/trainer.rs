@@ -8,7 +8,7 @@ use candle_core::Device;
 
 use super::Job;
 use super::checkpoint::{self, ARITHMETIC, Best, Position, Reason, Written};
-use super::evaluate;
+use super::evaluate::{self, Scores};
 use super::learner::{Learner, LearnerState};
 use super::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Phase, Protocol, Recorder, StepRow, TokenNll};
 use crate::corpus::{Batches, TokenFile, Windows as CorpusWindows};
@@ -68,6 +68,16 @@ pub struct Summary {
 
 fn now_utc() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+}
+
+/// What an evaluation is of.
+#[derive(Debug, Clone, Copy)]
+struct What {
+    part: &'static str,
+    protocol: Protocol,
+    kind: CheckpointKind,
+    context: usize,
+    stride: usize,
 }
 
 struct Trial<'a> {
@@ -314,8 +324,7 @@ impl<'a> Trial<'a> {
         let mut improved = false;
         if plan.periodic_tokens > 1 && self.due(plan.every, before) {
             self.recorder.phase(Phase::Evaluating);
-            let context = plan.common_context;
-            let (row, _) = self.evaluate(Protocol::Common, CheckpointKind::Periodic, plan.periodic_tokens, context, context)?;
+            let row = self.evaluate_cheaply()?;
             validation_loss = row.loss();
             self.recorder.evaluation(&row)?;
             if let Some(loss) = validation_loss
@@ -392,47 +401,32 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    fn evaluate(
-        &self,
-        protocol: Protocol,
-        kind: CheckpointKind,
-        tokens: u64,
-        context: usize,
-        stride: usize,
-    ) -> Result<(EvaluationRow, Vec<f32>)> {
-        let part = self.validation.as_ref().ok_or_else(|| Error::internal("there is no validation part to score"))?;
-        self.evaluate_part(&self.learner, part, "validation", protocol, kind, tokens, context, stride)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "each is one column of the row that comes out")]
-    fn evaluate_part(
-        &self,
-        learner: &Learner,
-        part: &TokenFile,
-        name: &str,
-        protocol: Protocol,
-        kind: CheckpointKind,
-        tokens: u64,
-        context: usize,
-        stride: usize,
-    ) -> Result<(EvaluationRow, Vec<f32>)> {
-        let started = Instant::now();
-        let scores = evaluate::score(learner, part, tokens, context, stride)?;
-        let row = EvaluationRow {
+    /// The row of an evaluation at this step.
+    fn row_of(&self, what: What, scores: &Scores, started: Instant) -> EvaluationRow {
+        EvaluationRow {
             step: self.step as i64,
             tokens_seen: self.tokens_seen as i64,
-            protocol,
-            kind,
-            part: name.to_owned(),
-            context: context as i64,
-            stride: stride as i64,
+            protocol: what.protocol,
+            kind: what.kind,
+            part: what.part.to_owned(),
+            context: what.context as i64,
+            stride: what.stride as i64,
             scored_tokens: scores.nll.len() as i64,
             scored_bytes: scores.bytes as i64,
             nll_sum: scores.sum,
             seconds: started.elapsed().as_secs_f64(),
             time_utc: now_utc(),
-        };
-        Ok((row, scores.nll))
+        }
+    }
+
+    /// The cheap evaluation on the way: one pass over a fixed part, in the common context.
+    fn evaluate_cheaply(&mut self) -> Result<EvaluationRow> {
+        let (started, context) = (Instant::now(), self.job.evaluation.common_context);
+        let part = self.validation.as_ref().ok_or_else(|| Error::internal("there is no validation part to score"))?;
+        let scores = evaluate::score(&mut self.learner, part, self.job.evaluation.periodic_tokens, context, context)?;
+        let kind = CheckpointKind::Periodic;
+        let what = What { part: "validation", protocol: Protocol::Common, kind, context, stride: context };
+        Ok(self.row_of(what, &scores, started))
     }
 
     fn interrupt(mut self) -> Result<Ended> {
@@ -459,18 +453,22 @@ impl<'a> Trial<'a> {
     /// Both protocols in full for the final weights, and for the best ones where they are others; then what need not stay goes.
     fn finish(mut self, device: &Device) -> Result<Ended> {
         self.recorder.phase(Phase::Scoring);
-        let mut scores = self.score_in_full(None, CheckpointKind::Final)?;
+        let mut scores = self.score_in_full(CheckpointKind::Final)?;
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            let learner = self.learner_of(best, device)?;
-            scores.extend(self.score_in_full(Some(&learner), CheckpointKind::Best)?);
+            // The best weights take the final ones' place: those are on disk, and nothing is trained after this.
+            let best = self.learner_of(best, device)?;
+            let last = std::mem::replace(&mut self.learner, best);
+            scores.extend(self.score_in_full(CheckpointKind::Best)?);
+            self.learner = last;
         }
         if let Some(test) = &self.job.corpus.test {
             let part = TokenFile::open(&self.place.experiment.join(&test.file))?;
             let context = self.job.evaluation.common_context;
-            let stride = (context / 2).max(1);
+            let (started, stride) = (Instant::now(), (context / 2).max(1));
             let tokens = part.prefix_within(self.job.settings.evaluate.max_bytes);
-            let kind = CheckpointKind::Final;
-            let (row, _) = self.evaluate_part(&self.learner, &part, "test", Protocol::Common, kind, tokens, context, stride)?;
+            let found = evaluate::score(&mut self.learner, &part, tokens, context, stride)?;
+            let what = What { part: "test", protocol: Protocol::Common, kind: CheckpointKind::Final, context, stride };
+            let row = self.row_of(what, &found, started);
             self.recorder.evaluation(&row)?;
             scores.push(row);
         }
@@ -488,7 +486,8 @@ impl<'a> Trial<'a> {
         Learner::new(&self.config, &self.job.settings.train, self.job.seed, device, &state)
     }
 
-    fn score_in_full(&mut self, other: Option<&Learner>, kind: CheckpointKind) -> Result<Vec<EvaluationRow>> {
+    /// Both protocols in full, for the learner's weights.
+    fn score_in_full(&mut self, kind: CheckpointKind) -> Result<Vec<EvaluationRow>> {
         let plan = &self.job.evaluation;
         let Some(part) = &self.validation else { return Ok(Vec::new()) };
         let (common, native) = (plan.common_context, self.job.settings.train.sequence_length);
@@ -502,9 +501,10 @@ impl<'a> Trial<'a> {
                 rows.push(row);
                 continue;
             }
-            let learner = other.unwrap_or(&self.learner);
-            let (mut row, nll) =
-                self.evaluate_part(learner, part, "validation", protocol, kind, plan.scored_tokens, context, stride)?;
+            let started = Instant::now();
+            let scores = evaluate::score(&mut self.learner, part, plan.scored_tokens, context, stride)?;
+            let mut row = self.row_of(What { part: "validation", protocol, kind, context, stride }, &scores, started);
+            let nll = scores.nll;
             if let (CheckpointKind::Best, Some(best)) = (kind, self.best) {
                 row.step = best.step as i64;
             }
