@@ -31,3 +31,8 @@ pub mod schedule;
 pub mod report;
 
 pub mod cli;
+
+/// The program's name, version and build, as it stands in every record.
+pub fn program() -> String {
+    concat!("votive ", env!("CARGO_PKG_VERSION")).to_owned()
+}

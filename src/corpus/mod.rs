@@ -1,1 +1,35 @@
 //! Text becomes a split, tokens, windows and batches. The tokenizers crate lives only here.
+//!
+//! 1. [`files_of`] finds the files; they are read once from end to end, checked as UTF-8 and hashed. Bytes stay as they are:
+//!    a byte order mark and `\r\n` are text like any other.
+//! 2. Each file is cut by bytes, before anything is tokenized: the test part at its very end, the validation part before it,
+//!    each cut moved to a paragraph. Rows of a `.jsonl` file are documents and are never cut.
+//! 3. The tokenizer learns from the training part only, and is kept as a Hugging Face `tokenizer.json`.
+//! 4. Each part becomes a token file. The token stream is *defined* over pieces of the text that are cut by one fixed rule,
+//!    so a text of any size is tokenized in little memory, on all cores, with the same tokens whatever their number.
+//! 5. Workers map the token file ([`TokenFile`]), lay windows over it ([`Windows`]) and draw batches of them ([`Batches`]).
+//!
+//! Documents (files, rows) are joined by the tokenizer's end-of-text token. It stands for no byte of the text, so byte counts
+//! stay those of the text. `char`, `byte` and `word` have such a token exactly when there are several documents to join: all
+//! tokenizers of an experiment then predict the same document ends, and a single book wastes no entry of the vocabulary.
+
+mod batches;
+mod bpe;
+mod pieces;
+mod prepare;
+mod source;
+mod split;
+mod token_file;
+mod tokenizer;
+mod training;
+mod windows;
+
+pub use batches::{Batch, Batches};
+pub use prepare::{Part, Prepared, Request, Stage, prepare};
+pub use source::files_of;
+pub use token_file::TokenFile;
+pub use tokenizer::Tokenizer;
+pub use windows::Windows;
+
+#[cfg(test)]
+mod tests;

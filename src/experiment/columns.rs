@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::settings::{BatchSize, Budget, ClipNorm, Join, Model, Part, Settings, Tokenizer, Train};
+use super::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer};
 
 /// One cell of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +143,7 @@ fn add_difference(into: &mut Map<String, Value>, name: &str, value: &impl serde:
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::{Join, Train};
     use super::*;
 
     fn settings() -> Settings {

@@ -3,11 +3,15 @@
 //! Each field is a key of the experiment file. The types say what a setting can be; the text of the file is turned
 //! into them by `text` (each setting parses its own words: `off`, `full`, `1e-4`, `20_000`).
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+
+use super::text::{self, Wrapped};
 
 /// All settings of one configuration. `Default` gives the documented defaults; `train.budget` and `corpus.text` have
 /// none and must be set.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// What is read.
     pub corpus: Corpus,
@@ -27,10 +31,13 @@ pub struct Settings {
 
 /// `corpus`: the text and its split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Corpus {
     /// Files, globs, or `builtin:keeper`; relative to the experiment file.
+    #[serde(deserialize_with = "text::texts")]
     pub text: Vec<String>,
     /// For `.jsonl` files: the field that holds the text.
+    #[serde(deserialize_with = "text::maybe_words")]
     pub field: Option<String>,
     /// What stands between documents.
     pub join: Join,
@@ -39,6 +46,7 @@ pub struct Corpus {
     /// What is scored once at the end.
     pub test: Part,
     /// Only the first bytes of the text.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub max_bytes: Option<u64>,
 }
 
@@ -53,7 +61,7 @@ pub enum Join {
 }
 
 /// A held-out part of the text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// This fraction of the bytes, from the end of each file.
@@ -65,7 +73,7 @@ pub enum Part {
 }
 
 /// `tokenizer`: how text becomes tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Tokenizer {
     /// One token a character of the training part.
@@ -108,31 +116,40 @@ pub enum Activation {
 
 /// `model`: what is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Model {
     /// `gpt2` or `llama`.
     pub family: Family,
     /// Number of blocks.
+    #[serde(deserialize_with = "text::positive")]
     pub layers: usize,
     /// Attention heads a block.
+    #[serde(deserialize_with = "text::positive")]
     pub heads: usize,
     /// Width of the residual stream; a multiple of `heads`.
+    #[serde(deserialize_with = "text::positive")]
     pub width: usize,
     /// Key and value heads (llama); the default is `heads`.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub kv_heads: Option<usize>,
     /// Dropout rate in [0, 1).
+    #[serde(deserialize_with = "text::below_one")]
     pub dropout: f64,
     /// Biases in linear layers and layer norms; the default is true for gpt2 and false for llama.
+    #[serde(deserialize_with = "text::maybe_flag")]
     pub bias: Option<bool>,
     /// Whether the output layer shares the embedding's weights.
+    #[serde(deserialize_with = "text::flag")]
     pub tied: bool,
     /// The MLP's activation (gpt2).
     pub activation: Activation,
     /// A local Hugging Face folder to start from.
+    #[serde(deserialize_with = "text::maybe_words")]
     pub from: Option<String>,
 }
 
 /// `train.batch_size`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchSize {
     /// This many windows a step.
@@ -142,7 +159,7 @@ pub enum BatchSize {
 }
 
 /// `train.clip_norm`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClipNorm {
     /// Measure the norm only.
@@ -152,7 +169,7 @@ pub enum ClipNorm {
 }
 
 /// `train.budget`: how long a trial trains.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
     /// Target tokens; ends with the first step that reaches it.
@@ -191,38 +208,50 @@ pub enum Precision {
 
 /// `train`: how the model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Train {
     /// Tokens in a window (L).
+    #[serde(deserialize_with = "text::positive")]
     pub sequence_length: usize,
     /// How far the window moves (S); the default is `sequence_length`.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub stride: Option<usize>,
     /// Windows in an optimizer step.
     pub batch_size: BatchSize,
     /// A new order of windows each epoch.
+    #[serde(deserialize_with = "text::flag")]
     pub shuffle: bool,
     /// Largest global gradient norm.
     pub clip_norm: ClipNorm,
     /// How long to train.
     pub budget: Budget,
     /// Peak learning rate.
+    #[serde(deserialize_with = "text::above_zero")]
     pub learning_rate: f64,
     /// Shape after warm-up.
     pub schedule: Schedule,
     /// Warm-up as a fraction of the steps.
+    #[serde(deserialize_with = "text::fraction")]
     pub warmup: f64,
     /// Learning rate at the end as a fraction of the peak.
+    #[serde(deserialize_with = "text::fraction")]
     pub final_learning_rate: f64,
     /// AdamW's decoupled weight decay, on matrices and embeddings.
+    #[serde(deserialize_with = "text::not_negative")]
     pub weight_decay: f64,
     /// AdamW's decay of the first moment.
+    #[serde(deserialize_with = "text::below_one")]
     pub beta1: f64,
     /// AdamW's decay of the second moment.
+    #[serde(deserialize_with = "text::below_one")]
     pub beta2: f64,
     /// AdamW's epsilon, outside the root.
+    #[serde(deserialize_with = "text::above_zero")]
     pub epsilon: f64,
     /// Number format.
     pub precision: Precision,
     /// Windows through the model at once; memory only, never part of the result.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub micro_batch: Option<usize>,
 }
 
@@ -248,14 +277,19 @@ pub enum RankAt {
 
 /// `evaluate`: how a trial is scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Evaluate {
     /// Between evaluations, as a fraction of the steps.
+    #[serde(deserialize_with = "text::share")]
     pub every: f64,
     /// Largest share of the training work that periodic evaluation may cost.
+    #[serde(deserialize_with = "text::fraction")]
     pub at_most: f64,
     /// How much of the validation part is scored.
+    #[serde(deserialize_with = "text::positive")]
     pub max_bytes: u64,
     /// The common context; the default is the smallest sequence length of the planned trials.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub context: Option<usize>,
     /// `common` or `native`.
     pub rank_by: RankBy,
@@ -277,10 +311,13 @@ pub enum WhenDone {
 
 /// `checkpoint`: what is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Checkpoint {
     /// Between checkpoints, as a fraction of the steps.
+    #[serde(deserialize_with = "text::share")]
     pub every: f64,
     /// How many periodic checkpoints stay.
+    #[serde(deserialize_with = "text::positive")]
     pub keep_last: usize,
     /// What stays of a complete trial.
     pub when_done: WhenDone,
@@ -312,26 +349,35 @@ pub enum On {
 
 /// `run`: where and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Run {
     /// `auto`, `cpu`, `cuda`, `metal`.
     pub device: Device,
     /// Trials at a time; `None` is `auto`.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub slots: Option<usize>,
     /// Trials at a time on one GPU.
+    #[serde(deserialize_with = "text::positive")]
     pub per_device: usize,
     /// CPU threads a slot; `None` is `auto`.
+    #[serde(deserialize_with = "text::maybe_positive")]
     pub threads: Option<usize>,
     /// `local` or `slurm`.
     pub on: On,
     /// A clock time to end at, `07:00`.
+    #[serde(deserialize_with = "text::maybe_clock")]
     pub until: Option<String>,
     /// A duration to end after, `8h`.
+    #[serde(deserialize_with = "text::maybe_duration")]
     pub time: Option<String>,
     /// How often a crashed trial is started again.
+    #[serde(deserialize_with = "text::count")]
     pub retries: u32,
     /// Longest silence of a worker, a duration; `None` is `auto`.
+    #[serde(deserialize_with = "text::maybe_duration")]
     pub timeout: Option<String>,
     /// A command told of the end and of the first failure.
+    #[serde(deserialize_with = "text::maybe_words")]
     pub notify: Option<String>,
 }
 
@@ -439,5 +485,164 @@ impl Model {
     /// Whether linear layers and norms have biases: `bias`, or the family's habit where it is not set.
     pub fn bias(&self) -> bool {
         self.bias.unwrap_or(self.family == Family::Gpt2)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Wrapped::deserialize(deserializer)?;
+        match value.name.as_deref() {
+            None if value.is("none") => return Ok(Self::None),
+            None | Some("fraction") => {
+                if let Some(fraction) = value.number() {
+                    return match fraction > 0.0 && fraction < 1.0 {
+                        true => Ok(Self::Fraction(fraction)),
+                        false => value.refuse("a fraction between 0 and 1, a path or `none`"),
+                    };
+                }
+            }
+            Some("path") => {}
+            Some(other) => return Err(D::Error::custom(format!("takes a fraction, a path or `none`, not `{other}`"))),
+        }
+        match value.text() {
+            Some(path) if !path.is_empty() => Ok(Self::Path(path)),
+            _ => Err(D::Error::custom("should be a fraction, a path or `none`")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Wrapped::deserialize(deserializer)?;
+        value.only("windows")?;
+        if value.is("full") {
+            return Ok(Self::Full);
+        }
+        match value.whole().filter(|&n| n > 0).and_then(|n| usize::try_from(n).ok()) {
+            Some(windows) => Ok(Self::Windows(windows)),
+            None => value.refuse("a whole number from 1 up, or `full`"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ClipNorm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Wrapped::deserialize(deserializer)?;
+        value.only("at")?;
+        if value.is("off") {
+            return Ok(Self::Off);
+        }
+        match value.number() {
+            Some(norm) if norm > 0.0 => Ok(Self::At(norm)),
+            _ => value.refuse_helping("a number above 0, or `off`", "write `off` to measure the norm without clipping"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Budget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const HELP: &str = "write one of `tokens`, `bytes`, `steps`, `epochs`, `minutes` with an amount: `{tokens: 1_000_000}`";
+        let value = Wrapped::deserialize(deserializer)?;
+        let whole = || match value.whole() {
+            Some(amount) => Ok(amount),
+            None => value.refuse("a whole number"),
+        };
+        let number = || match value.number() {
+            Some(amount) if amount >= 0.0 => Ok(amount),
+            _ => value.refuse("a number above 0"),
+        };
+        match value.name.as_deref() {
+            Some("tokens") => whole().map(Self::Tokens),
+            Some("bytes") => whole().map(Self::Bytes),
+            Some("steps") => whole().map(Self::Steps),
+            Some("epochs") => number().map(Self::Epochs),
+            Some("minutes") => number().map(Self::Minutes),
+            Some(other) => Err(D::Error::custom(format!("does not count in `{other}`\n{HELP}"))),
+            None => Err(D::Error::custom(format!("needs a unit\n{HELP}"))),
+        }
+    }
+}
+
+/// The tokenizer as the file spells it, before it is known which keys its kind has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenizerKeys {
+    kind: Option<String>,
+    #[serde(default, deserialize_with = "text::maybe_positive")]
+    vocab_size: Option<usize>,
+    #[serde(default, deserialize_with = "text::maybe_words")]
+    path: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Tokenizer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const KINDS: &[&str] = &["char", "byte", "word", "bpe", "file"];
+        let TokenizerKeys { kind, vocab_size, path } = TokenizerKeys::deserialize(deserializer)?;
+        let Some(kind) = kind else {
+            return Err(D::Error::custom(
+                "needs a `kind`\nwrite `{kind: bpe, vocab_size: 512}`, or another of char, byte, word, file",
+            ));
+        };
+        if vocab_size.is_some() && kind != "bpe" {
+            return Err(D::Error::custom(format!("takes a `vocab_size` only with `kind: bpe`, not with `{kind}`")));
+        }
+        if path.is_some() && kind != "file" {
+            return Err(D::Error::custom(format!("takes a `path` only with `kind: file`, not with `{kind}`")));
+        }
+        match kind.as_str() {
+            "char" => Ok(Self::Char),
+            "byte" => Ok(Self::Byte),
+            "word" => Ok(Self::Word),
+            "bpe" => match vocab_size {
+                Some(vocab_size) => Ok(Self::Bpe { vocab_size }),
+                None => Err(D::Error::custom("needs a `vocab_size` with `kind: bpe`\nwrite `{kind: bpe, vocab_size: 512}`")),
+            },
+            "file" => match path {
+                Some(path) => Ok(Self::File { path }),
+                None => Err(D::Error::custom("needs a `path` with `kind: file`\nwrite `{kind: file, path: tokenizer.json}`")),
+            },
+            other => Err(D::Error::unknown_variant(other, KINDS)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_as_json_reads_back_the_same() {
+        let mut settings = Settings::default();
+        settings.corpus = Corpus {
+            text: vec!["a.txt".to_owned(), "b*.txt".to_owned()],
+            field: Some("body".to_owned()),
+            join: Join::None,
+            validation: Part::Path("0.1".to_owned()),
+            test: Part::Fraction(0.05),
+            max_bytes: Some(10),
+        };
+        settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        settings.model.kv_heads = Some(2);
+        settings.model.bias = Some(false);
+        settings.train.batch_size = BatchSize::Full;
+        settings.train.clip_norm = ClipNorm::Off;
+        settings.train.learning_rate = 0.1 + 0.2;
+        settings.run.until = Some("07:00".to_owned());
+        settings.run.time = Some("1h30m".to_owned());
+        for tokenizer in [Tokenizer::Char, Tokenizer::Bpe { vocab_size: 300 }, Tokenizer::File { path: "t.json".to_owned() }] {
+            for budget in [Budget::Tokens(5), Budget::Bytes(6), Budget::Steps(7), Budget::Epochs(0.5), Budget::Minutes(2.5)] {
+                settings.tokenizer = tokenizer.clone();
+                settings.train.budget = budget;
+                let json = serde_json::to_string(&settings).unwrap();
+                assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings, "{json}");
+            }
+        }
+        let json = serde_json::to_string(&Settings::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_unknown_key_in_json_is_refused() {
+        assert!(serde_json::from_str::<Settings>(r#"{"train":{"strides":1}}"#).is_err());
     }
 }

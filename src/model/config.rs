@@ -42,7 +42,10 @@ impl Config {
     /// The model that these settings describe, for windows of `context` tokens over this vocabulary.
     pub fn new(model: &settings::Model, vocabulary: usize, context: usize) -> Result<Self> {
         if model.heads == 0 || !model.width.is_multiple_of(model.heads) {
-            return Err(Error::usage(format!("`model.width` {} is not a multiple of `model.heads` {}", model.width, model.heads)));
+            return Err(Error::usage(format!(
+                "`model.width` {} is not a multiple of `model.heads` {}",
+                model.width, model.heads
+            )));
         }
         let head = model.width / model.heads;
         let kv_heads = match model.family {
@@ -53,7 +56,10 @@ impl Config {
             return Err(Error::usage(format!("`model.heads` {} is not a multiple of `model.kv_heads` {kv_heads}", model.heads)));
         }
         if model.family == Family::Llama && !head.is_multiple_of(2) {
-            return Err(Error::usage(format!("rotary positions need an even head size, and {} / {} is {head}", model.width, model.heads)));
+            return Err(Error::usage(format!(
+                "rotary positions need an even head size, and {} / {} is {head}",
+                model.width, model.heads
+            )));
         }
         let hidden = match model.family {
             Family::Gpt2 => 4 * model.width,

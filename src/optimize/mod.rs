@@ -1,1 +1,9 @@
-//! optimize
+//! What turns gradients into new weights: the learning-rate schedule, clipping by the global norm, AdamW.
+
+mod adamw;
+mod clip;
+mod schedule;
+
+pub use adamw::{AdamW, AdamWState};
+pub use clip::{clip_coefficient, global_norm};
+pub use schedule::LearningRate;

@@ -1,5 +1,11 @@
 //! An experiment becomes a [`Plan`] of trials. Pure: no clock, no processes, no files.
 
+mod budget;
+mod build;
+mod evaluation;
 mod trial;
 
+pub use budget::{EpochShape, Length};
+pub use build::{Circumstances, Known, Warning, build, short_name};
+pub use evaluation::{Costs, EvaluationPlan, is_due};
 pub use trial::{Excluded, Facts, Plan, Trial, TrialId};

@@ -1,7 +1,32 @@
 //! The folder on disk is the database: paths, locks, outcomes, and the status that is derived from them.
+//!
+//! # What each file of a trial is for
+//!
+//! | file | who writes it, when | what it decides |
+//! | --- | --- | --- |
+//! | `trial.json` | the runner, before the first attempt | what the worker is to do |
+//! | `lock` | the worker, in place, while it runs | whether anybody is at it: the lock counts, not the text in it |
+//! | `attempts/0001.json` | the worker at start and good end, the runner after a bad one | that it was started at all, and how each try ended |
+//! | `progress.json` | the worker, renamed without a flush | nothing: it is shown to people |
+//! | `outcome.json` | the worker, last and once; the runner when it gives up | that it is over, and how |
+//!
+//! A trial with an outcome is over; one without is running while its lock is held, else waiting or interrupted by whether it
+//! has an attempt ([`state_of`]). No status is stored, so none can be wrong after a kill.
+//!
+//! Of the experiment: `runner.lock` says who runs it ([`RunnerLock`]); `events.jsonl` what happened when ([`EventLog`]).
 
+mod attempts;
+mod events;
 mod layout;
+mod lock;
 mod outcome;
+mod stamp;
+mod state;
 
+pub use attempts::{attempts, begin_attempt, end_attempt, next_attempt};
+pub use events::{Entry, EventLog, read_events};
 pub use layout::{ExperimentFolder, TrialFolder};
+pub use lock::{RunnerLock, TrialLock, is_held, runner_of, worker_of};
 pub use outcome::{Attempt, End, Outcome, Progress, Status};
+pub use stamp::{Holder, host, now_utc};
+pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};

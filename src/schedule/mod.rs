@@ -1,1 +1,31 @@
-//! schedule
+//! Planned trials become started, retried and finished ones.
+//!
+//! [`Queue`] decides: a state machine without a clock, a process or a file, told what happened and when, that says what is to be
+//! started and tells [`Event`]s, which are facts for others to show. An [`Executor`] does: [`LocalExecutor`] starts a process
+//! a trial on this machine. [`drive`] joins the two until nothing is left to do.
+//!
+//! Why a process a trial: memory, panics, GPU errors and thread pools stay inside it. Runner and worker share the trial's folder
+//! and a pipe: when the pipe ends the worker saves and leaves ([`watch_runner`]), however the runner died. A runner finds
+//! a worker of an earlier runner by the lock of its trial, waits for it, and never kills by a stored process id.
+
+mod candidate;
+mod drive;
+mod estimate;
+mod event;
+mod executor;
+mod exit;
+mod layout;
+mod local;
+mod queue;
+mod tail;
+mod watch;
+
+pub use candidate::{Candidate, Policy, Standing, Start};
+pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
+pub use event::{Conclusion, Event, Left, Overview, Stop, Summary};
+pub use executor::{Executor, Finished};
+pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE};
+pub use layout::{Layout, Machine, layout};
+pub use local::{LocalExecutor, LocalSettings, Prepare};
+pub use queue::Queue;
+pub use watch::watch_runner;

@@ -1,3 +1,16 @@
 //! One trial on one device: step loop, evaluation, checkpoint. Knows no YAML, no Parquet, no sweep.
+//!
+//! A trial is a pure function of its [`Job`]: what it draws at random comes from streams named by seed, step and window, so
+//! that nothing but weights, moments and the step must be saved to go on bit for bit.
 
+pub mod checkpoint;
+pub mod device;
+pub mod evaluate;
+pub mod export;
+mod job;
+pub mod learner;
 pub mod recorder;
+mod trainer;
+
+pub use job::Job;
+pub use trainer::{Ended, Place, run};

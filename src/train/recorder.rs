@@ -166,19 +166,49 @@ pub struct TokenNll {
     pub nll: Vec<f32>,
 }
 
+/// What a trial is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading its job and its checkpoint.
+    Starting,
+    /// Making steps.
+    Training,
+    /// Scoring a part of the validation text on the way.
+    Evaluating,
+    /// Writing a checkpoint.
+    Saving,
+    /// Scoring in full at the end.
+    Scoring,
+}
+
+impl Phase {
+    /// `starting`, `training`, `evaluating`, `saving` or `scoring`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Training => "training",
+            Self::Evaluating => "evaluating",
+            Self::Saving => "saving",
+            Self::Scoring => "scoring",
+        }
+    }
+}
+
 /// Receives what a trial tells. Rows of a step come in order; an evaluation at a step before the checkpoint of that step.
 pub trait Recorder {
+    /// The trial does something else now.
+    fn phase(&mut self, _phase: Phase) {}
     /// A trial starts or goes on after `step` steps: rows after that step are of an attempt that was lost, and go.
     fn resume(&mut self, step: i64) -> Result<()>;
     /// A step was made.
     fn step(&mut self, row: &StepRow) -> Result<()>;
-    /// An evaluation was made.
+    /// An evaluation was made. A row of the same step, protocol, kind and part (of a scoring that was cut off) is replaced.
     fn evaluation(&mut self, row: &EvaluationRow) -> Result<()>;
-    /// A checkpoint was written.
+    /// A checkpoint was written. A row of the same step is replaced.
     fn checkpoint(&mut self, row: &CheckpointRow) -> Result<()>;
     /// A checkpoint was deleted at this time (microseconds since 1970, UTC).
     fn checkpoint_deleted(&mut self, path: &str, time_utc: i64) -> Result<()>;
-    /// Every token of an evaluation in full was scored.
+    /// Every token of an evaluation in full was scored. Rows of the same protocol and kind are replaced.
     fn token_nll(&mut self, scores: &TokenNll) -> Result<()>;
     /// What was received must be on disk when this returns.
     fn flush(&mut self) -> Result<()>;

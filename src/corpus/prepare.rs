@@ -1,0 +1,301 @@
+//! Preparing a corpus: everything from files of text to token files, each step done once and kept by content.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::{fs, io};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::pieces::{self, Piece};
+use super::split::{Span, Split};
+use super::token_file::{self, TokenFile, Writer};
+use super::tokenizer::{Encoded, Tokenizer};
+use super::training;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::experiment::settings::{self, Join};
+
+/// Text that is tokenized at a time. What it takes on top of that is some fifty bytes a byte of text in work.
+const BATCH: usize = 4 << 20;
+/// Pieces that are decoded again and compared: all of the first, and every so many after them.
+const FIRST_CHECKED: u64 = 64;
+const CHECK_EVERY: u64 = 64;
+
+/// What to prepare, and where the results are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The text and its split.
+    pub corpus: &'a settings::Corpus,
+    /// How it becomes tokens.
+    pub tokenizer: &'a settings::Tokenizer,
+    /// Folder of the experiment file: what paths are relative to.
+    pub base: &'a Path,
+    /// Where tokenizers are kept, in a folder each.
+    pub tokenizers: &'a Path,
+    /// Where token files are kept.
+    pub cache: &'a Path,
+}
+
+/// How far preparation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The text is read, checked and hashed.
+    Reading {
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all.
+        of: u64,
+    },
+    /// The tokenizer learns from the training part.
+    Learning {
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all.
+        of: u64,
+    },
+    /// A part is tokenized.
+    Tokenizing {
+        /// `training`, `validation` or `test`.
+        part: &'static str,
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all.
+        of: u64,
+    },
+}
+
+/// A corpus that is ready to be trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Content of all text and how it is split.
+    pub text_hash: String,
+    /// Name of the tokenizer's folder: its kind, and what it was made from.
+    pub tokenizer_key: String,
+    /// Content of its `tokenizer.json`.
+    pub tokenizer_hash: String,
+    /// The `tokenizer.json`; a `tokenizer_config.json` lies beside it.
+    pub tokenizer_file: PathBuf,
+    /// Number of tokens in the vocabulary.
+    pub vocabulary: usize,
+    /// The token that stands between documents, where there are several and it is used.
+    pub end_of_text: Option<u32>,
+    /// Whether decoding gives the held-out text back, byte for byte (the training text where nothing is held out): measured.
+    pub lossless: bool,
+    /// Share of tokens there that stand for something the vocabulary does not have.
+    pub unknown_share: f64,
+    /// Tokens of the whole text, all parts cut from it.
+    pub text_tokens: u64,
+    /// Bytes of the whole text, all parts cut from it.
+    pub text_bytes: u64,
+    /// What is learned from.
+    pub train: Part,
+    /// What ranks.
+    pub validation: Option<Part>,
+    /// What is scored once at the end.
+    pub test: Option<Part>,
+}
+
+/// One part of the text, as a token file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The token file; see [`TokenFile`].
+    pub file: PathBuf,
+    /// Number of tokens.
+    pub tokens: u64,
+    /// Bytes of text.
+    pub bytes: u64,
+}
+
+/// One at a time in a process; two processes may prepare the same at once, and the later rename wins with equal bytes.
+static PREPARING: Mutex<()> = Mutex::new(());
+
+/// Reads, splits and tokenizes a corpus. What is already there is not made again. Memory stays well under 2 GB whatever the
+/// size of the text, and the tokens do not depend on the number of threads (those of the current rayon pool).
+pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> {
+    let _one = PREPARING.lock().unwrap_or_else(PoisonError::into_inner);
+    let corpus = request.corpus;
+    let split = Split::new(corpus, request.base, &|bytes, of| progress(Stage::Reading { bytes, of }))?;
+    let text_hash = split.hash(corpus.join);
+    durable::create_folder(request.cache)?;
+
+    let joints = corpus.join == Join::EndOfText && split.has_joints();
+    let (key, file) = tokenizer_of(request, &split, joints, progress)?;
+    let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
+    let tokenizer = Tokenizer::from_file(&file)?;
+    let end_of_text = tokenizer.end_of_text().filter(|_| joints);
+
+    let work = Work { tokenizer: &tokenizer, split: &split, end_of_text, progress };
+    let part = |name: &'static str, spans: &[Span]| {
+        let description = format!("{}\n{text_hash}\n{key}\n{name}", token_file::VERSION);
+        let path = request.cache.join(format!("{}.tokens", &blake3::hash(description.as_bytes()).to_hex()[..32]));
+        let held_out = name != "training";
+        let tokens = work.token_file(&path, name, spans, held_out)?;
+        Ok::<_, Error>((Part { file: path, tokens: tokens.len(), bytes: tokens.bytes() }, tokens))
+    };
+    let train = part("training", &split.train)?;
+    let validation = split.validation.as_ref().map(|spans| part("validation", spans)).transpose()?;
+    let test = split.test.as_ref().map(|spans| part("test", spans)).transpose()?;
+
+    // What was learned from tells nothing about what was not seen there, so held-out text is asked where there is some.
+    let held_out: Vec<&TokenFile> = [&validation, &test].into_iter().flatten().map(|(_, file)| file).collect();
+    let asked = if held_out.is_empty() { vec![&train.1] } else { held_out };
+    let (unknown, tokens) = asked.iter().fold((0, 0), |(u, n), file| (u + file.unknown(), n + file.len()));
+    let of_text = |setting: &settings::Part, part: &Option<(Part, TokenFile)>| match (setting, part) {
+        (settings::Part::Fraction(_), Some((part, _))) => (part.tokens, part.bytes),
+        _ => (0, 0),
+    };
+    let (v, t) = (of_text(&corpus.validation, &validation), of_text(&corpus.test, &test));
+    Ok(Prepared {
+        text_hash: text_hash.to_hex().to_string(),
+        tokenizer_key: key,
+        tokenizer_hash: blake3::hash(&bytes).to_hex().to_string(),
+        tokenizer_file: file,
+        vocabulary: tokenizer.vocabulary(),
+        end_of_text,
+        lossless: unknown == 0 && asked.iter().all(|file| file.round_trips()),
+        unknown_share: if tokens == 0 { 0.0 } else { unknown as f64 / tokens as f64 },
+        text_tokens: train.0.tokens + v.0 + t.0,
+        text_bytes: train.0.bytes + v.1 + t.1,
+        train: train.0,
+        validation: validation.map(|(part, _)| part),
+        test: test.map(|(part, _)| part),
+    })
+}
+
+/// The tokenizer's key and its `tokenizer.json`, made where it is not there yet.
+fn tokenizer_of(request: &Request, split: &Split, joints: bool, progress: &dyn Fn(Stage)) -> Result<(String, PathBuf)> {
+    use settings::Tokenizer::{Bpe, Byte, Char, File, Word};
+    let given = match request.tokenizer {
+        File { path } => {
+            let path = request.base.join(path);
+            // Read as a tokenizer first: a bad one is refused with its own name, and is not kept.
+            Tokenizer::from_file(&path)?;
+            let config = match fs::read(path.with_file_name("tokenizer_config.json")) {
+                Ok(config) => Some(config),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                Err(e) => return Err(Error::io("read", &path.with_file_name("tokenizer_config.json"), e)),
+            };
+            Some((fs::read(&path).map_err(|e| Error::io("read", &path, e))?, config))
+        }
+        _ => None,
+    };
+    let learned = || split.spans_hash(&split.train);
+    let (kind, made_of) = match request.tokenizer {
+        Byte => ("byte".to_owned(), format!("{joints}")),
+        Char => ("char".to_owned(), format!("{joints} {}", learned())),
+        Word => ("word".to_owned(), format!("{joints} {}", learned())),
+        Bpe { vocab_size } => (format!("bpe-{vocab_size}"), format!("{vocab_size} {}", learned())),
+        File { .. } => {
+            let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+            let of = given.as_ref().map(|(file, config)| (hash(file), config.as_deref().map(hash)));
+            ("file".to_owned(), format!("{of:?}"))
+        }
+    };
+    let key = format!("{kind}-{}", &blake3::hash(format!("tokenizer v1 {kind} {made_of}").as_bytes()).to_hex()[..12]);
+    let folder = request.tokenizers.join(&key);
+    let file = folder.join("tokenizer.json");
+    if file.is_file() {
+        return Ok((key, file));
+    }
+
+    let of = split.train.iter().map(|span| span.text.end - span.text.start).sum();
+    let mut bytes = 0;
+    let mut seen = |n: u64| {
+        bytes += n;
+        progress(Stage::Learning { bytes, of });
+    };
+    let (json, config) = match (request.tokenizer, given) {
+        (_, Some((json, config))) => (json, config),
+        (Byte, _) => (training::byte(joints)?, None),
+        (Char, _) => (training::char(split, joints, &mut seen)?, None),
+        (Word, _) => (training::word(split, joints, &mut seen)?, None),
+        (Bpe { vocab_size }, _) => (training::bpe(split, *vocab_size, &mut seen)?, None),
+        (File { .. }, None) => return Err(Error::internal("the tokenizer's file was not read")),
+    };
+    let config = match config {
+        Some(config) => config,
+        None => {
+            let made = Tokenizer::from_bytes(&json, None)?;
+            let end = made.end_of_text().map(|token| made.decode(&[token])).transpose()?;
+            training::configuration(end.as_deref()).to_string().into_bytes()
+        }
+    };
+    // `tokenizer.json` last: where it lies, the folder is complete. Two processes write the same bytes.
+    durable::create_folder(&folder)?;
+    durable::write(&folder.join("tokenizer_config.json"), &config)?;
+    durable::write(&file, &json)?;
+    Ok((key, file))
+}
+
+struct Work<'a> {
+    tokenizer: &'a Tokenizer,
+    split: &'a Split,
+    end_of_text: Option<u32>,
+    progress: &'a dyn Fn(Stage),
+}
+
+impl Work<'_> {
+    /// The token file of a part, made where it is not there or damaged.
+    fn token_file(&self, path: &Path, name: &'static str, spans: &[Span], lengths: bool) -> Result<TokenFile> {
+        if path.exists()
+            && let Ok(file) = TokenFile::open(path)
+        {
+            return Ok(file);
+        }
+        let of = spans.iter().map(|span| span.text.end - span.text.start).sum();
+        token_file::write(path, self.tokenizer.vocabulary() as u64, lengths, |writer| {
+            let (mut batch, mut waiting) = (Vec::new(), 0);
+            let (mut bytes, mut number) = (0, 0);
+            let mut flush = |batch: &mut Vec<Piece>, writer: &mut Writer| {
+                self.add(batch, number, lengths, writer)?;
+                number += batch.len() as u64;
+                bytes += batch.drain(..).map(|piece| piece.text.len() as u64).sum::<u64>();
+                (self.progress)(Stage::Tokenizing { part: name, bytes, of });
+                Ok::<_, Error>(())
+            };
+            pieces::for_each(&self.split.sources, spans, &mut |piece| {
+                waiting += piece.text.len();
+                batch.push(piece);
+                if waiting >= BATCH {
+                    waiting = 0;
+                    flush(&mut batch, writer)?;
+                }
+                Ok(())
+            })?;
+            flush(&mut batch, writer)
+        })?;
+        TokenFile::open(path)
+    }
+
+    /// Tokenizes pieces on all cores, and writes them in their order.
+    fn add(&self, batch: &[Piece], number: u64, lengths: bool, writer: &mut Writer) -> Result<()> {
+        let encode = |(piece, number): (&Piece, u64)| {
+            let encoded = self.tokenizer.encode_piece(&piece.text, lengths)?;
+            let checked = number < FIRST_CHECKED || number.is_multiple_of(CHECK_EVERY);
+            let same = !checked || self.tokenizer.decode(&encoded.tokens)? == piece.text;
+            Ok((encoded, same))
+        };
+        let numbered: Vec<(&Piece, u64)> = batch.iter().zip(number..).collect();
+        let all: Vec<(Encoded, bool)> = numbered.into_par_iter().map(encode).collect::<Result<_>>()?;
+        for ((piece, (encoded, same)), number) in batch.iter().zip(&all).zip(number..) {
+            if piece.starts_document
+                && number > 0
+                && let Some(end) = self.end_of_text
+            {
+                // It stands for no byte of the text.
+                let nothing: &[u32] = if lengths { &[0] } else { &[] };
+                writer.add(&[end], nothing, 0, 0)?;
+            }
+            self.add_piece(piece, encoded, writer)?;
+            if !same {
+                writer.does_not_round_trip();
+            }
+        }
+        Ok(())
+    }
+
+    fn add_piece(&self, piece: &Piece, encoded: &Encoded, writer: &mut Writer) -> Result<()> {
+        writer.add(&encoded.tokens, &encoded.lengths, piece.text.len() as u64, encoded.unknown)
+    }
+}

@@ -1,0 +1,426 @@
+//! Where the text comes from: files, globs and the built-in book. Each is read once from end to end, checked and hashed.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::experiment::settings::{Corpus, Part};
+
+const KEEPER: &str = include_str!("../../experiments/data/keeper.txt");
+const BUFFER: usize = 1 << 20;
+
+/// One place that text is read from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Source {
+    /// As messages name it.
+    pub(crate) name: String,
+    origin: Origin,
+    /// The field of each row that holds the text, for `.jsonl` files.
+    pub(crate) field: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Origin {
+    File(PathBuf),
+    Builtin(&'static str),
+}
+
+/// A source whose text is known to be good: how long it is, and what it holds.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) source: Source,
+    /// Bytes of text.
+    pub(crate) bytes: u64,
+    /// Bytes read from the file for it; differs from `bytes` for rows.
+    pub(crate) raw_bytes: u64,
+    /// Content: text and where documents end.
+    pub(crate) hash: blake3::Hash,
+    /// Ends of the documents, where the source consists of rows.
+    pub(crate) rows: Option<Vec<Row>>,
+}
+
+/// Where a row ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Row {
+    /// In the file.
+    pub(crate) raw_end: u64,
+    /// In the text of all rows.
+    pub(crate) text_end: u64,
+}
+
+/// The files that `corpus` names, its held-out files included, sorted within each glob. Fails where one is missing or a
+/// glob matches nothing. The built-in text is no file.
+pub fn files_of(corpus: &Corpus, base: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = resolve(&corpus.text, corpus.field.as_deref(), base)?;
+    for part in [&corpus.validation, &corpus.test] {
+        if let Part::Path(path) = part {
+            sources.extend(resolve(std::slice::from_ref(path), corpus.field.as_deref(), base)?);
+        }
+    }
+    Ok(sources.into_iter().filter_map(|s| if let Origin::File(path) = s.origin { Some(path) } else { None }).collect())
+}
+
+/// Finds the sources of these entries: files, globs or built-in texts, relative to `base`.
+pub(crate) fn resolve(entries: &[String], field: Option<&str>, base: &Path) -> Result<Vec<Source>> {
+    if entries.is_empty() {
+        return Err(Error::usage("`corpus.text` names no text").help("name a file, a glob, or `builtin:keeper`"));
+    }
+    let mut sources: Vec<Source> = Vec::new();
+    for entry in entries {
+        for source in resolve_entry(entry, field, base)? {
+            if sources.iter().any(|known| known.same_place(&source)) {
+                return Err(Error::usage(format!("{} is named twice in the corpus", source.name))
+                    .help("name each file once; a glob may already include it"));
+            }
+            sources.push(source);
+        }
+    }
+    Ok(sources)
+}
+
+fn resolve_entry(entry: &str, field: Option<&str>, base: &Path) -> Result<Vec<Source>> {
+    if let Some(name) = entry.strip_prefix("builtin:") {
+        return match name {
+            "keeper" => Ok(vec![Source { name: entry.to_owned(), origin: Origin::Builtin(KEEPER), field: None }]),
+            _ => Err(Error::usage(format!("there is no built-in text `{name}`")).help("the built-in text is `builtin:keeper`")),
+        };
+    }
+    let path = base.join(entry);
+    if path.is_dir() {
+        return Err(Error::usage(format!("{} is a folder", path.display()))
+            .help(format!("name its files, as in `{}/*.txt`", entry.trim_end_matches('/'))));
+    }
+    // A file whose name contains `[` is that file and no pattern.
+    if path.exists() || !entry.contains(['*', '?', '[']) {
+        return Ok(vec![Source::file(path, field)?]);
+    }
+    let pattern = if Path::new(entry).is_absolute() {
+        entry.to_owned()
+    } else {
+        format!("{}/{entry}", glob::Pattern::escape(&base.to_string_lossy()))
+    };
+    let found = glob::glob(&pattern).map_err(|e| Error::usage(format!("`{entry}` is not a valid pattern")).caused_by(e))?;
+    let mut paths = Vec::new();
+    for path in found {
+        let path = path.map_err(|e| Error::io("list", &e.path().to_owned(), e.into_error()))?;
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::usage(format!("no file matches `{entry}` in {}", base.display()))
+            .help("patterns are relative to the experiment file"));
+    }
+    paths.sort();
+    paths.into_iter().map(|path| Source::file(path, field)).collect()
+}
+
+impl Source {
+    fn file(path: PathBuf, field: Option<&str>) -> Result<Self> {
+        let name = path.display().to_string();
+        match std::fs::metadata(&path) {
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::usage(format!("{name} does not exist")).help("paths are relative to the experiment file"));
+            }
+            Err(e) => return Err(Error::io("read", &path, e)),
+        }
+        let rows = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
+        let field = match (rows, field) {
+            (true, None) => {
+                return Err(Error::usage(format!("{name} has rows of JSON, but `corpus.field` is not set"))
+                    .help("set `corpus.field` to the field that holds the text, as in `field: text`"));
+            }
+            (true, Some(field)) => Some(field.to_owned()),
+            (false, _) => None,
+        };
+        Ok(Self { name, origin: Origin::File(path), field })
+    }
+
+    /// Whether both lead to the same text.
+    pub(crate) fn same_place(&self, other: &Self) -> bool {
+        match (&self.origin, &other.origin) {
+            (Origin::File(a), Origin::File(b)) => {
+                a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+            }
+            (Origin::Builtin(a), Origin::Builtin(b)) => std::ptr::eq(*a, *b),
+            _ => false,
+        }
+    }
+
+    /// Opens it at this byte.
+    pub(crate) fn open(&self, from: u64) -> Result<Box<dyn BufRead + Send>> {
+        match &self.origin {
+            Origin::Builtin(text) => Ok(Box::new(&text.as_bytes()[from as usize..])),
+            Origin::File(path) => {
+                let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+                file.seek(SeekFrom::Start(from)).map_err(|e| Error::io("read", path, e))?;
+                Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+            }
+        }
+    }
+
+    /// The bytes `from` … `to` of a file of plain text.
+    pub(crate) fn bytes_between(&self, from: u64, to: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; (to - from) as usize];
+        self.open(from)?.read_exact(&mut bytes).map_err(|e| self.failed(e))?;
+        Ok(bytes)
+    }
+
+    /// The error of a failed read.
+    pub(crate) fn failed(&self, error: std::io::Error) -> Error {
+        Error::io("read", Path::new(&self.name), error)
+    }
+
+    /// The text of a row, or `None` where the row is blank or its text empty.
+    pub(crate) fn row_text(&self, line: &[u8], start: u64, number: u64) -> Result<Option<String>> {
+        let Some(field) = &self.field else {
+            return Err(Error::internal(format!("{} has no rows", self.name)));
+        };
+        let text = std::str::from_utf8(line).map_err(|e| self.not_utf8(start + e.valid_up_to() as u64))?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        // A byte order mark before the first row is no part of any text.
+        let row: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{FEFF}'))
+            .map_err(|e| Error::data(format!("line {number} of {} is not JSON", self.name)).caused_by(e))?;
+        match row.get(field) {
+            Some(serde_json::Value::String(text)) => Ok(Some(text.clone()).filter(|t| !t.is_empty())),
+            Some(_) => Err(Error::data(format!("the field `{field}` in line {number} of {} is not text", self.name))),
+            None => {
+                let known: Vec<&str> = row.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
+                Err(Error::data(format!("line {number} of {} has no field `{field}`", self.name))
+                    .help(format!("set `corpus.field` to one of its fields: {}", known.join(", "))))
+            }
+        }
+    }
+
+    fn not_utf8(&self, offset: u64) -> Error {
+        Error::data(format!("{} is not UTF-8: byte {offset} (counted from 0) fits no character", self.name))
+            .help("convert it first, as with `iconv -f latin1 -t utf-8`")
+    }
+
+    /// Reads it from end to end, at most `limit` bytes of text: whole characters of a plain file, whole rows of a `.jsonl`.
+    pub(crate) fn scan(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
+        if self.field.is_some() { self.scan_rows(limit, seen) } else { self.scan_plain(limit, seen) }
+    }
+
+    fn scan_plain(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
+        let mut reader = self.open(0)?.take(limit);
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0u8; BUFFER];
+        // `kept` bytes at the front of the buffer are a character that the last read cut.
+        let (mut bytes, mut kept) = (0u64, 0);
+        loop {
+            let read = reader.read(&mut buffer[kept..]).map_err(|e| self.failed(e))?;
+            if read == 0 {
+                break;
+            }
+            let filled = kept + read;
+            let good = match std::str::from_utf8(&buffer[..filled]) {
+                Ok(_) => filled,
+                Err(e) if e.error_len().is_none() => e.valid_up_to(),
+                Err(e) => return Err(self.not_utf8(bytes + e.valid_up_to() as u64)),
+            };
+            hasher.update(&buffer[..good]);
+            bytes += good as u64;
+            seen(good as u64);
+            buffer.copy_within(good..filled, 0);
+            kept = filled - good;
+        }
+        // A character cut by the limit is left out; one cut by the end of the file is a fault.
+        if kept > 0 && bytes + (kept as u64) < limit {
+            return Err(self.not_utf8(bytes));
+        }
+        Ok(Scanned { source: self, bytes, raw_bytes: bytes, hash: hasher.finalize(), rows: None })
+    }
+
+    fn scan_rows(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
+        let mut reader = self.open(0)?;
+        let mut hasher = blake3::Hasher::new();
+        let (mut line, mut rows) = (Vec::new(), Vec::new());
+        let (mut raw, mut bytes, mut number) = (0u64, 0u64, 0u64);
+        loop {
+            line.clear();
+            let read = reader.read_until(b'\n', &mut line).map_err(|e| self.failed(e))? as u64;
+            if read == 0 {
+                break;
+            }
+            number += 1;
+            if let Some(text) = self.row_text(&line, raw, number)? {
+                if bytes + text.len() as u64 > limit {
+                    break;
+                }
+                bytes += text.len() as u64;
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+                rows.push(Row { raw_end: raw + read, text_end: bytes });
+            }
+            raw += read;
+            seen(read);
+        }
+        let raw_bytes = rows.last().map_or(0, |row: &Row| row.raw_end);
+        Ok(Scanned { source: self, bytes, raw_bytes, hash: hasher.finalize(), rows: Some(rows) })
+    }
+
+    /// Bytes on disk, for progress; 0 where that is not known.
+    pub(crate) fn size(&self) -> u64 {
+        match &self.origin {
+            Origin::Builtin(text) => text.len() as u64,
+            Origin::File(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        dir
+    }
+
+    fn names(entries: &[&str], dir: &Path) -> Result<Vec<String>> {
+        let entries: Vec<String> = entries.iter().map(|e| (*e).to_owned()).collect();
+        let sources = resolve(&entries, Some("text"), dir)?;
+        let short = |s: &Source| Path::new(&s.name).file_name().unwrap().to_string_lossy().into_owned();
+        Ok(sources.iter().map(short).collect())
+    }
+
+    fn scan(bytes: &[u8], limit: u64) -> Result<Scanned> {
+        let dir = folder(&[("a.txt", bytes)]);
+        Source::file(dir.path().join("a.txt"), None)?.scan(limit, &mut |_| {})
+    }
+
+    #[test]
+    fn globs_are_sorted_and_lists_keep_their_order() {
+        let dir = folder(&[("b.txt", b"b"), ("a.txt", b"a"), ("c.md", b"c")]);
+        assert_eq!(names(&["*.txt"], dir.path()).unwrap(), ["a.txt", "b.txt"]);
+        assert_eq!(names(&["c.md", "*.txt"], dir.path()).unwrap(), ["c.md", "a.txt", "b.txt"]);
+        assert_eq!(names(&["?.md", "builtin:keeper"], dir.path()).unwrap(), ["c.md", "builtin:keeper"]);
+    }
+
+    #[test]
+    fn a_name_with_brackets_is_a_file_where_there_is_one() {
+        let dir = folder(&[("a[1].txt", b"x"), ("a1.txt", b"y")]);
+        assert_eq!(names(&["a[1].txt"], dir.path()).unwrap(), ["a[1].txt"]);
+        assert_eq!(names(&["[a]1.txt"], dir.path()).unwrap(), ["a1.txt"]);
+    }
+
+    #[test]
+    fn what_cannot_be_found_is_said_with_a_way_out() {
+        let dir = folder(&[("a.txt", b"a")]);
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        for (entries, message, help) in [
+            (vec!["b.txt"], "b.txt does not exist", "relative to the experiment file"),
+            (vec!["*.csv"], "no file matches `*.csv`", "relative to the experiment file"),
+            (vec!["sub"], "sub is a folder", "`sub/*.txt`"),
+            (vec!["builtin:bible"], "no built-in text `bible`", "`builtin:keeper`"),
+            (vec!["a.txt", "*.txt"], "a.txt is named twice", "once"),
+            (vec!["a.txt", "./a.txt"], "a.txt is named twice", "once"),
+            (vec![], "names no text", "name a file"),
+            (vec!["a**b"], "not a valid pattern", ""),
+        ] {
+            let error = names(&entries, dir.path()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage, "{error}");
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(error.help_text().unwrap_or_default().contains(help), "{error}");
+        }
+    }
+
+    #[test]
+    fn rows_need_a_field() {
+        let dir = folder(&[("a.jsonl", b"{}")]);
+        let error = resolve(&["a.jsonl".to_owned()], None, dir.path()).unwrap_err();
+        assert!(error.to_string().contains("`corpus.field` is not set"));
+        assert_eq!(error.kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn files_of_a_corpus_include_the_held_out_ones_and_not_the_built_in_text() {
+        let dir = folder(&[("a.txt", b"a"), ("v.txt", b"v")]);
+        let corpus = Corpus {
+            text: vec!["builtin:keeper".to_owned(), "a.txt".to_owned()],
+            validation: Part::Path("v.txt".to_owned()),
+            ..Corpus::default()
+        };
+        assert_eq!(files_of(&corpus, dir.path()).unwrap(), [dir.path().join("a.txt"), dir.path().join("v.txt")]);
+    }
+
+    #[test]
+    fn a_fault_in_utf8_is_named_by_file_and_byte_wherever_it_lies() {
+        let mut far = vec![b'a'; BUFFER - 1];
+        far.extend("é".as_bytes());
+        far.extend(b"\xFFz");
+        for (bytes, offset) in [
+            (b"ab\xFFcd".to_vec(), 2),
+            (b"\xC3".to_vec(), 0),
+            ("aé\u{20AC}".as_bytes()[..4].to_vec(), 3),
+            (b"\x80".to_vec(), 0),
+            (far, BUFFER + 1),
+        ] {
+            let error = scan(&bytes, u64::MAX).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(error.to_string().contains(&format!("a.txt is not UTF-8: byte {offset} ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn bytes_stay_as_they_are_with_byte_order_mark_and_carriage_returns() {
+        let text = "\u{FEFF}one\r\ntwo\r\n";
+        let scanned = scan(text.as_bytes(), u64::MAX).unwrap();
+        assert_eq!(scanned.bytes, text.len() as u64);
+        assert_eq!(scanned.hash, blake3::hash(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_limit_takes_the_first_part_and_never_half_a_character() {
+        for (limit, bytes) in [(0, 0), (1, 1), (2, 1), (3, 3), (4, 4), (100, 4)] {
+            let scanned = scan("aéb".as_bytes(), limit).unwrap();
+            assert_eq!(scanned.bytes, bytes, "limit {limit}");
+            assert_eq!(scanned.hash, blake3::hash(&"aéb".as_bytes()[..bytes as usize]));
+        }
+    }
+
+    #[test]
+    fn rows_are_documents_and_empty_ones_are_left_out() {
+        let dir = folder(&[("a.jsonl", b"{\"text\":\"one\",\"n\":1}\n\n{\"text\":\"\"}\n{\"text\":\"tw\\u00e9\"}")]);
+        let source = || Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap();
+        let scanned = source().scan(u64::MAX, &mut |_| {}).unwrap();
+        let rows = scanned.rows.unwrap();
+        assert_eq!(rows.iter().map(|r| r.text_end).collect::<Vec<_>>(), [3, 7]);
+        assert_eq!((scanned.bytes, scanned.raw_bytes), (7, rows[1].raw_end));
+        assert_eq!(source().scan(5, &mut |_| {}).unwrap().bytes, 3);
+    }
+
+    #[test]
+    fn faults_in_rows_name_file_line_and_field() {
+        for (text, expected) in [
+            ("{\"text\":\"a\"}\n{\"text\":1}\n", "the field `text` in line 2 of"),
+            ("{\"body\":\"a\"}\n", "has no field `text`"),
+            ("{\"text\":\"a\"}\n\nnope\n", "line 3 of"),
+        ] {
+            let dir = folder(&[("a.jsonl", text.as_bytes())]);
+            let source = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap();
+            let error = source.scan(u64::MAX, &mut |_| {}).unwrap_err();
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_the_utf8_of_a_row_is_counted_from_the_start_of_the_file() {
+        let dir = folder(&[("a.jsonl", b"{\"text\":\"a\"}\n{\"text\":\"\xFF\"}\n")]);
+        let source = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap();
+        let error = source.scan(u64::MAX, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("byte 22 "), "{error}");
+    }
+}

@@ -1,0 +1,384 @@
+//! The split: which bytes are learned from, which rank, and which are scored once. Cut before anything is tokenized.
+//!
+//! A cut lies where the fraction says, moved to the nearest paragraph end; where there is none near, to the nearest line end;
+//! else to a character. "Near" is 64 KiB, and at most half of what lies on either side, so that a cut never swallows a part.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::source::{Scanned, Source, resolve};
+use crate::error::{Error, Result};
+use crate::experiment::settings::{Corpus, Join, Part};
+
+const NEAR: u64 = 64 << 10;
+
+/// A stretch of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Which of the split's sources.
+    pub(crate) source: usize,
+    /// Bytes of the file.
+    pub(crate) raw: Range<u64>,
+    /// Bytes of the source's text.
+    pub(crate) text: Range<u64>,
+}
+
+/// All sources, and what each part takes of them.
+#[derive(Debug)]
+pub(crate) struct Split {
+    pub(crate) sources: Vec<Scanned>,
+    pub(crate) train: Vec<Span>,
+    pub(crate) validation: Option<Vec<Span>>,
+    pub(crate) test: Option<Vec<Span>>,
+}
+
+impl Split {
+    /// Reads every source once, and cuts.
+    pub(crate) fn new(corpus: &Corpus, base: &Path, progress: &dyn Fn(u64, u64)) -> Result<Self> {
+        let text = resolve(&corpus.text, corpus.field.as_deref(), base)?;
+        let held_out = |part: &Part| match part {
+            Part::Path(path) => resolve(std::slice::from_ref(path), corpus.field.as_deref(), base),
+            _ => Ok(Vec::new()),
+        };
+        let (validation, test) = (held_out(&corpus.validation)?, held_out(&corpus.test)?);
+        refuse_shared([("training", &text), ("validation", &validation), ("test", &test)])?;
+        let (fraction_v, fraction_t) = (fraction(&corpus.validation, "validation")?, fraction(&corpus.test, "test")?);
+        if fraction_v + fraction_t >= 1.0 {
+            return Err(Error::usage("`corpus.validation` and `corpus.test` together leave nothing to learn from")
+                .help("hold out less than everything, as in `validation: 0.1`"));
+        }
+
+        let all: u64 = text.iter().chain(&validation).chain(&test).map(Source::size).sum();
+        let mut done = 0;
+        let mut seen = |bytes: u64| {
+            done += bytes;
+            progress(done, all);
+        };
+        let mut split = Self { sources: Vec::new(), train: Vec::new(), validation: None, test: None };
+        let mut left = corpus.max_bytes.unwrap_or(u64::MAX);
+        let (mut cut_v, mut cut_t) = (Vec::new(), Vec::new());
+        for source in text {
+            let scanned = source.scan(left, &mut seen)?;
+            left -= scanned.bytes.min(left);
+            let index = split.sources.len();
+            let end = (scanned.raw_bytes, scanned.bytes);
+            let ideal = |kept: f64| (scanned.bytes as f64 * kept).round() as u64;
+            let second = if fraction_t > 0.0 { cut(&scanned, ideal(1.0 - fraction_t), end)? } else { end };
+            let first = if fraction_v > 0.0 { cut(&scanned, ideal(1.0 - fraction_t - fraction_v), second)? } else { second };
+            for (spans, from, to) in [(&mut split.train, (0, 0), first), (&mut cut_v, first, second), (&mut cut_t, second, end)] {
+                if to.1 > from.1 {
+                    spans.push(Span { source: index, raw: from.0..to.0, text: from.1..to.1 });
+                }
+            }
+            split.sources.push(scanned);
+        }
+        if split.sources.iter().all(|s| s.bytes == 0) {
+            return Err(Error::usage(format!("the text is empty ({})", corpus.text.join(", ")))
+                .help("name a file with some text in it, or `builtin:keeper`"));
+        }
+        split.validation = split.part(&corpus.validation, "validation", cut_v, validation, &mut seen)?;
+        split.test = split.part(&corpus.test, "test", cut_t, test, &mut seen)?;
+        if split.train.is_empty() {
+            return Err(Error::usage("the training part is empty").help("use a longer text, or hold out less of it"));
+        }
+        Ok(split)
+    }
+
+    fn part(
+        &mut self,
+        setting: &Part,
+        name: &str,
+        cut: Vec<Span>,
+        sources: Vec<Source>,
+        seen: &mut dyn FnMut(u64),
+    ) -> Result<Option<Vec<Span>>> {
+        let spans = match setting {
+            Part::None => return Ok(None),
+            Part::Fraction(_) => cut,
+            Part::Path(_) => {
+                let mut spans = Vec::new();
+                for source in sources {
+                    let scanned = source.scan(u64::MAX, seen)?;
+                    if scanned.bytes > 0 {
+                        let (raw, text) = (0..scanned.raw_bytes, 0..scanned.bytes);
+                        spans.push(Span { source: self.sources.len(), raw, text });
+                    }
+                    self.sources.push(scanned);
+                }
+                spans
+            }
+        };
+        if spans.is_empty() {
+            return Err(Error::usage(format!("the {name} part is empty"))
+                .help(format!("use a longer text, or set `corpus.{name}` to a larger fraction, a file, or `none`")));
+        }
+        Ok(Some(spans))
+    }
+
+    /// The content of all text and how it is split; not where it lies.
+    pub(crate) fn hash(&self, join: Join) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("votive 2026 text and split v1");
+        let parts = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
+        for spans in parts {
+            hasher.update(self.spans_hash(spans.map_or(&[], Vec::as_slice)).as_bytes());
+        }
+        hasher.update(&[u8::from(join == Join::None)]);
+        hasher.finalize()
+    }
+
+    /// The content of these spans.
+    pub(crate) fn spans_hash(&self, spans: &[Span]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("votive 2026 part of a text v1");
+        for span in spans {
+            let source = &self.sources[span.source];
+            hasher.update(source.hash.as_bytes());
+            hasher.update(&[u8::from(source.rows.is_some())]);
+            hasher.update(&span.text.start.to_le_bytes());
+            hasher.update(&span.text.end.to_le_bytes());
+        }
+        hasher.finalize()
+    }
+
+    /// Whether more than one document is in any part, so that there is something to join.
+    pub(crate) fn has_joints(&self) -> bool {
+        [Some(&self.train), self.validation.as_ref(), self.test.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|spans| spans.len() > 1 || spans.first().is_some_and(|span| self.documents(span) > 1))
+    }
+
+    fn documents(&self, span: &Span) -> usize {
+        match &self.sources[span.source].rows {
+            None => 1,
+            Some(rows) => rows.iter().filter(|row| row.text_end > span.text.start && row.text_end <= span.text.end).count(),
+        }
+    }
+}
+
+fn fraction(part: &Part, name: &str) -> Result<f64> {
+    match part {
+        Part::Fraction(f) if (0.0..1.0).contains(f) && *f > 0.0 => Ok(*f),
+        Part::Fraction(f) => Err(Error::usage(format!("`corpus.{name}` is {f}, which is no fraction between 0 and 1"))
+            .help(format!("write a fraction as in `{name}: 0.1`, a file, or `none`"))),
+        Part::Path(_) | Part::None => Ok(0.0),
+    }
+}
+
+fn refuse_shared(parts: [(&str, &Vec<Source>); 3]) -> Result<()> {
+    for (i, (name, sources)) in parts.iter().enumerate() {
+        for (other, others) in &parts[i + 1..] {
+            if let Some(shared) = sources.iter().find(|s| others.iter().any(|o| s.same_place(o))) {
+                return Err(Error::usage(format!("{} is in the {name} part and in the {other} part", shared.name))
+                    .help("a text that is learned from cannot rank: name another file, or hold out a fraction"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where to cut a source near `ideal` and before `end`: bytes of the file, bytes of the text.
+fn cut(scanned: &Scanned, ideal: u64, end: (u64, u64)) -> Result<(u64, u64)> {
+    if let Some(rows) = &scanned.rows {
+        let before = rows.iter().map(|row| (row.raw_end, row.text_end)).take_while(|place| place.1 <= end.1);
+        return Ok(std::iter::once((0, 0)).chain(before).min_by_key(|place| place.1.abs_diff(ideal)).unwrap_or(end));
+    }
+    let ideal = ideal.min(end.1);
+    let reach = NEAR.min(ideal / 2).min((end.1 - ideal) / 2);
+    // A few bytes more on both sides, to see what a paragraph end looks like and where a character starts.
+    let from = ideal.saturating_sub(reach + 4);
+    let bytes = scanned.source.bytes_between(from, (ideal + reach + 4).min(end.1))?;
+    let local = (ideal - from) as usize;
+    let places = (ideal - reach - from) as usize..=(ideal + reach - from) as usize;
+    let nearest = |is_end: &dyn Fn(&[u8], usize) -> bool| {
+        places.clone().filter(|&p| p > 0 && p < bytes.len() && is_end(&bytes, p)).min_by_key(|p| p.abs_diff(local))
+    };
+    let place = nearest(&is_paragraph_end).or_else(|| nearest(&is_line_end)).unwrap_or_else(|| {
+        // No line near: back to where a character starts, three bytes at most.
+        let mut p = local;
+        while p > 0 && p < bytes.len() && !is_character_start(bytes[p]) {
+            p -= 1;
+        }
+        p
+    });
+    Ok((from + place as u64, from + place as u64))
+}
+
+/// Whether a paragraph ends before byte `p`: an empty line was the last thing, and no further line break follows.
+pub(crate) fn is_paragraph_end(bytes: &[u8], p: usize) -> bool {
+    if !is_line_end(bytes, p) || matches!(bytes.get(p), Some(b'\n' | b'\r')) {
+        return false;
+    }
+    let before = &bytes[..p - 1];
+    let before = before.strip_suffix(b"\r").unwrap_or(before);
+    before.last() == Some(&b'\n')
+}
+
+/// Whether a line ends before byte `p`.
+pub(crate) fn is_line_end(bytes: &[u8], p: usize) -> bool {
+    p > 0 && bytes[p - 1] == b'\n'
+}
+
+/// Whether a character of UTF-8 starts with this byte.
+pub(crate) fn is_character_start(byte: u8) -> bool {
+    byte & 0b1100_0000 != 0b1000_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::error::Kind;
+
+    struct Case {
+        dir: tempfile::TempDir,
+        corpus: Corpus,
+    }
+
+    impl Case {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                fs::write(dir.path().join(name), text).unwrap();
+            }
+            let text = files.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !name.starts_with("held")).collect();
+            Self { dir, corpus: Corpus { text, field: Some("text".to_owned()), ..Corpus::default() } }
+        }
+
+        fn split(&self) -> Result<Split> {
+            Split::new(&self.corpus, self.dir.path(), &|_, _| {})
+        }
+
+        fn ranges(&self) -> [Vec<(usize, u64, u64)>; 3] {
+            let split = self.split().unwrap();
+            let list = |spans: &[Span]| spans.iter().map(|s| (s.source, s.text.start, s.text.end)).collect();
+            [list(&split.train), list(&split.validation.unwrap_or_default()), list(&split.test.unwrap_or_default())]
+        }
+    }
+
+    #[test]
+    fn a_cut_moves_to_the_nearest_paragraph_then_line_then_character() {
+        let paragraphs = format!("{}\n\n{}\n{}", "a".repeat(84), "b".repeat(8), "c".repeat(20));
+        let lines = format!("{}\n{}", "a".repeat(88), "b".repeat(26));
+        let characters = "é".repeat(50);
+        let carriage = format!("{}\r\n\r\n{}", "a".repeat(84), "b".repeat(20));
+        let many = format!("{}\n\n\n\n{}", "a".repeat(86), "b".repeat(10));
+        for (text, expected) in [(&paragraphs, 86), (&lines, 89), (&characters, 90), (&carriage, 88), (&many, 90)] {
+            let mut case = Case::new(&[("a.txt", text)]);
+            case.corpus.validation = Part::Fraction(1.0 - 90.0 / text.len() as f64);
+            let [train, validation, _] = case.ranges();
+            assert_eq!(train, [(0, 0, expected)], "{text:?}");
+            assert_eq!(validation, [(0, expected, text.len() as u64)], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_character_is_never_cut_whatever_the_fraction() {
+        let text = "aé€😀".repeat(30);
+        for percent in 1..99 {
+            let mut case = Case::new(&[("a.txt", &text)]);
+            case.corpus.validation = Part::Fraction(f64::from(percent) / 100.0);
+            let [train, validation, _] = case.ranges();
+            assert!(text.is_char_boundary(train[0].2 as usize));
+            assert_eq!(train[0].2, validation[0].1);
+            assert!((train[0].2 as f64 - text.len() as f64 * (1.0 - f64::from(percent) / 100.0)).abs() <= 4.0);
+        }
+    }
+
+    #[test]
+    fn a_paragraph_far_away_does_not_swallow_a_part() {
+        let text = format!("{}\n\n{}", "a".repeat(100), "b".repeat(900));
+        let [train, validation, _] = Case::new(&[("a.txt", &text)]).ranges();
+        assert_eq!((train, validation), (vec![(0, 0, 902)], vec![(0, 902, 1002)]));
+    }
+
+    #[test]
+    fn the_test_part_is_at_the_very_end_of_each_file_and_validation_before_it() {
+        let text = "word word\n\n".repeat(100);
+        let mut case = Case::new(&[("a.txt", &text), ("b.txt", &text)]);
+        case.corpus.validation = Part::Fraction(0.1);
+        case.corpus.test = Part::Fraction(0.2);
+        let [train, validation, test] = case.ranges();
+        assert_eq!(train, [(0, 0, 770), (1, 0, 770)]);
+        assert_eq!(validation, [(0, 770, 880), (1, 770, 880)]);
+        assert_eq!(test, [(0, 880, 1100), (1, 880, 1100)]);
+    }
+
+    #[test]
+    fn rows_are_never_cut() {
+        let rows: String = (0..10).map(|i| format!("{{\"text\":\"row {i} line\\n\\nline\"}}\n")).collect();
+        let [train, validation, _] = Case::new(&[("a.jsonl", &rows)]).ranges();
+        assert_eq!((train, validation), (vec![(0, 0, 9 * 16)], vec![(0, 9 * 16, 160)]));
+        let split = Case::new(&[("a.jsonl", &rows)]).split().unwrap();
+        assert_eq!(rows.as_bytes()[split.train[0].raw.end as usize - 1], b'\n');
+        assert!(split.has_joints());
+    }
+
+    #[test]
+    fn held_out_files_are_parts_of_their_own() {
+        let mut case = Case::new(&[("a.txt", "training"), ("held.txt", "held out")]);
+        case.corpus.validation = Part::Path("held.txt".to_owned());
+        assert_eq!(case.ranges(), [vec![(0, 0, 8)], vec![(1, 0, 8)], vec![]]);
+        case.corpus.validation = Part::None;
+        assert_eq!(case.ranges(), [vec![(0, 0, 8)], vec![], vec![]]);
+        assert!(case.split().unwrap().validation.is_none());
+    }
+
+    #[test]
+    fn only_the_first_bytes_are_read_where_that_is_asked_for() {
+        let mut case = Case::new(&[("a.txt", &"a".repeat(60)), ("b.txt", &"b".repeat(60))]);
+        case.corpus.validation = Part::None;
+        case.corpus.max_bytes = Some(80);
+        assert_eq!(case.ranges()[0], [(0, 0, 60), (1, 0, 20)]);
+        case.corpus.max_bytes = Some(50);
+        assert_eq!(case.ranges()[0], [(0, 0, 50)]);
+    }
+
+    #[test]
+    fn what_leaves_a_part_empty_or_leaks_is_refused() {
+        let refused = |change: &dyn Fn(&mut Corpus), files: &[(&str, &str)], expected: &str| {
+            let mut case = Case::new(files);
+            change(&mut case.corpus);
+            let error = case.split().unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.help_text().is_some());
+        };
+        refused(&|_| {}, &[("a.txt", "")], "the text is empty");
+        refused(&|c| c.max_bytes = Some(0), &[("a.txt", "abc")], "the text is empty");
+        refused(&|_| {}, &[("a.txt", "abc")], "the validation part is empty");
+        refused(&|c| c.validation = Part::Fraction(1.0), &[("a.txt", "abc")], "no fraction between 0 and 1");
+        refused(&|c| c.validation = Part::Fraction(f64::NAN), &[("a.txt", "abc")], "no fraction between 0 and 1");
+        refused(
+            &|c| (c.validation, c.test) = (Part::Fraction(0.5), Part::Fraction(0.5)),
+            &[("a.txt", "abc")],
+            "nothing to learn from",
+        );
+        refused(
+            &|c| c.validation = Part::Path("a.txt".to_owned()),
+            &[("a.txt", "abc")],
+            "in the training part and in the validation",
+        );
+        refused(&|c| c.test = Part::Path("held.txt".to_owned()), &[("a.txt", "abc"), ("held.txt", "")], "part is empty");
+        refused(&|c| c.validation = Part::Path("held-x.txt".to_owned()), &[("a.txt", "abc")], "does not exist");
+    }
+
+    #[test]
+    fn the_hash_is_that_of_content_and_split_and_not_of_names() {
+        let hash = |files: &[(&str, &str)], change: &dyn Fn(&mut Corpus)| {
+            let mut case = Case::new(files);
+            change(&mut case.corpus);
+            case.split().unwrap().hash(case.corpus.join)
+        };
+        let text = "one two three\n\n".repeat(20);
+        let same = hash(&[("a.txt", &text)], &|_| {});
+        assert_eq!(hash(&[("b.txt", &text)], &|_| {}), same);
+        assert_eq!(hash(&[("b.txt", &text)], &|c| c.max_bytes = Some(10_000)), same);
+        assert_ne!(hash(&[("a.txt", &text.replace("three", "Three"))], &|_| {}), same);
+        assert_ne!(hash(&[("a.txt", &text)], &|c| c.validation = Part::Fraction(0.2)), same);
+        assert_ne!(hash(&[("a.txt", &text)], &|c| c.join = Join::None), same);
+        assert_ne!(hash(&[("a.txt", &text)], &|c| c.max_bytes = Some(200)), same);
+        let two: [&str; 2] = [&text[..150], &text[150..]];
+        assert_ne!(hash(&[("a.txt", two[0]), ("b.txt", two[1])], &|_| {}), same);
+    }
+}

@@ -1,0 +1,121 @@
+//! What settings must hold together; each by itself is already right when it has been parsed.
+
+use super::settings::{Budget, Family, Part, Settings, Tokenizer};
+
+/// Settings that do not go together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conflict {
+    /// The settings concerned.
+    pub(super) keys: &'static [&'static str],
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+/// Everything that is wrong with one configuration.
+pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    let mut add = |keys, message: String, help: Option<String>| found.push(Conflict { keys, message, help });
+    let (model, corpus) = (&settings.model, &settings.corpus);
+    let (width, heads, kv_heads) = (model.width, model.heads, model.kv_heads());
+    if width % heads != 0 {
+        let near = (1..=width.min(1024)).filter(|h| width % h == 0).min_by_key(|h| h.abs_diff(heads)).unwrap_or(1);
+        let help = format!("{near} heads would do, or a width of {}", width.div_ceil(heads) * heads);
+        add(
+            &["model.width", "model.heads"],
+            format!("`model.width` {width} is not a multiple of `model.heads` {heads}"),
+            Some(help),
+        );
+    } else if model.family == Family::Llama && (width / heads) % 2 != 0 {
+        let message = format!("a head of {} is odd ({width} wide, {heads} heads): rotary positions need pairs", width / heads);
+        add(&["model.width", "model.heads", "model.family"], message, Some("choose an even width of a head".to_owned()));
+    }
+    if model.family == Family::Llama && heads % kv_heads != 0 {
+        let message = format!("`model.heads` {heads} is not a multiple of `model.kv_heads` {kv_heads}");
+        add(&["model.heads", "model.kv_heads", "model.family"], message, None);
+    }
+    if model.family == Family::Gpt2 && kv_heads != heads {
+        let message =
+            format!("`model.kv_heads` {kv_heads} is only for `family: llama`: gpt2 has one for each of its {heads} heads");
+        let help = "take `kv_heads` out, or exclude it with `when: family == gpt2 and kv_heads != heads`";
+        add(&["model.kv_heads", "model.heads", "model.family"], message, Some(help.to_owned()));
+    }
+    if let Tokenizer::Bpe { vocab_size } = settings.tokenizer
+        && vocab_size < 256
+    {
+        let message = format!("a `vocab_size` of {vocab_size} is too small: the 256 bytes are part of it");
+        add(&["tokenizer"], message, Some("choose 257 or more".to_owned()));
+    }
+    let nothing = match settings.train.budget {
+        Budget::Tokens(n) | Budget::Bytes(n) | Budget::Steps(n) => n == 0,
+        Budget::Epochs(n) | Budget::Minutes(n) => n == 0.0,
+    };
+    if nothing {
+        add(&["train.budget"], "`train.budget` is 0: nothing would be trained".to_owned(), None);
+    }
+    if let (Part::Fraction(validation), Part::Fraction(test)) = (&corpus.validation, &corpus.test)
+        && validation + test >= 1.0
+    {
+        let message = format!("`corpus.validation` {validation} and `corpus.test` {test} leave nothing to train on");
+        add(&["corpus.validation", "corpus.test"], message, None);
+    }
+    if corpus.text.is_empty() || corpus.text.iter().any(|path| path.trim().is_empty()) {
+        add(&["corpus.text"], "`corpus.text` names no file".to_owned(), Some("`builtin:keeper` is the built-in book".to_owned()));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right() -> Settings {
+        let mut settings = Settings::default();
+        settings.corpus.text = vec!["a.txt".to_owned()];
+        settings.train.budget = Budget::Steps(10);
+        settings
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_named_with_their_numbers() {
+        assert_eq!(conflicts(&right()), []);
+        let cases: &[(fn(&mut Settings), &str)] = &[
+            (|s| s.model.heads = 6, "`model.width` 128 is not a multiple of `model.heads` 6"),
+            (
+                |s| (s.model.family, s.model.width) = (Family::Llama, 132),
+                "a head of 33 is odd (132 wide, 4 heads): rotary positions need pairs",
+            ),
+            (
+                |s| (s.model.family, s.model.kv_heads) = (Family::Llama, Some(3)),
+                "`model.heads` 4 is not a multiple of `model.kv_heads` 3",
+            ),
+            (
+                |s| s.model.kv_heads = Some(2),
+                "`model.kv_heads` 2 is only for `family: llama`: gpt2 has one for each of its 4 heads",
+            ),
+            (
+                |s| s.tokenizer = Tokenizer::Bpe { vocab_size: 100 },
+                "a `vocab_size` of 100 is too small: the 256 bytes are part of it",
+            ),
+            (|s| s.train.budget = Budget::Epochs(0.0), "`train.budget` is 0: nothing would be trained"),
+            (
+                |s| (s.corpus.validation, s.corpus.test) = (Part::Fraction(0.6), Part::Fraction(0.4)),
+                "`corpus.validation` 0.6 and `corpus.test` 0.4 leave nothing to train on",
+            ),
+            (|s| s.corpus.text.clear(), "`corpus.text` names no file"),
+        ];
+        for (change, expected) in cases {
+            let mut settings = right();
+            change(&mut settings);
+            let found: Vec<String> = conflicts(&settings).into_iter().map(|c| c.message).collect();
+            assert_eq!(found, [*expected]);
+        }
+    }
+
+    #[test]
+    fn llama_takes_what_it_should() {
+        let mut settings = right();
+        settings.model.family = Family::Llama;
+        settings.model.kv_heads = Some(2);
+        assert_eq!(conflicts(&settings), []);
+    }
+}

@@ -1,0 +1,308 @@
+//! What the settings are called, and what somebody may have meant who calls them otherwise.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::settings::Settings;
+
+/// The keys at the top of a file that are no sections of settings.
+pub(super) const TOP: &[&str] =
+    &["name", "description", "grid", "zip", "let", "derive", "exclude", "points", "seeds", "search", "tune", "confirm"];
+
+/// The sections of settings.
+pub(super) const SECTIONS: &[&str] = &["corpus", "tokenizer", "model", "train", "evaluate", "checkpoint", "run"];
+
+/// Sections that say nothing about a trial's result: they hold for the whole experiment.
+const UNSWEPT: &[&str] = &["evaluate", "checkpoint", "run"];
+
+/// Settings that are a block: a later layer replaces them whole.
+pub(super) const TOKENIZER: &str = "tokenizer";
+/// The other one.
+pub(super) const BUDGET: &str = "train.budget";
+
+/// The keys inside `tokenizer`.
+pub(super) const TOKENIZER_KEYS: &[&str] = &["kind", "vocab_size", "path"];
+/// The units of `train.budget`.
+pub(super) const BUDGET_UNITS: &[&str] = &["tokens", "bytes", "steps", "epochs", "minutes"];
+
+/// The full name of every setting, blocks as one.
+pub(super) static SETTINGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let Ok(Value::Object(sections)) = serde_json::to_value(Settings::default()) else {
+        unreachable!("settings serialize as a map of sections");
+    };
+    let mut keys = vec![TOKENIZER.to_owned()];
+    for (section, value) in sections.iter().filter(|(section, _)| *section != TOKENIZER) {
+        keys.extend(value.as_object().into_iter().flat_map(|keys| keys.keys()).map(|key| format!("{section}.{key}")));
+    }
+    keys
+});
+
+/// Words of other programs, and what they are called here.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("block_size", "train.sequence_length"),
+    ("seq_len", "train.sequence_length"),
+    ("seq_length", "train.sequence_length"),
+    ("context_length", "train.sequence_length"),
+    ("context_size", "train.sequence_length"),
+    ("max_seq_len", "train.sequence_length"),
+    ("max_seq_length", "train.sequence_length"),
+    ("max_length", "train.sequence_length"),
+    ("max_position_embeddings", "train.sequence_length"),
+    ("n_ctx", "train.sequence_length"),
+    ("n_positions", "train.sequence_length"),
+    ("window", "train.sequence_length"),
+    ("overlap", "train.stride"),
+    ("step_size", "train.stride"),
+    ("lr", "train.learning_rate"),
+    ("max_lr", "train.learning_rate"),
+    ("min_lr", "train.final_learning_rate"),
+    ("end_lr", "train.final_learning_rate"),
+    ("lr_scheduler_type", "train.schedule"),
+    ("lr_schedule", "train.schedule"),
+    ("scheduler", "train.schedule"),
+    ("decay_lr", "train.schedule"),
+    ("warmup_steps", "train.warmup"),
+    ("warmup_iters", "train.warmup"),
+    ("warmup_ratio", "train.warmup"),
+    ("max_grad_norm", "train.clip_norm"),
+    ("grad_clip", "train.clip_norm"),
+    ("gradient_clip_val", "train.clip_norm"),
+    ("gradient_clipping", "train.clip_norm"),
+    ("clip", "train.clip_norm"),
+    ("clip_grad_norm", "train.clip_norm"),
+    ("max_norm", "train.clip_norm"),
+    ("wd", "train.weight_decay"),
+    ("adam_beta1", "train.beta1"),
+    ("adam_beta2", "train.beta2"),
+    ("adam_epsilon", "train.epsilon"),
+    ("eps", "train.epsilon"),
+    ("batch", "train.batch_size"),
+    ("bs", "train.batch_size"),
+    ("train_batch_size", "train.batch_size"),
+    ("per_device_train_batch_size", "train.batch_size"),
+    ("mini_batch_size", "train.batch_size"),
+    ("micro_batch_size", "train.micro_batch"),
+    ("gradient_accumulation_steps", "train.micro_batch"),
+    ("grad_accum_steps", "train.micro_batch"),
+    ("accumulate_grad_batches", "train.micro_batch"),
+    ("epochs", "train.budget"),
+    ("num_epochs", "train.budget"),
+    ("num_train_epochs", "train.budget"),
+    ("max_epochs", "train.budget"),
+    ("steps", "train.budget"),
+    ("max_steps", "train.budget"),
+    ("max_iters", "train.budget"),
+    ("num_steps", "train.budget"),
+    ("iterations", "train.budget"),
+    ("tokens", "train.budget"),
+    ("max_tokens", "train.budget"),
+    ("minutes", "train.budget"),
+    ("dtype", "train.precision"),
+    ("fp16", "train.precision"),
+    ("bf16", "train.precision"),
+    ("mixed_precision", "train.precision"),
+    ("seed", "seeds"),
+    ("random_seed", "seeds"),
+    ("n_layer", "model.layers"),
+    ("n_layers", "model.layers"),
+    ("num_layers", "model.layers"),
+    ("num_hidden_layers", "model.layers"),
+    ("depth", "model.layers"),
+    ("n_head", "model.heads"),
+    ("n_heads", "model.heads"),
+    ("num_heads", "model.heads"),
+    ("num_attention_heads", "model.heads"),
+    ("n_kv_head", "model.kv_heads"),
+    ("num_key_value_heads", "model.kv_heads"),
+    ("n_embd", "model.width"),
+    ("d_model", "model.width"),
+    ("dim", "model.width"),
+    ("embed_dim", "model.width"),
+    ("emb_dim", "model.width"),
+    ("hidden_size", "model.width"),
+    ("hidden_dim", "model.width"),
+    ("drop_rate", "model.dropout"),
+    ("resid_pdrop", "model.dropout"),
+    ("qkv_bias", "model.bias"),
+    ("tie_word_embeddings", "model.tied"),
+    ("tie_weights", "model.tied"),
+    ("hidden_act", "model.activation"),
+    ("activation_function", "model.activation"),
+    ("init_from", "model.from"),
+    ("architecture", "model.family"),
+    ("arch", "model.family"),
+    ("model_type", "model.family"),
+    ("vocab", "tokenizer.vocab_size"),
+    ("type", "tokenizer.kind"),
+    ("dataset", "corpus.text"),
+    ("data", "corpus.text"),
+    ("file", "corpus.text"),
+    ("files", "corpus.text"),
+    ("train_file", "corpus.text"),
+    ("validation_split", "corpus.validation"),
+    ("val_split", "corpus.validation"),
+    ("val", "corpus.validation"),
+    ("test_split", "corpus.test"),
+    ("text_column", "corpus.field"),
+    ("eval_interval", "evaluate.every"),
+    ("eval_steps", "evaluate.every"),
+    ("eval_every", "evaluate.every"),
+    ("save_steps", "checkpoint.every"),
+    ("save_every", "checkpoint.every"),
+    ("checkpoint_interval", "checkpoint.every"),
+    ("save_total_limit", "checkpoint.keep_last"),
+    ("gpus", "run.slots"),
+    ("jobs", "run.slots"),
+    ("workers", "run.slots"),
+    ("num_workers", "run.slots"),
+    ("deadline", "run.until"),
+    ("max_time", "run.time"),
+    ("sweep", "grid"),
+    ("matrix", "grid"),
+    ("axes", "grid"),
+    ("parameters", "grid"),
+    ("params", "grid"),
+    ("include", "points"),
+    ("filter", "exclude"),
+    ("constraints", "exclude"),
+    ("title", "name"),
+    ("base", "train"),
+];
+
+/// Whether this is a setting, a key inside a block included.
+pub(super) fn exists(key: &str) -> bool {
+    SETTINGS.iter().any(|k| k == key) || block_part(key).is_some()
+}
+
+/// `tokenizer.vocab_size` is a part of the block `tokenizer`, `train.budget.steps` of `train.budget`.
+pub(super) fn block_part(key: &str) -> Option<(&'static str, &'static str)> {
+    for (block, parts) in [(TOKENIZER, TOKENIZER_KEYS), (BUDGET, BUDGET_UNITS)] {
+        if let Some(part) = key.strip_prefix(block).and_then(|rest| rest.strip_prefix('.')) {
+            return parts.iter().find(|&&p| p == part).map(|&p| (block, p));
+        }
+    }
+    None
+}
+
+/// The setting that `key` is, or is a part of.
+pub(super) fn whole_setting(key: &str) -> &str {
+    block_part(key).map_or(key, |(block, _)| block)
+}
+
+/// Whether configurations may differ in it.
+pub(super) fn can_be_swept(key: &str) -> bool {
+    !UNSWEPT.contains(&key.split('.').next().unwrap_or_default())
+}
+
+/// The last part of a dotted name.
+pub(super) fn last_name(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// What somebody probably meant who wrote `key`, as something to do.
+pub(super) fn suggestion(key: &str) -> Option<String> {
+    meant(key).map(|name| match OTHER_WORDS.iter().find(|(word, _)| *word == last_name(key).to_ascii_lowercase()) {
+        Some((word, _)) if !exists(key) => format!("`{word}` is called `{name}` here{}", remark(word)),
+        _ => format!("did you mean `{name}`?"),
+    })
+}
+
+fn remark(word: &str) -> &'static str {
+    match word {
+        "warmup_steps" | "warmup_iters" => ", a fraction of all steps",
+        "min_lr" | "end_lr" => ", a fraction of the peak",
+        "gradient_accumulation_steps" | "grad_accum_steps" | "accumulate_grad_batches" => {
+            ", the sequences that go through the model at once; `train.batch_size` counts all of a step"
+        }
+        "epochs" | "num_epochs" | "num_train_epochs" | "max_epochs" => ": `budget: {epochs: 3}`",
+        "steps" | "max_steps" | "max_iters" | "num_steps" | "iterations" => ": `budget: {steps: 1000}`",
+        "tokens" | "max_tokens" => ": `budget: {tokens: 1_000_000}`",
+        "minutes" => ": `budget: {minutes: 30}`",
+        "eval_interval" | "eval_steps" | "eval_every" | "save_steps" | "save_every" | "checkpoint_interval" => {
+            ", a fraction of all steps"
+        }
+        _ => "",
+    }
+}
+
+fn meant(key: &str) -> Option<String> {
+    let lower = key.to_ascii_lowercase().replace('-', "_");
+    let last = last_name(&lower);
+    let names = || SETTINGS.iter().map(String::as_str).chain(PARTS.iter().map(String::as_str));
+    // The right last name in the wrong place, if it is only in one.
+    let mut same = names().filter(|name| last_name(name) == last);
+    if let (Some(name), None) = (same.next(), same.next())
+        && name != key
+    {
+        return Some(name.to_owned());
+    }
+    if let Some((_, name)) = OTHER_WORDS.iter().find(|(word, _)| *word == last) {
+        return Some((*name).to_owned());
+    }
+    let top = SECTIONS.iter().chain(TOP).copied();
+    let full = names().chain(top).map(|name| (name, strsim::damerau_levenshtein(&lower, name), name.len()));
+    let short = names().map(|name| (name, strsim::damerau_levenshtein(last, last_name(name)), last_name(name).len()));
+    let close = full.chain(short).filter(|&(_, distance, length)| 3 * distance <= length.max(3));
+    close.min_by_key(|&(_, distance, _)| distance).map(|(name, ..)| name.to_owned())
+}
+
+static PARTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let tokenizer = TOKENIZER_KEYS.iter().map(|part| format!("{TOKENIZER}.{part}"));
+    tokenizer.chain(BUDGET_UNITS.iter().map(|part| format!("{BUDGET}.{part}"))).collect()
+});
+
+/// The one of `names` that is nearest to `word`, if one is near.
+pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_ascii_lowercase();
+    let near = names.into_iter().map(|name| (strsim::damerau_levenshtein(&lower, name), name));
+    near.filter(|(distance, name)| 2 * distance <= name.len().max(2)).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_known_by_its_full_name() {
+        for key in ["corpus.text", "tokenizer", "model.kv_heads", "train.budget", "train.micro_batch", "run.until"] {
+            assert!(exists(key), "{key}");
+        }
+        assert!(exists("tokenizer.vocab_size") && exists("train.budget.steps"));
+        assert!(!exists("train.strides") && !exists("train.budget.hours") && !exists("corpus.validation.fraction"));
+        assert_eq!(whole_setting("train.budget.steps"), "train.budget");
+        assert!(can_be_swept("tokenizer.vocab_size") && !can_be_swept("run.slots") && !can_be_swept("evaluate.every"));
+    }
+
+    #[test]
+    fn every_other_word_leads_to_a_name_that_exists() {
+        for (word, name) in OTHER_WORDS {
+            assert!(exists(name) || TOP.contains(name) || SECTIONS.contains(name), "{word} -> {name}");
+            assert!(!SETTINGS.iter().any(|key| key == word), "{word} is a setting itself");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered() {
+        for (word, expected) in [
+            ("train.block_size", "`block_size` is called `train.sequence_length` here"),
+            ("train.lr", "`lr` is called `train.learning_rate` here"),
+            ("model.n_layer", "`n_layer` is called `model.layers` here"),
+            ("train.grad_clip", "`grad_clip` is called `train.clip_norm` here"),
+            ("train.max_steps", "`max_steps` is called `train.budget` here: `budget: {steps: 1000}`"),
+            ("train.strid", "did you mean `train.stride`?"),
+            ("train.batchsize", "did you mean `train.batch_size`?"),
+            ("batch_size", "did you mean `train.batch_size`?"),
+            ("model.stride", "did you mean `train.stride`?"),
+            ("tran", "did you mean `train`?"),
+            ("grids", "did you mean `grid`?"),
+            ("train.learning-rate", "did you mean `train.learning_rate`?"),
+            ("TRAIN.LEARNING_RATE", "did you mean `train.learning_rate`?"),
+        ] {
+            assert_eq!(suggestion(word).as_deref(), Some(expected), "{word}");
+        }
+        assert_eq!(suggestion("train.zzzzzzzz"), None);
+        assert_eq!(nearest("bep", ["char", "bpe"]), Some("bpe"));
+        assert_eq!(nearest("unigram", ["char", "bpe"]), None);
+    }
+}

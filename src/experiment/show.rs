@@ -1,0 +1,141 @@
+//! Settings as an experiment file of their own: only what differs from the defaults.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::keys;
+use super::settings::Settings;
+use super::text;
+
+/// An experiment file with these settings and nothing swept; reading it gives the same settings back.
+pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]) -> String {
+    let mut yaml = format!("name: {}\n", quoted(name));
+    if !description.is_empty() {
+        // Writing into a string does not fail.
+        let _ = writeln!(yaml, "description: {}", quoted(description));
+    }
+    yaml.push('\n');
+    let (Ok(Value::Object(all)), Ok(Value::Object(defaults))) =
+        (serde_json::to_value(settings), serde_json::to_value(Settings::default()))
+    else {
+        unreachable!("settings serialize as a map of sections");
+    };
+    for section in keys::SECTIONS {
+        let (Some(Value::Object(values)), Some(default)) = (all.get(*section), defaults.get(*section)) else { continue };
+        if *section == keys::TOKENIZER {
+            if all.get(*section) != Some(default) {
+                let _ = writeln!(yaml, "{section}: {}", flow(&Value::Object(values.clone())));
+            }
+            continue;
+        }
+        let required = |key: &str| matches!((*section, key), ("corpus", "text") | ("train", "budget"));
+        let different = values.iter().filter(|(key, value)| required(key) || default.get(key.as_str()) != Some(value));
+        let mut lines = String::new();
+        for (key, value) in different {
+            let _ = writeln!(lines, "  {key}: {}", setting(section, key, value));
+        }
+        if !lines.is_empty() {
+            let _ = write!(yaml, "{section}:\n{lines}");
+        }
+    }
+    let counted = seeds.iter().zip(1..).all(|(seed, n)| *seed == n);
+    let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    let _ = match (counted, seeds.len()) {
+        (_, 0) => Ok(()),
+        (true, n) => writeln!(yaml, "\nseeds: {n}"),
+        (false, _) => writeln!(yaml, "\nseeds: [{}]", list.join(", ")),
+    };
+    yaml
+}
+
+/// A setting as a person writes it: what JSON wraps in a name stands bare where that reads back the same.
+fn setting(section: &str, key: &str, value: &Value) -> String {
+    if let Value::Object(map) = value
+        && let (1, Some((name, inner))) = (map.len(), map.iter().next())
+        && !(section == "train" && key == "budget")
+    {
+        let bare = match (name.as_str(), inner) {
+            ("path", Value::String(path)) => path != "none" && text::number(path).is_none(),
+            _ => true,
+        };
+        if bare {
+            return flow(inner);
+        }
+    }
+    match value {
+        Value::Array(items) if items.len() == 1 => flow(&items[0]),
+        other => flow(other),
+    }
+}
+
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Null => "auto".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => match number.as_u64() {
+            Some(whole) => whole.to_string(),
+            None => text::write_number(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => quoted(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key}: {}", flow(value))).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+    }
+}
+
+/// A text: bare where it is a plain word, else in quotes as JSON has them, which YAML reads.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    let word = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain);
+    if word && !matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n")
+    {
+        return text.to_owned();
+    }
+    // JSON leaves these as they are, and YAML's reader would take them for line breaks or refuse them.
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                let _ = write!(safe, "\\u{:04x}", u32::from(c));
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{BatchSize, Budget, ClipNorm, Tokenizer};
+    use super::*;
+
+    #[test]
+    fn only_what_differs_from_the_defaults_is_written() {
+        let mut settings = Settings::default();
+        settings.corpus.text = vec!["builtin:keeper".to_owned()];
+        settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        settings.train.batch_size = BatchSize::Windows(8);
+        settings.train.clip_norm = ClipNorm::Off;
+        settings.train.learning_rate = 3e-5;
+        settings.train.budget = Budget::Tokens(200_000);
+        insta::assert_snapshot!(to_yaml("longer", "the winner, for longer", &settings, &[1, 2, 3]), @r#"
+        name: longer
+        description: "the winner, for longer"
+
+        corpus:
+          text: "builtin:keeper"
+        tokenizer: {kind: bpe, vocab_size: 512}
+        train:
+          batch_size: 8
+          budget: {tokens: 200000}
+          clip_norm: "off"
+          learning_rate: 3e-5
+
+        seeds: 3
+        "#);
+    }
+}

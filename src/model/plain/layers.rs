@@ -1,0 +1,135 @@
+//! Layers from elementary operations, each with a gradient. Shapes: B windows, T tokens, C width, H heads, D head width.
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::DropoutSource;
+use crate::error::Result;
+use crate::random::Stream;
+
+/// x [N, in] × weight [in, out] + bias: GPT-2's `Conv1D`. The product is made in `compute`, the result is in 32 bits.
+pub(super) fn linear_in_out(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, compute: DType) -> Result<Tensor> {
+    let y = x.to_dtype(compute)?.matmul(&weight.to_dtype(compute)?)?.to_dtype(DType::F32)?;
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    })
+}
+
+/// x [N, in] × weight [out, in]ᵀ + bias: `nn.Linear`.
+pub(super) fn linear_out_in(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, compute: DType) -> Result<Tensor> {
+    linear_in_out(x, &weight.t()?, bias, compute)
+}
+
+/// (x − mean) / √(variance + ε) × weight + bias over the last dimension; the variance is the biased one.
+pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, epsilon: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let y = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?.broadcast_mul(weight)?;
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    })
+}
+
+/// x / √(mean(x²) + ε) × weight over the last dimension (Zhang and Sennrich 2019).
+pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    Ok(x.broadcast_div(&(mean_square + epsilon)?.sqrt()?)?.broadcast_mul(weight)?)
+}
+
+/// [B·T, heads·D] → [B, heads, T, D].
+pub(super) fn split_heads(x: &Tensor, length: usize, heads: usize) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    Ok(x.reshape((rows / length, length, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
+}
+
+/// Causal attention: softmax(q kᵀ / √D + mask) v, with dropout on the weights. q, k, v: [B, H, T, D]; result [B·T, H·D].
+/// The softmax is in 32 bits.
+pub(super) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    dropout: &Dropout<'_>,
+    layer: usize,
+    compute: DType,
+) -> Result<Tensor> {
+    let (b, h, t, d) = q.dims4()?;
+    let (q, k, v) = (q.to_dtype(compute)?, k.to_dtype(compute)?, v.to_dtype(compute)?);
+    let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? / (d as f64).sqrt())?;
+    let scores = scores.broadcast_add(&causal_mask(t, q.device())?)?;
+    let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
+    let weights = dropout.apply(&weights, b, layer, Site::Attention)?;
+    let mixed = weights.to_dtype(compute)?.matmul(&v)?.to_dtype(DType::F32)?;
+    Ok(mixed.transpose(1, 2)?.reshape((b * t, h * d))?)
+}
+
+/// [T, T]: 0 where a token may look (itself and before), −∞ after it.
+fn causal_mask(length: usize, device: &Device) -> Result<Tensor> {
+    let mask: Vec<f32> =
+        (0..length).flat_map(|i| (0..length).map(move |j| if j <= i { 0.0 } else { f32::NEG_INFINITY })).collect();
+    Ok(Tensor::from_vec(mask, (length, length), device)?)
+}
+
+/// Where in a block a dropout stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Site {
+    /// After the embedding (layer 0 only).
+    Embedding = 0,
+    /// On the attention weights.
+    Attention = 1,
+    /// After the attention's projection.
+    Projection = 2,
+    /// After the MLP's projection.
+    Mlp = 3,
+}
+
+/// Dropout from the program's own streams: a mask is a function of seed, step, window, layer and site only.
+pub(super) struct Dropout<'a> {
+    pub(super) rate: f64,
+    pub(super) source: Option<DropoutSource>,
+    pub(super) device: &'a Device,
+}
+
+impl Dropout<'_> {
+    /// Zeroes each value of `x`, which holds this many whole windows one after another, with probability `rate`, and scales
+    /// the others by 1 / (1 − rate).
+    pub(super) fn apply(&self, x: &Tensor, windows: usize, layer: usize, site: Site) -> Result<Tensor> {
+        let Some(source) = self.source.filter(|_| self.rate > 0.0) else { return Ok(x.clone()) };
+        let each = x.elem_count() / windows;
+        let kept = (1.0 / (1.0 - self.rate)) as f32;
+        let mut mask = Vec::with_capacity(x.elem_count());
+        for window in 0..windows {
+            let indices = [source.step, (source.first + window) as u64, layer as u64 * 4 + site as u64];
+            let mut stream = Stream::new(source.seed, "dropout", &indices);
+            mask.extend((0..each).map(|_| if stream.uniform() < self.rate { 0.0 } else { kept }));
+        }
+        Ok((x * Tensor::from_vec(mask, x.shape(), self.device)?)?)
+    }
+}
+
+/// Rotary position embedding in the half-split form of Hugging Face (Su et al. 2021): (x1, x2) → (x1 cos − x2 sin,
+/// x2 cos + x1 sin). x: [B, H, T, D].
+pub(super) fn rotary(x: &Tensor, theta: f64) -> Result<Tensor> {
+    let (_, _, t, d) = x.dims4()?;
+    let half = d / 2;
+    let angle = |place: usize, j: usize| place as f32 * (1.0 / theta.powf(2.0 * j as f64 / d as f64)) as f32;
+    let table = |f: fn(f32) -> f32| -> Result<Tensor> {
+        let values: Vec<f32> = (0..t).flat_map(|place| (0..half).map(move |j| f(angle(place, j)))).collect();
+        Ok(Tensor::from_vec(values, (t, half), x.device())?)
+    };
+    let (cos, sin) = (table(f32::cos)?, table(f32::sin)?);
+    let (x1, x2) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let first = (x1.broadcast_mul(&cos)? - x2.broadcast_mul(&sin)?)?;
+    let second = (x2.broadcast_mul(&cos)? + x1.broadcast_mul(&sin)?)?;
+    Ok(Tensor::cat(&[&first, &second], D::Minus1)?.contiguous()?)
+}
+
+/// [B, KV, T, D] → [B, H, T, D]: each key and value head serves H / KV neighbouring query heads.
+pub(super) fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
+    let (b, kv, t, d) = x.dims4()?;
+    if kv == heads {
+        return Ok(x.clone());
+    }
+    let times = heads / kv;
+    Ok(x.unsqueeze(2)?.broadcast_as((b, kv, times, t, d))?.reshape((b, heads, t, d))?)
+}

@@ -1,0 +1,325 @@
+//! From configurations to trials: what each one comes to, and which cannot be.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
+use crate::corpus::{Prepared, Windows};
+use crate::error::{Error, Result};
+use crate::experiment::settings::{BatchSize, Budget, Settings, Tokenizer};
+use crate::experiment::{Configuration, Experiment, Problem};
+use crate::model::{Config, shape};
+
+/// What is known of a text and its tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// The text, split and tokenized.
+    pub prepared: Prepared,
+    /// Validation tokens that are scored: as many as fit into `evaluate.max_bytes`.
+    pub scored_tokens: u64,
+    /// Hash of the weights that `model.from` leads to.
+    pub from_hash: Option<String>,
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// `cpu`, `cuda` or `metal`: part of each trial's id.
+    pub device: &'a str,
+    /// Bytes that one trial may use; `None` where unknown.
+    pub memory_bytes: Option<u64>,
+    /// Most trials that are planned.
+    pub limit: u64,
+    /// The common context that an earlier run of this experiment fixed.
+    pub common_context: Option<usize>,
+}
+
+/// Plans every trial of an experiment, and says what a person should know about the plan. `known` tells what the text of a
+/// configuration comes to.
+pub fn build(
+    experiment: &Experiment,
+    circumstances: Circumstances<'_>,
+    known: &mut dyn FnMut(&Settings) -> Result<Rc<Known>>,
+) -> Result<(Plan, Vec<Warning>)> {
+    let mut failure = None;
+    let expansion = experiment.expand(circumstances.limit, &mut |settings| match known(settings) {
+        Ok(known) => Some(windows_of(settings, &known.prepared).count()),
+        Err(error) => {
+            failure.get_or_insert(error);
+            None
+        }
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let expansion = expansion?;
+    let mut warnings: Vec<Warning> = expansion.warnings.into_iter().map(Warning::File).collect();
+    let common_context = common_context(experiment, circumstances, &expansion.configurations)?;
+
+    let mut plan = Plan {
+        experiment: experiment.name.clone(),
+        swept: expansion.swept,
+        combinations: expansion.combinations,
+        excluded: expansion.excluded.into_iter().map(|e| Excluded { when: e.when, why: e.why, count: e.count }).collect(),
+        merged: expansion.merged,
+        configurations: 0,
+        seeds: experiment.seeds.clone(),
+        common_context,
+        trials: Vec::with_capacity(expansion.configurations.len() * experiment.seeds.len()),
+    };
+    let mut refused = Vec::new();
+    let mut ids = HashSet::new();
+    for Configuration { settings, values } in expansion.configurations {
+        let known = known(&settings)?;
+        let description = |seed: u64| description_of(&settings, &known, seed, circumstances.device);
+        let first = TrialId::of(&description(experiment.seeds[0]));
+        // Two ways to write the same (a stride equal to the sequence length, say) are one configuration.
+        if !ids.insert(first.clone()) {
+            plan.merged += 1;
+            continue;
+        }
+        let facts = match facts_of(&settings, &known, common_context, circumstances.memory_bytes) {
+            Ok(facts) => facts,
+            Err(error) => {
+                refused.push((plan.label_of(&values), error));
+                continue;
+            }
+        };
+        plan.configurations += 1;
+        let label = plan.label_of(&values);
+        warnings.extend(remarks(&settings, &facts).into_iter().map(|text| Warning::Configuration { label: label.clone(), text }));
+        for &seed in &experiment.seeds {
+            let id = if seed == experiment.seeds[0] { first.clone() } else { TrialId::of(&description(seed)) };
+            let (settings, facts, values) = (settings.clone(), facts.clone(), values.clone());
+            plan.trials.push(Trial { id, configuration: plan.configurations, seed, values, settings, facts });
+        }
+    }
+    if !refused.is_empty() {
+        return Err(refusal(&refused));
+    }
+    Ok((plan, warnings))
+}
+
+/// What a person should know about a plan.
+#[derive(Debug, Clone)]
+pub enum Warning {
+    /// About a place of the file.
+    File(Problem),
+    /// About one configuration.
+    Configuration {
+        /// The configuration.
+        label: String,
+        /// The remark.
+        text: String,
+    },
+}
+
+impl Plan {
+    /// A configuration as a person names it: the last names of the swept keys with their values.
+    pub fn label_of(&self, values: &[String]) -> String {
+        if values.is_empty() {
+            return "the only configuration".to_owned();
+        }
+        let pairs = self.swept.iter().zip(values).map(|(key, value)| format!("{} {value}", short_name(key)));
+        pairs.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The label of a trial's configuration.
+    pub fn label(&self, trial: &Trial) -> String {
+        self.label_of(&trial.values)
+    }
+}
+
+/// The last name of a dotted key, its words apart: `train.sequence_length` → `sequence length`.
+pub fn short_name(key: &str) -> String {
+    match key {
+        "tokenizer" => "tokenizer".to_owned(),
+        key => key.rsplit('.').next().unwrap_or(key).replace('_', " "),
+    }
+}
+
+impl Trial {
+    /// When this trial is scored on the way, and on how much.
+    pub fn evaluation(&self, common_context: usize) -> Result<EvaluationPlan> {
+        let train = &self.settings.train;
+        let config = Config::new(&self.settings.model, self.facts.vocabulary as usize, train.sequence_length)?;
+        let evaluate = &self.settings.evaluate;
+        let costs = super::Costs {
+            training: match train.budget {
+                // Unknown before it runs: taken as long enough for a few thousand tokens each time.
+                Budget::Minutes(_) => f64::INFINITY,
+                _ => self.facts.flops,
+            },
+            scoring_a_token: shape::scoring_flops_per_token(&config, common_context),
+            at_most: evaluate.at_most,
+            every: evaluate.every,
+        };
+        let mut plan = EvaluationPlan::new(common_context, self.facts.validation_tokens, costs);
+        if let Budget::Minutes(_) = train.budget {
+            plan.periodic_tokens = plan.periodic_tokens.min(8_192);
+            plan.share = 0.0;
+        }
+        Ok(plan)
+    }
+}
+
+fn windows_of(settings: &Settings, prepared: &Prepared) -> Windows {
+    Windows::new(prepared.train.tokens, settings.train.sequence_length, settings.train.stride())
+}
+
+/// Lc: what the file sets, else what an earlier run fixed, else the smallest sequence length.
+fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, configurations: &[Configuration]) -> Result<usize> {
+    let smallest = configurations.iter().map(|c| c.settings.train.sequence_length).min().unwrap_or(1);
+    let wished = experiment.base.evaluate.context.or(circumstances.common_context);
+    match (wished, experiment.base.evaluate.context) {
+        (Some(context), Some(_)) if context > smallest => Err(Error::usage(format!(
+            "`evaluate.context` is {context}, and the smallest sequence length is {smallest}: no model is scored in windows longer than it learned"
+        ))
+        .help(format!("set `evaluate.context` to at most {smallest}"))),
+        // An earlier run's context is too long for a configuration that joined later: the smallest length is all they share.
+        (Some(context), _) => Ok(context.min(smallest)),
+        (None, _) => Ok(smallest),
+    }
+}
+
+/// The text that a trial's id is the hash of.
+fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -> String {
+    let tokenizer = matches!(settings.tokenizer, Tokenizer::File { .. }).then_some(&known.prepared.tokenizer_hash);
+    json!({
+        "version": 1,
+        "settings": settings.identity(),
+        "seed": seed,
+        "device": device,
+        "text": known.prepared.text_hash,
+        "tokenizer": tokenizer,
+        "from": known.from_hash,
+    })
+    .to_string()
+}
+
+fn facts_of(settings: &Settings, known: &Known, common_context: usize, memory: Option<u64>) -> Result<Facts> {
+    let train = &settings.train;
+    let (length, prepared) = (train.sequence_length, &known.prepared);
+    let windows = windows_of(settings, prepared);
+    let needed = Windows::smallest_text(length);
+    if windows.count() == 0 {
+        let share = prepared.train.tokens as f64 / prepared.text_tokens.max(1) as f64;
+        let whole = (needed as f64 / share.max(1e-9)).ceil();
+        return Err(Error::usage(format!(
+            "the training part has {} tokens, and one window of {length} needs {needed}: {length} inputs and the target after the last",
+            prepared.train.tokens
+        ))
+        .help(format!("take a text of at least {whole:.0} tokens, or a shorter `train.sequence_length`")));
+    }
+    if let Some(validation) = &prepared.validation
+        && known.scored_tokens < needed
+    {
+        return Err(Error::usage(format!(
+            "the scored validation part has {} tokens (of {}), and one window of {length} needs {needed}",
+            known.scored_tokens, validation.tokens
+        ))
+        .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
+    }
+    let config = Config::new(&settings.model, prepared.vocabulary, length)?;
+    let batch = match train.batch_size {
+        BatchSize::Windows(n) => n as u64,
+        BatchSize::Full => windows.count(),
+    };
+    let epoch = EpochShape { windows: windows.count(), batch, length: length as u64 };
+    let bytes_per_token = prepared.train.bytes as f64 / prepared.train.tokens as f64;
+    let trained = epoch.length_of(train.budget, bytes_per_token);
+    let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
+    let full_batch = batch.min(windows.count());
+    let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(&config, length, full_batch as usize)) as u64;
+    // 64 MiB: the program itself, its threads and buffers.
+    let memory_bytes = shape::state_bytes(&config) + micro * shape::window_bytes(&config, length) + (64 << 20);
+    if let Some(memory) = memory
+        && memory_bytes > memory
+    {
+        return Err(Error::usage(format!(
+            "about {} of memory are needed ({} parameters, {micro} window(s) of {length} at once), and there are {}",
+            mebibytes(memory_bytes),
+            shape::parameter_count(&config),
+            mebibytes(memory)
+        ))
+        .help("take a smaller model or a shorter `train.sequence_length`; `train.micro_batch: 1` needs the least"));
+    }
+    let distinct = trained.map_or(windows.distinct_targets(), |t| distinct_targets(&windows, t.windows));
+    let whole = Windows::new(prepared.text_tokens, length, train.stride());
+    let flops = tokens as f64 * shape::training_flops_per_token(&config, length);
+    debug_assert!(common_context <= length, "the common context is one that every configuration has");
+    Ok(Facts {
+        vocabulary: prepared.vocabulary as u64,
+        text_tokens: prepared.text_tokens,
+        text_windows: whole.count(),
+        train_tokens: prepared.train.tokens,
+        train_bytes: prepared.train.bytes,
+        validation_tokens: known.scored_tokens,
+        windows: windows.count(),
+        steps_per_epoch: epoch.steps(),
+        partial_batch: epoch.partial(),
+        steps,
+        tokens_per_step: full_batch * length as u64,
+        target_tokens: tokens,
+        distinct_targets: distinct,
+        views: tokens as f64 / distinct.max(1) as f64,
+        epochs: trained.map_or(0.0, |t| t.windows as f64 / windows.count() as f64),
+        parameters: shape::parameter_count(&config),
+        flops,
+        memory_bytes,
+        disk_bytes: shape::disk_bytes(&config, steps),
+    })
+}
+
+/// Different targets among `seen` windows. From one epoch on these are all; in a part of an epoch each target that lies in k
+/// windows is missed with probability (1 − share)^k, so this is what is to be expected of a shuffled order.
+fn distinct_targets(windows: &Windows, seen: u64) -> u64 {
+    let count = windows.count();
+    if seen >= count {
+        return windows.distinct_targets();
+    }
+    let share = seen as f64 / count as f64;
+    let views = windows.length as f64 / windows.stride as f64;
+    let met = 1.0 - (1.0 - share).powf(views.max(1.0));
+    (windows.distinct_targets() as f64 * met).round() as u64
+}
+
+/// What a person should know about a configuration before it runs.
+fn remarks(settings: &Settings, facts: &Facts) -> Vec<String> {
+    let (train, mut remarks) = (&settings.train, Vec::new());
+    let (length, stride) = (train.sequence_length, train.stride());
+    if stride > length {
+        remarks.push(format!("stride {stride} is above the sequence length {length}: {} of {stride} tokens are skipped", stride - length));
+    }
+    if facts.partial_batch > 0 && facts.windows > facts.partial_batch {
+        let full = facts.tokens_per_step / length as u64;
+        if facts.partial_batch * 4 < full {
+            remarks.push(format!("the last step of an epoch has only {} of {full} windows", facts.partial_batch));
+        }
+    }
+    if facts.views > 4.0 {
+        remarks.push(format!("each token is trained on {:.1} times: it may be learned by heart", facts.views));
+    }
+    remarks
+}
+
+fn refusal(refused: &[(String, Error)]) -> Error {
+    const SHOWN: usize = 8;
+    let mut lines: Vec<String> =
+        refused.iter().take(SHOWN).map(|(label, error)| format!("\n  {label}: {}", error.chain())).collect();
+    if refused.len() > SHOWN {
+        lines.push(format!("\n  … and {} more", refused.len() - SHOWN));
+    }
+    let count = if refused.len() == 1 { "one configuration".to_owned() } else { format!("{} configurations", refused.len()) };
+    let error = Error::usage(format!("{count} cannot be trained:{}", lines.concat()));
+    match refused.first().and_then(|(_, error)| error.help_text()) {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
+}

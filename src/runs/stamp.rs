@@ -1,0 +1,68 @@
+//! Who and when: what locks, attempts and events are stamped with.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since 1970 (UTC), by this machine's clock.
+pub fn now_utc() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who holds a lock: written into the lock file for people. The lock itself is what counts; a pid in a file is never killed
+/// and never asked after, since it may belong to another process by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Name of the machine.
+    pub host: String,
+    /// Process id on that machine.
+    pub pid: u32,
+    /// Microseconds since 1970 (UTC).
+    pub started_utc: i64,
+}
+
+impl Holder {
+    /// This process, now.
+    pub fn this_process() -> Self {
+        Self { host: host(), pid: std::process::id(), started_utc: now_utc() }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on {}", self.pid, self.host)?;
+        match Timestamp::from_microsecond(self.started_utc) {
+            Ok(time) => write!(f, " since {}", time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M")),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_names_process_host_and_time() {
+        let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 1_700_000_000_000_000 };
+        let text = holder.to_string();
+        assert!(text.starts_with("process 17 on rack since 2023-11-1"), "{text}");
+    }
+
+    #[test]
+    fn this_process_is_here_and_now() {
+        let holder = Holder::this_process();
+        assert_eq!(holder.pid, std::process::id());
+        assert!(!holder.host.is_empty());
+        assert!(holder.started_utc > 1_700_000_000_000_000);
+    }
+}

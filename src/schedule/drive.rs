@@ -1,0 +1,207 @@
+//! The loop that joins the queue, which decides, to an executor, which does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use super::estimate::seconds;
+use super::{Cause, Event, Executor, Exit, Failure, Finished, Queue, Start, Stop, Summary};
+use crate::plan::TrialId;
+use crate::runs::{End, now_utc};
+
+/// Value of the stop flag: running workers finish their step, save and leave.
+pub const STOP_AFTER_STEP: u8 = 1;
+/// Value of the stop flag: running workers are killed.
+pub const STOP_NOW: u8 = 2;
+
+/// How often the loop looks around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two looks at the progress of running trials and at the stop flag. A worker that ends is seen at once.
+    pub look: Duration,
+    /// Between two overviews, and two looks at trials that others hold.
+    pub overview: Duration,
+    /// Longest silence of a worker before it is killed as hung; `None` waits for ever.
+    pub silence: Option<Duration>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { look: Duration::from_millis(200), overview: Duration::from_secs(1), silence: None }
+    }
+}
+
+/// Runs the queue to its end: starts what it says, tells it what happened, and tells `sink` every event. `stop` is set by a
+/// signal handler: 0, [`STOP_AFTER_STEP`] or [`STOP_NOW`].
+pub fn drive(
+    mut queue: Queue,
+    executor: &mut dyn Executor,
+    sink: &mut dyn FnMut(&Event),
+    stop: &AtomicU8,
+    pace: Pace,
+) -> Summary {
+    for event in queue.begin() {
+        sink(&event);
+    }
+    let mut drive =
+        Drive { queue: &mut queue, executor, sink, pace, asked: HashSet::new(), killed: HashSet::new(), heard: HashMap::new() };
+    drive.until_over(stop);
+    let (events, summary) = queue.finish();
+    for event in events {
+        sink(&event);
+    }
+    summary
+}
+
+struct Drive<'a> {
+    queue: &'a mut Queue,
+    executor: &'a mut dyn Executor,
+    sink: &'a mut dyn FnMut(&Event),
+    pace: Pace,
+    /// Running trials whose worker was asked to stop.
+    asked: HashSet<TrialId>,
+    /// Running trials whose worker was killed.
+    killed: HashSet<TrialId>,
+    /// When each running worker was last heard of.
+    heard: HashMap<TrialId, Heard>,
+}
+
+/// The last sign of life of a worker.
+struct Heard {
+    /// When, by our clock.
+    at_utc: i64,
+    /// The time in what it wrote, which changes with each sign of life.
+    said_utc: Option<i64>,
+    /// Whether it was killed because there was none for too long.
+    hung: bool,
+}
+
+impl Drive<'_> {
+    fn until_over(&mut self, stop: &AtomicU8) {
+        let mut overview_at = Instant::now();
+        let mut look_at = overview_at + self.pace.look;
+        loop {
+            let now = now_utc();
+            self.obey(stop.load(Ordering::Acquire), now);
+            let started = self.start_all(now);
+            if self.queue.is_over(now) {
+                return;
+            }
+            if started || Instant::now() >= overview_at {
+                self.look_at_held(now);
+                (self.sink)(&Event::Overview(self.queue.overview(now)));
+                overview_at = Instant::now() + self.pace.overview;
+            }
+            for finished in self.executor.wait(look_at.saturating_duration_since(Instant::now())) {
+                self.on_finished(finished);
+            }
+            if Instant::now() >= look_at {
+                self.look_at_progress();
+                look_at = Instant::now() + self.pace.look;
+            }
+        }
+    }
+
+    /// Follows the stop flag and the deadline.
+    fn obey(&mut self, flag: u8, now: i64) {
+        let mut events = if flag >= STOP_AFTER_STEP { self.queue.stop(Stop::Asked) } else { Vec::new() };
+        events.extend(self.queue.tick(now));
+        self.tell(&events);
+        if !self.queue.stops_running() {
+            return;
+        }
+        for trial in self.queue.running() {
+            if self.asked.insert(trial.clone()) {
+                self.executor.ask_to_stop(trial);
+            }
+            if flag >= STOP_NOW && self.killed.insert(trial.clone()) {
+                self.executor.kill(trial);
+            }
+        }
+    }
+
+    /// Starts workers while the queue has some; whether any was started.
+    fn start_all(&mut self, now: i64) -> bool {
+        let mut any = false;
+        while let Some(start) = self.queue.next(now) {
+            let Start { trial, slot, threads } = start.clone();
+            match self.executor.start(&start) {
+                Ok(attempt) => {
+                    any = true;
+                    self.heard.insert(trial.clone(), Heard { at_utc: now, said_utc: None, hung: false });
+                    (self.sink)(&Event::Started { trial, attempt, slot, threads });
+                }
+                Err(error) => {
+                    let failure = Failure { cause: Cause::NotStarted, reason: error.chain(), last_lines: Vec::new() };
+                    self.on_finished(Finished { trial, exit: Exit::Failed(failure) });
+                }
+            }
+        }
+        any
+    }
+
+    fn on_finished(&mut self, finished: Finished) {
+        let Finished { trial, mut exit } = finished;
+        let now = now_utc();
+        self.asked.remove(&trial);
+        self.killed.remove(&trial);
+        let heard = self.heard.remove(&trial);
+        if let (Some(Heard { hung: true, .. }), Exit::Interrupted, Some(longest)) = (heard, &exit, self.pace.silence) {
+            let reason = format!("silent for more than {} s", longest.as_secs_f64());
+            exit = Exit::Failed(Failure { cause: Cause::Hang, reason, last_lines: Vec::new() });
+        }
+        let events = self.queue.on_exit(&trial, exit, now);
+        for event in &events {
+            if let Event::Ended { trial, end: End::Failed, reason, outcome: None, .. } = event {
+                let reason = reason.as_deref().unwrap_or("failed");
+                // Where not even that can be written the trial is found without an outcome, and is tried again next time.
+                let _ = self.executor.give_up(trial, reason);
+            }
+        }
+        self.tell(&events);
+    }
+
+    fn look_at_held(&mut self, now: i64) {
+        let held: Vec<TrialId> = self.queue.held_elsewhere().cloned().collect();
+        for trial in held {
+            let standing = self.executor.standing(&trial);
+            let events = self.queue.on_standing(&trial, standing, now);
+            self.tell(&events);
+        }
+    }
+
+    fn look_at_progress(&mut self) {
+        let now = now_utc();
+        let running: Vec<TrialId> = self.queue.running().cloned().collect();
+        for trial in running {
+            let progress = self.executor.progress(&trial);
+            let Some(heard) = self.heard.get_mut(&trial) else { continue };
+            match progress {
+                Some(progress) if heard.said_utc != Some(progress.time_utc) => {
+                    heard.at_utc = now;
+                    heard.said_utc = Some(progress.time_utc);
+                    self.queue.on_progress(&trial, progress.fraction, now);
+                    (self.sink)(&Event::Progressed { trial, progress });
+                }
+                _ => {
+                    let silent = seconds(now - heard.at_utc);
+                    let too_long = self.pace.silence.is_some_and(|longest| silent > longest.as_secs_f64());
+                    if too_long && self.killed.insert(trial.clone()) {
+                        heard.hung = true;
+                        self.executor.kill(&trial);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, events: &[Event]) {
+        for event in events {
+            (self.sink)(event);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "drive_tests.rs"]
+mod tests;

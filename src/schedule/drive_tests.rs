@@ -1,0 +1,274 @@
+use std::collections::VecDeque;
+
+use super::*;
+use crate::error::{Error, Result};
+use crate::experiment::settings::ClipNorm;
+use crate::runs::{Outcome, Progress};
+use crate::schedule::{Candidate, Left, Policy, Standing};
+
+/// What a pretended worker does.
+#[derive(Clone)]
+enum Script {
+    /// Ends so, at once.
+    Ends(Exit),
+    /// Works until it is asked to stop, then leaves.
+    Works,
+    /// Does not listen, and ends only when killed.
+    Deaf,
+    /// Cannot be started.
+    CannotStart,
+}
+
+/// An executor without processes: each trial follows its scripts, one an attempt, the last one again and again.
+#[derive(Default)]
+struct Pretend {
+    scripts: HashMap<TrialId, VecDeque<Script>>,
+    running: HashMap<TrialId, Script>,
+    attempts: HashMap<TrialId, u32>,
+    ready: Vec<Finished>,
+    standings: VecDeque<Standing>,
+    progress: Option<Progress>,
+    given_up: Vec<(TrialId, String)>,
+    said: Vec<String>,
+}
+
+impl Executor for Pretend {
+    fn start(&mut self, start: &Start) -> Result<u32> {
+        let scripts = self.scripts.get_mut(&start.trial).unwrap();
+        let script = if scripts.len() > 1 { scripts.pop_front().unwrap() } else { scripts[0].clone() };
+        match &script {
+            Script::CannotStart => return Err(Error::internal("no processes left")),
+            Script::Ends(exit) => self.ready.push(Finished { trial: start.trial.clone(), exit: exit.clone() }),
+            Script::Works | Script::Deaf => {}
+        }
+        self.running.insert(start.trial.clone(), script);
+        let attempt = self.attempts.entry(start.trial.clone()).or_default();
+        *attempt += 1;
+        Ok(*attempt)
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Vec<Finished> {
+        if self.ready.is_empty() {
+            std::thread::sleep(at_most);
+        }
+        let ready = std::mem::take(&mut self.ready);
+        for finished in &ready {
+            self.running.remove(&finished.trial);
+        }
+        ready
+    }
+
+    fn progress(&mut self, _trial: &TrialId) -> Option<Progress> {
+        self.progress.clone()
+    }
+
+    fn ask_to_stop(&mut self, trial: &TrialId) {
+        self.said.push("asked".to_owned());
+        if let Some(Script::Works) = self.running.get(trial) {
+            self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted });
+        }
+    }
+
+    fn kill(&mut self, trial: &TrialId) {
+        self.said.push("killed".to_owned());
+        self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted });
+    }
+
+    fn standing(&mut self, _trial: &TrialId) -> Standing {
+        self.standings.pop_front().unwrap_or(Standing::HeldElsewhere)
+    }
+
+    fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
+        self.given_up.push((trial.clone(), reason.to_owned()));
+        Ok(())
+    }
+}
+
+fn id(n: usize) -> TrialId {
+    TrialId::of(&n.to_string())
+}
+
+fn done(end: End) -> Script {
+    Script::Ends(Exit::Done(Box::new(Outcome {
+        end,
+        reason: None,
+        steps: 1,
+        tokens_seen: 1,
+        training_seconds: 1.0,
+        peak_memory_bytes: 1,
+        scores: Vec::new(),
+        finished_utc: 1,
+        program: String::new(),
+    })))
+}
+
+fn crash() -> Script {
+    Script::Ends(Exit::Failed(Failure { cause: Cause::Crash, reason: "exit code 1".to_owned(), last_lines: Vec::new() }))
+}
+
+/// Drives trials with these scripts; looks around every 5 ms, and `look` may set the stop flag at each event.
+fn run_with(
+    scripts: &[&[Script]],
+    policy: Policy,
+    standing: Standing,
+    mut pretend: Pretend,
+    pace: Pace,
+    look: impl Fn(&Event, &AtomicU8),
+) -> (Pretend, Vec<Event>, Summary) {
+    let candidates = (0..scripts.len())
+        .map(|n| Candidate { id: id(n), round: 0, clip_norm: ClipNorm::Off, expected_seconds: None, standing })
+        .collect();
+    for (n, script) in scripts.iter().enumerate() {
+        pretend.scripts.insert(id(n), script.iter().cloned().collect());
+    }
+    let stop = AtomicU8::new(0);
+    let mut events = Vec::new();
+    let mut sink = |event: &Event| {
+        look(event, &stop);
+        events.push(event.clone());
+    };
+    let queue = Queue::new(candidates, policy);
+    let summary = drive(queue, &mut pretend, &mut sink, &stop, pace);
+    (pretend, events, summary)
+}
+
+fn quick() -> Pace {
+    Pace { look: Duration::from_millis(5), overview: Duration::from_millis(20), silence: None }
+}
+
+fn policy(slots: usize) -> Policy {
+    Policy { slots, retries: 1, backoff_seconds: 0.02, ..Policy::default() }
+}
+
+fn run(scripts: &[&[Script]], slots: usize) -> (Pretend, Vec<Event>, Summary) {
+    run_with(scripts, policy(slots), Standing::Waiting, Pretend::default(), quick(), |_, _| {})
+}
+
+#[test]
+fn a_queue_is_driven_to_its_end() {
+    let (_, events, summary) = run(&[&[done(End::Completed)], &[done(End::Diverged)], &[done(End::Completed)]], 2);
+    assert_eq!((summary.completed, summary.diverged, summary.left), (2, 1, 0));
+    let count = |f: fn(&Event) -> bool| events.iter().filter(|e| f(e)).count();
+    assert_eq!(count(|e| matches!(e, Event::Started { .. })), 3);
+    assert_eq!(count(|e| matches!(e, Event::Ended { .. })), 3);
+    assert!(count(|e| matches!(e, Event::Overview(_))) >= 2);
+}
+
+#[test]
+fn many_short_trials_cost_next_to_nothing() {
+    let scripts = vec![[done(End::Completed)]; 500];
+    let scripts: Vec<&[Script]> = scripts.iter().map(|s| s.as_slice()).collect();
+    let begin = Instant::now();
+    let (_, _, summary) = run(&scripts, 2);
+    assert!(summary.all_completed());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_crash_is_retried_and_the_runner_gives_up_at_last() {
+    let (pretend, events, summary) = run(&[&[crash(), done(End::Completed)], &[crash()]], 2);
+    assert_eq!((summary.completed, summary.failed), (1, 1));
+    assert_eq!(pretend.given_up, [(id(1), "exit code 1".to_owned())]);
+    assert_eq!((pretend.attempts[&id(0)], pretend.attempts[&id(1)]), (2, 2));
+    let firsts = events.iter().filter(|e| matches!(e, Event::Failed { first: true, .. })).count();
+    assert_eq!(firsts, 1);
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_is_a_failure_like_others() {
+    let (pretend, events, summary) = run(&[&[Script::CannotStart, done(End::Completed)], &[Script::CannotStart]], 1);
+    assert_eq!((summary.completed, summary.failed), (1, 1));
+    assert_eq!(pretend.given_up, [(id(1), "no processes left".to_owned())]);
+    assert!(events.iter().any(|e| matches!(e, Event::Failed { cause: Cause::NotStarted, .. })));
+}
+
+#[test]
+fn a_request_to_stop_asks_each_worker_once_and_starts_no_other() {
+    let works: &[Script] = &[Script::Works];
+    let (pretend, events, summary) =
+        run_with(&[works, works, works], policy(2), Standing::Waiting, Pretend::default(), quick(), |event, stop| {
+            if matches!(event, Event::Overview(_)) {
+                stop.store(STOP_AFTER_STEP, Ordering::Release);
+            }
+        });
+    assert_eq!(pretend.said, ["asked", "asked"]);
+    assert_eq!((summary.left, summary.stopped), (3, Some(Stop::Asked)));
+    let left: Vec<Left> = events.iter().filter_map(|e| if let Event::Left { why, .. } = e { Some(*why) } else { None }).collect();
+    assert_eq!(left, [Left::Interrupted, Left::Interrupted, Left::NotStarted]);
+}
+
+#[test]
+fn a_second_request_kills_those_that_do_not_listen() {
+    let deaf: &[Script] = &[Script::Deaf];
+    let (pretend, _, summary) = run_with(&[deaf], policy(1), Standing::Waiting, Pretend::default(), quick(), |event, stop| {
+        if matches!(event, Event::Overview(_)) {
+            stop.fetch_add(1, Ordering::AcqRel);
+        }
+    });
+    assert_eq!(pretend.said, ["asked", "killed"]);
+    assert_eq!(summary.left, 1);
+}
+
+#[test]
+fn at_the_deadline_workers_are_asked_to_leave() {
+    let policy = Policy { until_utc: Some(now_utc() + 60_000), ..policy(1) };
+    let works: &[Script] = &[Script::Works];
+    let (pretend, _, summary) = run_with(&[works, works], policy, Standing::Waiting, Pretend::default(), quick(), |_, _| {});
+    assert_eq!(pretend.said, ["asked"]);
+    assert_eq!((summary.left, summary.stopped), (2, Some(Stop::Deadline)));
+}
+
+#[test]
+fn a_trial_that_another_worker_holds_is_started_when_it_is_free() {
+    let pretend = Pretend {
+        standings: [Standing::HeldElsewhere, Standing::HeldElsewhere, Standing::Interrupted].into(),
+        ..Pretend::default()
+    };
+    let (pretend, events, summary) =
+        run_with(&[&[done(End::Completed)]], policy(1), Standing::HeldElsewhere, pretend, quick(), |_, _| {});
+    assert!(matches!(events[0], Event::HeldElsewhere { .. }));
+    assert!(summary.all_completed() && pretend.standings.is_empty());
+}
+
+fn progress() -> Progress {
+    Progress {
+        attempt: 1,
+        phase: "training".to_owned(),
+        step: 5,
+        steps: 10,
+        tokens_seen: 50,
+        fraction: 0.5,
+        loss: Some(2.0),
+        validation_loss: None,
+        tokens_per_second: None,
+        training_seconds: 1.0,
+        time_utc: 77,
+    }
+}
+
+#[test]
+fn progress_is_told_when_it_changes() {
+    let pretend = Pretend { progress: Some(progress()), ..Pretend::default() };
+    let works: &[Script] = &[Script::Works];
+    let begin = Instant::now();
+    let (_, events, _) = run_with(&[works], policy(1), Standing::Waiting, pretend, quick(), |_, stop| {
+        if begin.elapsed() > Duration::from_millis(100) {
+            stop.store(STOP_AFTER_STEP, Ordering::Release);
+        }
+    });
+    let told: Vec<&Event> = events.iter().filter(|e| matches!(e, Event::Progressed { .. })).collect();
+    assert_eq!(told, [&Event::Progressed { trial: id(0), progress: progress() }]);
+}
+
+#[test]
+fn a_silent_worker_is_killed_and_counts_as_hung() {
+    let pace = Pace { silence: Some(Duration::from_millis(50)), ..quick() };
+    let (pretend, events, summary) =
+        run_with(&[&[Script::Deaf, done(End::Completed)]], policy(1), Standing::Waiting, Pretend::default(), pace, |_, _| {});
+    assert_eq!(pretend.said, ["killed"]);
+    let hung = events
+        .iter()
+        .any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason, .. } if reason == "silent for more than 0.05 s"));
+    assert!(hung);
+    assert!(summary.all_completed(), "it is tried again");
+}

@@ -1,0 +1,320 @@
+//! What happened while trials ran: facts for others to show, to write down, or to count.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::exit::Cause;
+use crate::plan::TrialId;
+use crate::runs::{End, Entry, Outcome, Progress};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// The trial was over before this run began: nothing is to be done.
+    Skipped {
+        /// The trial.
+        trial: TrialId,
+        /// How it had ended.
+        end: End,
+    },
+    /// A worker that is not ours is at it: it is waited for.
+    HeldElsewhere {
+        /// The trial.
+        trial: TrialId,
+    },
+    /// A worker was started.
+    Started {
+        /// The trial.
+        trial: TrialId,
+        /// Attempt, from 1.
+        attempt: u32,
+        /// Slot, from 1.
+        slot: u32,
+        /// CPU threads.
+        threads: u32,
+    },
+    /// A worker got further.
+    Progressed {
+        /// The trial.
+        trial: TrialId,
+        /// How far it is.
+        #[serde(skip)]
+        progress: Progress,
+    },
+    /// An attempt ended badly. What follows from it is told next: a retry, the end, or that it is left.
+    Failed {
+        /// The trial.
+        trial: TrialId,
+        /// What sort of failure.
+        cause: Cause,
+        /// What is known of it, in a few words.
+        reason: String,
+        /// The last lines the worker said.
+        last_lines: Vec<String>,
+        /// Whether it is the first of this run.
+        first: bool,
+    },
+    /// It will be started again.
+    Retrying {
+        /// The trial.
+        trial: TrialId,
+        /// After this pause.
+        in_seconds: f64,
+        /// How often it can still be started again after that.
+        retries_left: u32,
+    },
+    /// The trial is over.
+    Ended {
+        /// The trial.
+        trial: TrialId,
+        /// How.
+        end: End,
+        /// Why, where it is not complete.
+        reason: Option<String>,
+        /// Seconds of its last attempt.
+        seconds: f64,
+        /// What the worker wrote; `None` where the runner gave up on it.
+        #[serde(skip)]
+        outcome: Option<Box<Outcome>>,
+    },
+    /// The trial is not over, and this run does no more for it.
+    Left {
+        /// The trial.
+        trial: TrialId,
+        /// Why.
+        why: Left,
+    },
+    /// Nothing is started any more.
+    Stopping {
+        /// Why.
+        why: Stop,
+    },
+    /// How the whole run stands.
+    Overview(Overview),
+}
+
+/// Why a trial is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// It was never started in this run, since the run stopped.
+    NotStarted,
+    /// It would not have ended before the deadline.
+    WouldNotEnd,
+    /// Its worker saved and left, or was killed because the run stopped: it goes on from its last checkpoint.
+    Interrupted,
+    /// It failed, and could have been tried again, had the run not stopped.
+    Failed,
+    /// Another worker still holds it.
+    HeldElsewhere,
+}
+
+/// Why nothing is started any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Stop {
+    /// Somebody asked for it.
+    Asked,
+    /// The deadline has come, or is too near for what is left.
+    Deadline,
+    /// Trial after trial failed for the same reason, and none ended well in between.
+    SameFailure {
+        /// The reason.
+        reason: String,
+        /// How many trials.
+        trials: usize,
+    },
+}
+
+impl Stop {
+    /// Whether running workers save and leave too, or may end their trials.
+    pub fn reaches_running(&self) -> bool {
+        !matches!(self, Self::SameFailure { .. })
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("stopped on request"),
+            Self::Deadline => f.write_str("stopped by the deadline"),
+            Self::SameFailure { reason, trials } => {
+                write!(f, "stopped: {trials} trials one after another failed for the same reason ({reason})")
+            }
+        }
+    }
+}
+
+/// How the whole run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Overview {
+    /// All trials of the plan.
+    pub trials: usize,
+    /// Over, whenever and however.
+    pub done: usize,
+    /// Of those, failed for good.
+    pub failed: usize,
+    /// Running now.
+    pub running: usize,
+    /// Neither.
+    pub left: usize,
+    /// When everything is expected to have ended (microseconds since 1970, UTC); `None` while that is unknown.
+    pub ends_utc: Option<i64>,
+}
+
+/// How a trial stands when the run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conclusion {
+    /// It was over before.
+    DoneBefore(End),
+    /// It ended in this run.
+    Ended(End),
+    /// It is not over.
+    Left(Left),
+}
+
+impl Conclusion {
+    /// How the trial ended, if it did.
+    pub fn end(self) -> Option<End> {
+        match self {
+            Self::DoneBefore(end) | Self::Ended(end) => Some(end),
+            Self::Left(_) => None,
+        }
+    }
+}
+
+/// What a run came to. Each trial is counted once among `completed`, `diverged`, `did_not_fit`, `failed` and `left`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// All trials of the plan.
+    pub trials: usize,
+    /// Over before this run began, and counted below too.
+    pub done_before: usize,
+    /// The whole budget was trained and scored.
+    pub completed: usize,
+    /// Loss or gradient norm were not finite.
+    pub diverged: usize,
+    /// Did not fit into memory.
+    pub did_not_fit: usize,
+    /// Failed for good.
+    pub failed: usize,
+    /// Not over.
+    pub left: usize,
+    /// Why something is left.
+    pub stopped: Option<Stop>,
+}
+
+impl Summary {
+    /// Counts these conclusions.
+    pub fn of(conclusions: impl IntoIterator<Item = Conclusion>, stopped: Option<Stop>) -> Self {
+        let mut summary = Self { stopped, ..Self::default() };
+        for conclusion in conclusions {
+            summary.trials += 1;
+            summary.done_before += usize::from(matches!(conclusion, Conclusion::DoneBefore(_)));
+            *match conclusion.end() {
+                Some(End::Completed) => &mut summary.completed,
+                Some(End::Diverged) => &mut summary.diverged,
+                Some(End::DidNotFit) => &mut summary.did_not_fit,
+                Some(End::Failed) => &mut summary.failed,
+                None => &mut summary.left,
+            } += 1;
+        }
+        summary
+    }
+
+    /// Whether every trial trained its whole budget.
+    pub fn all_completed(&self) -> bool {
+        self.completed == self.trials
+    }
+
+    /// Whether this run had nothing to do.
+    pub fn nothing_was_to_do(&self) -> bool {
+        self.done_before == self.trials
+    }
+}
+
+impl Event {
+    /// The trial it happened to.
+    pub fn trial(&self) -> Option<&TrialId> {
+        match self {
+            Self::Skipped { trial, .. }
+            | Self::HeldElsewhere { trial }
+            | Self::Started { trial, .. }
+            | Self::Progressed { trial, .. }
+            | Self::Failed { trial, .. }
+            | Self::Retrying { trial, .. }
+            | Self::Ended { trial, .. }
+            | Self::Left { trial, .. } => Some(trial),
+            Self::Stopping { .. } | Self::Overview(_) => None,
+        }
+    }
+
+    /// The line of `events.jsonl` for it. `None` for what happens all the time and is written elsewhere, or not at all.
+    pub fn entry(&self, time_utc: i64) -> Option<Entry> {
+        if matches!(self, Self::Progressed { .. } | Self::Overview(_) | Self::Skipped { .. }) {
+            return None;
+        }
+        let Ok(Value::Object(mut details)) = serde_json::to_value(self) else { return None };
+        let Some(Value::String(kind)) = details.remove("kind") else { return None };
+        details.remove("trial");
+        Some(Entry { time_utc, kind, trial: self.trial().cloned(), details })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_flat_line_of_the_log() {
+        let trial = TrialId::of("a");
+        let line = |event: &Event| serde_json::to_string(&event.entry(7).unwrap()).unwrap();
+        let started = Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4 };
+        assert_eq!(
+            line(&started),
+            format!(r#"{{"time_utc":7,"kind":"started","trial":"{trial}","attempt":2,"slot":1,"threads":4}}"#)
+        );
+        let stopping = Event::Stopping { why: Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 } };
+        let value: Value = serde_json::from_str(&line(&stopping)).unwrap();
+        assert_eq!(value["kind"], "stopping");
+        assert_eq!(value["why"]["reason"], "exit code 1");
+        let left = Event::Left { trial, why: Left::WouldNotEnd };
+        assert!(line(&left).ends_with(r#""why":"would_not_end"}"#));
+    }
+
+    #[test]
+    fn what_happens_all_the_time_is_not_logged() {
+        assert_eq!(Event::Overview(Overview::default()).entry(1), None);
+        assert_eq!(Event::Skipped { trial: TrialId::of("a"), end: End::Completed }.entry(1), None);
+    }
+
+    #[test]
+    fn a_summary_counts_each_trial_once() {
+        let summary = Summary::of(
+            [
+                Conclusion::DoneBefore(End::Completed),
+                Conclusion::Ended(End::Completed),
+                Conclusion::Ended(End::Diverged),
+                Conclusion::Ended(End::DidNotFit),
+                Conclusion::DoneBefore(End::Failed),
+                Conclusion::Left(Left::Interrupted),
+            ],
+            Some(Stop::Asked),
+        );
+        let ends = summary.completed + summary.diverged + summary.did_not_fit + summary.failed + summary.left;
+        assert_eq!((summary.trials, ends, summary.done_before), (6, 6, 2));
+        assert!(!summary.all_completed() && !summary.nothing_was_to_do());
+        assert!(Summary::of([Conclusion::DoneBefore(End::Completed)], None).nothing_was_to_do());
+    }
+
+    #[test]
+    fn the_same_failure_lets_running_trials_end() {
+        assert!(Stop::Asked.reaches_running() && Stop::Deadline.reaches_running());
+        let same = Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 };
+        assert!(!same.reaches_running());
+        assert_eq!(same.to_string(), "stopped: 5 trials one after another failed for the same reason (exit code 1)");
+    }
+}

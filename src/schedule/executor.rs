@@ -1,0 +1,41 @@
+//! The trait that starts a trial.
+
+use std::time::Duration;
+
+use super::{Exit, Standing, Start};
+use crate::error::Result;
+use crate::plan::TrialId;
+use crate::runs::Progress;
+
+/// A worker that ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Its trial.
+    pub trial: TrialId,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// Starts workers somewhere and says how they ended. Decides nothing: when, which and how often is the queue's.
+pub trait Executor {
+    /// Starts a worker; the number of the attempt. After an error there is no worker, and none will be reported.
+    fn start(&mut self, start: &Start) -> Result<u32>;
+
+    /// Workers that ended since the last call, each once. Waits for the first one, at most this long.
+    fn wait(&mut self, at_most: Duration) -> Vec<Finished>;
+
+    /// How far the worker of this trial says it is.
+    fn progress(&mut self, trial: &TrialId) -> Option<Progress>;
+
+    /// Asks the worker of this trial to finish its step, save and leave. Returns at once; asking twice does no harm.
+    fn ask_to_stop(&mut self, trial: &TrialId);
+
+    /// Kills the worker of this trial. It is still reported as finished.
+    fn kill(&mut self, trial: &TrialId);
+
+    /// How a trial stands of which another worker holds the lock.
+    fn standing(&mut self, trial: &TrialId) -> Standing;
+
+    /// Writes that a trial failed for good: its worker cannot any more.
+    fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()>;
+}

@@ -1,0 +1,99 @@
+//! How many trials at a time, with how many threads each.
+
+/// What there is to share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Bytes of memory that workers may use; `None` where unknown.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// This machine: the cores this process may use, and the memory that is free now.
+    pub fn this() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cores, memory_bytes: available_memory() }
+    }
+}
+
+/// `MemAvailable` of Linux; elsewhere unknown.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Slots and threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Trials at a time.
+    pub slots: usize,
+    /// CPU threads of each.
+    pub threads: usize,
+}
+
+/// Shares the machine among `trials` trials of which the largest needs `trial_bytes`. What was asked for (`slots`, `threads`) is
+/// kept; the rest follows: as many slots as there are cores, since small models on one thread each give more tokens a second
+/// together than one on all of them, but never more threads in all than cores, more slots than trials, or more
+/// trials at a time than fit into nine tenths of the memory. Where trials are fewer than cores each has more threads.
+pub fn layout(machine: Machine, slots: Option<usize>, threads: Option<usize>, trials: usize, trial_bytes: u64) -> Layout {
+    let cores = machine.cores.max(1);
+    let slots = slots.unwrap_or_else(|| {
+        let by_cores = cores / threads.unwrap_or(1).max(1);
+        let by_memory = match machine.memory_bytes {
+            Some(bytes) if trial_bytes > 0 => usize::try_from(bytes / 10 * 9 / trial_bytes).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        by_cores.min(by_memory).min(trials)
+    });
+    let slots = slots.max(1);
+    Layout { slots, threads: threads.unwrap_or(cores / slots).max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_memory_trials_and_wishes_decide_together() {
+        const G: u64 = 1 << 30;
+        for ((cores, memory, slots, threads, trials, bytes), expected) in [
+            ((2, Some(8 * G), None, None, 24, G / 4), (2, 1)),
+            ((16, Some(64 * G), None, None, 24, G), (16, 1)),
+            ((16, Some(64 * G), None, None, 4, G), (4, 4)),
+            ((16, Some(64 * G), None, None, 1, G), (1, 16)),
+            ((16, Some(64 * G), None, None, 5, G), (5, 3)),
+            ((16, Some(10 * G), None, None, 24, 3 * G), (3, 5)),
+            ((16, Some(G), None, None, 24, 3 * G), (1, 16)),
+            ((16, None, None, None, 24, 3 * G), (16, 1)),
+            ((16, Some(64 * G), None, Some(4), 24, G), (4, 4)),
+            ((2, Some(64 * G), None, Some(8), 24, G), (1, 8)),
+            ((16, Some(64 * G), Some(2), None, 24, G), (2, 8)),
+            ((2, Some(64 * G), Some(8), None, 24, G), (8, 1)),
+            ((2, Some(64 * G), Some(3), Some(5), 24, G), (3, 5)),
+            ((1, Some(64 * G), None, None, 0, 0), (1, 1)),
+            ((0, None, Some(0), Some(0), 0, 0), (1, 1)),
+        ] {
+            let layout = layout(Machine { cores, memory_bytes: memory }, slots, threads, trials, bytes);
+            assert_eq!((layout.slots, layout.threads), expected, "{cores} cores, {slots:?}, {threads:?}, {trials} trials");
+        }
+    }
+
+    #[test]
+    fn left_to_itself_it_never_asks_for_more_threads_than_cores() {
+        for cores in 1..40 {
+            for trials in 0..50 {
+                let machine = Machine { cores, memory_bytes: None };
+                let Layout { slots, threads } = layout(machine, None, None, trials, 1);
+                assert!(slots >= 1 && threads >= 1 && slots * threads <= cores);
+                assert!(slots <= trials.max(1));
+            }
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_core() {
+        assert!(Machine::this().cores >= 1);
+    }
+}

@@ -1,0 +1,266 @@
+//! A process a trial on this machine.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::exit::{Evidence, classify, describe};
+use super::tail::{Tail, read_to_end};
+use super::{Executor, Exit, Finished, Standing, Start};
+use crate::error::{Error, Result};
+use crate::plan::TrialId;
+use crate::runs::{
+    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
+    read_progress, state_of, write_outcome,
+};
+
+/// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Added to a worker's `oom_score_adj`: where memory runs out, the kernel takes a worker and not the runner.
+const OOM_SCORE: &str = "500";
+
+/// What is started for a trial: `program arguments… <trial folder> --attempt N --slot S --threads T --device D`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalSettings {
+    /// The worker's program.
+    pub program: PathBuf,
+    /// What comes before the trial's folder.
+    pub arguments: Vec<OsString>,
+    /// `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// The program's version and build, for attempts and outcomes that the runner writes.
+    pub version: String,
+}
+
+impl LocalSettings {
+    /// This program's hidden command `worker`.
+    ///
+    /// On Linux by `/proc/self/exe`, which stays the program that runs also when its file is built anew during the
+    /// night: one experiment, one program.
+    pub fn this_program(device: &str, version: &str) -> Result<Self> {
+        let running = Path::new("/proc/self/exe");
+        let program = if running.exists() {
+            running.to_owned()
+        } else {
+            std::env::current_exe().map_err(|e| Error::internal("this program does not know its own path").caused_by(e))?
+        };
+        Ok(Self { program, arguments: vec!["worker".into()], device: device.to_owned(), version: version.to_owned() })
+    }
+}
+
+/// Prepares a trial's folder just before its worker starts.
+pub type Prepare<'a> = Box<dyn FnMut(&TrialId) -> Result<()> + 'a>;
+
+/// Starts a worker process a trial.
+///
+/// Each has its own process group, so that Ctrl-C on the terminal reaches the runner alone, and a pipe from the runner as
+/// its standard input: its end means "save and leave", and it ends too when the runner dies. What it says on standard
+/// error is kept to the last lines.
+pub struct LocalExecutor<'a> {
+    settings: LocalSettings,
+    experiment: ExperimentFolder,
+    prepare: Prepare<'a>,
+    workers: HashMap<TrialId, Worker>,
+    ended: (Sender<Ended>, Receiver<Ended>),
+}
+
+struct Worker {
+    folder: TrialFolder,
+    /// Not reaped before its end is taken from the channel, so that its process id stays its own.
+    child: Child,
+    /// Dropped to ask it to stop.
+    pipe: Option<ChildStdin>,
+    attempt: Attempt,
+    killed: bool,
+    oom_kills: Option<u64>,
+}
+
+/// Sent by the thread that waits for a worker.
+struct Ended {
+    trial: TrialId,
+    last_lines: Vec<String>,
+}
+
+impl<'a> LocalExecutor<'a> {
+    /// An executor for the trials of this experiment. `prepare` is called before each start (the job file must be there).
+    pub fn new(settings: LocalSettings, experiment: ExperimentFolder, prepare: Prepare<'a>) -> Self {
+        Self { settings, experiment, prepare, workers: HashMap::new(), ended: channel() }
+    }
+
+    fn command(&self, folder: &TrialFolder, attempt: u32, start: &Start) -> Command {
+        let threads = start.threads.to_string();
+        let mut command = Command::new(&self.settings.program);
+        command
+            .arg0("votive")
+            .args(&self.settings.arguments)
+            .arg(folder.path())
+            .args(["--attempt", &attempt.to_string(), "--slot", &start.slot.to_string()])
+            .args(["--threads", &threads, "--device", &self.settings.device])
+            // Thread pools of the libraries below; two workers must not fight for the same cores.
+            .env("RAYON_NUM_THREADS", &threads)
+            .env("OMP_NUM_THREADS", &threads)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn finish(&mut self, ended: Ended) -> Option<Finished> {
+        let Ended { trial, last_lines } = ended;
+        let mut worker = self.workers.remove(&trial)?;
+        drop(worker.pipe.take());
+        let status = worker.child.wait();
+        let evidence = Evidence {
+            code: status.as_ref().ok().and_then(|s| s.code()),
+            signal: status.as_ref().ok().and_then(|s| s.signal()),
+            killed_by_us: worker.killed,
+            memory_ran_out: worker.oom_kills.is_some() && oom_kills() > worker.oom_kills,
+        };
+        let exit = classify(evidence, crate::durable::read_json::<Outcome>(&worker.folder.outcome()), last_lines.clone());
+        let note = match &exit {
+            Exit::Failed(failure) => Some(describe(failure)),
+            Exit::Interrupted if worker.killed => Some("killed".to_owned()),
+            _ => None,
+        };
+        if let Some(note) = note {
+            // The attempt's file is history: how the trial goes on must not depend on it.
+            let _ = end_attempt(&worker.folder, &worker.attempt, &note, &last_lines);
+        }
+        Some(Finished { trial, exit })
+    }
+}
+
+impl Executor for LocalExecutor<'_> {
+    fn start(&mut self, start: &Start) -> Result<u32> {
+        (self.prepare)(&start.trial)?;
+        let folder = self.experiment.trial(&start.trial);
+        let number = next_attempt(&folder)?;
+        let oom_kills = oom_kills();
+        let mut child =
+            self.command(&folder, number, start).spawn().map_err(|e| Error::io("start the worker", &self.settings.program, e))?;
+        let (pipe, said) = (child.stdin.take(), child.stderr.take());
+        let attempt = Attempt {
+            attempt: number,
+            pid: child.id(),
+            host: host(),
+            slot: start.slot,
+            threads: start.threads,
+            device: self.settings.device.clone(),
+            program: self.settings.version.clone(),
+            from_step: 0,
+            started_utc: now_utc(),
+            ended_utc: None,
+            ended: None,
+            last_lines: Vec::new(),
+        };
+        // Only Linux has it, and only a wish: without it the kernel chooses by size alone, which is mostly the worker too.
+        let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE);
+        if let Err(error) = watch(&child, said, start.trial.clone(), self.ended.0.clone()) {
+            // Without its threads a worker cannot be followed.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Error::io("start the worker", &self.settings.program, error));
+        }
+        let worker = Worker { folder, child, pipe, attempt, killed: false, oom_kills };
+        self.workers.insert(start.trial.clone(), worker);
+        Ok(number)
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Vec<Finished> {
+        let first = match self.ended.1.recv_timeout(at_most) {
+            Ok(ended) => ended,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Vec::new(),
+        };
+        let mut all = vec![first];
+        all.extend(self.ended.1.try_iter());
+        all.into_iter().filter_map(|ended| self.finish(ended)).collect()
+    }
+
+    fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
+        let worker = self.workers.get(trial)?;
+        // What an earlier attempt said last is still there when this one starts.
+        read_progress(&worker.folder).filter(|p| p.attempt == worker.attempt.attempt)
+    }
+
+    fn ask_to_stop(&mut self, trial: &TrialId) {
+        if let Some(worker) = self.workers.get_mut(trial) {
+            drop(worker.pipe.take());
+        }
+    }
+
+    fn kill(&mut self, trial: &TrialId) {
+        if let Some(worker) = self.workers.get_mut(trial) {
+            worker.killed = true;
+            // It fails only where nothing of the group is left to kill.
+            let _ = kill_process_group(Pid::from_child(&worker.child), Signal::KILL);
+        }
+    }
+
+    fn standing(&mut self, trial: &TrialId) -> Standing {
+        state_of(&self.experiment.trial(trial)).status.into()
+    }
+
+    fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
+        let folder = self.experiment.trial(trial);
+        // Somebody else is at it after all: the outcome is theirs to write.
+        let Some(_lock) = TrialLock::take(&folder)? else { return Ok(()) };
+        let progress = read_progress(&folder);
+        let outcome = Outcome {
+            end: End::Failed,
+            reason: Some(reason.to_owned()),
+            steps: progress.as_ref().map_or(0, |p| p.step),
+            tokens_seen: progress.as_ref().map_or(0, |p| p.tokens_seen),
+            training_seconds: progress.as_ref().map_or(0.0, |p| p.training_seconds),
+            peak_memory_bytes: 0,
+            scores: Vec::new(),
+            finished_utc: now_utc(),
+            program: self.settings.version.clone(),
+        };
+        write_outcome(&folder, &outcome)
+    }
+}
+
+/// Starts the threads that read what a worker says and wait for its end, so that the end is known at once.
+fn watch(child: &Child, said: Option<ChildStderr>, trial: TrialId, ended: Sender<Ended>) -> std::io::Result<()> {
+    let tail = Arc::new(Mutex::new(Tail::default()));
+    let (reading, done_reading) = channel::<()>();
+    if let Some(said) = said {
+        let tail = Arc::clone(&tail);
+        thread::Builder::new().name("last words".to_owned()).spawn(move || {
+            read_to_end(said, |bytes| tail.lock().unwrap_or_else(PoisonError::into_inner).push(bytes));
+            drop(reading);
+        })?;
+    }
+    let pid = Pid::from_child(child);
+    thread::Builder::new().name("waits".to_owned()).spawn(move || {
+        // NOWAIT: the process stays a zombie, and its id its own, until the executor reaps it.
+        while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+        // Returns as soon as the stream has ended; nothing is ever sent.
+        let _ = done_reading.recv_timeout(LAST_WORDS);
+        let last_lines = tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The executor is gone when the runner leaves; then nobody asks.
+        let _ = ended.send(Ended { trial, last_lines });
+    })?;
+    Ok(())
+}
+
+/// How many processes the kernel has killed for want of memory since it started; `None` where it does not say.
+fn oom_kills() -> Option<u64> {
+    let text = fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

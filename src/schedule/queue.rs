@@ -1,0 +1,420 @@
+//! Which trial is started next, and what follows when one ends.
+//!
+//! Pure: no clock (each call is told the time, microseconds since 1970, UTC), no process, no file. Whoever drives it
+//! asks [`Queue::next`] until it says nothing, tells [`Queue::on_exit`] how each worker ended, and calls [`Queue::finish`] when
+//! [`Queue::is_over`]. Every trial is then concluded exactly once.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::candidate::order;
+use super::estimate::{Experience, Track, seconds, until_all_end};
+use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
+use crate::plan::TrialId;
+use crate::runs::{End, Outcome};
+
+/// The trials of an experiment and what becomes of them.
+#[derive(Debug)]
+pub struct Queue {
+    trials: Vec<Trial>,
+    index: HashMap<TrialId, usize>,
+    policy: Policy,
+    stop: Option<Stop>,
+    /// Whether running workers are to save and leave.
+    stops_running: bool,
+    anything_failed: bool,
+    streak: Streak,
+    experience: Experience,
+}
+
+#[derive(Debug)]
+struct Trial {
+    candidate: Candidate,
+    /// Whether it was started before, in this run or an earlier one.
+    interrupted: bool,
+    place: Place,
+    /// Attempts of this run that ended badly.
+    failures: u32,
+    /// Seconds of this run's attempts.
+    spent: f64,
+    /// Share of the expected seconds that is left.
+    share_left: f64,
+}
+
+#[derive(Debug)]
+enum Place {
+    Queued { ready_utc: i64 },
+    HeldElsewhere,
+    Running(Running),
+    Over(Conclusion),
+}
+
+#[derive(Debug)]
+struct Running {
+    slot: u32,
+    threads: u32,
+    since_utc: i64,
+    track: Option<Track>,
+}
+
+/// Trials that failed one after another for the same reason.
+#[derive(Debug, Default)]
+struct Streak {
+    reason: String,
+    trials: BTreeSet<usize>,
+}
+
+impl Queue {
+    /// A queue of these trials, in the order of the file. Their ids differ.
+    pub fn new(candidates: Vec<Candidate>, policy: Policy) -> Self {
+        let index = candidates.iter().enumerate().map(|(i, c)| (c.id.clone(), i)).collect();
+        let trials = candidates.into_iter().map(Trial::new).collect();
+        Self {
+            trials,
+            index,
+            policy,
+            stop: None,
+            stops_running: false,
+            anything_failed: false,
+            streak: Streak::default(),
+            experience: Experience::default(),
+        }
+    }
+
+    /// What is to be told before anything starts: trials that are over already, and those that others hold.
+    pub fn begin(&self) -> Vec<Event> {
+        let tell = |trial: &Trial| match trial.place {
+            Place::Over(Conclusion::DoneBefore(end)) => Some(Event::Skipped { trial: trial.candidate.id.clone(), end }),
+            Place::HeldElsewhere => Some(Event::HeldElsewhere { trial: trial.candidate.id.clone() }),
+            _ => None,
+        };
+        self.trials.iter().filter_map(tell).collect()
+    }
+
+    /// What is to be started now; `None` where no slot is free or nothing may start. The trial counts as running from here on:
+    /// where it cannot be started after all, tell [`Queue::on_exit`].
+    pub fn next(&mut self, now: i64) -> Option<Start> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let slot = self.free_slot()?;
+        let ready = |i: &usize| matches!(self.trials[*i].place, Place::Queued { ready_utc } if ready_utc <= now);
+        let may_start = (0..self.trials.len()).filter(ready).filter(|i| self.can_end(*i, now));
+        // The first of equals: file order.
+        let best = may_start.min_by(|a, b| order(self.trials[*a].rank(), self.trials[*b].rank()))?;
+        let threads = self.threads();
+        let trial = &mut self.trials[best];
+        trial.place = Place::Running(Running { slot, threads, since_utc: now, track: None });
+        Some(Start { trial: trial.candidate.id.clone(), slot, threads })
+    }
+
+    /// A worker says how far it is: `fraction` of its budget, 0 to 1.
+    pub fn on_progress(&mut self, id: &TrialId, fraction: f64, now: i64) {
+        let Some(i) = self.running_index(id) else { return };
+        let trial = &mut self.trials[i];
+        let Place::Running(running) = &mut trial.place else { return };
+        match &mut running.track {
+            Some(track) => track.add(fraction, now),
+            none => *none = Some(Track::new(fraction, now)),
+        }
+    }
+
+    /// A worker ended, or could not be started. Not running ones are passed over.
+    pub fn on_exit(&mut self, id: &TrialId, exit: Exit, now: i64) -> Vec<Event> {
+        let Some(i) = self.running_index(id) else { return Vec::new() };
+        let took = self.take_time(i, now);
+        match exit {
+            Exit::Done(outcome) => self.on_done(i, outcome, took),
+            Exit::Interrupted => self.on_interrupted(i, now),
+            Exit::HeldElsewhere => {
+                self.trials[i].place = Place::HeldElsewhere;
+                vec![Event::HeldElsewhere { trial: id.clone() }]
+            }
+            Exit::Failed(failure) => self.on_failure(i, failure, took, now),
+        }
+    }
+
+    /// A trial that another worker held stands so now.
+    pub fn on_standing(&mut self, id: &TrialId, standing: Standing, now: i64) -> Vec<Event> {
+        let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return Vec::new() };
+        if !matches!(trial.place, Place::HeldElsewhere) {
+            return Vec::new();
+        }
+        match standing {
+            Standing::HeldElsewhere => Vec::new(),
+            Standing::Done(end) => {
+                trial.place = Place::Over(Conclusion::DoneBefore(end));
+                vec![Event::Skipped { trial: id.clone(), end }]
+            }
+            Standing::Waiting | Standing::Interrupted => {
+                trial.interrupted |= standing == Standing::Interrupted;
+                trial.place = Place::Queued { ready_utc: now };
+                Vec::new()
+            }
+        }
+    }
+
+    /// Looks at the time: the deadline may have come.
+    pub fn tick(&mut self, now: i64) -> Vec<Event> {
+        let late = self.policy.until_utc.is_some_and(|until| now >= until);
+        let work_is_left = self.trials.iter().any(|t| !matches!(t.place, Place::Over(_)));
+        if late && work_is_left { self.stop(Stop::Deadline) } else { Vec::new() }
+    }
+
+    /// Starts nothing any more. Told once, and again where running workers are to leave only now.
+    pub fn stop(&mut self, why: Stop) -> Vec<Event> {
+        let new = self.stop.is_none() || (why.reaches_running() && !self.stops_running);
+        self.stops_running |= why.reaches_running();
+        self.stop.get_or_insert_with(|| why.clone());
+        if new { vec![Event::Stopping { why }] } else { Vec::new() }
+    }
+
+    /// Whether nothing is started any more.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Whether running workers are to save and leave.
+    pub fn stops_running(&self) -> bool {
+        self.stops_running
+    }
+
+    /// Trials with a worker.
+    pub fn running(&self) -> impl Iterator<Item = &TrialId> {
+        self.trials.iter().filter(|t| matches!(t.place, Place::Running(_))).map(|t| &t.candidate.id)
+    }
+
+    /// Trials that are waited for because another worker holds them.
+    pub fn held_elsewhere(&self) -> impl Iterator<Item = &TrialId> {
+        self.trials.iter().filter(|t| matches!(t.place, Place::HeldElsewhere)).map(|t| &t.candidate.id)
+    }
+
+    /// Whether nothing runs and nothing will be started any more.
+    pub fn is_over(&self, now: i64) -> bool {
+        let stopped = self.stop.is_some();
+        (0..self.trials.len()).all(|i| match self.trials[i].place {
+            Place::Running(_) => false,
+            Place::Over(_) => true,
+            Place::HeldElsewhere => stopped,
+            Place::Queued { ready_utc } => stopped || !self.can_end(i, now.max(ready_utc)),
+        })
+    }
+
+    /// Concludes every trial that is not over: what is left and why, and what the run came to.
+    pub fn finish(&mut self) -> (Vec<Event>, Summary) {
+        let mut events = Vec::new();
+        for i in 0..self.trials.len() {
+            let why = match self.trials[i].place {
+                Place::Over(_) => continue,
+                Place::Running(_) => Left::Interrupted,
+                Place::HeldElsewhere => Left::HeldElsewhere,
+                Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
+                Place::Queued { .. } if self.trials[i].failures > 0 => Left::Failed,
+                Place::Queued { .. } => Left::NotStarted,
+            };
+            events.push(self.leave(i, why));
+        }
+        let would_not_end = |t: &Trial| matches!(t.place, Place::Over(Conclusion::Left(Left::WouldNotEnd)));
+        if self.stop.is_none() && self.trials.iter().any(would_not_end) {
+            self.stop = Some(Stop::Deadline);
+        }
+        let conclusions = self.trials.iter().filter_map(|t| match t.place {
+            Place::Over(conclusion) => Some(conclusion),
+            _ => None,
+        });
+        (events, Summary::of(conclusions, self.stop.clone()))
+    }
+
+    /// How the whole run stands.
+    pub fn overview(&self, now: i64) -> Overview {
+        let mut overview = Overview { trials: self.trials.len(), ends_utc: self.ends_utc(now), ..Overview::default() };
+        for trial in &self.trials {
+            match trial.place {
+                Place::Running(_) => overview.running += 1,
+                Place::Queued { .. } | Place::HeldElsewhere => overview.left += 1,
+                Place::Over(conclusion) => match conclusion.end() {
+                    Some(end) => {
+                        overview.done += 1;
+                        overview.failed += usize::from(end == End::Failed);
+                    }
+                    None => overview.left += 1,
+                },
+            }
+        }
+        overview
+    }
+
+    /// When everything is expected to have ended, the deadline at the latest; `None` while that is unknown.
+    fn ends_utc(&self, now: i64) -> Option<i64> {
+        let (mut running, mut queued) = (Vec::new(), Vec::new());
+        for (i, trial) in self.trials.iter().enumerate() {
+            match &trial.place {
+                Place::Running(r) => {
+                    let expected = self.expected(i).map(|s| s - seconds(now - r.since_utc));
+                    running.push(r.track.and_then(|t| t.seconds_left(now)).or(expected)?.max(0.0));
+                }
+                Place::Queued { .. } if self.stop.is_none() => queued.push(i),
+                _ => {}
+            }
+        }
+        queued.sort_by(|a, b| order(self.trials[*a].rank(), self.trials[*b].rank()));
+        let queued = queued.into_iter().map(|i| self.expected(i)).collect::<Option<Vec<f64>>>()?;
+        let ends = now.saturating_add(super::estimate::micros(until_all_end(&running, &queued, self.policy.slots)));
+        Some(self.policy.until_utc.map_or(ends, |until| ends.min(until.max(now))))
+    }
+
+    /// Seconds that are left of a trial that is not running (of a running one: from its start).
+    fn expected(&self, i: usize) -> Option<f64> {
+        let trial = &self.trials[i];
+        self.experience.seconds(trial.candidate.expected_seconds).map(|s| s * trial.share_left)
+    }
+
+    /// Whether a trial that starts now ends before the deadline, as far as is known.
+    fn can_end(&self, i: usize, now: i64) -> bool {
+        let Some(until) = self.policy.until_utc else { return true };
+        let needs = self.expected(i).map_or(0, super::estimate::micros);
+        now < until && now.saturating_add(needs) <= until
+    }
+
+    fn free_slot(&self) -> Option<u32> {
+        let taken: BTreeSet<u32> = self.trials.iter().filter_map(|t| t.running().map(|r| r.slot)).collect();
+        let slots = u32::try_from(self.policy.slots.max(1)).unwrap_or(u32::MAX);
+        (1..=slots).find(|slot| !taken.contains(slot))
+    }
+
+    /// CPU threads for the next trial: what is asked for, or its part of the free cores among the slots that will be used.
+    fn threads(&self) -> u32 {
+        let share = self.policy.threads.unwrap_or_else(|| {
+            let (mut used, mut busy, mut queued) = (0, 0, 0);
+            for trial in &self.trials {
+                match &trial.place {
+                    Place::Running(r) => (used, busy) = (used + r.threads as usize, busy + 1),
+                    Place::Queued { .. } => queued += 1,
+                    _ => {}
+                }
+            }
+            let free_slots = self.policy.slots.max(1).saturating_sub(busy);
+            self.policy.cores.saturating_sub(used) / free_slots.min(queued).max(1)
+        });
+        u32::try_from(share.max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn running_index(&self, id: &TrialId) -> Option<usize> {
+        let i = *self.index.get(id)?;
+        self.trials[i].running().map(|_| i)
+    }
+
+    /// Adds up the time of an attempt that ends, and what of the trial it has done; its seconds.
+    fn take_time(&mut self, i: usize, now: i64) -> f64 {
+        let trial = &mut self.trials[i];
+        let Place::Running(running) = &trial.place else { return 0.0 };
+        let took = seconds(now - running.since_utc).max(0.0);
+        trial.spent += took;
+        trial.share_left *= running.track.map_or(1.0, |t| t.share_left());
+        took
+    }
+
+    fn on_done(&mut self, i: usize, outcome: Box<Outcome>, took: f64) -> Vec<Event> {
+        let (end, reason) = (outcome.end, outcome.reason.clone());
+        let mut events = Vec::new();
+        if end == End::Failed {
+            let reason = reason.clone().unwrap_or_else(|| "failed".to_owned());
+            events.push(self.failed_event(i, Failure { cause: Cause::Refused, reason, last_lines: Vec::new() }));
+        } else {
+            self.streak = Streak::default();
+        }
+        if end == End::Completed {
+            let trial = &self.trials[i];
+            self.experience.add(trial.spent, trial.candidate.expected_seconds);
+        }
+        events.push(self.end(i, end, reason, took, Some(outcome)));
+        events.extend(self.stop_after_same_failures());
+        events
+    }
+
+    fn on_interrupted(&mut self, i: usize, now: i64) -> Vec<Event> {
+        // Somebody stopped this worker alone: it is started again, but not for ever.
+        self.trials[i].failures += 1;
+        let out_of_retries = self.trials[i].failures > self.policy.retries;
+        vec![if self.stop.is_some() || out_of_retries { self.leave(i, Left::Interrupted) } else { self.retry(i, now) }]
+    }
+
+    fn on_failure(&mut self, i: usize, failure: Failure, took: f64, now: i64) -> Vec<Event> {
+        let reason = failure.reason.clone();
+        let mut events = vec![self.failed_event(i, failure)];
+        let stopping = self.stop_after_same_failures();
+        self.trials[i].failures += 1;
+        events.push(if self.trials[i].failures > self.policy.retries {
+            self.end(i, End::Failed, Some(reason), took, None)
+        } else if self.stop.is_some() {
+            self.leave(i, Left::Failed)
+        } else {
+            self.retry(i, now)
+        });
+        events.extend(stopping);
+        events
+    }
+
+    fn failed_event(&mut self, i: usize, failure: Failure) -> Event {
+        if self.streak.reason != failure.reason {
+            self.streak = Streak { reason: failure.reason.clone(), trials: BTreeSet::new() };
+        }
+        self.streak.trials.insert(i);
+        let first = !std::mem::replace(&mut self.anything_failed, true);
+        let Failure { cause, reason, last_lines } = failure;
+        Event::Failed { trial: self.trials[i].candidate.id.clone(), cause, reason, last_lines, first }
+    }
+
+    fn stop_after_same_failures(&mut self) -> Vec<Event> {
+        let trials = self.streak.trials.len();
+        let again = trials >= self.policy.same_failures.max(1);
+        if again { self.stop(Stop::SameFailure { reason: self.streak.reason.clone(), trials }) } else { Vec::new() }
+    }
+
+    fn end(&mut self, i: usize, end: End, reason: Option<String>, took: f64, outcome: Option<Box<Outcome>>) -> Event {
+        let trial = &mut self.trials[i];
+        trial.place = Place::Over(Conclusion::Ended(end));
+        Event::Ended { trial: trial.candidate.id.clone(), end, reason, seconds: took, outcome }
+    }
+
+    fn leave(&mut self, i: usize, why: Left) -> Event {
+        let trial = &mut self.trials[i];
+        trial.place = Place::Over(Conclusion::Left(why));
+        Event::Left { trial: trial.candidate.id.clone(), why }
+    }
+
+    fn retry(&mut self, i: usize, now: i64) -> Event {
+        let trial = &mut self.trials[i];
+        let pause = self.policy.backoff(trial.failures);
+        trial.interrupted = true;
+        trial.place = Place::Queued { ready_utc: now.saturating_add(pause) };
+        let retries_left = self.policy.retries.saturating_sub(trial.failures);
+        Event::Retrying { trial: trial.candidate.id.clone(), in_seconds: seconds(pause), retries_left }
+    }
+}
+
+impl Trial {
+    fn new(candidate: Candidate) -> Self {
+        let place = match candidate.standing {
+            Standing::Waiting | Standing::Interrupted => Place::Queued { ready_utc: i64::MIN },
+            Standing::HeldElsewhere => Place::HeldElsewhere,
+            Standing::Done(end) => Place::Over(Conclusion::DoneBefore(end)),
+        };
+        let interrupted = candidate.standing == Standing::Interrupted;
+        Self { candidate, interrupted, place, failures: 0, spent: 0.0, share_left: 1.0 }
+    }
+
+    fn rank(&self) -> (&Candidate, bool) {
+        (&self.candidate, self.interrupted)
+    }
+
+    fn running(&self) -> Option<&Running> {
+        match &self.place {
+            Place::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

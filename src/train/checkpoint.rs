@@ -1,0 +1,273 @@
+//! A checkpoint is a folder that is complete or absent: weights in Hugging Face's layout, optimizer, position, manifest.
+//!
+//! ```text
+//! step-00000400/  model.safetensors config.json tokenizer.json tokenizer_config.json
+//!                 optimizer.safetensors state.json manifest.json
+//! ```
+//!
+//! `manifest.json` names every file with its size and BLAKE3. A folder whose manifest does not hold is not a checkpoint:
+//! the one before it is taken.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::Job;
+use super::export;
+use super::learner::LearnerState;
+use super::recorder::CheckpointKind;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::model::Config;
+
+/// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
+pub const ARITHMETIC: u32 = 1;
+
+const VERSION: u32 = 1;
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+const MANIFEST: &str = "manifest.json";
+
+/// Why a checkpoint was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It was due, it is the best so far, or it is the last: it has a row.
+    Kept(CheckpointKind),
+    /// The worker was asked to stop; it has no row.
+    Interrupted,
+}
+
+/// The best validation loss so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The step it was measured at.
+    pub step: u64,
+    /// Nats per token.
+    pub loss: f64,
+}
+
+/// `state.json`: the position, and what the step loop remembers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Version of this file.
+    pub version: u32,
+    /// Version of the arithmetic.
+    pub arithmetic: u32,
+    /// The program that wrote it.
+    pub program: String,
+    /// The trial it belongs to.
+    pub trial: String,
+    /// Why it was written.
+    pub reason: Reason,
+    /// Steps done.
+    pub step: u64,
+    /// Target tokens trained on.
+    pub tokens_seen: u64,
+    /// Seconds inside steps.
+    pub training_seconds: f64,
+    /// The best validation loss so far.
+    pub best: Option<Best>,
+    /// Validation loss at this step, where one was measured.
+    pub validation_loss: Option<f64>,
+    /// Training losses of the last steps, oldest first.
+    pub recent_losses: Vec<f64>,
+    /// Checkpoints that have a row and were on disk when this one was written, without this one.
+    pub kept: Vec<u64>,
+    /// Microseconds since 1970 (UTC).
+    pub time_utc: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    version: u32,
+    files: Vec<ManifestFile>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ManifestFile {
+    name: String,
+    bytes: u64,
+    blake3: String,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// BLAKE3 of the manifest.
+    pub blake3: String,
+    /// Seconds it took.
+    pub seconds: f64,
+}
+
+/// A checkpoint read back.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The position.
+    pub position: Position,
+    /// Weights and moments; without moments where only the weights were kept.
+    pub state: LearnerState,
+    /// Size and hash, as when it was written (seconds are unknown: 0).
+    pub written: Written,
+}
+
+/// The folder's name for this step.
+pub fn name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// The checkpoints of a trial that have a folder, by step, oldest first. Whether they hold is not checked.
+pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", folder, e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
+        if let Some(step) = entry.file_name().to_str().and_then(|n| n.strip_prefix("step-")?.parse().ok()) {
+            found.push((step, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn hash_file(path: &Path) -> Result<(u64, String)> {
+    let file = fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).map_err(|e| Error::io("read", path, e))?;
+    Ok((hasher.count(), hasher.finalize().to_hex().to_string()))
+}
+
+fn manifest_of(folder: &Path, names: &[&str]) -> Result<Manifest> {
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        let (bytes, blake3) = hash_file(&folder.join(name))?;
+        files.push(ManifestFile { name: (*name).to_owned(), bytes, blake3 });
+    }
+    Ok(Manifest { version: VERSION, files })
+}
+
+fn measure(folder: &Path, manifest: &Manifest) -> Result<Written> {
+    let (own, blake3) = hash_file(&folder.join(MANIFEST))?;
+    Ok(Written { bytes: own + manifest.files.iter().map(|f| f.bytes).sum::<u64>(), blake3, seconds: 0.0 })
+}
+
+/// Writes a checkpoint whole or not at all.
+pub fn save(
+    checkpoints: &Path,
+    job: &Job,
+    config: &Config,
+    tokenizer: &Path,
+    position: &Position,
+    state: &LearnerState,
+) -> Result<Written> {
+    let started = Instant::now();
+    durable::create_folder(checkpoints)?;
+    let target = checkpoints.join(name(position.step));
+    let parameters = config.parameters();
+    durable::folder_with(&target, |folder| {
+        export::write_weights(&folder.join("model.safetensors"), config, &parameters, &state.values)?;
+        export::write_moments(&folder.join(OPTIMIZER), &parameters, &state.first, &state.second)?;
+        export::write_description(folder, config, &job.corpus, tokenizer)?;
+        durable::write_json(&folder.join(STATE), position)?;
+        let names = ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", OPTIMIZER, STATE];
+        durable::write_json(&folder.join(MANIFEST), &manifest_of(folder, &names)?)
+    })?;
+    let manifest = read_manifest(&target)?;
+    Ok(Written { seconds: started.elapsed().as_secs_f64(), ..measure(&target, &manifest)? })
+}
+
+fn read_manifest(folder: &Path) -> Result<Manifest> {
+    durable::read_json(&folder.join(MANIFEST))?.ok_or_else(|| Error::data(format!("{} has no manifest", folder.display())))
+}
+
+/// Reads a checkpoint, every file held against the manifest.
+pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
+    let manifest = read_manifest(folder)?;
+    for file in &manifest.files {
+        let path = folder.join(&file.name);
+        let (bytes, blake3) = hash_file(&path)?;
+        if bytes != file.bytes || blake3 != file.blake3 {
+            return Err(Error::data(format!("{} is not what its manifest says", path.display())));
+        }
+    }
+    let position: Position =
+        durable::read_json(&folder.join(STATE))?.ok_or_else(|| Error::data(format!("{} has no state", folder.display())))?;
+    let parameters = config.parameters();
+    let values = export::read_tensors(&folder.join("model.safetensors"), &parameters, "")?;
+    let moments = folder.join(OPTIMIZER);
+    let (first, second) = if manifest.files.iter().any(|f| f.name == OPTIMIZER) {
+        (export::read_tensors(&moments, &parameters, "first.")?, export::read_tensors(&moments, &parameters, "second.")?)
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    let written = measure(folder, &manifest)?;
+    Ok(Loaded { state: LearnerState { steps: position.step, values, first, second }, position, written })
+}
+
+/// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold is passed over with a
+/// warning. Where the weights alone were kept, it serves only at the end of the budget, `steps` (0: unknown).
+pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<Loaded>> {
+    for (step, folder) in list(checkpoints)?.into_iter().rev() {
+        match load(&folder, config) {
+            Ok(loaded) if loaded.position.trial != job.id.as_str() => {
+                tracing::warn!(step, "a checkpoint of another trial is passed over");
+            }
+            Ok(loaded) if loaded.position.arithmetic != ARITHMETIC => {
+                tracing::warn!(step, "a checkpoint of another version of the arithmetic is passed over");
+            }
+            Ok(loaded) if loaded.state.first.is_empty() && loaded.position.reason != Reason::Kept(CheckpointKind::Final) => {
+                tracing::warn!(step, "a checkpoint without its optimizer is passed over");
+            }
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(error) => tracing::warn!(step, error = error.chain(), "a damaged checkpoint is passed over"),
+        }
+    }
+    Ok(None)
+}
+
+/// Drops the optimizer's state of a checkpoint whose weights stay: the manifest first, so that it holds at every moment.
+pub fn keep_weights_only(folder: &Path) -> Result<()> {
+    let mut manifest = read_manifest(folder)?;
+    manifest.files.retain(|f| f.name != OPTIMIZER);
+    durable::write_json(&folder.join(MANIFEST), &manifest)?;
+    let path = folder.join(OPTIMIZER);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Which of the checkpoints on disk go, now that one was written at step `newest`: all but the newest `keep_last` ones, the
+/// best one and the newest. A pure decision.
+pub fn superseded(on_disk: &[u64], newest: u64, keep_last: usize, best: Option<u64>) -> Vec<u64> {
+    let mut older: Vec<u64> = on_disk.iter().copied().filter(|&step| step != newest && Some(step) != best).collect();
+    older.sort_unstable();
+    older.truncate(older.len().saturating_sub(keep_last.saturating_sub(1)));
+    older
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_and_the_best_stay() {
+        for (on_disk, newest, keep, best, gone) in [
+            (vec![10, 20, 30], 30, 1, None, vec![10, 20]),
+            (vec![10, 20, 30], 30, 1, Some(10), vec![20]),
+            (vec![10, 20, 30], 30, 2, None, vec![10]),
+            (vec![10, 20, 30], 30, 0, Some(30), vec![10, 20]),
+            (vec![10], 10, 1, None, vec![]),
+        ] {
+            assert_eq!(superseded(&on_disk, newest, keep, best), gone, "{on_disk:?} {newest} {keep} {best:?}");
+        }
+    }
+}

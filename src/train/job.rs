@@ -1,0 +1,40 @@
+//! Everything one trial needs to know: the contents of `trial.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::Prepared;
+use crate::error::Result;
+use crate::experiment::settings::Settings;
+use crate::model::Config;
+use crate::plan::{EvaluationPlan, TrialId};
+
+/// A trial as its worker gets it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Version of this description.
+    pub version: u32,
+    /// The trial.
+    pub id: TrialId,
+    /// Number of its configuration, from 1.
+    pub configuration: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// All its settings.
+    pub settings: Settings,
+    /// Optimizer steps; 0 where the budget is in minutes.
+    pub steps: u64,
+    /// The text, its split, its tokens; files are relative to the experiment's folder.
+    pub corpus: Prepared,
+    /// When it is scored, and on what.
+    pub evaluation: EvaluationPlan,
+}
+
+impl Job {
+    /// The version that this program writes and reads.
+    pub const VERSION: u32 = 1;
+
+    /// The model that is trained.
+    pub fn model(&self) -> Result<Config> {
+        Config::new(&self.settings.model, self.corpus.vocabulary, self.settings.train.sequence_length)
+    }
+}

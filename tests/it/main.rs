@@ -1,0 +1,5 @@
+//! The integration tests: one binary, since each one links candle and polars.
+
+mod golden;
+mod gradients;
+mod layering;
