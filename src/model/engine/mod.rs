@@ -34,7 +34,7 @@ use pulp::Arch;
 
 use self::block::{Model, Scratch, Shard, Tokens, Training};
 use self::layout::{Layout, Way};
-use self::pool::Pool;
+pub use self::pool::Pool;
 use self::weights::Job;
 use super::Config;
 use crate::error::{Error, Result};
@@ -155,6 +155,17 @@ impl Engine {
     /// The gradients of all parameters, as of the last [`Engine::train`].
     pub fn gradients(&self) -> &[f32] {
         &self.gradients
+    }
+
+    /// The threads, the parameters to be changed and their gradients, for an optimizer.
+    pub fn for_update(&mut self) -> (&Pool, &mut [f32], &[f32]) {
+        self.stale = true;
+        (&self.pool, &mut self.values, &self.gradients)
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Trains on a micro-batch: adds the gradient of its NLL sum times `scale` to the gradients (which start from 0 where

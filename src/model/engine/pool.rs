@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::error::{Error, Kind, Result};
 
 /// A fixed number of threads.
-pub(super) struct Pool {
+pub struct Pool {
     threads: Option<rayon::ThreadPool>,
     count: usize,
 }
 
 impl Pool {
     /// `count` threads; one runs everything on the caller's.
-    pub(super) fn new(count: usize) -> Result<Self> {
+    pub fn new(count: usize) -> Result<Self> {
         let threads = match count {
             0 => return Err(Error::internal("an engine needs at least one thread")),
             1 => None,
@@ -28,13 +28,13 @@ impl Pool {
     }
 
     /// Number of threads.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 
     /// Does jobs 0 … `jobs` − 1, each once, on whichever thread is free; returns when all are done.
     /// The job is also told its thread's index.
-    pub(super) fn run(&self, jobs: usize, job: impl Fn(usize, usize) + Sync) {
+    pub fn run(&self, jobs: usize, job: impl Fn(usize, usize) + Sync) {
         let next = AtomicUsize::new(0);
         let work = |thread: usize| {
             loop {
