@@ -13,8 +13,9 @@ use crate::model::dropout::{Place, Rows};
 
 /// Query rows in a block.
 const BLOCK: usize = 64;
-/// Rows of a tile.
+/// Rows of a tile; twice as many where two vectors are a whole row and there are registers for that.
 const TILE: usize = 4;
+const TALL: usize = 8;
 /// Sizes in scratch are multiples of this, which all vector widths divide.
 const PAD: usize = 16;
 
@@ -173,19 +174,21 @@ impl WithSimd for Forward<'_> {
                     causal_scores(simd, &mut scratch.scores, &scratch.q[start * d..], &scratch.kt, Block { start, count, t, d });
                     for r in 0..count {
                         let (i, line) = (start + r, &mut scratch.scores[r * t..][..t]);
-                        let (causal, rest) = line.split_at_mut((i + 1).min(t));
-                        rest[..reach(i) - causal.len()].fill(0.0);
+                        let line = &mut line[..reach(i)];
                         if i >= shape.length {
-                            causal.fill(0.0);
+                            line.fill(0.0);
                             continue;
                         }
-                        let peak = largest(causal);
-                        let sum = exp_and_sum(causal, peak);
+                        // Whole vectors: what lies behind the causal mask is far below everything, then nothing.
+                        line[i + 1..].fill(f32::MIN);
+                        let peak = largest(line);
+                        let sum = exp_and_sum(line, peak);
+                        line[i + 1..].fill(0.0);
                         sums[head * shape.length + i] = peak + sum.ln();
                         scratch.along[i] = 1.0 / sum;
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut scratch.mask[..=i]);
-                            causal.iter_mut().zip(&scratch.mask).for_each(|(p, m)| *p *= m);
+                            line.iter_mut().zip(&scratch.mask[..=i]).for_each(|(p, m)| *p *= m);
                         }
                     }
                     weighted_rows(simd, &mut scratch.o, &scratch.scores, &scratch.v, Block { start, count, t, d });
@@ -252,24 +255,26 @@ impl WithSimd for Backward<'_> {
                             ds[..reach(i)].fill(0.0);
                             continue;
                         }
-                        p[i + 1..reach(i)].fill(0.0);
-                        ds[i + 1..reach(i)].fill(0.0);
-                        let (p, ds) = (&mut p[..=i], &mut ds[..=i]);
+                        let (p, ds) = (&mut p[..reach(i)], &mut ds[..reach(i)]);
                         let (sum, along) = (sums[head * shape.length + i], scratch.along[i]);
                         if let Some(mask) = &mut mask {
-                            let mask_row = &mut scratch.mask[..=i];
-                            mask.fill(mask_row);
-                            for ((p, ds), &m) in p.iter_mut().zip(ds).zip(&*mask_row) {
+                            let mask_row = &mut scratch.mask[..reach(i)];
+                            mask.fill(&mut mask_row[..=i]);
+                            for ((p, ds), &m) in p.iter_mut().zip(&mut *ds).zip(&*mask_row) {
                                 let weight = exp(*p - sum);
                                 *ds = weight * ds.mul_add(m, -along);
                                 *p = weight * m;
                             }
                         } else {
-                            for (p, ds) in p.iter_mut().zip(ds) {
-                                *p = exp(*p - sum);
-                                *ds = *p * (*ds - along);
+                            for (p, ds) in p.as_chunks_mut::<PAD>().0.iter_mut().zip(ds.as_chunks_mut::<PAD>().0) {
+                                for (p, ds) in p.iter_mut().zip(ds) {
+                                    *p = exp(*p - sum);
+                                    *ds = *p * (*ds - along);
+                                }
                             }
                         }
+                        p[i + 1..].fill(0.0);
+                        ds[i + 1..].fill(0.0);
                     }
                     weighted_columns(simd, &mut scratch.dv, &scratch.scores, &scratch.o[start * d..], block);
                     weighted_columns(simd, &mut scratch.dk, &scratch.slopes, &scratch.q[start * d..], block);
@@ -297,10 +302,10 @@ fn scatter(matrix: &mut [f32], stride: usize, column: usize, values: &[f32]) {
     }
 }
 
-/// How many columns of query row i are computed: its causal part, to the end of its tile and its vector.
+/// How many columns of query row i are computed: its causal part, to the end of the last vector (and of the row's tile).
 #[inline(always)]
 fn reach(i: usize) -> usize {
-    (i / TILE * TILE + TILE).next_multiple_of(PAD)
+    (i + 1).next_multiple_of(PAD)
 }
 
 /// A block of query rows: its first row, their number, and the padded length and head width.
@@ -323,7 +328,7 @@ fn causal_scores<S: Simd>(simd: S, scores: &mut [f32], rows: &[f32], columns: &[
         for r in (0..count).step_by(TILE) {
             let vectors = (reach(start + r) / S::F32_LANES).saturating_sub(first).min(panel);
             let into = &mut scores[r * stride + first.min(stride)..];
-            tile::<S, false>(simd, into, stride, &rows[r * d..], d, &columns[first..], stride, d, vectors, false);
+            tile::<S, false, TILE>(simd, into, stride, &rows[r * d..], d, &columns[first..], stride, d, vectors, false);
         }
     }
 }
@@ -333,13 +338,18 @@ fn causal_scores<S: Simd>(simd: S, scores: &mut [f32], rows: &[f32], columns: &[
 fn weighted_rows<S: Simd>(simd: S, out: &mut [f32], weights: &[f32], values: &[f32], Block { start, count, t, d }: Block) {
     let (out, values) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(values).0);
     let stride = d / S::F32_LANES;
-    let panel = panel::<S>();
+    if tall::<S>(stride) {
+        for r in (0..count).step_by(TALL) {
+            let (into, k) = (&mut out[r * stride..], start + r + TALL);
+            tile::<S, false, TALL>(simd, into, stride, &weights[r * t..], t, values, stride, k, stride, false);
+        }
+        return;
+    }
     for r in (0..count).step_by(TILE) {
-        for first in (0..stride).step_by(panel) {
-            let vectors = (stride - first).min(panel);
-            let into = &mut out[r * stride + first..];
-            let k = (start + r + TILE).min(t);
-            tile::<S, false>(simd, into, stride, &weights[r * t..], t, &values[first..], stride, k, vectors, false);
+        for first in (0..stride).step_by(panel::<S>()) {
+            let vectors = (stride - first).min(panel::<S>());
+            let (into, k) = (&mut out[r * stride + first..], start + r + TILE);
+            tile::<S, false, TILE>(simd, into, stride, &weights[r * t..], t, &values[first..], stride, k, vectors, false);
         }
     }
 }
@@ -349,16 +359,26 @@ fn weighted_rows<S: Simd>(simd: S, out: &mut [f32], weights: &[f32], values: &[f
 fn weighted_columns<S: Simd>(simd: S, out: &mut [f32], weights: &[f32], rows: &[f32], Block { start, count, t, d }: Block) {
     let (out, rows) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(rows).0);
     let stride = d / S::F32_LANES;
-    let panel = panel::<S>();
-    for j in (0..start + count).step_by(TILE) {
+    let step = if tall::<S>(stride) { TALL } else { TILE };
+    for j in (0..start + count).step_by(step) {
         let from = j.saturating_sub(start);
-        for first in (0..stride).step_by(panel) {
-            let vectors = (stride - first).min(panel);
+        let (weights, rows, k) = (&weights[from * t + j..], &rows[from * stride..], count - from);
+        if step == TALL {
+            tile::<S, true, TALL>(simd, &mut out[j * stride..], stride, weights, t, rows, stride, k, stride, true);
+            continue;
+        }
+        for first in (0..stride).step_by(panel::<S>()) {
+            let vectors = (stride - first).min(panel::<S>());
             let into = &mut out[j * stride + first..];
-            let weights = &weights[from * t + j..];
-            tile::<S, true>(simd, into, stride, weights, t, &rows[from * stride + first..], stride, count - from, vectors, true);
+            tile::<S, true, TILE>(simd, into, stride, weights, t, &rows[first..], stride, k, vectors, true);
         }
     }
+}
+
+/// Whether tiles of [`TALL`] rows fit the registers for rows of so many vectors.
+#[inline(always)]
+fn tall<S: Simd>(vectors: usize) -> bool {
+    S::F32_LANES == 16 && vectors <= 2
 }
 
 /// Vectors in a row of a tile: as many as the registers hold beside the operands.
@@ -367,10 +387,10 @@ fn panel<S: Simd>() -> usize {
     if S::F32_LANES == 8 { 2 } else { 4 }
 }
 
-/// One tile of [`TILE`] rows and up to four vectors: c (+)= a · b over k, where a is read by rows, or by columns (aᵀ · b).
+/// One tile of some rows and up to four vectors: c (+)= a · b over k, where a is read by rows, or by columns (aᵀ · b).
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "three matrices with their strides")]
-fn tile<S: Simd, const BY_COLUMN: bool>(
+fn tile<S: Simd, const BY_COLUMN: bool, const ROWS: usize>(
     simd: S,
     c: &mut [S::f32s],
     c_stride: usize,
@@ -383,17 +403,17 @@ fn tile<S: Simd, const BY_COLUMN: bool>(
     accumulate: bool,
 ) {
     match vectors {
-        1 => fixed_tile::<S, BY_COLUMN, 1>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        2 => fixed_tile::<S, BY_COLUMN, 2>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        3 => fixed_tile::<S, BY_COLUMN, 3>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        4 => fixed_tile::<S, BY_COLUMN, 4>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
+        1 => fixed_tile::<S, BY_COLUMN, ROWS, 1>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
+        2 => fixed_tile::<S, BY_COLUMN, ROWS, 2>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
+        3 if ROWS == TILE => fixed_tile::<S, BY_COLUMN, ROWS, 3>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
+        4 if ROWS == TILE => fixed_tile::<S, BY_COLUMN, ROWS, 4>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
         _ => {}
     }
 }
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "three matrices with their strides")]
-fn fixed_tile<S: Simd, const BY_COLUMN: bool, const VECTORS: usize>(
+fn fixed_tile<S: Simd, const BY_COLUMN: bool, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     c: &mut [S::f32s],
     c_stride: usize,
@@ -404,25 +424,25 @@ fn fixed_tile<S: Simd, const BY_COLUMN: bool, const VECTORS: usize>(
     k: usize,
     accumulate: bool,
 ) {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; TILE];
-    let lines: [&[f32]; TILE] = std::array::from_fn(|r| if BY_COLUMN { &[][..] } else { &a[r * a_stride..][..k] });
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    let lines: [&[f32]; ROWS] = std::array::from_fn(|r| if BY_COLUMN { &[][..] } else { &a[r * a_stride..][..k] });
     for l in 0..k {
         let b: &[S::f32s] = &b[l * b_stride..][..VECTORS];
         let b: [S::f32s; VECTORS] = std::array::from_fn(|v| b[v]);
-        let a: [f32; TILE] = if BY_COLUMN {
-            let a = &a[l * a_stride..][..TILE];
+        let a: [f32; ROWS] = if BY_COLUMN {
+            let a = &a[l * a_stride..][..ROWS];
             std::array::from_fn(|r| a[r])
         } else {
             std::array::from_fn(|r| lines[r][l])
         };
-        for r in 0..TILE {
+        for r in 0..ROWS {
             let a = simd.splat_f32s(a[r]);
             for v in 0..VECTORS {
                 sums[r][v] = simd.mul_add_e_f32s(a, b[v], sums[r][v]);
             }
         }
     }
-    for r in 0..TILE {
+    for r in 0..ROWS {
         let c = &mut c[r * c_stride..][..VECTORS];
         for v in 0..VECTORS {
             c[v] = if accumulate { simd.add_f32s(c[v], sums[r][v]) } else { sums[r][v] };

@@ -8,11 +8,11 @@ use pulp::Arch;
 
 use super::activation;
 use super::attention::{self, Setting, Shape};
-use super::layout::{Layout, Linear, NormPlace, Way};
+use super::layout::{Layout, Linear, NormPlace};
 use super::loss;
-use super::matrix::{product, rows};
+use super::matrix::{Onto, Packed, product};
 use super::norm::Norm;
-use super::vector::add;
+use super::vector::{add, vectorized};
 use crate::experiment::settings::{Activation, Family};
 use crate::model::Config;
 use crate::model::dropout::{Place, Rows, Site};
@@ -97,6 +97,8 @@ pub(super) struct Scratch {
     narrow: Vec<f32>,
     mask: Vec<f32>,
     attention: attention::Scratch,
+    /// For whatever a product needs.
+    pub(super) space: Vec<f32>,
 }
 
 fn width_of_hidden(config: &Config) -> usize {
@@ -162,7 +164,7 @@ impl Model<'_> {
         let Shard { logits, nll, .. } = shard;
         nll.clear();
         nll.resize(count / tokens.length, 0.0);
-        self.arch.dispatch(|| {
+        vectorized(self.arch, #[inline(always)] || {
             loss::cross_entropy(logits, tokens.targets, training.scale, |i, loss| nll[i / tokens.length] += f64::from(loss));
         });
         self.head_backward(shard, scratch);
@@ -185,7 +187,7 @@ impl Model<'_> {
         }
         self.head_forward(shard, 0);
         let logits = &mut shard.logits;
-        self.arch.dispatch(|| loss::nll(logits, tokens.targets, into));
+        vectorized(self.arch, #[inline(always)] || loss::nll(logits, tokens.targets, into));
     }
 
     fn norm(&self, place: &NormPlace) -> Norm<'_> {
@@ -209,43 +211,29 @@ impl Model<'_> {
         }
     }
 
-    /// y = x · W + b, or y += x · W + b where `onto`.
-    fn linear(&self, linear: &Linear, y: &mut [f32], x: &[f32], onto: bool) {
-        let (inputs, outputs) = (linear.inputs, linear.outputs);
-        let weight = match linear.way {
-            Way::InOut => &self.values[linear.parts[0].weight.clone()],
-            Way::OutIn => &self.copies[linear.copy.clone()],
-        };
-        let mut accumulate = onto;
+    /// y = x · W + b, added to `base` where there is one.
+    fn linear(&self, linear: &Linear, y: &mut [f32], x: &[f32], base: Option<&[f32]>) {
+        let mut onto = base.map_or(Onto::Zero, Onto::Other);
         for part in &linear.parts {
             let Some(bias) = part.bias.clone() else { continue };
-            let bias = &self.values[bias];
-            for row in y.chunks_exact_mut(outputs) {
-                let row = &mut row[part.first..][..part.outputs];
-                if onto { add(row, bias) } else { row.copy_from_slice(bias) }
+            if let Onto::Other(base) = onto {
+                y.copy_from_slice(base);
             }
-            accumulate = true;
+            onto = Onto::Itself;
+            let bias = &self.values[bias];
+            for row in y.chunks_exact_mut(linear.outputs) {
+                let row = &mut row[part.first..][..part.outputs];
+                if base.is_some() { add(row, bias) } else { row.copy_from_slice(bias) }
+            }
         }
-        product(y, outputs, rows(x, inputs), rows(weight, outputs), [x.len() / inputs, outputs, inputs], accumulate);
+        let weight = Packed { data: &self.copies[linear.forward.clone()], size: [linear.inputs, linear.outputs] };
+        product(self.arch, y, x, weight, onto);
     }
 
     /// dx = dy · Wᵀ.
     fn linear_backward(&self, linear: &Linear, dx: &mut [f32], dy: &[f32]) {
-        let (inputs, outputs) = (linear.inputs, linear.outputs);
-        let count = dy.len() / outputs;
-        match linear.way {
-            Way::InOut => {
-                let weight = rows(&self.copies[linear.copy.clone()], inputs);
-                product(dx, inputs, rows(dy, outputs), weight, [count, inputs, outputs], false);
-            }
-            Way::OutIn => {
-                for part in &linear.parts {
-                    let weight = rows(&self.values[part.weight.clone()], inputs);
-                    let dy = rows(&dy[part.first..], outputs);
-                    product(dx, inputs, dy, weight, [count, inputs, part.outputs], part.first > 0);
-                }
-            }
-        }
+        let weight = Packed { data: &self.copies[linear.backward.clone()], size: [linear.outputs, linear.inputs] };
+        product(self.arch, dx, dy, weight, Onto::Zero);
     }
 
     fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {
@@ -293,14 +281,14 @@ impl Model<'_> {
         tokens: Tokens<'_>,
         training: Option<(Training, usize, Site)>,
     ) {
-        y.copy_from_slice(x);
         let (Some((training, layer, site)), true) = (training, self.dropout()) else {
-            self.linear(linear, y, input, true);
+            self.linear(linear, y, input, Some(x));
             return;
         };
+        y.copy_from_slice(x);
         let width = self.config.width;
         let added = &mut scratch.narrow[..y.len()];
-        self.linear(linear, added, input, false);
+        self.linear(linear, added, input, None);
         self.masked(&mut scratch.mask, tokens, |s| self.place(training, s, layer, site), |i, mask| {
             let (y, added) = (&mut y[i * width..][..width], &added[i * width..][..width]);
             y.iter_mut().zip(added).zip(mask).for_each(|((y, a), m)| *y += a * m);
@@ -327,8 +315,8 @@ impl Model<'_> {
         training: Option<Training>,
     ) {
         let (config, block, arch) = (self.config, &self.layout.blocks[l], self.arch);
-        arch.dispatch(|| self.norm(&block.norm1).forward(&mut layer.normed1, x, &mut layer.statistics1));
-        self.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, false);
+        vectorized(arch, #[inline(always)] || self.norm(&block.norm1).forward(&mut layer.normed1, x, &mut layer.statistics1));
+        self.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, None);
         let (length, row) = (tokens.length, block.attention_in.outputs);
         for s in 0..tokens.inputs.len() / length {
             let out = &mut layer.heads[s * length * config.width..][..length * config.width];
@@ -338,13 +326,13 @@ impl Model<'_> {
         }
         let site = training.map(|t| (t, l, Site::AttentionOutput));
         self.add_projection(&block.attention_out, mid, x, &layer.heads, scratch, tokens, site);
-        arch.dispatch(|| self.norm(&block.norm2).forward(&mut layer.normed2, mid, &mut layer.statistics2));
-        self.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, false);
+        vectorized(arch, #[inline(always)] || self.norm(&block.norm2).forward(&mut layer.normed2, mid, &mut layer.statistics2));
+        self.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, None);
         let (active, hidden) = (&mut layer.active, &layer.hidden);
         match (config.family, config.activation) {
-            (Family::Llama, _) => arch.dispatch(|| activation::swiglu(active, hidden, config.hidden)),
-            (Family::Gpt2, Activation::Gelu) => arch.dispatch(|| activation::gelu(active, hidden)),
-            (Family::Gpt2, Activation::GeluTanh) => arch.dispatch(|| activation::gelu_tanh(active, hidden)),
+            (Family::Llama, _) => vectorized(arch, #[inline(always)] || activation::swiglu(active, hidden, config.hidden)),
+            (Family::Gpt2, Activation::Gelu) => vectorized(arch, #[inline(always)] || activation::gelu(active, hidden)),
+            (Family::Gpt2, Activation::GeluTanh) => vectorized(arch, #[inline(always)] || activation::gelu_tanh(active, hidden)),
         }
         let site = training.map(|t| (t, l, Site::MlpOutput));
         self.add_projection(&block.mlp_out, next, mid, &layer.active, scratch, tokens, site);
@@ -352,8 +340,8 @@ impl Model<'_> {
 
     fn head_forward(&self, shard: &mut Shard, last: usize) {
         let Shard { stream, normed, statistics, logits, .. } = shard;
-        self.arch.dispatch(|| self.norm(&self.layout.norm).forward(normed, &stream[last], statistics));
-        self.linear(&self.layout.head, logits, normed, false);
+        vectorized(self.arch, #[inline(always)] || self.norm(&self.layout.norm).forward(normed, &stream[last], statistics));
+        self.linear(&self.layout.head, logits, normed, None);
     }
 
     fn head_backward(&self, shard: &mut Shard, scratch: &mut Scratch) {
@@ -378,8 +366,8 @@ impl Model<'_> {
         let width = self.config.width;
         let (weight, bias) = norms[index * 2 * width..][..2 * width].split_at_mut(width);
         let norm = self.norm(place);
-        let bias = norm.bias.is_some().then_some(bias);
-        self.arch.dispatch(|| norm.backward(x, residual, dy, statistics, weight, bias));
+        let mut bias = norm.bias.is_some().then_some(bias);
+        vectorized(self.arch, #[inline(always)] || norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut()));
     }
 
     /// The gradient of what a projection adds: the residual stream's, through dropout where there is any.
@@ -407,7 +395,7 @@ impl Model<'_> {
         let Shard { layers, stream, norms, .. } = shard;
         let layer = &mut layers[l];
         let [x, mid, next] = three(&mut stream[2 * l..]);
-        let Scratch { wide, narrow, mask, attention } = scratch;
+        let Scratch { wide, narrow, mask, attention, .. } = scratch;
         let narrow = &mut narrow[..x.len()];
 
         let place = |s| self.place(training, s, l, Site::MlpOutput);
@@ -416,9 +404,9 @@ impl Model<'_> {
         self.linear_backward(&block.mlp_out, dactive, dy);
         let hidden = &mut layer.hidden;
         match (config.family, config.activation) {
-            (Family::Llama, _) => arch.dispatch(|| activation::swiglu_backward(hidden, dactive, config.hidden)),
-            (Family::Gpt2, Activation::Gelu) => arch.dispatch(|| activation::gelu_backward(hidden, dactive)),
-            (Family::Gpt2, Activation::GeluTanh) => arch.dispatch(|| activation::gelu_tanh_backward(hidden, dactive)),
+            (Family::Llama, _) => vectorized(arch, #[inline(always)] || activation::swiglu_backward(hidden, dactive, config.hidden)),
+            (Family::Gpt2, Activation::Gelu) => vectorized(arch, #[inline(always)] || activation::gelu_backward(hidden, dactive)),
+            (Family::Gpt2, Activation::GeluTanh) => vectorized(arch, #[inline(always)] || activation::gelu_tanh_backward(hidden, dactive)),
         }
         self.linear_backward(&block.mlp_in, narrow, hidden);
         self.norm_backward(&block.norm2, 2 * l + 1, mid, Some(next), narrow, &layer.statistics2, norms);

@@ -1,12 +1,12 @@
-//! Where each parameter lies in the one array that holds them all, and the transposed copies that products read.
+//! Where each parameter lies in the one array that holds them all, and each weight's copies that products read.
 //!
-//! A product is fastest where the elements of a row of its right operand are neighbours, forward as well as backward. So
-//! beside each weight [in, out] (GPT-2) there is a copy [out, in], and beside each [out, in] (Llama, output layers) one
-//! [in, out]. The copies are renewed after each update, in one pass.
+//! A linear layer has two copies in panels (see `matrix`): [in, out] for forward and [out, in] for backward. They are
+//! renewed after each update, in one pass.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::matrix::packed_len;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::model::Config;
@@ -44,8 +44,10 @@ pub(super) struct Linear {
     pub(super) inputs: usize,
     /// Width of the output, all parts together.
     pub(super) outputs: usize,
-    /// Place of the transposed copy among the copies.
-    pub(super) copy: Range<usize>,
+    /// Place of [in, out] among the copies.
+    pub(super) forward: Range<usize>,
+    /// Place of [out, in] among the copies.
+    pub(super) backward: Range<usize>,
 }
 
 /// A norm's parameters.
@@ -91,12 +93,13 @@ pub(super) struct Layout {
     pub(super) head: Linear,
     /// Number of values of all parameters.
     pub(super) len: usize,
-    /// Number of values of all transposed copies.
+    /// Number of values of all copies.
     pub(super) copies: usize,
 }
 
 struct Finder {
     places: HashMap<String, Range<usize>>,
+    panel: usize,
     copies: usize,
 }
 
@@ -122,15 +125,17 @@ impl Finder {
             outputs += part.outputs;
             parts.push(part);
         }
-        let copy = self.copies..self.copies + inputs * outputs;
-        self.copies = copy.end;
-        Ok(Linear { parts, way, inputs, outputs, copy })
+        let forward = self.copies..self.copies + packed_len(self.panel, [inputs, outputs]);
+        let backward = forward.end..forward.end + packed_len(self.panel, [outputs, inputs]);
+        self.copies = backward.end;
+        Ok(Linear { parts, way, inputs, outputs, forward, backward })
     }
 }
 
 impl Layout {
-    /// The places of this configuration's parameters, one after another in the order of [`Config::parameters`].
-    pub(super) fn new(config: &Config) -> Result<Self> {
+    /// The places of this configuration's parameters, one after another in the order of [`Config::parameters`], and of their
+    /// copies in panels of so many columns.
+    pub(super) fn new(config: &Config, panel: usize) -> Result<Self> {
         let mut ranges = Vec::new();
         let mut places = HashMap::new();
         let mut len = 0;
@@ -140,7 +145,7 @@ impl Layout {
             ranges.push(range.clone());
             places.insert(parameter.name, range);
         }
-        let mut find = Finder { places, copies: 0 };
+        let mut find = Finder { places, panel, copies: 0 };
         let (tokens, positions, blocks, norm) = match config.family {
             Family::Gpt2 => (
                 find.find("transformer.wte.weight")?,

@@ -33,22 +33,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use pulp::Arch;
 
 use self::block::{Model, Scratch, Shard, Tokens, Training};
-use self::layout::{Layout, Way};
+use self::layout::{Layout, Linear, Way};
 pub use self::pool::Pool;
+pub(crate) use self::vector::vectorized;
 use self::weights::Job;
 use super::Config;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 
-/// Sequences of a shard, for a batch of so many sequences of this length: eight shards if that leaves 64 tokens or more to
-/// each, and at most 512 tokens a shard. A micro-batch is a whole number of shards, but for the batch's last.
+/// Sequences of a shard, for a batch of so many sequences of this length: the batch in 1, 2, 4 or 8 shards of 128 tokens or
+/// more, in two of 64 where that is all there is, and never more than 512 tokens (or one sequence) in a shard.
+/// A micro-batch is a whole number of shards, but for the batch's last.
 pub fn shard_size(batch: usize, length: usize) -> usize {
-    const SMALLEST: usize = 64;
-    const LARGEST: usize = 512;
-    const SHARDS: usize = 8;
-    let possible = (batch * length / SMALLEST).clamp(1, SHARDS);
-    let shards = if possible.is_power_of_two() { possible } else { possible.next_power_of_two() / 2 };
-    batch.div_ceil(shards).clamp(1, (LARGEST / length.max(1)).max(1))
+    let tokens = batch * length;
+    let shards = match tokens / 128 {
+        0 => 1,
+        1..=3 => 2,
+        4..=7 => 4,
+        _ => 8,
+    };
+    batch.div_ceil(shards).clamp(1, (512 / length.max(1)).max(1))
 }
 
 /// A part of a batch that goes through the model at once.
@@ -79,6 +83,7 @@ pub struct Engine {
     order: Vec<usize>,
     values: Vec<f32>,
     gradients: Vec<f32>,
+    /// The weights as products read them.
     copies: Vec<f32>,
     /// Whether `values` changed since the copies were made.
     stale: bool,
@@ -86,6 +91,8 @@ pub struct Engine {
     longest: usize,
     seed: u64,
     arch: Arch,
+    /// Columns of a panel.
+    panel: usize,
     pool: Pool,
     shards: Vec<RwLock<Shard>>,
     scratch: Vec<Mutex<(Scratch, Shard)>>,
@@ -95,7 +102,9 @@ impl Engine {
     /// An engine on so many threads, for sequences of at most `longest` tokens; `seed` is what dropout's streams start from.
     /// All parameters are 0 until they are written to [`Engine::values_mut`].
     pub fn new(config: &Config, seed: u64, threads: usize, longest: usize) -> Result<Self> {
-        let layout = Layout::new(config)?;
+        let arch = Arch::new();
+        let panel = matrix::panel(arch);
+        let layout = Layout::new(config, panel)?;
         let jobs = weights::jobs(&layout, config.tied, config.width);
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(jobs[i].cost));
@@ -115,7 +124,8 @@ impl Engine {
             angles,
             longest,
             seed,
-            arch: Arch::new(),
+            arch,
+            panel,
             pool: Pool::new(threads)?,
             shards: Vec::new(),
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
@@ -203,14 +213,15 @@ impl Engine {
         });
 
         let pieces = split(&mut self.gradients, self.jobs.iter().map(|job| job.range.clone()));
-        let (jobs, order, layout, width) = (&self.jobs, &self.order, &self.layout, self.config.width);
-        self.pool.run(jobs.len(), |i, _| {
+        let (jobs, order, layout) = (&self.jobs, &self.order, &self.layout);
+        self.pool.run(jobs.len(), |i, thread| {
             let (job, mut gradient) = (&jobs[order[i]], lock(&pieces[order[i]]));
             if first == 0 {
                 gradient.fill(0.0);
             }
             for shard in 0..count {
-                arch.dispatch(|| job.add(&mut gradient, layout, &read(&shards[shard]), tokens(shard), width));
+                let space = &mut lock(&scratch[thread]).0.space;
+                job.add(arch, &mut gradient, layout, &read(&shards[shard]), tokens(shard), space);
             }
         });
         for shard in &self.shards[..count] {
@@ -259,25 +270,29 @@ impl Engine {
         }
     }
 
-    /// Makes the transposed copies again if the parameters changed.
+    /// Makes the weights' copies again if the parameters changed.
     fn renew_copies(&mut self) {
         if !std::mem::take(&mut self.stale) {
             return;
         }
-        let linears: Vec<_> = self.layout.linears().collect();
-        let mut places: Vec<usize> = (0..linears.len()).collect();
-        places.sort_by_key(|&i| linears[i].copy.start);
-        let pieces = split(&mut self.copies, places.iter().map(|&i| linears[i].copy.clone()));
-        let values = &self.values;
-        self.pool.run(places.len(), |i, _| {
-            let (linear, mut copy) = (linears[places[i]], lock(&pieces[i]));
+        let mut jobs: Vec<(&Linear, bool, Range<usize>)> = Vec::new();
+        for linear in self.layout.linears() {
+            jobs.push((linear, true, linear.forward.clone()));
+            jobs.push((linear, false, linear.backward.clone()));
+        }
+        jobs.sort_by_key(|(.., range)| range.start);
+        let pieces = split(&mut self.copies, jobs.iter().map(|(.., range)| range.clone()));
+        let (values, panel) = (&self.values, self.panel);
+        self.pool.run(jobs.len(), |i, _| {
+            let ((linear, forward, _), mut copy) = (&jobs[i], lock(&pieces[i]));
+            let (inputs, outputs) = (linear.inputs, linear.outputs);
             for part in &linear.parts {
                 let weight = &values[part.weight.clone()];
-                match linear.way {
-                    Way::InOut => matrix::transpose(&mut copy, linear.inputs, weight, [linear.inputs, linear.outputs]),
-                    Way::OutIn => {
-                        matrix::transpose(&mut copy[part.first..], linear.outputs, weight, [part.outputs, linear.inputs]);
-                    }
+                match (linear.way, forward) {
+                    (Way::InOut, true) => matrix::pack(&mut copy, panel, inputs, 0, weight, outputs),
+                    (Way::InOut, false) => matrix::pack_transposed(&mut copy, panel, outputs, 0, weight),
+                    (Way::OutIn, true) => matrix::pack_transposed(&mut copy, panel, inputs, part.first, weight),
+                    (Way::OutIn, false) => matrix::pack(&mut copy, panel, outputs, part.first, weight, inputs),
                 }
             }
         });

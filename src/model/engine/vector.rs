@@ -3,6 +3,23 @@
 //! Every function here is inlined into a closure that [`pulp::Arch::dispatch`] compiles once for each instruction set and
 //! chooses at run time. Sums run in [`LANES`] fixed lanes, so that their order does not depend on the vector width.
 
+use pulp::{Arch, Simd, WithSimd};
+
+/// Runs a closure compiled for this processor's vectors. It should be marked `#[inline(always)]`, as everything it calls,
+/// and leave its captures in place: else it stays a function of its own, for the smallest vectors.
+#[inline(always)]
+pub(crate) fn vectorized<R>(arch: Arch, run: impl FnMut() -> R) -> R {
+    struct Run<F>(F);
+    impl<R, F: FnMut() -> R> WithSimd for Run<F> {
+        type Output = R;
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    arch.dispatch(Run(run))
+}
+
 /// Lanes of a sum.
 const LANES: usize = 16;
 

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use super::block::{Shard, Tokens};
 use super::layout::{Layout, Linear, Way};
-use super::matrix::{product, rows};
+use super::matrix::outer_product;
 use super::vector::add;
+use pulp::Arch;
 
 /// A linear layer of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(super) struct Job {
 /// The jobs that together are all gradients, in the order of their places.
 pub(super) fn jobs(layout: &Layout, tied: bool, width: usize) -> Vec<Job> {
     let mut jobs = Vec::new();
-    let piece = (layout.len / 48).max(32_768);
+    let piece = (layout.len / 48).max(65_536);
     let linear = |jobs: &mut Vec<Job>, linear: &Linear, which: Which| {
         for (index, part) in linear.parts.iter().enumerate() {
             let (count, columns) = match linear.way {
@@ -129,9 +130,17 @@ fn input_and_gradient(shard: &Shard, which: Which) -> (&[f32], &[f32]) {
 }
 
 impl Job {
-    /// Adds one shard's contribution to this piece.
-    pub(super) fn add(&self, gradient: &mut [f32], layout: &Layout, shard: &Shard, tokens: Tokens<'_>, width: usize) {
-        let count = tokens.inputs.len();
+    /// Adds one shard's contribution to this piece; `space` is any vector, used on the way.
+    pub(super) fn add(
+        &self,
+        arch: Arch,
+        gradient: &mut [f32],
+        layout: &Layout,
+        shard: &Shard,
+        tokens: Tokens<'_>,
+        space: &mut Vec<f32>,
+    ) {
+        let width = layout.head.inputs;
         match &self.kind {
             Kind::Weight { which, part, rows: piece } => {
                 let linear = linear(layout, *which);
@@ -139,14 +148,8 @@ impl Job {
                 let (x, dy) = input_and_gradient(shard, *which);
                 let first = linear.parts[*part].first;
                 match linear.way {
-                    Way::InOut => {
-                        let left = rows(&x[piece.start..], inputs).transposed();
-                        product(gradient, outputs, left, rows(dy, outputs), [piece.len(), outputs, count], true);
-                    }
-                    Way::OutIn => {
-                        let left = rows(&dy[first + piece.start..], outputs).transposed();
-                        product(gradient, inputs, left, rows(x, inputs), [piece.len(), inputs, count], true);
-                    }
+                    Way::InOut => outer_product(arch, gradient, (&x[piece.start..], inputs), dy, outputs, space),
+                    Way::OutIn => outer_product(arch, gradient, (&dy[first + piece.start..], outputs), x, inputs, space),
                 }
             }
             Kind::Bias { which, part } => {
@@ -161,8 +164,7 @@ impl Job {
             Kind::Tokens { rows: piece, tied } => {
                 if *tied {
                     let (x, dy) = input_and_gradient(shard, Which::Head);
-                    let left = rows(&dy[piece.start..], layout.head.outputs).transposed();
-                    product(gradient, width, left, rows(x, width), [piece.len(), width, count], true);
+                    outer_product(arch, gradient, (&dy[piece.start..], layout.head.outputs), x, width, space);
                 }
                 for (row, &token) in shard.stream[0].chunks_exact(width).zip(tokens.inputs) {
                     if piece.contains(&(token as usize)) {
