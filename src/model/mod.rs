@@ -5,6 +5,8 @@
 //! * [`plain`] is the reading version of both families, made from candle's own operations: it runs on every device.
 
 mod config;
+mod dropout;
+pub mod engine;
 mod initial;
 mod parameters;
 pub mod plain;

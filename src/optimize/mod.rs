@@ -2,6 +2,7 @@
 
 mod adamw;
 mod clip;
+pub mod flat;
 mod schedule;
 
 pub use adamw::{AdamW, AdamWState};

@@ -1,0 +1,209 @@
+//! Where each parameter lies in the one array that holds them all, and each weight's copies that products read.
+//!
+//! A linear layer has two copies in panels (see `matrix`): [in, out] for forward and [out, in] for backward. They are
+//! renewed after each update, in one pass.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::matrix::packed_len;
+use crate::error::{Error, Result};
+use crate::experiment::settings::Family;
+use crate::model::Config;
+
+/// Which way a weight lies in the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// [in, out].
+    InOut,
+    /// [out, in].
+    OutIn,
+}
+
+/// One weight of a linear layer, with its bias.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// Its place among the parameters.
+    pub(super) weight: Range<usize>,
+    /// The bias's place.
+    pub(super) bias: Option<Range<usize>>,
+    /// First of its outputs among the layer's.
+    pub(super) first: usize,
+    /// Number of its outputs.
+    pub(super) outputs: usize,
+}
+
+/// A linear layer: one or several weights that read the same inputs, their outputs side by side.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    /// Its weights.
+    pub(super) parts: Vec<Part>,
+    /// Which way they lie.
+    pub(super) way: Way,
+    /// Width of the input.
+    pub(super) inputs: usize,
+    /// Width of the output, all parts together.
+    pub(super) outputs: usize,
+    /// Place of [in, out] among the copies.
+    pub(super) forward: Range<usize>,
+    /// Place of [out, in] among the copies.
+    pub(super) backward: Range<usize>,
+}
+
+/// A norm's parameters.
+#[derive(Debug, Clone)]
+pub(super) struct NormPlace {
+    /// Weights.
+    pub(super) weight: Range<usize>,
+    /// Biases.
+    pub(super) bias: Option<Range<usize>>,
+}
+
+/// A block.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    /// Norm before attention.
+    pub(super) norm1: NormPlace,
+    /// Queries, keys and values.
+    pub(super) attention_in: Linear,
+    /// What attention adds to the residual stream.
+    pub(super) attention_out: Linear,
+    /// Norm before the MLP.
+    pub(super) norm2: NormPlace,
+    /// The MLP's first layer; for llama gate and up side by side.
+    pub(super) mlp_in: Linear,
+    /// What the MLP adds to the residual stream.
+    pub(super) mlp_out: Linear,
+}
+
+/// Every parameter's place.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Places of all parameters, in the order of [`Config::parameters`].
+    pub(super) ranges: Vec<Range<usize>>,
+    /// Token embedding [V, C].
+    pub(super) tokens: Range<usize>,
+    /// Position embedding [context, C] (gpt2).
+    pub(super) positions: Option<Range<usize>>,
+    /// Blocks.
+    pub(super) blocks: Vec<Block>,
+    /// Norm before the output layer.
+    pub(super) norm: NormPlace,
+    /// Output layer; its weight is the token embedding where they are tied.
+    pub(super) head: Linear,
+    /// Number of values of all parameters.
+    pub(super) len: usize,
+    /// Number of values of all copies.
+    pub(super) copies: usize,
+}
+
+struct Finder {
+    places: HashMap<String, Range<usize>>,
+    panel: usize,
+    copies: usize,
+}
+
+impl Finder {
+    fn maybe(&self, name: &str) -> Option<Range<usize>> {
+        self.places.get(name).cloned()
+    }
+
+    fn find(&self, name: &str) -> Result<Range<usize>> {
+        self.maybe(name).ok_or_else(|| Error::internal(format!("the engine knows no parameter `{name}`")))
+    }
+
+    fn norm(&self, name: &str) -> Result<NormPlace> {
+        Ok(NormPlace { weight: self.find(&format!("{name}.weight"))?, bias: self.maybe(&format!("{name}.bias")) })
+    }
+
+    fn linear(&mut self, names: &[String], way: Way, inputs: usize) -> Result<Linear> {
+        let mut outputs = 0;
+        let mut parts = Vec::new();
+        for name in names {
+            let weight = self.find(&format!("{name}.weight"))?;
+            let part = Part { bias: self.maybe(&format!("{name}.bias")), first: outputs, outputs: weight.len() / inputs, weight };
+            outputs += part.outputs;
+            parts.push(part);
+        }
+        let forward = self.copies..self.copies + packed_len(self.panel, [inputs, outputs]);
+        let backward = forward.end..forward.end + packed_len(self.panel, [outputs, inputs]);
+        self.copies = backward.end;
+        Ok(Linear { parts, way, inputs, outputs, forward, backward })
+    }
+}
+
+impl Layout {
+    /// The places of this configuration's parameters, one after another in the order of [`Config::parameters`], and of their
+    /// copies in panels of so many columns.
+    pub(super) fn new(config: &Config, panel: usize) -> Result<Self> {
+        let mut ranges = Vec::new();
+        let mut places = HashMap::new();
+        let mut len = 0;
+        for parameter in config.parameters() {
+            let range = len..len + parameter.len();
+            len = range.end;
+            ranges.push(range.clone());
+            places.insert(parameter.name, range);
+        }
+        let mut find = Finder { places, panel, copies: 0 };
+        let (tokens, positions, blocks, norm) = match config.family {
+            Family::Gpt2 => (
+                find.find("transformer.wte.weight")?,
+                Some(find.find("transformer.wpe.weight")?),
+                (0..config.layers).map(|layer| gpt2_block(&mut find, config, layer)).collect::<Result<_>>()?,
+                find.norm("transformer.ln_f")?,
+            ),
+            Family::Llama => (
+                find.find("model.embed_tokens.weight")?,
+                None,
+                (0..config.layers).map(|layer| llama_block(&mut find, config, layer)).collect::<Result<_>>()?,
+                find.norm("model.norm")?,
+            ),
+        };
+        let name = match (config.tied, config.family) {
+            (false, _) => "lm_head",
+            (true, Family::Gpt2) => "transformer.wte",
+            (true, Family::Llama) => "model.embed_tokens",
+        };
+        let head = find.linear(&[name.to_owned()], Way::OutIn, config.width)?;
+        Ok(Self { ranges, tokens, positions, blocks, norm, head, len, copies: find.copies })
+    }
+
+    /// Every linear layer.
+    pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks
+            .iter()
+            .flat_map(|b| [&b.attention_in, &b.attention_out, &b.mlp_in, &b.mlp_out])
+            .chain(std::iter::once(&self.head))
+    }
+
+    /// Every norm, in the order of the blocks, the last one last.
+    pub(super) fn norms(&self) -> impl Iterator<Item = &NormPlace> {
+        self.blocks.iter().flat_map(|b| [&b.norm1, &b.norm2]).chain(std::iter::once(&self.norm))
+    }
+}
+
+fn gpt2_block(find: &mut Finder, config: &Config, layer: usize) -> Result<Block> {
+    let name = |rest: &str| format!("transformer.h.{layer}.{rest}");
+    Ok(Block {
+        norm1: find.norm(&name("ln_1"))?,
+        attention_in: find.linear(&[name("attn.c_attn")], Way::InOut, config.width)?,
+        attention_out: find.linear(&[name("attn.c_proj")], Way::InOut, config.width)?,
+        norm2: find.norm(&name("ln_2"))?,
+        mlp_in: find.linear(&[name("mlp.c_fc")], Way::InOut, config.width)?,
+        mlp_out: find.linear(&[name("mlp.c_proj")], Way::InOut, config.hidden)?,
+    })
+}
+
+fn llama_block(find: &mut Finder, config: &Config, layer: usize) -> Result<Block> {
+    let name = |rest: &str| format!("model.layers.{layer}.{rest}");
+    let attention = [name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")];
+    Ok(Block {
+        norm1: find.norm(&name("input_layernorm"))?,
+        attention_in: find.linear(&attention, Way::OutIn, config.width)?,
+        attention_out: find.linear(&[name("self_attn.o_proj")], Way::OutIn, config.width)?,
+        norm2: find.norm(&name("post_attention_layernorm"))?,
+        mlp_in: find.linear(&[name("mlp.gate_proj"), name("mlp.up_proj")], Way::OutIn, config.width)?,
+        mlp_out: find.linear(&[name("mlp.down_proj")], Way::OutIn, config.hidden)?,
+    })
+}
