@@ -1,11 +1,16 @@
 //! A model with its optimizer: what the step loop drives, whatever computes it.
+//!
+//! On the CPU that is the engine ([`crate::model::engine`]); on a GPU, and wherever [`Learner::plain`] asks for it, candle's own
+//! operations and autograd ([`crate::model::plain`]), which is what the engine is tested against.
 
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::experiment::settings::{ClipNorm, Precision, Train};
+use crate::model::engine::{Engine, MicroBatch, shard_size};
 use crate::model::plain::{DropoutSource, PlainModel, Windows};
 use crate::model::{Config, Parameter, shape};
+use crate::optimize::flat::FlatAdamW;
 use crate::optimize::{AdamW, AdamWState, clip_coefficient, global_norm};
 
 /// Weights and moments outside of any device, in the order of [`Config::parameters`].
@@ -23,18 +28,56 @@ pub struct LearnerState {
 
 /// A model that learns.
 pub struct Learner {
-    model: PlainModel,
-    optimizer: AdamW,
+    path: Path,
+    parameters: Vec<Parameter>,
+    config: Config,
     clip: ClipNorm,
     micro_batch: Option<usize>,
     seed: u64,
 }
 
+/// What computes.
+enum Path {
+    Engine { engine: Box<Engine>, optimizer: FlatAdamW },
+    Plain { model: PlainModel, optimizer: AdamW },
+}
+
+/// The values of these parameters one after another, each checked.
+fn flat(parameters: &[Parameter], values: &[Vec<f32>]) -> Result<Vec<f32>> {
+    if values.len() != parameters.len() {
+        return Err(Error::data(format!("{} parameters were given, and the model has {}", values.len(), parameters.len())));
+    }
+    for (parameter, values) in parameters.iter().zip(values) {
+        if values.len() != parameter.len() {
+            let message = format!("`{}` has {} values, and {:?} are needed", parameter.name, values.len(), parameter.shape);
+            return Err(Error::data(message));
+        }
+    }
+    Ok(values.concat())
+}
+
 impl Learner {
-    /// A learner on `device` that goes on from this state.
+    /// A learner on `device` that goes on from this state: by the engine on the CPU, on candle's threads
+    /// (`RAYON_NUM_THREADS`), else by candle's operations.
     pub fn new(config: &Config, train: &Train, seed: u64, device: &Device, state: &LearnerState) -> Result<Self> {
-        if train.precision == Precision::Bf16 && device.is_cpu() {
-            return Err(Error::usage("`train.precision: bf16` needs a GPU").help("leave it at `f32` on the CPU"));
+        if !device.is_cpu() {
+            return Self::plain(config, train, seed, device, state);
+        }
+        refuse_bf16(train)?;
+        let parameters = config.parameters();
+        let mut engine = Engine::new(config, seed, candle_core::utils::get_num_threads(), config.context)?;
+        engine.values_mut().copy_from_slice(&flat(&parameters, &state.values)?);
+        let mut optimizer = FlatAdamW::new(config, train);
+        if !state.first.is_empty() {
+            optimizer.restore(state.steps, &flat(&parameters, &state.first)?, &flat(&parameters, &state.second)?)?;
+        }
+        Ok(Self::with(Path::Engine { engine: Box::new(engine), optimizer }, config, train, seed))
+    }
+
+    /// A learner made from candle's own operations and autograd, on any device.
+    pub fn plain(config: &Config, train: &Train, seed: u64, device: &Device, state: &LearnerState) -> Result<Self> {
+        if device.is_cpu() {
+            refuse_bf16(train)?;
         }
         let model = PlainModel::new(config, train.precision, device, &state.values)?;
         let optimizer = if state.first.is_empty() {
@@ -47,43 +90,78 @@ impl Learner {
             let (first, second) = (tensors(&state.first)?, tensors(&state.second)?);
             AdamW::with_state(train, AdamWState { steps: state.steps, first, second })
         };
-        Ok(Self { model, optimizer, clip: train.clip_norm, micro_batch: train.micro_batch, seed })
+        Ok(Self::with(Path::Plain { model, optimizer }, config, train, seed))
+    }
+
+    fn with(path: Path, config: &Config, train: &Train, seed: u64) -> Self {
+        let (clip, micro_batch) = (train.clip_norm, train.micro_batch);
+        Self { path, parameters: config.parameters(), config: config.clone(), clip, micro_batch, seed }
     }
 
     /// What the model is.
     pub fn config(&self) -> &Config {
-        self.model.config()
+        &self.config
     }
 
     /// The parameters, in order.
     pub fn parameters(&self) -> &[Parameter] {
-        self.model.parameters()
+        &self.parameters
+    }
+
+    /// Windows that go through the model at once, of a step of `count`. The engine takes whole shards, so that the result is
+    /// the same to the bit whatever this is.
+    fn micro_batch(&self, length: usize, count: usize) -> usize {
+        let wished = self.micro_batch.unwrap_or_else(|| shape::micro_batch(&self.config, length, count)).clamp(1, count.max(1));
+        match self.path {
+            Path::Plain { .. } => wished,
+            Path::Engine { .. } => {
+                let shard = shard_size(count, length);
+                (wished / shard).max(1) * shard
+            }
+        }
     }
 
     /// Gathers the gradients of the mean NLL over all targets of a step, micro-batch after micro-batch, each weighted by its
     /// tokens. Returns the mean (nats per token) and the global norm of the gradients before clipping.
     pub fn gradients(&mut self, windows: &Windows<'_>, step: u64) -> Result<(f64, f64)> {
         let (length, count) = (windows.length, windows.sequences());
-        let micro = self.micro_batch.unwrap_or_else(|| shape::micro_batch(self.config(), length, count)).clamp(1, count);
+        let micro = self.micro_batch(length, count);
         let targets = windows.targets.len() as f64;
-        self.model.zero_gradients();
         let mut sum = 0.0;
+        if let Path::Plain { model, .. } = &mut self.path {
+            model.zero_gradients();
+        }
         for first in (0..count).step_by(micro) {
             let tokens = first * length..(first + micro).min(count) * length;
-            let part = Windows { inputs: &windows.inputs[tokens.clone()], targets: &windows.targets[tokens], length };
-            sum += self.model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
+            let (inputs, follow) = (&windows.inputs[tokens.clone()], &windows.targets[tokens]);
+            match &mut self.path {
+                Path::Engine { engine, .. } => {
+                    let scale = (1.0 / targets) as f32;
+                    engine.train(MicroBatch { inputs, targets: follow, length, batch: count, first, step, scale }, &mut sum)?;
+                }
+                Path::Plain { model, .. } => {
+                    let part = Windows { inputs, targets: follow, length };
+                    sum += model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
+                }
+            }
         }
-        let norm = global_norm(self.model.gradients().iter().flatten())?;
+        let norm = match &self.path {
+            Path::Engine { engine, optimizer } => optimizer.norm(engine.pool(), engine.gradients()),
+            Path::Plain { model, .. } => global_norm(model.gradients().iter().flatten())?,
+        };
         Ok((sum / targets, norm))
     }
 
-    /// The names of parameters that no gradient reached since the last call of [`Self::gradients`].
+    /// The names of parameters that no gradient reached in the last call of [`Self::gradients`].
     pub fn unreached(&self) -> Result<Vec<&str>> {
         let mut names = Vec::new();
-        for (parameter, gradient) in self.parameters().iter().zip(self.model.gradients()) {
-            let reached = match gradient {
-                Some(gradient) => gradient.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0,
-                None => false,
+        for (place, parameter) in self.parameters.iter().enumerate() {
+            let reached = match &self.path {
+                Path::Engine { engine, .. } => engine.gradients()[engine.ranges()[place].clone()].iter().any(|g| *g != 0.0),
+                Path::Plain { model, .. } => match &model.gradients()[place] {
+                    Some(gradient) => gradient.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0,
+                    None => false,
+                },
             };
             if !reached {
                 names.push(parameter.name.as_str());
@@ -92,41 +170,91 @@ impl Learner {
         Ok(names)
     }
 
-    /// The gradients gathered last, parameter by parameter.
+    /// The gradients gathered last, parameter by parameter; empty where none arrived.
     pub fn gradient_values(&self) -> Result<Vec<Vec<f32>>> {
-        let gradients = self.model.gradients().iter().flatten();
-        gradients.map(|g| Ok(g.flatten_all()?.to_vec1()?)).collect()
+        match &self.path {
+            Path::Engine { engine, .. } => Ok(cut(engine, engine.gradients())),
+            Path::Plain { model, .. } => {
+                let values = |g: &Option<Tensor>| match g {
+                    Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
+                    None => Ok(Vec::new()),
+                };
+                model.gradients().iter().map(values).collect()
+            }
+        }
     }
 
     /// Clips and makes one update of the weights. Returns what the gradients were multiplied with.
     pub fn update(&mut self, norm: f64, learning_rate: f64) -> Result<f64> {
         let clip = clip_coefficient(norm, self.clip);
-        let (parameters, weights) = (self.model.parameters(), self.model.weights());
-        self.optimizer.step(parameters, weights, self.model.gradients(), learning_rate, clip)?;
-        self.model.zero_gradients();
+        match &mut self.path {
+            Path::Engine { engine, optimizer } => {
+                let (pool, values, gradients) = engine.for_update();
+                optimizer.update(pool, values, gradients, learning_rate, clip);
+            }
+            Path::Plain { model, optimizer } => {
+                optimizer.step(model.parameters(), model.weights(), model.gradients(), learning_rate, clip)?;
+                model.zero_gradients();
+            }
+        }
         Ok(clip)
     }
 
     /// The NLL of each target in nats. Changes nothing but buffers.
     pub fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
-        let micro = shape::micro_batch(self.config(), windows.length, windows.sequences().max(1)) * windows.length;
-        let mut all = Vec::with_capacity(windows.targets.len());
-        for (inputs, targets) in windows.inputs.chunks(micro).zip(windows.targets.chunks(micro)) {
-            all.extend(self.model.nll(&Windows { inputs, targets, length: windows.length })?);
+        let &Windows { inputs, targets, length } = windows;
+        match &mut self.path {
+            Path::Engine { engine, .. } => {
+                let mut all = vec![0.0; targets.len()];
+                engine.nll(inputs, targets, length, &mut all)?;
+                Ok(all)
+            }
+            Path::Plain { model, .. } => {
+                let micro = shape::micro_batch(&self.config, length, windows.sequences().max(1)) * length;
+                let mut all = Vec::with_capacity(targets.len());
+                for (inputs, targets) in inputs.chunks(micro).zip(targets.chunks(micro)) {
+                    all.extend(model.nll(&Windows { inputs, targets, length })?);
+                }
+                Ok(all)
+            }
         }
-        Ok(all)
     }
 
     /// The weights alone.
     pub fn values(&self) -> Result<Vec<Vec<f32>>> {
-        (0..self.parameters().len()).map(|place| self.model.values(place)).collect()
+        match &self.path {
+            Path::Engine { engine, .. } => Ok(cut(engine, engine.values())),
+            Path::Plain { model, .. } => (0..self.parameters.len()).map(|place| model.values(place)).collect(),
+        }
     }
 
     /// Weights and moments.
     pub fn state(&self) -> Result<LearnerState> {
-        let flat =
-            |tensors: &[Tensor]| tensors.iter().map(|t| Ok(t.flatten_all()?.to_vec1()?)).collect::<Result<Vec<Vec<f32>>>>();
-        let state = self.optimizer.state();
-        Ok(LearnerState { steps: state.steps, values: self.values()?, first: flat(&state.first)?, second: flat(&state.second)? })
+        let values = self.values()?;
+        match &self.path {
+            Path::Engine { engine, optimizer } => {
+                let [first, second] = optimizer.moments();
+                Ok(LearnerState { steps: optimizer.steps(), values, first: cut(engine, first), second: cut(engine, second) })
+            }
+            Path::Plain { optimizer, .. } => {
+                let flat = |tensors: &[Tensor]| {
+                    tensors.iter().map(|t| Ok(t.flatten_all()?.to_vec1()?)).collect::<Result<Vec<Vec<f32>>>>()
+                };
+                let state = optimizer.state();
+                Ok(LearnerState { steps: state.steps, values, first: flat(&state.first)?, second: flat(&state.second)? })
+            }
+        }
     }
+}
+
+/// One array of all parameters, cut into one for each.
+fn cut(engine: &Engine, all: &[f32]) -> Vec<Vec<f32>> {
+    engine.ranges().iter().map(|range| all[range.clone()].to_vec()).collect()
+}
+
+fn refuse_bf16(train: &Train) -> Result<()> {
+    if train.precision == Precision::Bf16 {
+        return Err(Error::usage("`train.precision: bf16` needs a GPU").help("leave it at `f32` on the CPU"));
+    }
+    Ok(())
 }

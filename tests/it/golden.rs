@@ -66,6 +66,12 @@ fn far(a: f64, b: f64, relative: f64, absolute: f64) -> bool {
 }
 
 fn ten_steps_are_pytorchs(name: &str) {
+    for plain in [false, true] {
+        ten_steps_of(name, plain);
+    }
+}
+
+fn ten_steps_of(name: &str, plain: bool) {
     let path = format!("{}/tests/it/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let golden: Golden = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let (m, t) = (&golden.model, &golden.train);
@@ -96,7 +102,8 @@ fn ten_steps_are_pytorchs(name: &str) {
     let is_norm = |name: &str, shape: &[usize]| name.ends_with("weight") && shape.len() == 1;
     let values = parameters.iter().enumerate().map(|(i, p)| start(i, &p.shape, is_norm(&p.name, &p.shape))).collect();
     let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    let mut learner = Learner::new(&config, &train, 1, &Device::Cpu, &state).unwrap();
+    let make = if plain { Learner::plain } else { Learner::new };
+    let mut learner = make(&config, &train, 1, &Device::Cpu, &state).unwrap();
     let schedule = LearningRate::new(&train);
     let (steps, size) = (golden.steps.len(), golden.batch * golden.length);
     let text: Vec<u32> = (0..=steps * size).map(|i| ((i * i * 7 + 3 * i) % golden.vocabulary) as u32).collect();

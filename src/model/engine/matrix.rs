@@ -180,7 +180,13 @@ impl<const BY_COLUMN: bool> WithSimd for Product<'_, BY_COLUMN> {
                 let (first, columns) = (j * width, width.min(n - j * width));
                 let mut i = start;
                 while i < end {
-                    let rows = if end - i >= tall { tall } else if end - i >= SHORT { SHORT } else { 1 };
+                    let rows = if end - i >= tall {
+                        tall
+                    } else if end - i >= SHORT {
+                        SHORT
+                    } else {
+                        1
+                    };
                     let a = if BY_COLUMN { &a[i..] } else { &a[i * a_stride..] };
                     let c = &mut c[i * n + first..];
                     let onto = match onto {

@@ -69,9 +69,7 @@ impl<'a> Reference<'a> {
         let outputs = weight.len() / inputs;
         let in_out = name.starts_with("transformer.h.");
         let at = |i: usize, o: usize| if in_out { weight[i * outputs + o] } else { weight[o * inputs + i] };
-        let one = |row: &Vec<f64>, o: usize| {
-            (0..inputs).map(|i| row[i] * at(i, o)).sum::<f64>() + bias.map_or(0.0, |b| b[o])
-        };
+        let one = |row: &Vec<f64>, o: usize| (0..inputs).map(|i| row[i] * at(i, o)).sum::<f64>() + bias.map_or(0.0, |b| b[o]);
         x.iter().map(|row| (0..outputs).map(|o| one(row, o)).collect()).collect()
     }
 

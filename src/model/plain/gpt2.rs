@@ -3,10 +3,11 @@
 use candle_core::{D, DType, Tensor};
 
 use super::Weights;
-use super::layers::{Dropout, Site, attention, layer_norm, linear_in_out, split_heads};
+use super::layers::{Dropout, attention, layer_norm, linear_in_out, split_heads};
 use crate::error::Result;
 use crate::experiment::settings::Activation;
 use crate::model::Config;
+use crate::model::dropout::Site;
 
 /// Hidden states after the last norm [B·T, C] of token ids [B·T].
 pub(super) fn forward(
@@ -29,7 +30,7 @@ pub(super) fn forward(
         let heads = |part: usize| split_heads(&qkv.narrow(D::Minus1, part * width, width)?, length, config.heads);
         let mixed = attention(&heads(0)?, &heads(1)?, &heads(2)?, dropout, layer, compute)?;
         let projected = linear_in_out(&mixed, weights.take("attn.c_proj.weight")?, weights.bias("attn.c_proj.bias")?, compute)?;
-        x = (x + dropout.apply(&projected, windows, layer, Site::Projection)?)?;
+        x = (x + dropout.apply(&projected, windows, layer, Site::AttentionOutput)?)?;
 
         let normed = layer_norm(&x, weights.take("ln_2.weight")?, weights.bias("ln_2.bias")?, config.norm_epsilon)?;
         let hidden = linear_in_out(&normed, weights.take("mlp.c_fc.weight")?, weights.bias("mlp.c_fc.bias")?, compute)?;
@@ -38,7 +39,7 @@ pub(super) fn forward(
             Activation::GeluTanh => hidden.gelu()?,
         };
         let projected = linear_in_out(&hidden, weights.take("mlp.c_proj.weight")?, weights.bias("mlp.c_proj.bias")?, compute)?;
-        x = (x + dropout.apply(&projected, windows, layer, Site::Mlp)?)?;
+        x = (x + dropout.apply(&projected, windows, layer, Site::MlpOutput)?)?;
     }
     layer_norm(&x, weights.take("ln_f.weight")?, weights.bias("ln_f.bias")?, config.norm_epsilon)
 }

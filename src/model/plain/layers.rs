@@ -4,7 +4,7 @@ use candle_core::{D, DType, Device, Tensor};
 
 use super::DropoutSource;
 use crate::error::Result;
-use crate::random::Stream;
+use crate::model::dropout::{Place, Site, attention_mask, mask};
 
 /// x [N, in] × weight [in, out] + bias: GPT-2's `Conv1D`. The product is made in `compute`, the result is in 32 bits.
 pub(super) fn linear_in_out(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, compute: DType) -> Result<Tensor> {
@@ -70,19 +70,6 @@ fn causal_mask(length: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(mask, (length, length), device)?)
 }
 
-/// Where in a block a dropout stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Site {
-    /// After the embedding (layer 0 only).
-    Embedding = 0,
-    /// On the attention weights.
-    Attention = 1,
-    /// After the attention's projection.
-    Projection = 2,
-    /// After the MLP's projection.
-    Mlp = 3,
-}
-
 /// Dropout from the program's own streams: a mask is a function of seed, step, window, layer and site only.
 pub(super) struct Dropout<'a> {
     pub(super) rate: f64,
@@ -91,19 +78,19 @@ pub(super) struct Dropout<'a> {
 }
 
 impl Dropout<'_> {
-    /// Zeroes each value of `x`, which holds this many whole windows one after another, with probability `rate`, and scales
-    /// the others by 1 / (1 − rate).
+    /// Zeroes each value of `x` ([B·T, C], or [B, H, T, T] for attention weights), which holds this many whole windows one
+    /// after another, with probability `rate`, and scales the others by 1 / (1 − rate).
     pub(super) fn apply(&self, x: &Tensor, windows: usize, layer: usize, site: Site) -> Result<Tensor> {
         let Some(source) = self.source.filter(|_| self.rate > 0.0) else { return Ok(x.clone()) };
-        let each = x.elem_count() / windows;
-        let kept = (1.0 / (1.0 - self.rate)) as f32;
-        let mut mask = Vec::with_capacity(x.elem_count());
+        let mut values = Vec::with_capacity(x.elem_count());
         for window in 0..windows {
-            let indices = [source.step, (source.first + window) as u64, layer as u64 * 4 + site as u64];
-            let mut stream = Stream::new(source.seed, "dropout", &indices);
-            mask.extend((0..each).map(|_| if stream.uniform() < self.rate { 0.0 } else { kept }));
+            let place = Place { seed: source.seed, step: source.step, sequence: source.first + window, layer, site };
+            values.extend(match site {
+                Site::Attention => attention_mask(place, self.rate, x.dim(1)?, x.dim(2)?),
+                _ => mask(place, self.rate, x.dim(0)? / windows, x.dim(1)?),
+            });
         }
-        Ok((x * Tensor::from_vec(mask, x.shape(), self.device)?)?)
+        Ok((x * Tensor::from_vec(values, x.shape(), self.device)?)?)
     }
 }
 

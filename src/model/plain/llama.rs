@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use super::Weights;
-use super::layers::{Dropout, Site, attention, linear_out_in, repeat_heads, rms_norm, rotary, split_heads};
+use super::layers::{Dropout, attention, linear_out_in, repeat_heads, rms_norm, rotary, split_heads};
 use crate::error::Result;
 use crate::model::Config;
+use crate::model::dropout::Site;
 
 /// Hidden states after the last norm [B·T, C] of token ids [B·T].
 pub(super) fn forward(
@@ -30,14 +31,14 @@ pub(super) fn forward(
         let v = split_heads(&project("v_proj", &normed)?, length, config.kv_heads)?;
         let (k, v) = (repeat_heads(&k, config.heads)?, repeat_heads(&v, config.heads)?);
         let projected = project("o_proj", &attention(&q, &k, &v, dropout, layer, compute)?)?;
-        x = (x + dropout.apply(&projected, windows, layer, Site::Projection)?)?;
+        x = (x + dropout.apply(&projected, windows, layer, Site::AttentionOutput)?)?;
 
         let normed = rms_norm(&x, weights.take("post_attention_layernorm.weight")?, config.norm_epsilon)?;
         let gate = linear_out_in(&normed, weights.take("mlp.gate_proj.weight")?, None, compute)?;
         let up = linear_out_in(&normed, weights.take("mlp.up_proj.weight")?, None, compute)?;
         let hidden = (gate.silu()? * up)?;
         let projected = linear_out_in(&hidden, weights.take("mlp.down_proj.weight")?, None, compute)?;
-        x = (x + dropout.apply(&projected, windows, layer, Site::Mlp)?)?;
+        x = (x + dropout.apply(&projected, windows, layer, Site::MlpOutput)?)?;
     }
     rms_norm(&x, weights.take("model.norm.weight")?, config.norm_epsilon)
 }
