@@ -103,7 +103,11 @@ impl FlatAdamW {
         let arch = Arch::new();
         pool.run(self.pieces.len(), |i, _| {
             let piece = &gradients[self.pieces[i].range.clone()];
-            *sums[i].lock().unwrap_or_else(PoisonError::into_inner) = vectorized(arch, #[inline(always)] || square_sum(piece));
+            *sums[i].lock().unwrap_or_else(PoisonError::into_inner) = vectorized(
+                arch,
+                #[inline(always)]
+                || square_sum(piece),
+            );
         });
         sums.into_iter().map(|sum| sum.into_inner().unwrap_or_else(PoisonError::into_inner)).sum::<f64>().sqrt()
     }
@@ -142,7 +146,11 @@ impl FlatAdamW {
             let (values, first, second) = &mut *job;
             let piece = &self.pieces[i];
             let decay = if piece.decays { decay } else { 1.0 };
-            vectorized(arch, #[inline(always)] || update(values, first, second, &gradients[piece.range.clone()], decay, factors));
+            vectorized(
+                arch,
+                #[inline(always)]
+                || update(values, first, second, &gradients[piece.range.clone()], decay, factors),
+            );
         });
     }
 }

@@ -79,7 +79,6 @@ impl Task {
         }
         Ok(times)
     }
-
 }
 
 fn main() -> Result<()> {

@@ -104,7 +104,8 @@ impl Scratch {
         }
         self.sizes = [shape.length, shape.head];
         let (t, d) = (shape.padded_length(), shape.padded_head());
-        for buffer in [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.dk, &mut self.dv, &mut self.kt, &mut self.vt] {
+        for buffer in [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.dk, &mut self.dv, &mut self.kt, &mut self.vt]
+        {
             buffer.clear();
             buffer.resize(t * d, 0.0);
         }

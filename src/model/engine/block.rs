@@ -164,9 +164,13 @@ impl Model<'_> {
         let Shard { logits, nll, .. } = shard;
         nll.clear();
         nll.resize(count / tokens.length, 0.0);
-        vectorized(self.arch, #[inline(always)] || {
-            loss::cross_entropy(logits, tokens.targets, training.scale, |i, loss| nll[i / tokens.length] += f64::from(loss));
-        });
+        vectorized(
+            self.arch,
+            #[inline(always)]
+            || {
+                loss::cross_entropy(logits, tokens.targets, training.scale, |i, loss| nll[i / tokens.length] += f64::from(loss));
+            },
+        );
         self.head_backward(shard, scratch);
         for l in (0..self.config.layers).rev() {
             self.block_backward(l, shard, scratch, tokens, training);
@@ -187,7 +191,11 @@ impl Model<'_> {
         }
         self.head_forward(shard, 0);
         let logits = &mut shard.logits;
-        vectorized(self.arch, #[inline(always)] || loss::nll(logits, tokens.targets, into));
+        vectorized(
+            self.arch,
+            #[inline(always)]
+            || loss::nll(logits, tokens.targets, into),
+        );
     }
 
     fn norm(&self, place: &NormPlace) -> Norm<'_> {
@@ -260,9 +268,14 @@ impl Model<'_> {
     fn fall_out_whole(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
         let (Some(training), true) = (training, self.dropout()) else { return };
         let width = self.config.width;
-        self.masked(&mut scratch.mask, tokens, |s| self.place(training, s, 0, Site::Embedding), |i, mask| {
-            x[i * width..][..width].iter_mut().zip(mask).for_each(|(x, m)| *x *= m);
-        });
+        self.masked(
+            &mut scratch.mask,
+            tokens,
+            |s| self.place(training, s, 0, Site::Embedding),
+            |i, mask| {
+                x[i * width..][..width].iter_mut().zip(mask).for_each(|(x, m)| *x *= m);
+            },
+        );
     }
 
     fn dropout(&self) -> bool {
@@ -289,10 +302,15 @@ impl Model<'_> {
         let width = self.config.width;
         let added = &mut scratch.narrow[..y.len()];
         self.linear(linear, added, input, None);
-        self.masked(&mut scratch.mask, tokens, |s| self.place(training, s, layer, site), |i, mask| {
-            let (y, added) = (&mut y[i * width..][..width], &added[i * width..][..width]);
-            y.iter_mut().zip(added).zip(mask).for_each(|((y, a), m)| *y += a * m);
-        });
+        self.masked(
+            &mut scratch.mask,
+            tokens,
+            |s| self.place(training, s, layer, site),
+            |i, mask| {
+                let (y, added) = (&mut y[i * width..][..width], &added[i * width..][..width]);
+                y.iter_mut().zip(added).zip(mask).for_each(|((y, a), m)| *y += a * m);
+            },
+        );
     }
 
     fn setting(&self, length: usize, l: usize, sequence: usize, training: Option<Training>) -> Setting<'_> {
@@ -315,7 +333,11 @@ impl Model<'_> {
         training: Option<Training>,
     ) {
         let (config, block, arch) = (self.config, &self.layout.blocks[l], self.arch);
-        vectorized(arch, #[inline(always)] || self.norm(&block.norm1).forward(&mut layer.normed1, x, &mut layer.statistics1));
+        vectorized(
+            arch,
+            #[inline(always)]
+            || self.norm(&block.norm1).forward(&mut layer.normed1, x, &mut layer.statistics1),
+        );
         self.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, None);
         let (length, row) = (tokens.length, block.attention_in.outputs);
         for s in 0..tokens.inputs.len() / length {
@@ -326,13 +348,29 @@ impl Model<'_> {
         }
         let site = training.map(|t| (t, l, Site::AttentionOutput));
         self.add_projection(&block.attention_out, mid, x, &layer.heads, scratch, tokens, site);
-        vectorized(arch, #[inline(always)] || self.norm(&block.norm2).forward(&mut layer.normed2, mid, &mut layer.statistics2));
+        vectorized(
+            arch,
+            #[inline(always)]
+            || self.norm(&block.norm2).forward(&mut layer.normed2, mid, &mut layer.statistics2),
+        );
         self.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, None);
         let (active, hidden) = (&mut layer.active, &layer.hidden);
         match (config.family, config.activation) {
-            (Family::Llama, _) => vectorized(arch, #[inline(always)] || activation::swiglu(active, hidden, config.hidden)),
-            (Family::Gpt2, Activation::Gelu) => vectorized(arch, #[inline(always)] || activation::gelu(active, hidden)),
-            (Family::Gpt2, Activation::GeluTanh) => vectorized(arch, #[inline(always)] || activation::gelu_tanh(active, hidden)),
+            (Family::Llama, _) => vectorized(
+                arch,
+                #[inline(always)]
+                || activation::swiglu(active, hidden, config.hidden),
+            ),
+            (Family::Gpt2, Activation::Gelu) => vectorized(
+                arch,
+                #[inline(always)]
+                || activation::gelu(active, hidden),
+            ),
+            (Family::Gpt2, Activation::GeluTanh) => vectorized(
+                arch,
+                #[inline(always)]
+                || activation::gelu_tanh(active, hidden),
+            ),
         }
         let site = training.map(|t| (t, l, Site::MlpOutput));
         self.add_projection(&block.mlp_out, next, mid, &layer.active, scratch, tokens, site);
@@ -340,7 +378,11 @@ impl Model<'_> {
 
     fn head_forward(&self, shard: &mut Shard, last: usize) {
         let Shard { stream, normed, statistics, logits, .. } = shard;
-        vectorized(self.arch, #[inline(always)] || self.norm(&self.layout.norm).forward(normed, &stream[last], statistics));
+        vectorized(
+            self.arch,
+            #[inline(always)]
+            || self.norm(&self.layout.norm).forward(normed, &stream[last], statistics),
+        );
         self.linear(&self.layout.head, logits, normed, None);
     }
 
@@ -367,7 +409,11 @@ impl Model<'_> {
         let (weight, bias) = norms[index * 2 * width..][..2 * width].split_at_mut(width);
         let norm = self.norm(place);
         let mut bias = norm.bias.is_some().then_some(bias);
-        vectorized(self.arch, #[inline(always)] || norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut()));
+        vectorized(
+            self.arch,
+            #[inline(always)]
+            || norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut()),
+        );
     }
 
     /// The gradient of what a projection adds: the residual stream's, through dropout where there is any.
@@ -404,9 +450,21 @@ impl Model<'_> {
         self.linear_backward(&block.mlp_out, dactive, dy);
         let hidden = &mut layer.hidden;
         match (config.family, config.activation) {
-            (Family::Llama, _) => vectorized(arch, #[inline(always)] || activation::swiglu_backward(hidden, dactive, config.hidden)),
-            (Family::Gpt2, Activation::Gelu) => vectorized(arch, #[inline(always)] || activation::gelu_backward(hidden, dactive)),
-            (Family::Gpt2, Activation::GeluTanh) => vectorized(arch, #[inline(always)] || activation::gelu_tanh_backward(hidden, dactive)),
+            (Family::Llama, _) => vectorized(
+                arch,
+                #[inline(always)]
+                || activation::swiglu_backward(hidden, dactive, config.hidden),
+            ),
+            (Family::Gpt2, Activation::Gelu) => vectorized(
+                arch,
+                #[inline(always)]
+                || activation::gelu_backward(hidden, dactive),
+            ),
+            (Family::Gpt2, Activation::GeluTanh) => vectorized(
+                arch,
+                #[inline(always)]
+                || activation::gelu_tanh_backward(hidden, dactive),
+            ),
         }
         self.linear_backward(&block.mlp_in, narrow, hidden);
         self.norm_backward(&block.norm2, 2 * l + 1, mid, Some(next), narrow, &layer.statistics2, norms);

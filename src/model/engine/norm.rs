@@ -49,7 +49,8 @@ impl Norm<'_> {
         mut bias: Option<&mut [f32]>,
     ) {
         let width = self.weight.len();
-        for (row, ((x, dy), &[mean, r])) in x.chunks_exact_mut(width).zip(dy.chunks_exact_mut(width)).zip(statistics).enumerate() {
+        for (row, ((x, dy), &[mean, r])) in x.chunks_exact_mut(width).zip(dy.chunks_exact_mut(width)).zip(statistics).enumerate()
+        {
             if let Some(bias) = bias.as_deref_mut() {
                 super::vector::add(bias, dy);
             }
