@@ -95,8 +95,8 @@ pub(super) fn product(arch: Arch, c: &mut [f32], a: &[f32], b: Packed<'_>, onto:
     arch.dispatch(Product::<false> { c, a, a_stride: b.size[0], b, onto });
 }
 
-/// C [m, n] += Aᵀ · B, where the m columns of A [k, ..] lie in rows `a_stride` apart, and B is [k, n], row by row.
-/// `space` is any vector, used for the panels.
+/// C [m, n] = Aᵀ · B, added to what `onto` says, where the m columns of A [k, ..] lie in rows `a_stride` apart, and B is
+/// [k, n], row by row. `space` is any vector, used for the panels.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -106,6 +106,7 @@ pub(super) fn outer_product(
     (a, a_stride): (&[f32], usize),
     b: &[f32],
     n: usize,
+    onto: Onto<'_>,
     space: &mut Vec<f32>,
 ) {
     let (k, panel) = (b.len() / n, panel(arch));
@@ -115,7 +116,7 @@ pub(super) fn outer_product(
     }
     // What fills up the last panel is never stored: it may hold anything.
     arch.dispatch(Pack { target: &mut space[..len], source: b, size: [k, n] });
-    arch.dispatch(Product::<true> { c, a, a_stride, b: Packed { data: &space[..len], size: [k, n] }, onto: Onto::Itself });
+    arch.dispatch(Product::<true> { c, a, a_stride, b: Packed { data: &space[..len], size: [k, n] }, onto });
 }
 
 /// [`pack`] of a whole matrix, by vectors.
@@ -328,7 +329,7 @@ mod tests {
             assert!(close(&c, 2.0), "{m} {n} {k} onto itself");
             product(arch, &mut c, &a, packed, Onto::Other(&expected));
             assert!(close(&c, 2.0), "{m} {n} {k} onto another");
-            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), &b, n, &mut vec![9.0; 7]);
+            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), &b, n, Onto::Itself, &mut vec![9.0; 7]);
             assert!(close(&c, 3.0), "{m} {n} {k} outer");
         }
     }

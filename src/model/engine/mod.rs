@@ -216,12 +216,9 @@ impl Engine {
         let (jobs, order, layout) = (&self.jobs, &self.order, &self.layout);
         self.pool.run(jobs.len(), |i, thread| {
             let (job, mut gradient) = (&jobs[order[i]], lock(&pieces[order[i]]));
-            if first == 0 {
-                gradient.fill(0.0);
-            }
             for shard in 0..count {
                 let space = &mut lock(&scratch[thread]).0.space;
-                job.add(arch, &mut gradient, layout, &read(&shards[shard]), tokens(shard), space);
+                job.add(arch, &mut gradient, layout, &read(&shards[shard]), tokens(shard), first + shard == 0, space);
             }
         });
         for shard in &self.shards[..count] {

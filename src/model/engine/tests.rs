@@ -272,6 +272,38 @@ fn losses_and_all_gradients_are_those_of_the_definition_in_64_bits() {
     }
 }
 
+/// The plain path (candle's operations and autograd) at sizes with whole tiles and several blocks of query rows.
+#[test]
+fn a_step_is_that_of_the_plain_path() {
+    use crate::model::plain::{DropoutSource, PlainModel, Windows};
+    let llama = |m: &mut settings::Model| (m.family, m.kv_heads) = (Family::Llama, Some(2));
+    let change: [fn(&mut settings::Model); 4] =
+        [|_| {}, |m| (m.bias, m.tied) = (Some(false), false), llama, |m| (m.heads, m.width) = (3, 96)];
+    for (i, change) in change.into_iter().enumerate() {
+        let mut model = settings::Model { layers: 2, heads: 4, width: 128, ..settings::Model::default() };
+        change(&mut model);
+        let (length, batch) = (100, 3);
+        let config = Config::new(&model, 65, length).unwrap();
+        let mut engine = Engine::new(&config, 3, 2, length).unwrap();
+        engine.values_mut().copy_from_slice(&values(&config, 2.0));
+        let split: Vec<Vec<f32>> = engine.ranges().iter().map(|r| engine.values()[r.clone()].to_vec()).collect();
+        let mut plain = PlainModel::new(&config, settings::Precision::F32, &candle_core::Device::Cpu, &split).unwrap();
+        let (inputs, targets) = tokens(&config, batch * length);
+        let windows = Windows { inputs: &inputs, targets: &targets, length };
+        let expected =
+            plain.train(&windows, DropoutSource { seed: 3, step: 9, first: 0 }, 1.0 / (batch * length) as f64).unwrap();
+        let nll = train(&mut engine, length, batch, &[0..batch]);
+        assert!((nll / expected - 1.0).abs() < 1e-6, "case {i}: {nll} {expected}");
+        for ((parameter, range), gradient) in config.parameters().iter().zip(engine.ranges()).zip(plain.gradients()) {
+            let expected: Vec<f32> = gradient.as_ref().unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let error = length(&mut engine.gradients()[range.clone()].iter().zip(&expected).map(|(a, b)| a - b));
+            let relative = error / length(&mut expected.iter().copied());
+            assert!(relative < 1e-5, "case {i}: {}: {relative}", parameter.name);
+        }
+    }
+}
+
 #[test]
 fn every_parameter_gets_a_gradient() {
     for Case { name, config } in cases() {

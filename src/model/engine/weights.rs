@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::block::{Shard, Tokens};
 use super::layout::{Layout, Linear, Way};
-use super::matrix::outer_product;
+use super::matrix::{Onto, outer_product};
 use super::vector::add;
 use pulp::Arch;
 
@@ -130,7 +130,8 @@ fn input_and_gradient(shard: &Shard, which: Which) -> (&[f32], &[f32]) {
 }
 
 impl Job {
-    /// Adds one shard's contribution to this piece; `space` is any vector, used on the way.
+    /// Adds one shard's contribution to this piece, or begins it; `space` is any vector, used on the way.
+    #[expect(clippy::too_many_arguments, reason = "where it goes, and all that a gradient depends on")]
     pub(super) fn add(
         &self,
         arch: Arch,
@@ -138,8 +139,14 @@ impl Job {
         layout: &Layout,
         shard: &Shard,
         tokens: Tokens<'_>,
+        begin: bool,
         space: &mut Vec<f32>,
     ) {
+        let onto = if begin { Onto::Zero } else { Onto::Itself };
+        let product_first = matches!(self.kind, Kind::Weight { .. } | Kind::Tokens { tied: true, .. });
+        if begin && !product_first {
+            gradient.fill(0.0);
+        }
         let width = layout.head.inputs;
         match &self.kind {
             Kind::Weight { which, part, rows: piece } => {
@@ -148,8 +155,8 @@ impl Job {
                 let (x, dy) = input_and_gradient(shard, *which);
                 let first = linear.parts[*part].first;
                 match linear.way {
-                    Way::InOut => outer_product(arch, gradient, (&x[piece.start..], inputs), dy, outputs, space),
-                    Way::OutIn => outer_product(arch, gradient, (&dy[first + piece.start..], outputs), x, inputs, space),
+                    Way::InOut => outer_product(arch, gradient, (&x[piece.start..], inputs), dy, outputs, onto, space),
+                    Way::OutIn => outer_product(arch, gradient, (&dy[first + piece.start..], outputs), x, inputs, onto, space),
                 }
             }
             Kind::Bias { which, part } => {
@@ -164,7 +171,7 @@ impl Job {
             Kind::Tokens { rows: piece, tied } => {
                 if *tied {
                     let (x, dy) = input_and_gradient(shard, Which::Head);
-                    outer_product(arch, gradient, (&dy[piece.start..], layout.head.outputs), x, width, space);
+                    outer_product(arch, gradient, (&dy[piece.start..], layout.head.outputs), x, width, onto, space);
                 }
                 for (row, &token) in shard.stream[0].chunks_exact(width).zip(tokens.inputs) {
                     if piece.contains(&(token as usize)) {
