@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
         Err(Failure::Other(error)) => {
             say(&format!("error: {}", error.chain()));
             if let Some(help) = error.help_text() {
-                say(&format!("\nhint: {help}"));
+                say(&format!("hint: {help}"));
             }
             Code::of(error.kind()).into()
         }

@@ -125,7 +125,7 @@ fn text(session: &Session) -> Result<String> {
         bytes(disk)
     ));
     lines.push(
-        "windows: of the training part (of the whole text). views: how often each target token is seen on average".to_owned(),
+        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
     );
     Ok(lines.join("\n") + "\n")
 }
@@ -139,8 +139,8 @@ fn table(plan: &Plan) -> Result<String> {
         ["seed", "windows", "steps/epoch", "last batch", "steps", "tokens/step", "tokens", "views", "params", "eval %", "trial"]
             .map(str::to_owned),
     );
-    let count = header.len();
-    table.set_header(header);
+    let swept = 1 + plan.swept.len();
+    let mut rows = Vec::new();
     for trial in plan.trials.iter().take(SHOWN) {
         let facts = &trial.facts;
         let evaluation = trial.evaluation(plan.common_context)?;
@@ -165,14 +165,25 @@ fn table(plan: &Plan) -> Result<String> {
             format!("{:.1}", 100.0 * evaluation.share),
             trial.id.to_string(),
         ]);
-        table.add_row(row);
+        rows.push(row);
     }
-    for column in 0..count - 1 {
+    // What is the same for every trial is said once, under the table.
+    let same = |column: usize| rows.len() > 1 && rows.iter().all(|row| row[column] == rows[0][column]);
+    let (once, shown): (Vec<usize>, Vec<usize>) = (0..header.len()).partition(|&column| column >= swept && same(column));
+    let of = |row: &[String]| shown.iter().map(|&column| row[column].clone()).collect::<Vec<_>>();
+    table.set_header(of(&header));
+    table.add_rows(rows.iter().map(|row| of(row)));
+    for column in 0..shown.len() - 1 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    Ok(table.to_string())
+    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    if !once.is_empty() {
+        let said: Vec<String> = once.iter().map(|&column| format!("{} {}", header[column], rows[0][column])).collect();
+        text += &format!("the same for all: {}\n", said.join(" · "));
+    }
+    Ok(text.trim_end().to_owned())
 }
 
 #[cfg(test)]

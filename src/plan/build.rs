@@ -138,18 +138,28 @@ pub enum Warning {
 }
 
 impl Plan {
-    /// A configuration as a person names it: the last names of the swept keys with their values.
+    /// A configuration as a person names it: what is swept, with its values: `length 64 · stride 32 · batch 8 · clip off`.
     pub fn label_of(&self, values: &[String]) -> String {
         if values.is_empty() {
             return "the only configuration".to_owned();
         }
-        let pairs = self.swept.iter().zip(values).map(|(key, value)| format!("{} {value}", short_name(key)));
-        pairs.collect::<Vec<_>>().join(", ")
+        let pairs = self.swept.iter().zip(values).map(|(key, value)| format!("{} {value}", label_name(key)));
+        pairs.collect::<Vec<_>>().join(" · ")
     }
 
     /// The label of a trial's configuration.
     pub fn label(&self, trial: &Trial) -> String {
         self.label_of(&trial.values)
+    }
+}
+
+/// What a swept key is called where configurations are named, again and again: one word where one is enough.
+pub fn label_name(key: &str) -> String {
+    match key {
+        "train.sequence_length" => "length".to_owned(),
+        "train.batch_size" => "batch".to_owned(),
+        "train.clip_norm" => "clip".to_owned(),
+        key => short_name(key),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
 
-use super::comparison::{Configuration, Figure};
+use super::comparison::{Comparison, Configuration, Figure};
 use super::{Report, verdict, words};
 
 /// Rows shown on a terminal; the files have all.
@@ -37,12 +37,12 @@ pub(super) fn columns(report: &Report) -> Vec<Shown> {
         columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))));
     }
     if by_bytes {
-        columns.push(shown("bits per byte", true, |c| figure(c.bits_per_byte)));
+        columns.push(figures("bits per byte", comparison, |c| c.bits_per_byte));
     }
-    columns.push(shown("perplexity", true, |c| figure(c.perplexity)));
+    columns.push(figures("perplexity", comparison, |c| c.perplexity));
     let other = if report.protocol.rank_by() == "common" { "own context" } else { "common context" };
     if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
-        columns.push(shown(other, true, |c| figure(c.other_perplexity)));
+        columns.push(figures(other, comparison, |c| c.other_perplexity));
     }
     columns.push(shown("seeds", true, |c| if c.seeds > 0 { c.seeds.to_string() } else { String::new() }));
     columns
@@ -56,11 +56,20 @@ fn shown(heading: impl Into<String>, number: bool, cell: impl Fn(&Configuration)
     Shown { heading: heading.into(), number, cell: Box::new(cell) }
 }
 
+/// A column of figures, all with as many decimals as the smallest one.
+fn figures(heading: &str, comparison: &Comparison, figure: impl Fn(&Configuration) -> Option<Figure> + 'static) -> Shown {
+    let means = comparison.configurations.iter().filter_map(|c| Some(figure(c)?.mean));
+    let smallest = means.fold(f64::INFINITY, f64::min);
+    shown(heading, true, move |c| shown_figure(figure(c), smallest))
+}
+
 /// `5.812 ± 0.041`, without a spread for one seed.
-pub(super) fn figure(figure: Option<Figure>) -> String {
+fn shown_figure(figure: Option<Figure>, smallest: f64) -> String {
     match figure {
-        Some(Figure { mean, spread: Some(spread) }) => format!("{} ± {}", words::perplexity(mean), words::spread(mean, spread)),
-        Some(Figure { mean, spread: None }) => words::perplexity(mean),
+        Some(Figure { mean, spread: Some(spread) }) => {
+            format!("{} ± {}", words::beside(mean, smallest), words::beside(spread, smallest))
+        }
+        Some(Figure { mean, spread: None }) => words::beside(mean, smallest),
         None => String::new(),
     }
 }

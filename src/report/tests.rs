@@ -105,12 +105,12 @@ fn the_verdict_names_the_best_and_what_it_was_measured_with() {
     let verdict = night.report().verdict();
     assert!(
         verdict.starts_with(
-            "Best of 4 configurations: sequence length 64, clip norm off. Perplexity 2.858 ± 0.202 over 2 seeds, common \
+            "Best of 4 configurations: length 64 · clip off. Perplexity 2.858 ± 0.202 over 2 seeds, common \
              context 32, final weights. An untrained model, which guesses among 61 tokens, has 61."
         ),
         "{verdict}"
     );
-    assert!(verdict.contains("Next is sequence length 64, clip norm 0.5, "), "{verdict}");
+    assert!(verdict.contains("Next is length 64 · clip 0.5, "), "{verdict}");
     assert!(!verdict.contains("better than"), "{verdict}");
 }
 
@@ -180,7 +180,7 @@ fn a_trial_of_one_is_reported() {
     let night = night(&plan, &[completed(1.0, None)], "{}");
     night.train(&plan, 0, 20);
     let report = night.report();
-    assert!(report.verdict().starts_with("One configuration: sequence length 32, clip norm off. Perplexity 2.718"));
+    assert!(report.verdict().starts_with("One configuration: length 32 · clip off. Perplexity 2.718"));
     assert_eq!(report.curves.len(), 1);
     assert!(!night.page().contains("axes-heading"), "nothing varies, so there is no figure by setting");
 }
@@ -312,7 +312,7 @@ fn markdown_has_a_row_a_configuration_and_the_failures_with_their_reasons() {
     let (plan, mut states) = two_by_two();
     states[1] = ended(Status::Diverged, "the loss is 12, above 3 ln V", &[]);
     let markdown = files::markdown(&night(&plan, &states, r#"{"name": "n"}"#).report());
-    assert!(markdown.starts_with("# n\n\n**Best of 4 configurations: sequence length 64, clip norm off."), "{markdown}");
+    assert!(markdown.starts_with("# n\n\n**Best of 4 configurations: length 64 · clip off."), "{markdown}");
     assert!(markdown.contains("1 completed, 1 diverged") && markdown.contains("the loss is 12, above 3 ln V"), "{markdown}");
     assert!(markdown.contains("1 configuration is ranked by the seeds that completed"), "{markdown}");
 }
@@ -322,10 +322,7 @@ fn the_winner_under_the_other_context_is_named_too() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
     let night = night(&plan, &[completed(1.0, None), completed(1.1, Some(0.9))], r#"{"common_context": 32}"#);
     let verdict = night.report().verdict();
-    assert!(
-        verdict.contains("With each in its own context sequence length 64, clip norm off has the lowest, 2.460."),
-        "{verdict}"
-    );
+    assert!(verdict.contains("With each in its own context length 64 · clip off has the lowest, 2.460."), "{verdict}");
 }
 
 #[test]

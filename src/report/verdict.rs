@@ -7,6 +7,7 @@
 use super::Report;
 use super::comparison::{Configuration, Figure};
 use super::words;
+use crate::plan::label_name;
 
 /// The verdict in sentences; the first one can stand alone.
 pub(super) fn sentences(report: &Report) -> Vec<String> {
@@ -16,7 +17,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     };
     let mut sentences = vec![first(report, best, figure, ranked.len())];
     sentences.extend(reference(report, best));
-    sentences.extend(next(report, figure, best, &ranked));
+    sentences.extend(next(report, figure, &ranked));
     sentences.extend(other_context(report, best, &ranked));
     sentences.extend(got_worse(&ranked));
     sentences
@@ -54,9 +55,9 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
     let seeds = match figure.spread {
         Some(spread) => format!("± {} over {}", words::spread(figure.mean, spread), words::count(best.seeds, "seed")),
-        None => "(no spread: one seed)".to_owned(),
+        None => "with one seed".to_owned(),
     };
-    format!("{what}{name}. {unit} {} {seeds}, {}.", words::perplexity(figure.mean), measured(report))
+    format!("{what}{name}. {unit} {} {seeds} ({}).", words::perplexity(figure.mean), measured(report))
 }
 
 /// `common context 64, final weights`.
@@ -70,23 +71,19 @@ pub(super) fn measured(report: &Report) -> String {
     format!("{context}, {weights}")
 }
 
-/// `sequence length 128, stride 64`.
+/// `length 128 · stride 64`, as a run's lines have it; whole keys where two would be called the same.
 pub(super) fn name(report: &Report, configuration: &Configuration) -> String {
-    let keys = words::keys(&report.protocol.swept);
+    let keys = words::apart(&report.protocol.swept, label_name);
     let pairs = keys.iter().zip(&configuration.values).map(|(key, value)| format!("{key} {}", words::plain(value)));
-    pairs.collect::<Vec<_>>().join(", ")
+    pairs.collect::<Vec<_>>().join(" · ")
 }
 
 fn reference(report: &Report, best: &Configuration) -> Option<String> {
     let vocabulary = best.vocabulary.filter(|v| *v > 1 && !report.comparison.by_bytes)?;
-    Some(format!(
-        "An untrained model, which guesses among {} tokens, has {}.",
-        words::thousands(vocabulary),
-        words::thousands(vocabulary)
-    ))
+    Some(format!("An untrained model has {}, one for each token it could guess.", words::thousands(vocabulary)))
 }
 
-fn next(report: &Report, figure: Figure, best: &Configuration, ranked: &[&Configuration]) -> Option<String> {
+fn next(report: &Report, figure: Figure, ranked: &[&Configuration]) -> Option<String> {
     let next = ranked.get(1)?;
     let other = next.figure(report.comparison.by_bytes)?;
     let gap = other.mean - figure.mean;
@@ -94,9 +91,8 @@ fn next(report: &Report, figure: Figure, best: &Configuration, ranked: &[&Config
     let gap_words = words::spread(figure.mean, gap);
     let spread = figure.spread.into_iter().chain(other.spread).reduce(f64::max);
     let caution = match spread {
-        Some(spread) if gap <= 2.0 * spread => ", no more than seeds differ among themselves: their order may be chance",
+        Some(spread) if gap <= 2.0 * spread => ", within what seeds differ by: their order may be chance",
         Some(_) => "",
-        None if best.seeds == 1 => "; with one seed nobody can say whether that is more than chance",
         None => "",
     };
     Some(format!("Next is {name}, {gap_words} behind{caution}."))
@@ -126,7 +122,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     let ranked = comparison.configurations.iter().filter(|c| c.place.is_some());
     if ranked.clone().any(|c| c.seeds == 1) {
         notes.push(if ranked.clone().all(|c| c.seeds == 1) {
-            "One seed each: there is no spread, so small differences may be chance.".to_owned()
+            "One seed each, so no spread is known: small differences may be chance.".to_owned()
         } else {
             "Configurations with one seed have no spread.".to_owned()
         });

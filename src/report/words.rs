@@ -11,6 +11,11 @@ pub(super) fn perplexity(value: f64) -> String {
     }
 }
 
+/// A figure of a column, with as many decimals as the smallest figure there: so that the decimal points stand in line.
+pub(super) fn beside(value: f64, smallest: f64) -> String {
+    if value < 1000.0 { spread(smallest, value) } else { perplexity(value) }
+}
+
 /// A spread with as many decimals as the value it belongs to.
 pub(super) fn spread(value: f64, spread: f64) -> String {
     match value {
@@ -62,7 +67,12 @@ pub(super) fn key(key: &str) -> String {
 
 /// The last names of these keys, the whole key where two have the same last name.
 pub(super) fn keys(keys: &[String]) -> Vec<String> {
-    let short: Vec<String> = keys.iter().map(|k| key(k)).collect();
+    apart(keys, key)
+}
+
+/// These keys by a short name each, the whole key where two would have the same.
+pub(super) fn apart(keys: &[String], name: impl Fn(&str) -> String) -> Vec<String> {
+    let short: Vec<String> = keys.iter().map(|k| name(k)).collect();
     let twice = |name: &String| short.iter().filter(|other| *other == name).count() > 1;
     short.iter().zip(keys).map(|(name, full)| if twice(name) { full.clone() } else { name.clone() }).collect()
 }
@@ -93,6 +103,7 @@ mod tests {
         {
             assert_eq!(perplexity(value), expected);
         }
+        assert_eq!([beside(10.612, 9.98), beside(10.612, 10.2), beside(12_345.4, 9.98)], ["10.612", "10.61", "12,345"]);
         assert_eq!(spread(5.8, 0.0412), "0.041");
         assert_eq!(spread(25.3, 0.0412), "0.04");
         assert_eq!(spread(5000.0, 12.345), "12.35");
