@@ -1,5 +1,12 @@
 //! The integration tests: one binary, since each one links candle and polars.
 
+mod arithmetic;
+mod bad_input;
+mod experiments;
 mod golden;
 mod gradients;
 mod layering;
+mod parquet;
+mod rerun;
+mod resume;
+mod support;
