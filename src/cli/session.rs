@@ -303,5 +303,5 @@ pub(super) fn exclusions(plan: &Plan) -> Vec<String> {
 
 /// Short names of the swept keys, for the heads of columns.
 pub(super) fn heads(plan: &Plan) -> Vec<String> {
-    plan.swept.iter().map(|key| plan::short_name(key)).collect()
+    plan.swept.iter().map(|key| plan::label_name(key)).collect()
 }

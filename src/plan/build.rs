@@ -164,7 +164,7 @@ pub fn label_name(key: &str) -> String {
 }
 
 /// The last name of a dotted key, its words apart: `train.sequence_length` → `sequence length`.
-pub fn short_name(key: &str) -> String {
+fn short_name(key: &str) -> String {
     match key {
         "tokenizer" => "tokenizer".to_owned(),
         key => key.rsplit('.').next().unwrap_or(key).replace('_', " "),
