@@ -93,7 +93,7 @@ fn next(report: &Report, figure: Figure, ranked: &[&Configuration]) -> Option<St
     let caution = match spread {
         Some(spread) if gap <= 2.0 * spread => ", within what seeds differ by: their order may be chance",
         Some(_) => "",
-        None => "",
+        None => "; with one seed each that may be chance",
     };
     Some(format!("Next is {name}, {gap_words} behind{caution}."))
 }
