@@ -3,3 +3,5 @@
 mod golden;
 mod gradients;
 mod layering;
+mod resume;
+mod support;
