@@ -26,6 +26,7 @@ use crate::model::Config;
 pub const ARITHMETIC: u32 = 1;
 
 const VERSION: u32 = 1;
+const WEIGHTS: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
@@ -96,9 +97,9 @@ struct ManifestFile {
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// Bytes of all files.
+    /// Bytes of weights, optimizer and what describes them.
     pub bytes: u64,
-    /// BLAKE3 of the manifest.
+    /// BLAKE3 of the weights.
     pub blake3: String,
     /// Seconds it took.
     pub seconds: f64,
@@ -154,9 +155,12 @@ fn manifest_of(folder: &Path, names: &[&str]) -> Result<Manifest> {
     Ok(Manifest { version: VERSION, files })
 }
 
-fn measure(folder: &Path, manifest: &Manifest) -> Result<Written> {
-    let (own, blake3) = hash_file(&folder.join(MANIFEST))?;
-    Ok(Written { bytes: own + manifest.files.iter().map(|f| f.bytes).sum::<u64>(), blake3, seconds: 0.0 })
+/// Size and hash as the row of a checkpoint has them: of what training decides, so that a trial that was killed on its way ends
+/// with the same rows. `state.json` holds times, and the manifest its hash.
+fn measure(manifest: &Manifest) -> Written {
+    let bytes = manifest.files.iter().filter(|f| f.name != STATE).map(|f| f.bytes).sum();
+    let weights = manifest.files.iter().find(|f| f.name == WEIGHTS);
+    Written { bytes, blake3: weights.map_or_else(String::new, |f| f.blake3.clone()), seconds: 0.0 }
 }
 
 /// Writes a checkpoint whole or not at all.
@@ -173,15 +177,15 @@ pub fn save(
     let target = checkpoints.join(name(position.step));
     let parameters = config.parameters();
     durable::folder_with(&target, |folder| {
-        export::write_weights(&folder.join("model.safetensors"), config, &parameters, &state.values)?;
+        export::write_weights(&folder.join(WEIGHTS), config, &parameters, &state.values)?;
         export::write_moments(&folder.join(OPTIMIZER), &parameters, &state.first, &state.second)?;
         export::write_description(folder, config, &job.corpus, tokenizer)?;
         durable::write_json(&folder.join(STATE), position)?;
-        let names = ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", OPTIMIZER, STATE];
+        let names = [WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", OPTIMIZER, STATE];
         durable::write_json(&folder.join(MANIFEST), &manifest_of(folder, &names)?)
     })?;
-    let manifest = read_manifest(&target)?;
-    Ok(Written { seconds: started.elapsed().as_secs_f64(), ..measure(&target, &manifest)? })
+    let written = measure(&read_manifest(&target)?);
+    Ok(Written { seconds: started.elapsed().as_secs_f64(), ..written })
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest> {
@@ -201,14 +205,14 @@ pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
     let position: Position =
         durable::read_json(&folder.join(STATE))?.ok_or_else(|| Error::data(format!("{} has no state", folder.display())))?;
     let parameters = config.parameters();
-    let values = export::read_tensors(&folder.join("model.safetensors"), &parameters, "")?;
+    let values = export::read_tensors(&folder.join(WEIGHTS), &parameters, "")?;
     let moments = folder.join(OPTIMIZER);
     let (first, second) = if manifest.files.iter().any(|f| f.name == OPTIMIZER) {
         (export::read_tensors(&moments, &parameters, "first.")?, export::read_tensors(&moments, &parameters, "second.")?)
     } else {
         (Vec::new(), Vec::new())
     };
-    let written = measure(folder, &manifest)?;
+    let written = measure(&manifest);
     Ok(Loaded { state: LearnerState { steps: position.step, values, first, second }, position, written })
 }
 

@@ -202,7 +202,11 @@ impl<'a> Trial<'a> {
     ) -> Result<Self> {
         let loaded = checkpoint::newest(place.checkpoints, job, &config)?;
         let (state, position, written) = match loaded {
-            Some(loaded) => (loaded.state, Some(loaded.position), Some(loaded.written)),
+            Some(loaded) => {
+                // Where only the weights are left, the row tells what was written before the rest went.
+                let written = (!loaded.state.first.is_empty()).then_some(loaded.written);
+                (loaded.state, Some(loaded.position), written)
+            }
             None => {
                 let values = config.parameters().iter().map(|p| initial_values(p, job.seed)).collect();
                 (LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() }, None, None)
@@ -255,10 +259,12 @@ impl<'a> Trial<'a> {
                 self.recorder.checkpoint_deleted(&self.row_path(step), now_utc())?;
             }
         }
-        if let (Some(position), Some(written)) = (position, written)
+        if let Some(position) = position
             && let Reason::Kept(kind) = position.reason
         {
-            self.recorder.checkpoint(&self.row(position, kind, &written))?;
+            if let Some(written) = written {
+                self.recorder.checkpoint(&self.row(position, kind, &written))?;
+            }
             self.kept.push(position.step);
             self.retire()?;
         }

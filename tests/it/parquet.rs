@@ -39,7 +39,11 @@ fn every_file_has_its_columns_and_no_nan() {
     let schemas = votive::record::schemas();
     for path in &files {
         let frame = read(path);
-        assert!(frame.height() > 0 || path.ends_with("checkpoints.parquet") || path.ends_with("evaluations.parquet"), "{} is empty, and only a trial that diverged at once has no evaluation", path.display());
+        assert!(
+            frame.height() > 0 || path.ends_with("checkpoints.parquet") || path.ends_with("evaluations.parquet"),
+            "{} is empty, and only a trial that diverged at once has no evaluation",
+            path.display()
+        );
         assert_no_nan(path, &frame);
         let kind = path.file_stem().unwrap().to_string_lossy().into_owned();
         if let Some(schema) = schemas.iter().find(|s| s.name == kind) {

@@ -139,18 +139,8 @@ impl Scene {
         for frame in &frames[1..] {
             all.vstack_mut(frame).unwrap();
         }
-        const DIFFER: [&str; 10] = [
-            "attempt",
-            "step_seconds",
-            "tokens_per_second",
-            "time_utc",
-            "seconds",
-            "save_seconds",
-            "deleted_utc",
-            "bytes",
-            "blake3",
-            "path",
-        ];
+        const DIFFER: [&str; 7] =
+            ["attempt", "step_seconds", "tokens_per_second", "time_utc", "seconds", "save_seconds", "deleted_utc"];
         all.drop_many(DIFFER.map(PlSmallStr::from))
     }
 }
