@@ -218,9 +218,9 @@ impl Engine {
         let (jobs, order, layout) = (&self.jobs, &self.order, &self.layout);
         self.pool.run(jobs.len(), |i, thread| {
             let (job, mut gradient) = (&jobs[order[i]], lock(&pieces[order[i]]));
-            for shard in 0..count {
+            for (place, shard) in shards[..count].iter().enumerate() {
                 let space = &mut lock(&scratch[thread]).0.space;
-                job.add(arch, &mut gradient, layout, &read(&shards[shard]), tokens(shard), first + shard == 0, space);
+                job.add(arch, &mut gradient, layout, &read(shard), tokens(place), first + place == 0, space);
             }
         });
         for shard in &self.shards[..count] {
