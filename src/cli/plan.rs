@@ -94,9 +94,7 @@ fn text(session: &Session) -> Result<String> {
     let plan = &session.plan;
     let mut lines = vec![format!("{}: {}", plan.experiment, arithmetic(plan))];
     lines.extend(exclusions(plan).into_iter().map(|line| format!("  {line}")));
-    if session.planned > plan.trials.len() {
-        lines.push(format!("  `--only` leaves {} of {} trials", plan.trials.len(), session.planned));
-    }
+    lines.extend(session.only());
     for (label, known) in session.texts() {
         let prepared = &known.prepared;
         let held_out = prepared.validation.as_ref().map_or(0, |part| part.tokens);
@@ -125,7 +123,7 @@ fn text(session: &Session) -> Result<String> {
         bytes(disk)
     ));
     lines.push(
-        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
+        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average · evaluation: its share of the training work".to_owned(),
     );
     Ok(lines.join("\n") + "\n")
 }
@@ -136,8 +134,20 @@ fn table(plan: &Plan) -> Result<String> {
     let mut header = vec!["#".to_owned()];
     header.extend(heads(plan));
     header.extend(
-        ["seed", "windows", "steps/epoch", "last batch", "steps", "tokens/step", "tokens", "views", "params", "eval %", "trial"]
-            .map(str::to_owned),
+        [
+            "seed",
+            "windows",
+            "steps/epoch",
+            "last batch",
+            "steps",
+            "tokens/step",
+            "tokens",
+            "views",
+            "params",
+            "evaluation",
+            "trial",
+        ]
+        .map(str::to_owned),
     );
     let swept = 1 + plan.swept.len();
     let mut rows = Vec::new();
@@ -162,7 +172,7 @@ fn table(plan: &Plan) -> Result<String> {
             if open { "by time".to_owned() } else { thousands(facts.target_tokens) },
             if open { "–".to_owned() } else { format!("{:.2}", facts.views) },
             short(facts.parameters as f64),
-            format!("{:.1}", 100.0 * evaluation.share),
+            format!("{:.1}%", 100.0 * evaluation.share),
             trial.id.to_string(),
         ]);
         rows.push(row);

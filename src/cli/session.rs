@@ -26,9 +26,10 @@ pub(super) struct Session {
     pub(super) folder: ExperimentFolder,
     /// `cpu`, `cuda` or `metal`.
     pub(super) device: &'static str,
+    /// What is asked for: all of it, or what `--only` leaves.
     pub(super) plan: Plan,
-    /// What was planned before `--only` took some away.
-    pub(super) planned: usize,
+    /// All of it, where `--only` took some away.
+    whole: Option<Plan>,
     corpora: Corpora,
 }
 
@@ -61,21 +62,33 @@ impl Session {
             Err(Refusal::Other(error)) => return Err(error.into()),
         };
         warn(&warnings);
-        let planned = plan.trials.len();
+        let mut whole = None;
         if let Some(filter) = filter {
-            let mut kept = Vec::with_capacity(planned);
-            for trial in std::mem::take(&mut plan.trials) {
+            let mut kept = Vec::new();
+            for trial in &plan.trials {
                 if filter.matches(&trial.settings)? {
-                    kept.push(trial);
+                    kept.push(trial.clone());
                 }
             }
-            plan.trials = kept;
-            if plan.trials.is_empty() {
+            if kept.is_empty() {
                 let error = Error::usage(format!("no trial fits `--only {}`", only.unwrap_or_default()));
                 return Err(error.help("see the trials with `votive plan`").into());
             }
+            let rest = Plan { trials: kept, ..plan.clone() };
+            whole = Some(std::mem::replace(&mut plan, rest));
         }
-        Ok(Self { experiment, folder, device, plan, planned, corpora })
+        Ok(Self { experiment, folder, device, plan, whole, corpora })
+    }
+
+    /// The whole plan, also where `--only` asks for a part of it: what is written down and reported.
+    pub(super) fn whole(&self) -> &Plan {
+        self.whole.as_ref().unwrap_or(&self.plan)
+    }
+
+    /// What `--only` leaves, in words.
+    pub(super) fn only(&self) -> Option<String> {
+        let whole = self.whole.as_ref()?;
+        Some(format!("  `--only` leaves {} of {} trials", self.plan.trials.len(), whole.trials.len()))
     }
 
     /// The prepared text of a configuration, its files relative to the experiment's folder.
@@ -122,7 +135,7 @@ impl Session {
             })
             .collect();
         resolved["trials"] = self
-            .plan
+            .whole()
             .trials
             .iter()
             .map(|trial| {
@@ -303,5 +316,5 @@ pub(super) fn exclusions(plan: &Plan) -> Vec<String> {
 
 /// Short names of the swept keys, for the heads of columns.
 pub(super) fn heads(plan: &Plan) -> Vec<String> {
-    plan.swept.iter().map(|key| plan::short_name(key)).collect()
+    plan.swept.iter().map(|key| plan::label_name(key)).collect()
 }

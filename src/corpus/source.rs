@@ -187,20 +187,20 @@ impl Source {
         }
         // A byte order mark before the first row is no part of any text.
         let row: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{FEFF}'))
-            .map_err(|e| Error::data(format!("line {number} of {} is not JSON", self.name)).caused_by(e))?;
+            .map_err(|e| Error::usage(format!("line {number} of {} is not JSON", self.name)).caused_by(e))?;
         match row.get(field) {
             Some(serde_json::Value::String(text)) => Ok(Some(text.clone()).filter(|t| !t.is_empty())),
-            Some(_) => Err(Error::data(format!("the field `{field}` in line {number} of {} is not text", self.name))),
+            Some(_) => Err(Error::usage(format!("the field `{field}` in line {number} of {} is not text", self.name))),
             None => {
                 let known: Vec<&str> = row.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
-                Err(Error::data(format!("line {number} of {} has no field `{field}`", self.name))
+                Err(Error::usage(format!("line {number} of {} has no field `{field}`", self.name))
                     .help(format!("set `corpus.field` to one of its fields: {}", known.join(", "))))
             }
         }
     }
 
     fn not_utf8(&self, offset: u64) -> Error {
-        Error::data(format!("{} is not UTF-8: byte {offset} (counted from 0) fits no character", self.name))
+        Error::usage(format!("{} is not UTF-8: byte {offset} (counted from 0) fits no character", self.name))
             .help("convert it first, as with `iconv -f latin1 -t utf-8`")
     }
 
@@ -371,7 +371,7 @@ mod tests {
             (far, BUFFER + 1),
         ] {
             let error = scan(&bytes, u64::MAX).unwrap_err();
-            assert_eq!(error.kind(), Kind::Data);
+            assert_eq!(error.kind(), Kind::Usage);
             assert!(error.to_string().contains(&format!("a.txt is not UTF-8: byte {offset} ")), "{error}");
         }
     }
@@ -414,7 +414,7 @@ mod tests {
             let dir = folder(&[("a.jsonl", text.as_bytes())]);
             let source = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap();
             let error = source.scan(u64::MAX, &mut |_| {}).unwrap_err();
-            assert_eq!(error.kind(), Kind::Data);
+            assert_eq!(error.kind(), Kind::Usage);
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

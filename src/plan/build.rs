@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, Settings, Tokenizer};
+use crate::experiment::settings::{BatchSize, Budget, Part, Settings, Tokenizer};
 use crate::experiment::{Configuration, Experiment, Problem, Problems};
 use crate::model::{Config, shape};
 
@@ -164,7 +164,7 @@ pub fn label_name(key: &str) -> String {
 }
 
 /// The last name of a dotted key, its words apart: `train.sequence_length` → `sequence length`.
-pub fn short_name(key: &str) -> String {
+fn short_name(key: &str) -> String {
     match key {
         "tokenizer" => "tokenizer".to_owned(),
         key => key.rsplit('.').next().unwrap_or(key).replace('_', " "),
@@ -236,13 +236,18 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, memory: O
     let windows = windows_of(settings, prepared);
     let needed = Windows::smallest_text(length);
     if windows.count() == 0 {
-        let share = prepared.train.tokens as f64 / prepared.text_tokens.max(1) as f64;
+        // A held-out part must hold a window as well: the smaller of the two shares decides.
+        let whole = prepared.text_tokens.max(1) as f64;
+        let mut share = prepared.train.tokens as f64 / whole;
+        if let Part::Fraction(held_out) = settings.corpus.validation {
+            share = share.min(held_out);
+        }
         let whole = (needed as f64 / share.max(1e-9)).ceil();
         return Err(Error::usage(format!(
             "the training part has {} tokens, and one window of {length} needs {needed}: {length} inputs and the target after the last",
             prepared.train.tokens
         ))
-        .help(format!("take a text of at least {whole:.0} tokens, or a shorter `train.sequence_length`")));
+        .help(format!("take a text of about {whole:.0} tokens or more, or a shorter `train.sequence_length`")));
     }
     if let Some(validation) = &prepared.validation
         && known.scored_tokens < needed

@@ -9,11 +9,14 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use candle_core::Device;
 use votive::error::{Error, Result};
-use votive::experiment::settings::{self, Family, Train};
+use votive::experiment::settings::{self, ClipNorm, Family, Precision, Train};
 use votive::model::engine::{Engine, MicroBatch};
-use votive::model::{Config, initial_values};
+use votive::model::plain::{DropoutSource, PlainModel, Windows};
+use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
+use votive::optimize::{AdamW, clip_coefficient, global_norm};
 use votive::random::Stream;
 
 struct Task {
@@ -51,52 +54,102 @@ impl Task {
         Ok(Self { config, length, batch, threads: get("threads", 2)?, steps: get("steps", 30)?, inputs, targets })
     }
 
-    fn engine(&self) -> Result<Vec<[f64; 4]>> {
+    fn values(&self) -> Vec<Vec<f32>> {
+        self.config.parameters().iter().map(|p| initial_values(p, 1)).collect()
+    }
+
+    fn engine(&self) -> Result<Vec<Step>> {
         let mut engine = Engine::new(&self.config, 1, self.threads, self.length)?;
-        let values: Vec<f32> = self.config.parameters().iter().flat_map(|p| initial_values(p, 1)).collect();
-        engine.values_mut().copy_from_slice(&values);
+        engine.values_mut().copy_from_slice(&self.values().concat());
         let mut optimizer = FlatAdamW::new(&self.config, &Train::default());
-        let mut times = Vec::new();
-        for step in 0..self.steps {
-            let start = Instant::now();
-            let mut nll = 0.0;
-            let micro = MicroBatch {
-                inputs: &self.inputs,
-                targets: &self.targets,
-                length: self.length,
-                batch: self.batch,
-                first: 0,
-                step: step as u64,
-                scale: 1.0 / self.targets.len() as f32,
-            };
-            engine.train(micro, &mut nll)?;
-            let trained = start.elapsed();
-            let (pool, values, gradients) = engine.for_update();
-            let norm = optimizer.norm(pool, gradients);
-            optimizer.update(pool, values, gradients, 1e-3, (1.0 / (norm + 1e-6)).min(1.0));
-            let all = start.elapsed().as_secs_f64() * 1e3;
-            times.push([all, trained.as_secs_f64() * 1e3, nll / self.targets.len() as f64, norm]);
-        }
-        Ok(times)
+        let micro = MicroBatch {
+            inputs: &self.inputs,
+            targets: &self.targets,
+            length: self.length,
+            batch: self.batch,
+            first: 0,
+            step: 0,
+            scale: 1.0 / self.targets.len() as f32,
+        };
+        (0..self.steps)
+            .map(|step| {
+                let start = Instant::now();
+                let mut nll = 0.0;
+                engine.train(MicroBatch { step: step as u64, ..micro }, &mut nll)?;
+                let gradients_ms = start.elapsed().as_secs_f64() * 1e3;
+                let (pool, values, gradients) = engine.for_update();
+                let norm = optimizer.norm(pool, gradients);
+                optimizer.update(pool, values, gradients, 1e-3, clip_coefficient(norm, ClipNorm::At(1.0)));
+                let all_ms = start.elapsed().as_secs_f64() * 1e3;
+                Ok(Step { all_ms, gradients_ms, loss: nll / self.targets.len() as f64 })
+            })
+            .collect()
+    }
+
+    fn plain(&self) -> Result<Vec<Step>> {
+        let mut model = PlainModel::new(&self.config, Precision::F32, &Device::Cpu, &self.values())?;
+        let mut optimizer = AdamW::new(&Train::default(), model.weights())?;
+        let windows = Windows { inputs: &self.inputs, targets: &self.targets, length: self.length };
+        let scale = 1.0 / self.targets.len() as f64;
+        (0..self.steps)
+            .map(|step| {
+                let start = Instant::now();
+                model.zero_gradients();
+                let nll = model.train(&windows, DropoutSource { seed: 1, step: step as u64, first: 0 }, scale)?;
+                let gradients_ms = start.elapsed().as_secs_f64() * 1e3;
+                let norm = global_norm(model.gradients().iter().flatten())?;
+                let clip = clip_coefficient(norm, ClipNorm::At(1.0));
+                optimizer.step(model.parameters(), model.weights(), model.gradients(), 1e-3, clip)?;
+                Ok(Step { all_ms: start.elapsed().as_secs_f64() * 1e3, gradients_ms, loss: nll * scale })
+            })
+            .collect()
     }
 }
 
+/// One step's times, and the loss before it.
+struct Step {
+    all_ms: f64,
+    gradients_ms: f64,
+    loss: f64,
+}
+
+/// The largest number of bytes that the process held, where the system says (Linux).
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+fn sorted(steps: &[Step], of: impl Fn(&Step) -> f64) -> Vec<f64> {
+    // The first two steps make buffers and warm caches.
+    let mut times: Vec<f64> = steps.iter().skip(2).map(of).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 fn main() -> Result<()> {
-    let arguments: HashMap<String, String> =
-        std::env::args().skip(1).filter_map(|a| a.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()))).collect();
-    let task = Task::parse(&arguments)?;
-    let times = task.engine()?;
-    let mut steps: Vec<f64> = times.iter().skip(2).map(|t| t[0]).collect();
-    let mut parts: Vec<f64> = times.iter().skip(2).map(|t| t[1]).collect();
-    steps.sort_by(f64::total_cmp);
-    parts.sort_by(f64::total_cmp);
-    let (min, median) = (steps[0], steps[steps.len() / 2]);
-    let tokens = (task.batch * task.length) as f64;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let settings: HashMap<String, String> =
+        arguments.iter().filter_map(|a| a.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()))).collect();
+    let task = Task::parse(&settings)?;
+    if task.steps < 3 {
+        return Err(Error::usage("`steps` must be at least 3: the first two are not counted"));
+    }
+    let steps = if arguments.iter().any(|a| a == "plain") { task.plain()? } else { task.engine()? };
+    let (all, gradients) = (sorted(&steps, |s| s.all_ms), sorted(&steps, |s| s.gradients_ms));
     println!(
         "{}",
         serde_json::json!({
-            "min_ms": min, "median_ms": median, "gradients_min_ms": parts[0], "gradients_median_ms": parts[parts.len() / 2],
-            "tokens_per_second": tokens / median * 1e3, "first_loss": times[0][2], "last_loss": times[times.len() - 1][2],
+            "min_ms": all[0],
+            "median_ms": all[all.len() / 2],
+            "gradients_min_ms": gradients[0],
+            "gradients_median_ms": gradients[gradients.len() / 2],
+            "tokens": task.batch * task.length,
+            "flops_per_token": shape::training_flops_per_token(&task.config, task.length),
+            "parameters": shape::parameter_count(&task.config),
+            "peak_bytes": peak_bytes(),
+            "first_loss": steps[0].loss,
+            "last_loss": steps[steps.len() - 1].loss,
         })
     );
     Ok(())

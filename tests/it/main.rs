@@ -1,7 +1,13 @@
 //! The integration tests: one binary, since each one links candle and polars.
 
+mod arithmetic;
+mod bad_input;
+mod cli;
+mod experiments;
 mod golden;
 mod gradients;
 mod layering;
+mod parquet;
+mod rerun;
 mod resume;
 mod support;

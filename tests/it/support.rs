@@ -1,160 +1,207 @@
-//! A small language for tests of the whole program: write an experiment, run it, look at what it said and left.
+//! An experiment in a folder of its own, run by the real program.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use polars::prelude::*;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 use votive::runs::{ExperimentFolder, TrialFolder, worker_of};
+
+pub(crate) use rustix::process::Signal;
+
+/// A small experiment that trains in moments.
+pub(crate) const SMALL: &str = "\
+name: small
+corpus: {text: builtin:keeper, max_bytes: 40000}
+model: {layers: 1, heads: 2, width: 16, dropout: 0.1}
+train:
+  sequence_length: 32
+  batch_size: 8
+  budget: {steps: 40}
+";
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// An experiment of a few kilobytes and a model of a few thousand weights: `train` and `rest` are what a test is about.
-pub(crate) fn sheet(name: &str, train: &str, rest: &str) -> String {
-    format!(
-        "name: {name}
-corpus: {{text: 'builtin:keeper', max_bytes: 20_000}}
-model: {{layers: 1, heads: 2, width: 16}}
-train: {{sequence_length: 16, {train}}}
-{rest}
-"
-    )
+/// `SMALL` with this after it.
+pub(crate) fn small(rest: &str) -> String {
+    format!("{SMALL}{rest}\n")
 }
 
-/// A folder of its own, in which the program is started.
-pub(crate) struct Lab {
-    dir: tempfile::TempDir,
+/// A folder with `small.yaml` and its output under `runs`.
+pub(crate) struct Scene {
+    folder: TempDir,
 }
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {
-    pub(crate) status: ExitStatus,
+    status: ExitStatus,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
 impl Said {
-    /// The exit code, as a shell tells it: 128 + n for signal n.
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The exit code as a shell tells it: 128 + n for signal n.
     pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
-    /// Fails the test, with all that was said, where the command ended otherwise.
     #[track_caller]
-    pub(crate) fn ends_with(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
-    /// Fails the test where standard error lacks one of these.
+    /// On either stream.
     #[track_caller]
-    pub(crate) fn says(self, texts: &[&str]) -> Self {
-        for text in texts {
-            assert!(self.err.contains(text), "`{text}` is not in\n{}", self.err);
-        }
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.err.contains(text) || self.out.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
         self
     }
 
-    /// Fails the test where standard output lacks one of these.
+    /// On neither stream.
     #[track_caller]
-    pub(crate) fn prints(self, texts: &[&str]) -> Self {
-        for text in texts {
-            assert!(self.out.contains(text), "`{text}` is not in\n{}", self.out);
-        }
+    pub(crate) fn is_silent_about(self, text: &str) -> Self {
+        assert!(!self.err.contains(text) && !self.out.contains(text), "`{text}` in\n{}\n{}", self.out, self.err);
         self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+
+    /// The first column of the table of results that has this heading, from the best configuration on.
+    pub(crate) fn rows(&self) -> Vec<&str> {
+        let ruled = |line: &&str| line.starts_with('─');
+        self.out.lines().skip_while(|line| !ruled(line)).skip(1).take_while(|line| !ruled(line)).collect()
     }
 }
 
-impl Lab {
-    pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+impl Scene {
+    pub(crate) fn new(yaml: &str) -> Self {
+        let scene = Self { folder: TempDir::new().unwrap() };
+        scene.write(yaml);
+        scene
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        self.folder.path()
     }
 
-    /// Writes a file, and gives its name as the commands take it.
-    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
-        fs::write(self.path().join(name), text).unwrap();
-        name.to_owned()
+    pub(crate) fn write(&self, yaml: &str) {
+        self.put("small.yaml", yaml);
     }
 
-    /// Writes `x.yaml` and runs it to the end.
-    pub(crate) fn run(&self, yaml: &str, arguments: &[&str]) -> Said {
-        self.write("x.yaml", yaml);
-        self.votive(&[&["run", "x.yaml", "--runs", "runs", "--no-probe"], arguments].concat())
-    }
-
-    /// Writes `x.yaml` and starts running it.
-    pub(crate) fn start(&self, yaml: &str, arguments: &[&str]) -> Running {
-        self.write("x.yaml", yaml);
-        let mut command = self.command(&[&["run", "x.yaml", "--runs", "runs", "--no-probe"], arguments].concat());
-        Running { child: command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap() }
-    }
-
-    pub(crate) fn votive(&self, arguments: &[&str]) -> Said {
-        finished(&mut self.command(arguments))
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), content).unwrap();
     }
 
     /// The program, off a terminal, with nothing of the surroundings that could change what it says.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_votive"));
-        command.args(arguments).current_dir(self.path()).env("TZ", "UTC").env_remove("NO_COLOR").env_remove("COLUMNS");
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VOTIVE")) {
-            command.env_remove(name);
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env("TZ", "UTC");
+        for (name, _) in std::env::vars() {
+            if name.starts_with("VOTIVE") || ["RAYON_NUM_THREADS", "NO_COLOR", "COLUMNS", "CLICOLOR_FORCE"].contains(&&*name) {
+                command.env_remove(name);
+            }
         }
         command
     }
 
-    pub(crate) fn experiment(&self, name: &str) -> ExperimentFolder {
-        ExperimentFolder::new(&self.path().join("runs"), name)
+    pub(crate) fn votive(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(arguments).output().unwrap())
     }
 
-    /// The folders of an experiment's trials by id, also of those no longer planned.
-    pub(crate) fn trials(&self, name: &str) -> BTreeMap<String, TrialFolder> {
-        let entries = fs::read_dir(self.experiment(name).trials()).into_iter().flatten().flatten();
-        let folders = entries.map(|e| (e.file_name().into_string().unwrap(), TrialFolder::at(&e.path())));
-        folders.filter(|(name, _)| !name.starts_with('.')).collect()
+    /// `votive run small.yaml` with these arguments.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
+        self.votive(&[&["run", "small.yaml", "--no-probe"], arguments].concat())
     }
 
-    /// How often each trial was started, by id.
-    pub(crate) fn attempts(&self, name: &str) -> BTreeMap<String, usize> {
-        self.trials(name).into_iter().map(|(id, folder)| (id, votive::runs::attempts(&folder).unwrap().len())).collect()
+    /// The same in the background.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Runner {
+        let mut command = self.command(&[&["run", "small.yaml", "--no-probe"], arguments].concat());
+        Runner { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap() }
+    }
+
+    /// `votive plan small.yaml --json` with these arguments.
+    pub(crate) fn plan(&self, arguments: &[&str]) -> Value {
+        self.votive(&[&["plan", "small.yaml", "--json"], arguments].concat()).exits(0).json()
+    }
+
+    pub(crate) fn experiment(&self) -> ExperimentFolder {
+        ExperimentFolder::at(&self.path().join("runs/small"))
+    }
+
+    /// The trials' folders by id, also of those that are no longer planned.
+    pub(crate) fn trials(&self) -> BTreeMap<String, TrialFolder> {
+        let entries = fs::read_dir(self.experiment().trials()).into_iter().flatten().flatten();
+        let named = entries.map(|e| (e.file_name().into_string().unwrap(), TrialFolder::at(&e.path())));
+        named.filter(|(name, _)| !name.starts_with('.')).collect()
+    }
+
+    /// How often each trial was started, in the order of their ids.
+    pub(crate) fn attempts(&self) -> Vec<usize> {
+        self.trials().values().map(|folder| votive::runs::attempts(folder).unwrap().len()).collect()
+    }
+
+    /// Steps that the trials say they have made, together.
+    pub(crate) fn steps(&self) -> i64 {
+        self.trials().values().filter_map(votive::runs::read_progress).map(|progress| progress.step).sum()
+    }
+
+    /// Waits until the trials have made so many steps together, or their runner is over.
+    #[track_caller]
+    pub(crate) fn wait_for_steps(&self, runner: &mut Runner, steps: i64) {
+        until(&format!("{steps} steps are made"), || self.steps() >= steps || runner.is_over());
+    }
+
+    /// Kills the workers that hold trials now. A process id is believed only while the lock beside it is held, so that no other
+    /// process is ever hit.
+    pub(crate) fn kill_workers(&self) {
+        for folder in self.trials().values() {
+            if let Ok(Some(holder)) = worker_of(folder)
+                && let Some(pid) = Pid::from_raw(holder.pid as i32)
+            {
+                // It may have left in between.
+                let _ = kill_process(pid, Signal::KILL);
+                until("a killed worker is gone", || worker_of(folder).unwrap().is_none_or(|now| now.pid != holder.pid));
+            }
+        }
     }
 
     /// `report/summary.json`.
-    pub(crate) fn summary(&self, name: &str) -> Value {
-        json(&self.experiment(name).report().join("summary.json"))
-    }
-
-    /// The plan as `votive plan --json` prints it.
-    pub(crate) fn plan(&self, file: &str, arguments: &[&str]) -> Value {
-        let said = self.votive(&[&["plan", file, "--runs", "runs", "--json"], arguments].concat()).ends_with(0);
-        serde_json::from_str(&said.out).unwrap()
+    pub(crate) fn summary(&self) -> Value {
+        json(&self.experiment().report().join("summary.json"))
     }
 }
 
-fn finished(command: &mut Command) -> Said {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    Said { status: output.status, out: String::from_utf8(output.stdout).unwrap(), err: String::from_utf8(output.stderr).unwrap() }
-}
-
-/// A runner at work. Killed where the test fails.
-pub(crate) struct Running {
+/// A runner at work; killed where the test ends before it.
+pub(crate) struct Runner {
     child: Child,
 }
 
-impl Running {
+impl Runner {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn send(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -164,16 +211,16 @@ impl Running {
     }
 
     pub(crate) fn wait(mut self) -> Said {
-        let status = self.child.wait().unwrap();
         let (mut out, mut err) = (String::new(), String::new());
-        // A worker that outlives its runner has none of these open.
+        // Its workers hold neither of these; what it says is less than a pipe takes.
+        let status = self.child.wait().unwrap();
         self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         Said { status, out, err }
     }
 }
 
-impl Drop for Running {
+impl Drop for Runner {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -190,39 +237,25 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Kills the workers that hold these trials now. A process id is believed only while the lock beside it is held, so that no
-/// other process is ever hit.
-pub(crate) fn kill_workers<'a>(trials: impl IntoIterator<Item = &'a TrialFolder>) {
-    for folder in trials {
-        if let Ok(Some(holder)) = worker_of(folder)
-            && let Some(pid) = Pid::from_raw(holder.pid as i32)
-        {
-            // It may have left in between.
-            let _ = kill_process(pid, Signal::KILL);
-            until("a killed worker is gone", || worker_of(folder).unwrap().is_none_or(|now| now.pid != holder.pid));
-        }
-    }
-}
-
-/// How far a trial says it is.
-pub(crate) fn step_of(folder: &TrialFolder) -> i64 {
-    votive::runs::read_progress(folder).map_or(0, |p| p.step)
+/// A random number below `below`: the tests that use it hold for every one.
+pub(crate) fn random(below: u64) -> u64 {
+    RandomState::new().hash_one(below) % below
 }
 
 pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
 }
 
-/// A Parquet file as polars reads it.
-pub(crate) fn frame(path: &Path) -> DataFrame {
+/// One Parquet file, read by polars.
+pub(crate) fn read(path: &Path) -> DataFrame {
     let file = fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     ParquetReader::new(file).finish().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Every file with this ending below a folder.
+/// Every file below a folder whose name ends so.
 pub(crate) fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files_below(&path, ending));
@@ -234,44 +267,32 @@ pub(crate) fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The weights a trial ended with.
+/// The weights that a trial ended with after so many steps.
 pub(crate) fn final_weights(folder: &TrialFolder, steps: u64) -> Vec<u8> {
     let path = folder.checkpoints().join(format!("step-{steps:08}/model.safetensors"));
     fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// What a trial recorded, but for what the clock and the attempts decide.
-pub(crate) fn rows(folder: &TrialFolder) -> Vec<(&'static str, DataFrame)> {
-    let files = [
-        ("steps", folder.steps()),
-        ("evaluations", folder.evaluations()),
-        ("checkpoints", folder.checkpoints_parquet()),
-        ("token_nll", folder.token_nll()),
-    ];
-    files.map(|(name, path)| (name, without_clock(frame(&path)))).into_iter().collect()
-}
-
-fn without_clock(mut frame: DataFrame) -> DataFrame {
+/// A table of a trial, without what the clock and the attempts decide.
+pub(crate) fn table(path: &Path) -> DataFrame {
+    let mut frame = read(path);
     // Whether a checkpoint was deleted is a fact; when, is not.
-    if let Ok(deleted) = frame.column("deleted_utc") {
-        let deleted = deleted.is_not_null().with_name("deleted".into());
-        frame.with_column(deleted.into_column()).unwrap();
+    if let Ok(deleted) = frame.column("deleted_utc").map(Column::is_not_null) {
+        frame.with_column(deleted.with_name("deleted".into()).into_column()).unwrap();
     }
-    let clock = ["attempt", "step_seconds", "tokens_per_second", "seconds", "save_seconds", "time_utc", "deleted_utc"];
-    let kept: Vec<PlSmallStr> =
-        frame.get_column_names().into_iter().filter(|name| !clock.contains(&name.as_str())).cloned().collect();
-    frame.select(kept).unwrap()
+    const CLOCK: [&str; 7] =
+        ["attempt", "step_seconds", "tokens_per_second", "seconds", "save_seconds", "time_utc", "deleted_utc"];
+    frame.drop_many(CLOCK.map(PlSmallStr::from))
 }
 
-/// Fails the test where two trials ended otherwise than alike: weights to the byte, rows but for times, rates and attempts.
+/// Fails the test where two trials ended otherwise than alike: weights to the byte, and every row.
 #[track_caller]
 pub(crate) fn assert_alike(one: &TrialFolder, other: &TrialFolder, steps: u64) {
     assert!(final_weights(one, steps) == final_weights(other, steps), "the final weights differ");
-    for ((name, one), (_, other)) in rows(one).into_iter().zip(rows(other)) {
-        assert!(one.height() > 0, "{name} is empty");
-        if !one.equals_missing(&other) {
-            panic!("{name} differs:\n{one:?}\n{other:?}\n{}", first_difference(&one, &other));
-        }
+    for file in ["steps.parquet", "evaluations.parquet", "checkpoints.parquet", "token_nll.parquet"] {
+        let (a, b) = (table(&one.path().join(file)), table(&other.path().join(file)));
+        assert!(a.height() > 0, "{file} is empty");
+        assert!(a.equals_missing(&b), "{file} differs: {}\n{a:?}\n{b:?}", first_difference(&a, &b));
     }
 }
 
@@ -287,5 +308,5 @@ fn first_difference(one: &DataFrame, other: &DataFrame) -> String {
             }
         }
     }
-    "no cell differs".to_owned()
+    "no cell".to_owned()
 }

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Whole training steps of the same model: PyTorch (eager, compiled, bf16), candle's plain path, and the engine.
+
+Usage: python scripts/bench_training.py [--sizes small,large] [--threads 2,1] [--rounds 3] [--lengths]
+
+Every contender runs in a process of its own, in turn, `--rounds` times; the table shows the median of the rounds' medians
+and the best step of all. Needs PyTorch, and a benchmark binary: `cargo bench --bench engine --no-run` builds it.
+Layers, sizes, tokens a step, AdamW with decay groups and clipping at 1.0 are the same for all; float32 unless said.
+"""
+
+import argparse
+import glob
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+
+SIZES = {
+    "small": dict(layers=4, heads=4, width=128, vocabulary=65, length=64, batch=12),
+    "large": dict(layers=6, heads=6, width=384, vocabulary=65, length=256, batch=8),
+}
+STEPS = {"small": 60, "large": 8}
+
+
+def torch_worker(task):
+    """Trains in this process and prints a line of JSON. PyTorch only; the model is written out plainly."""
+    import resource
+    import time
+
+    import torch
+    import torch.nn as nn
+    import torch.nn.functional as F
+
+    class Block(nn.Module):
+        def __init__(self, width, heads):
+            super().__init__()
+            self.heads = heads
+            self.ln_1 = nn.LayerNorm(width, bias=False)
+            self.c_attn = nn.Linear(width, 3 * width, bias=False)
+            self.c_proj = nn.Linear(width, width, bias=False)
+            self.ln_2 = nn.LayerNorm(width, bias=False)
+            self.c_fc = nn.Linear(width, 4 * width, bias=False)
+            self.mlp_proj = nn.Linear(4 * width, width, bias=False)
+
+        def forward(self, x):
+            b, t, c = x.shape
+            parts = self.c_attn(self.ln_1(x)).split(c, dim=2)
+            q, k, v = (p.view(b, t, self.heads, c // self.heads).transpose(1, 2) for p in parts)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + self.c_proj(y.transpose(1, 2).contiguous().view(b, t, c))
+            return x + self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x))))
+
+    class Model(nn.Module):
+        def __init__(self, layers, heads, width, vocabulary, length, **_):
+            super().__init__()
+            self.wte = nn.Embedding(vocabulary, width)
+            self.wpe = nn.Embedding(length, width)
+            self.blocks = nn.ModuleList([Block(width, heads) for _ in range(layers)])
+            self.ln_f = nn.LayerNorm(width, bias=False)
+            for parameter in self.parameters():
+                if parameter.dim() == 2:
+                    nn.init.normal_(parameter, 0.0, 0.02)
+
+        def forward(self, inputs, targets):
+            x = self.wte(inputs) + self.wpe.weight[: inputs.shape[1]]
+            for block in self.blocks:
+                x = block(x)
+            logits = self.ln_f(x) @ self.wte.weight.t()
+            return F.cross_entropy(logits.view(-1, logits.shape[-1]).float(), targets.view(-1))
+
+    torch.set_num_threads(task["threads"])
+    torch.manual_seed(1)
+    model = Model(**{key: task[key] for key in ("layers", "heads", "width", "vocabulary", "length")})
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+    run = torch.compile(model) if task["compiled"] else model
+    tokens = torch.randint(task["vocabulary"], (task["batch"], task["length"] + 1))
+    inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    times = []
+    for _ in range(task["steps"]):
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=task["bf16"]):
+            loss = run(inputs, targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        loss.item()
+        times.append((time.perf_counter() - start) * 1e3)
+    times = sorted(times[2:])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"min_ms": times[0], "median_ms": times[len(times) // 2], "peak_bytes": peak}))
+
+
+def matrix_limit(threads):
+    """GFLOP/s of one large float32 product in PyTorch, the best of several: what the machine can do."""
+    program = (
+        "import torch, time\n"
+        f"torch.set_num_threads({threads})\n"
+        "a, b, best = torch.rand(1536, 1536), torch.rand(1536, 1536), 1e9\n"
+        "for _ in range(12):\n"
+        "    t = time.perf_counter(); a @ b; best = min(best, time.perf_counter() - t)\n"
+        "print(2 * 1536**3 / best / 1e9)\n"
+    )
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+
+
+def binary():
+    """The newest benchmark binary under the target folder."""
+    target = os.environ.get("CARGO_TARGET_DIR", "target")
+    found = [p for p in glob.glob(f"{target}/release/deps/engine-*") if os.access(p, os.X_OK) and not p.endswith(".d")]
+    if not found:
+        sys.exit("no benchmark binary: run `cargo bench --bench engine --no-run` first")
+    return max(found, key=os.path.getmtime)
+
+
+def measure(contender, task):
+    """One process of one contender: its JSON, or None if it could not run."""
+    if contender.startswith("torch"):
+        task = dict(task, compiled="compiled" in contender, bf16="bf16" in contender)
+        command, environment = [sys.executable, __file__, "--worker", json.dumps(task)], {}
+    else:
+        settings = [f"{key}={value}" for key, value in task.items()]
+        command = [binary(), contender, *settings]
+        environment = {"RAYON_NUM_THREADS": str(task["threads"])}
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **environment))
+    if done.returncode:
+        print(f"{contender} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def table(task, contenders, rounds, limit):
+    """Runs the contenders in turn and prints their rows."""
+    results = {contender: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            result = measure(contender, task)
+            if result:
+                results[contender].append(result)
+    eager = statistics.median(r["median_ms"] for r in results["torch eager"])
+    eager_best = min(r["min_ms"] for r in results["torch eager"])
+    tokens = task["batch"] * task["length"]
+    flops = next((r["flops_per_token"] for rs in results.values() for r in rs if "flops_per_token" in r), None)
+    print("| | median ms | best ms | tokens/s | × eager (median) | × eager (best) | GFLOP/s | of the limit | peak MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for contender, rows in results.items():
+        if not rows:
+            continue
+        median, best = statistics.median(r["median_ms"] for r in rows), min(r["min_ms"] for r in rows)
+        peak = max(r["peak_bytes"] or 0 for r in rows) / 1e6
+        speed = flops * tokens / median / 1e6 if flops else float("nan")
+        print(
+            f"| {contender} | {median:.1f} | {best:.1f} | {tokens / median * 1e3:,.0f} | {eager / median:.2f} | "
+            f"{eager_best / best:.2f} | {speed:.0f} | {speed / limit:.0%} | {peak:.0f} |"
+        )
+    print(flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="small,large")
+    parser.add_argument("--threads", default="2,1")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--contenders", default="torch eager,torch compiled,torch bf16,torch bf16 compiled,plain,engine")
+    parser.add_argument("--lengths", action="store_true", help="the small model at L = 64 ... 2,048 and equal tokens")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return torch_worker(json.loads(arguments.worker))
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        processor = names[0] if names else processor
+    print(f"{processor}, {os.cpu_count()} CPUs\n")
+    for threads in map(int, arguments.threads.split(",")):
+        limit = matrix_limit(threads)
+        print(f"{threads} threads: large float32 products reach {limit:.0f} GFLOP/s\n")
+        if arguments.lengths:
+            for length in (64, 128, 256, 512, 1024, 2048):
+                print(f"L {length}, batch {4096 // length}, {threads} threads\n")
+                task = dict(SIZES["small"], length=length, batch=4096 // length, threads=threads, steps=12)
+                table(task, ["torch eager", "engine"], arguments.rounds, limit)
+            continue
+        for size in arguments.sizes.split(","):
+            print(f"{size}: {SIZES[size]}, {threads} threads\n")
+            task = dict(SIZES[size], threads=threads, steps=STEPS[size])
+            table(task, arguments.contenders.split(","), arguments.rounds, limit)
+
+
+if __name__ == "__main__":
+    main()
