@@ -122,8 +122,9 @@ fn text(session: &Session) -> Result<String> {
         bytes(largest),
         bytes(disk)
     ));
+    lines.push("evaluation: what scoring on the way costs, as a share of the training work".to_owned());
     lines.push(
-        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average · evaluation: its share of the training work".to_owned(),
+        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
     );
     Ok(lines.join("\n") + "\n")
 }

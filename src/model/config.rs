@@ -61,6 +61,9 @@ impl Config {
                 model.width, model.heads
             )));
         }
+        if model.family == Family::Llama && model.dropout > 0.0 {
+            return Err(Error::usage("`model.dropout` is for `model.family: gpt2`").help("leave `model.dropout` at 0 for llama"));
+        }
         let hidden = match model.family {
             Family::Gpt2 => 4 * model.width,
             // Llama's two thirds of 4 C, so that three matrices cost what GPT-2's two do, rounded up to a multiple of 32.

@@ -105,8 +105,8 @@ fn the_verdict_names_the_best_and_what_it_was_measured_with() {
     let verdict = night.report().verdict();
     assert!(
         verdict.starts_with(
-            "Best of 4 configurations: length 64 · clip off. Perplexity 2.858 ± 0.202 over 2 seeds, common \
-             context 32, final weights. An untrained model, which guesses among 61 tokens, has 61."
+            "Best of 4 configurations: length 64 · clip off. Perplexity 2.858 ± 0.202 over 2 seeds (common \
+             context 32, final weights). An untrained model has 61, one for each token it could guess."
         ),
         "{verdict}"
     );
@@ -120,10 +120,10 @@ fn one_seed_gets_no_spread_and_the_report_says_why() {
     let night = night(&plan, &[completed(1.0, None), completed(1.2, None)], "{}");
     let report = night.report();
     let verdict = report.verdict();
-    assert!(verdict.contains("Perplexity 2.718 (no spread: one seed)"), "{verdict}");
-    assert!(verdict.contains("with one seed nobody can say whether that is more than chance"), "{verdict}");
+    assert!(verdict.contains("Perplexity 2.718 with one seed (common context"), "{verdict}");
+    assert!(verdict.contains("behind: with one seed each that may be chance"), "{verdict}");
     let table = report.table(Some(120), false);
-    assert!(table.contains("One seed each: there is no spread") && !table.contains('±'), "{table}");
+    assert!(table.contains("One seed each: no spread is known") && !table.contains('±'), "{table}");
 }
 
 #[test]

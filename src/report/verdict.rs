@@ -93,7 +93,7 @@ fn next(report: &Report, figure: Figure, ranked: &[&Configuration]) -> Option<St
     let caution = match spread {
         Some(spread) if gap <= 2.0 * spread => ", within what seeds differ by: their order may be chance",
         Some(_) => "",
-        None => "",
+        None => ": with one seed each that may be chance",
     };
     Some(format!("Next is {name}, {gap_words} behind{caution}."))
 }
@@ -122,7 +122,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     let ranked = comparison.configurations.iter().filter(|c| c.place.is_some());
     if ranked.clone().any(|c| c.seeds == 1) {
         notes.push(if ranked.clone().all(|c| c.seeds == 1) {
-            "One seed each, so no spread is known: small differences may be chance.".to_owned()
+            "One seed each: no spread is known.".to_owned()
         } else {
             "Configurations with one seed have no spread.".to_owned()
         });

@@ -1,12 +1,13 @@
 //! Causal attention of one sequence, forward and backward, a head at a time in blocks of query rows.
 //!
 //! No T × T matrix exists: a block of [`BLOCK`] rows of scores lives in a thread's scratch, and of it only the causal part
-//! is computed. Forward keeps the logarithm of each row's sum; backward computes the scores again from it.
+//! is computed. Forward keeps two numbers of each row's softmax, from which backward computes it again.
 //! Queries, keys and values of a head are copied into scratch (turned by their position where the family does that), their
 //! sizes padded to whole tiles with zeros, so that the products below have no remainders.
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::buffer::Buffer;
 use super::rotary::{turn, turn_back};
 use super::vector::{dot, exp, exp_and_sum, largest};
 use crate::model::dropout::{Place, Rows};
@@ -81,20 +82,19 @@ impl<'a> Setting<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     sizes: [usize; 2],
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    turned: Vec<f32>,
-    kt: Vec<f32>,
-    vt: Vec<f32>,
-    o: Vec<f32>,
-    dq: Vec<f32>,
-    dk: Vec<f32>,
-    dv: Vec<f32>,
-    scores: Vec<f32>,
-    slopes: Vec<f32>,
-    mask: Vec<f32>,
-    along: Vec<f32>,
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
+    kt: Buffer,
+    vt: Buffer,
+    o: Buffer,
+    dq: Buffer,
+    dk: Buffer,
+    dv: Buffer,
+    scores: Buffer,
+    slopes: Buffer,
+    mask: Buffer,
+    along: Buffer,
 }
 
 impl Scratch {
@@ -106,21 +106,27 @@ impl Scratch {
         let (t, d) = (shape.padded_length(), shape.padded_head());
         for buffer in [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.dk, &mut self.dv, &mut self.kt, &mut self.vt]
         {
-            buffer.clear();
-            buffer.resize(t * d, 0.0);
+            *buffer = Buffer::zeros(t * d);
         }
         let block = BLOCK.min(t);
-        self.dq.resize(block * d, 0.0);
-        self.scores.resize(block * t, 0.0);
-        self.slopes.resize(block * t, 0.0);
-        self.mask.resize(t, 0.0);
-        self.along.resize(t, 0.0);
-        self.turned.resize(d, 0.0);
+        self.dq.set_len(block * d);
+        self.scores.set_len(block * t);
+        self.slopes.set_len(block * t);
+        self.mask.set_len(t);
+        self.along.set_len(t);
     }
 }
 
-/// Attention forward: rows of [q | k | v] to rows of heads, and the logarithm of each row's sum, [H, T].
-pub(super) fn forward(arch: Arch, setting: Setting<'_>, qkv: &[f32], out: &mut [f32], sums: &mut [f32], scratch: &mut Scratch) {
+/// Attention forward: rows of [q | k | v] to rows of heads, and the peak of each row of scores and 1 / the sum of its
+/// exponentials, [H, T].
+pub(super) fn forward(
+    arch: Arch,
+    setting: Setting<'_>,
+    qkv: &[f32],
+    out: &mut [f32],
+    sums: &mut [[f32; 2]],
+    scratch: &mut Scratch,
+) {
     scratch.prepare(setting.shape);
     arch.dispatch(Forward { setting, qkv, out, sums, scratch });
 }
@@ -132,7 +138,7 @@ pub(super) fn backward(
     qkv: &mut [f32],
     out: &[f32],
     dout: &[f32],
-    sums: &[f32],
+    sums: &[[f32; 2]],
     scratch: &mut Scratch,
 ) {
     scratch.prepare(setting.shape);
@@ -143,7 +149,7 @@ struct Forward<'a> {
     setting: Setting<'a>,
     qkv: &'a [f32],
     out: &'a mut [f32],
-    sums: &'a mut [f32],
+    sums: &'a mut [[f32; 2]],
     scratch: &'a mut Scratch,
 }
 
@@ -160,10 +166,10 @@ impl WithSimd for Forward<'_> {
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             for (i, source) in qkv.chunks_exact(row).enumerate() {
-                turn(&mut scratch.turned[..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
-                scatter(&mut scratch.kt, t, i, &scratch.turned[..shape.head]);
+                turn(&mut scratch.k[i * d..][..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
                 scratch.v[i * d..][..shape.head].copy_from_slice(&source[value..][..shape.head]);
             }
+            transpose(&mut scratch.kt, &scratch.k, t, d);
             for head in kv * group..(kv + 1) * group {
                 let mut mask = setting.mask(head);
                 for (i, source) in qkv.chunks_exact(row).enumerate() {
@@ -181,12 +187,12 @@ impl WithSimd for Forward<'_> {
                             continue;
                         }
                         // Whole vectors: what lies behind the causal mask is far below everything, then nothing.
-                        line[i + 1..].fill(f32::MIN);
+                        behind(line, i, f32::MIN);
                         let peak = largest(line);
                         let sum = exp_and_sum(line, peak);
-                        line[i + 1..].fill(0.0);
-                        sums[head * shape.length + i] = peak + sum.ln();
+                        behind(line, i, 0.0);
                         scratch.along[i] = 1.0 / sum;
+                        sums[head * shape.length + i] = [peak, scratch.along[i]];
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut scratch.mask[..=i]);
                             line.iter_mut().zip(&scratch.mask[..=i]).for_each(|(p, m)| *p *= m);
@@ -209,7 +215,7 @@ struct Backward<'a> {
     qkv: &'a mut [f32],
     out: &'a [f32],
     dout: &'a [f32],
-    sums: &'a [f32],
+    sums: &'a [[f32; 2]],
     scratch: &'a mut Scratch,
 }
 
@@ -226,11 +232,11 @@ impl WithSimd for Backward<'_> {
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             for (i, source) in qkv.chunks_exact(row).enumerate() {
-                let k = &mut scratch.k[i * d..][..shape.head];
-                turn(k, &source[key..][..shape.head], 1.0, setting.angles(i));
-                scatter(&mut scratch.kt, t, i, k);
-                scatter(&mut scratch.vt, t, i, &source[value..][..shape.head]);
+                turn(&mut scratch.k[i * d..][..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
+                scratch.v[i * d..][..shape.head].copy_from_slice(&source[value..][..shape.head]);
             }
+            transpose(&mut scratch.kt, &scratch.k, t, d);
+            transpose(&mut scratch.vt, &scratch.v, t, d);
             scratch.dk.fill(0.0);
             scratch.dv.fill(0.0);
             for head in kv * group..(kv + 1) * group {
@@ -257,25 +263,25 @@ impl WithSimd for Backward<'_> {
                             continue;
                         }
                         let (p, ds) = (&mut p[..reach(i)], &mut ds[..reach(i)]);
-                        let (sum, along) = (sums[head * shape.length + i], scratch.along[i]);
+                        let ([peak, over], along) = (sums[head * shape.length + i], scratch.along[i]);
                         if let Some(mask) = &mut mask {
                             let mask_row = &mut scratch.mask[..reach(i)];
                             mask.fill(&mut mask_row[..=i]);
                             for ((p, ds), &m) in p.iter_mut().zip(&mut *ds).zip(&*mask_row) {
-                                let weight = exp(*p - sum);
+                                let weight = exp(*p - peak) * over;
                                 *ds = weight * ds.mul_add(m, -along);
                                 *p = weight * m;
                             }
                         } else {
                             for (p, ds) in p.as_chunks_mut::<PAD>().0.iter_mut().zip(ds.as_chunks_mut::<PAD>().0) {
                                 for (p, ds) in p.iter_mut().zip(ds) {
-                                    *p = exp(*p - sum);
+                                    *p = exp(*p - peak) * over;
                                     *ds = *p * (*ds - along);
                                 }
                             }
                         }
-                        p[i + 1..].fill(0.0);
-                        ds[i + 1..].fill(0.0);
+                        behind(p, i, 0.0);
+                        behind(ds, i, 0.0);
                     }
                     weighted_columns(simd, &mut scratch.dv, &scratch.scores, &scratch.o[start * d..], block);
                     weighted_columns(simd, &mut scratch.dk, &scratch.slopes, &scratch.q[start * d..], block);
@@ -295,11 +301,28 @@ impl WithSimd for Backward<'_> {
     }
 }
 
-/// One column of a matrix whose rows lie `stride` apart.
+/// Writes the transpose of `source` [t, d] into `target` [d, t], four by four; both sizes are multiples of four.
 #[inline(always)]
-fn scatter(matrix: &mut [f32], stride: usize, column: usize, values: &[f32]) {
-    for (row, &value) in matrix.chunks_exact_mut(stride).zip(values) {
-        row[column] = value;
+fn transpose(target: &mut [f32], source: &[f32], t: usize, d: usize) {
+    for (i, rows) in source.chunks_exact(4 * d).enumerate() {
+        for e in (0..d).step_by(4) {
+            let square: [[f32; 4]; 4] = std::array::from_fn(|r| std::array::from_fn(|c| rows[r * d + e..][..4][c]));
+            for c in 0..4 {
+                let into = &mut target[(e + c) * t + 4 * i..][..4];
+                into.copy_from_slice(&[square[0][c], square[1][c], square[2][c], square[3][c]]);
+            }
+        }
+    }
+}
+
+/// Writes `value` behind column i of a row that ends with its vector.
+#[inline(always)]
+fn behind(row: &mut [f32], i: usize, value: f32) {
+    let first = row.len().saturating_sub(PAD);
+    if let Some(last) = row.last_chunk_mut::<PAD>() {
+        for (j, x) in last.iter_mut().enumerate() {
+            *x = if first + j > i { value } else { *x };
+        }
     }
 }
 

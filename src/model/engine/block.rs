@@ -8,6 +8,7 @@ use pulp::Arch;
 
 use super::activation;
 use super::attention::{self, Setting, Shape};
+use super::buffer::Buffer;
 use super::layout::{Layout, Linear, NormPlace};
 use super::loss;
 use super::matrix::{Onto, Packed, product};
@@ -52,24 +53,25 @@ pub(super) struct Training {
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// Input of the attention layer.
-    pub(super) normed1: Vec<f32>,
+    pub(super) normed1: Buffer,
     statistics1: Vec<[f32; 2]>,
     /// Queries, keys and values; then their gradient.
-    pub(super) qkv: Vec<f32>,
-    sums: Vec<f32>,
+    pub(super) qkv: Buffer,
+    /// Two numbers of each row's softmax.
+    sums: Vec<[f32; 2]>,
     /// What attention's heads give.
-    pub(super) heads: Vec<f32>,
+    pub(super) heads: Buffer,
     /// Gradient of the projection's output where dropout makes it another than the residual stream's.
-    pub(super) heads_gradient: Vec<f32>,
+    pub(super) heads_gradient: Buffer,
     /// Input of the MLP.
-    pub(super) normed2: Vec<f32>,
+    pub(super) normed2: Buffer,
     statistics2: Vec<[f32; 2]>,
     /// The MLP's hidden layer before its activation; then its gradient.
-    pub(super) hidden: Vec<f32>,
+    pub(super) hidden: Buffer,
     /// And after it.
-    pub(super) active: Vec<f32>,
+    pub(super) active: Buffer,
     /// As `heads_gradient`.
-    pub(super) active_gradient: Vec<f32>,
+    pub(super) active_gradient: Buffer,
 }
 
 /// The buffers of one shard.
@@ -78,14 +80,14 @@ pub(super) struct Shard {
     /// Blocks.
     pub(super) layers: Vec<Layer>,
     /// The residual stream before each block, within it, and at the end: 2 · layers + 1; then its gradients.
-    pub(super) stream: Vec<Vec<f32>>,
+    pub(super) stream: Vec<Buffer>,
     /// Input of the output layer.
-    pub(super) normed: Vec<f32>,
+    pub(super) normed: Buffer,
     statistics: Vec<[f32; 2]>,
     /// Logits; then their gradient.
-    pub(super) logits: Vec<f32>,
+    pub(super) logits: Buffer,
     /// Gradients of each norm's weight and bias, summed over the shard's rows.
-    pub(super) norms: Vec<f32>,
+    pub(super) norms: Buffer,
     /// NLL sum of each sequence.
     pub(super) nll: Vec<f64>,
 }
@@ -93,12 +95,12 @@ pub(super) struct Shard {
 /// A thread's own buffers.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    wide: Vec<f32>,
-    narrow: Vec<f32>,
-    mask: Vec<f32>,
+    wide: Buffer,
+    narrow: Buffer,
+    mask: Buffer,
     attention: attention::Scratch,
     /// For whatever a product needs.
-    pub(super) space: Vec<f32>,
+    pub(super) space: Buffer,
 }
 
 fn width_of_hidden(config: &Config) -> usize {
@@ -115,36 +117,36 @@ impl Shard {
         let row = (config.heads + 2 * config.kv_heads) * config.head();
         self.layers.resize_with(kept, Layer::default);
         for layer in &mut self.layers {
-            layer.normed1.resize(rows * width, 0.0);
+            layer.normed1.set_len(rows * width);
             layer.statistics1.resize(rows, [0.0; 2]);
-            layer.qkv.resize(rows * row, 0.0);
-            layer.sums.resize(rows * config.heads, 0.0);
-            layer.heads.resize(rows * width, 0.0);
-            layer.normed2.resize(rows * width, 0.0);
+            layer.qkv.set_len(rows * row);
+            layer.sums.resize(rows * config.heads, [0.0; 2]);
+            layer.heads.set_len(rows * width);
+            layer.normed2.set_len(rows * width);
             layer.statistics2.resize(rows, [0.0; 2]);
-            layer.hidden.resize(rows * width_of_hidden(config), 0.0);
-            layer.active.resize(rows * config.hidden, 0.0);
+            layer.hidden.set_len(rows * width_of_hidden(config));
+            layer.active.set_len(rows * config.hidden);
             if dropout {
-                layer.heads_gradient.resize(rows * width, 0.0);
-                layer.active_gradient.resize(rows * width, 0.0);
+                layer.heads_gradient.set_len(rows * width);
+                layer.active_gradient.set_len(rows * width);
             }
         }
-        self.stream.resize_with(2 * kept + 1, Vec::new);
-        self.stream.iter_mut().for_each(|x| x.resize(rows * width, 0.0));
-        self.normed.resize(rows * width, 0.0);
+        self.stream.resize_with(2 * kept + 1, Buffer::default);
+        self.stream.iter_mut().for_each(|x| x.set_len(rows * width));
+        self.normed.set_len(rows * width);
         self.statistics.resize(rows, [0.0; 2]);
-        self.logits.resize(rows * config.vocabulary, 0.0);
-        self.norms.clear();
-        self.norms.resize((2 * config.layers + 1) * 2 * width, 0.0);
+        self.logits.set_len(rows * config.vocabulary);
+        self.norms.set_len((2 * config.layers + 1) * 2 * width);
+        self.norms.fill(0.0);
     }
 }
 
 impl Scratch {
     /// Buffers of the right size for so many rows.
     pub(super) fn prepare(&mut self, config: &Config, rows: usize) {
-        self.wide.resize(rows * config.hidden.max(config.width), 0.0);
-        self.narrow.resize(rows * config.width, 0.0);
-        self.mask.resize(config.width, 0.0);
+        self.wide.set_len(rows * config.hidden.max(config.width));
+        self.narrow.set_len(rows * config.width);
+        self.mask.set_len(config.width);
     }
 }
 
@@ -487,7 +489,7 @@ impl Model<'_> {
 }
 
 /// The first three buffers, apart.
-fn three(stream: &mut [Vec<f32>]) -> [&mut [f32]; 3] {
+fn three(stream: &mut [Buffer]) -> [&mut [f32]; 3] {
     let (x, rest) = stream.split_at_mut(1);
     let (mid, next) = rest.split_at_mut(1);
     [&mut x[0], &mut mid[0], &mut next[0]]

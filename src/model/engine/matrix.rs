@@ -8,6 +8,8 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::buffer::Buffer;
+
 /// Rows of the tallest tile: with two vectors a row, what 32 registers hold beside the operands.
 const TALL: usize = 12;
 /// The same where there are 16 registers.
@@ -96,7 +98,7 @@ pub(super) fn product(arch: Arch, c: &mut [f32], a: &[f32], b: Packed<'_>, onto:
 }
 
 /// C [m, n] = Aᵀ · B, added to what `onto` says, where the m columns of A [k, ..] lie in rows `a_stride` apart, and B is
-/// [k, n], row by row. `space` is any vector, used for the panels.
+/// [k, n], row by row. `space` is any buffer, used for the panels.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -107,16 +109,14 @@ pub(super) fn outer_product(
     b: &[f32],
     n: usize,
     onto: Onto<'_>,
-    space: &mut Vec<f32>,
+    space: &mut Buffer,
 ) {
     let (k, panel) = (b.len() / n, panel(arch));
     let len = packed_len(panel, [k, n]);
-    if space.len() < len {
-        space.resize(len, 0.0);
-    }
+    space.set_len(len);
     // What fills up the last panel is never stored: it may hold anything.
-    arch.dispatch(Pack { target: &mut space[..len], source: b, size: [k, n] });
-    arch.dispatch(Product::<true> { c, a, a_stride, b: Packed { data: &space[..len], size: [k, n] }, onto });
+    arch.dispatch(Pack { target: &mut *space, source: b, size: [k, n] });
+    arch.dispatch(Product::<true> { c, a, a_stride, b: Packed { data: space, size: [k, n] }, onto });
 }
 
 /// [`pack`] of a whole matrix, by vectors.
@@ -329,7 +329,7 @@ mod tests {
             assert!(close(&c, 2.0), "{m} {n} {k} onto itself");
             product(arch, &mut c, &a, packed, Onto::Other(&expected));
             assert!(close(&c, 2.0), "{m} {n} {k} onto another");
-            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), &b, n, Onto::Itself, &mut vec![9.0; 7]);
+            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), &b, n, Onto::Itself, &mut Buffer::zeros(7));
             assert!(close(&c, 3.0), "{m} {n} {k} outer");
         }
     }

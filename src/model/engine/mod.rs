@@ -18,6 +18,7 @@
 mod activation;
 mod attention;
 mod block;
+mod buffer;
 mod layout;
 mod loss;
 mod matrix;
@@ -33,6 +34,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use pulp::Arch;
 
 use self::block::{Model, Scratch, Shard, Tokens, Training};
+use self::buffer::Buffer;
 use self::layout::{Layout, Linear, Way};
 pub use self::pool::Pool;
 pub(crate) use self::vector::vectorized;
@@ -81,10 +83,10 @@ pub struct Engine {
     jobs: Vec<Job>,
     /// Indices of the jobs, the longest first.
     order: Vec<usize>,
-    values: Vec<f32>,
-    gradients: Vec<f32>,
+    values: Buffer,
+    gradients: Buffer,
     /// The weights as products read them.
-    copies: Vec<f32>,
+    copies: Buffer,
     /// Whether `values` changed since the copies were made.
     stale: bool,
     angles: Vec<f32>,
@@ -117,9 +119,9 @@ impl Engine {
             Family::Llama => rotary::table(longest, config.head(), config.rope_theta),
         };
         Ok(Self {
-            values: vec![0.0; layout.len],
-            gradients: vec![0.0; layout.len],
-            copies: vec![0.0; layout.copies],
+            values: Buffer::zeros(layout.len),
+            gradients: Buffer::zeros(layout.len),
+            copies: Buffer::zeros(layout.copies),
             stale: true,
             angles,
             longest,
@@ -216,9 +218,9 @@ impl Engine {
         let (jobs, order, layout) = (&self.jobs, &self.order, &self.layout);
         self.pool.run(jobs.len(), |i, thread| {
             let (job, mut gradient) = (&jobs[order[i]], lock(&pieces[order[i]]));
-            for shard in 0..count {
+            for (place, shard) in shards[..count].iter().enumerate() {
                 let space = &mut lock(&scratch[thread]).0.space;
-                job.add(arch, &mut gradient, layout, &read(&shards[shard]), tokens(shard), first + shard == 0, space);
+                job.add(arch, &mut gradient, layout, &read(shard), tokens(place), first + place == 0, space);
             }
         });
         for shard in &self.shards[..count] {

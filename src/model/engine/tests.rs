@@ -1,5 +1,7 @@
 //! The whole engine against a model in 64 bits, written as its definition, and its gradients against finite differences.
 
+#![expect(clippy::single_range_in_vec_init, reason = "a division of a batch into one piece")]
+
 use super::*;
 use crate::experiment::settings::{self, Activation};
 use crate::model::dropout::{Place, Site, attention_mask, mask};

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::block::{Shard, Tokens};
+use super::buffer::Buffer;
 use super::layout::{Layout, Linear, Way};
 use super::matrix::{Onto, outer_product};
 use super::vector::add;
@@ -130,7 +131,7 @@ fn input_and_gradient(shard: &Shard, which: Which) -> (&[f32], &[f32]) {
 }
 
 impl Job {
-    /// Adds one shard's contribution to this piece, or begins it; `space` is any vector, used on the way.
+    /// Adds one shard's contribution to this piece, or begins it; `space` is any buffer, used on the way.
     #[expect(clippy::too_many_arguments, reason = "where it goes, and all that a gradient depends on")]
     pub(super) fn add(
         &self,
@@ -140,7 +141,7 @@ impl Job {
         shard: &Shard,
         tokens: Tokens<'_>,
         begin: bool,
-        space: &mut Vec<f32>,
+        space: &mut Buffer,
     ) {
         let onto = if begin { Onto::Zero } else { Onto::Itself };
         let product_first = matches!(self.kind, Kind::Weight { .. } | Kind::Tokens { tied: true, .. });

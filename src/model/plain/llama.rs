@@ -6,7 +6,6 @@ use super::Weights;
 use super::layers::{Dropout, attention, linear_out_in, repeat_heads, rms_norm, rotary, split_heads};
 use crate::error::Result;
 use crate::model::Config;
-use crate::model::dropout::Site;
 
 /// Hidden states after the last norm [B·T, C] of token ids [B·T].
 pub(super) fn forward(
@@ -17,9 +16,7 @@ pub(super) fn forward(
     dropout: &Dropout<'_>,
     compute: DType,
 ) -> Result<Tensor> {
-    let windows = ids.dim(0)? / length;
-    let x = weights.take("embed_tokens.weight")?.index_select(ids, 0)?;
-    let mut x = dropout.apply(&x, windows, 0, Site::Embedding)?;
+    let mut x = weights.take("embed_tokens.weight")?.index_select(ids, 0)?;
     for layer in 0..config.layers {
         let normed = rms_norm(&x, weights.take("input_layernorm.weight")?, config.norm_epsilon)?;
         let mut project = |name: &str, x: &Tensor| {
@@ -31,14 +28,14 @@ pub(super) fn forward(
         let v = split_heads(&project("v_proj", &normed)?, length, config.kv_heads)?;
         let (k, v) = (repeat_heads(&k, config.heads)?, repeat_heads(&v, config.heads)?);
         let projected = project("o_proj", &attention(&q, &k, &v, dropout, layer, compute)?)?;
-        x = (x + dropout.apply(&projected, windows, layer, Site::AttentionOutput)?)?;
+        x = (x + projected)?;
 
         let normed = rms_norm(&x, weights.take("post_attention_layernorm.weight")?, config.norm_epsilon)?;
         let gate = linear_out_in(&normed, weights.take("mlp.gate_proj.weight")?, None, compute)?;
         let up = linear_out_in(&normed, weights.take("mlp.up_proj.weight")?, None, compute)?;
         let hidden = (gate.silu()? * up)?;
         let projected = linear_out_in(&hidden, weights.take("mlp.down_proj.weight")?, None, compute)?;
-        x = (x + dropout.apply(&projected, windows, layer, Site::MlpOutput)?)?;
+        x = (x + projected)?;
     }
     rms_norm(&x, weights.take("model.norm.weight")?, config.norm_epsilon)
 }
