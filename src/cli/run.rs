@@ -218,7 +218,8 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
             let window = (until - now) as f64 / 1e6;
             let too_long = seconds.iter().filter(|&&s| s > window).count();
             if too_long > 0 {
-                text += &format!("; {too_long} trial{} take longer than that alone", plural(too_long as u64));
+                let takes = if too_long == 1 { "trial takes" } else { "trials take" };
+                text += &format!("; {too_long} {takes} longer than that alone");
             }
         }
     }

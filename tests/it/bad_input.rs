@@ -38,11 +38,12 @@ refuses!(an_empty_text, SMALL.replace("builtin:keeper", "empty.txt"));
 refuses!(a_text_that_is_missing, SMALL.replace("builtin:keeper", "nowhere.txt"));
 refuses!(a_pattern_that_no_file_fits, SMALL.replace("builtin:keeper", "books/*.txt"));
 refuses!(a_text_that_is_not_utf8, SMALL.replace("builtin:keeper", "latin.txt"));
-refuses!(a_row_without_its_field, SMALL.replace("builtin:keeper", "rows.jsonl"));
+refuses!(rows_without_the_name_of_a_field, SMALL.replace("builtin:keeper", "rows.jsonl"));
+refuses!(a_row_without_its_field, SMALL.replace("builtin:keeper", "rows.jsonl, field: text"));
 refuses!(a_name_that_climbs, SMALL.replace("name: small", "name: ../small"));
 refuses!(a_word_in_arithmetic, small("exclude:\n  - when: kind + 1 > 2"));
 refuses!(a_name_that_does_not_exist, small("exclude:\n  - when: sequence_lenght > 2"));
-refuses!(a_model_that_fits_no_memory, SMALL.replace("width: 16", "width: 2000000"));
+refuses!(a_model_of_unequal_heads, small("grid: {model.heads: [2, 3]}"));
 refuses!(
     several_problems_at_once,
     small("seeds: 0\nexclude:\n  - when: 1 +\ngrid: {train.batchsize: [4, 8]}").replace("layers: 1", "layers: one")
@@ -58,6 +59,13 @@ refuses!(
     "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b]\n\
      d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e, *e]\n"
 );
+
+#[test]
+fn a_model_that_fits_no_memory() {
+    let scene = Scene::new(&SMALL.replace("width: 16", "width: 2000000"));
+    let said = scene.votive(&["plan", "small.yaml"]).exits(2).says("one configuration cannot be trained");
+    said.says("of memory are needed (48000224000000 parameters, 1 window of 32 at once), and there are ");
+}
 
 #[test]
 fn a_missing_file() {
