@@ -66,7 +66,7 @@ pub(super) enum Command {
 pub(super) struct File {
     /// The experiment file
     pub(super) file: PathBuf,
-    /// Set a value over the file's: `--set train.batch_size=8`, `--set 'train.clip_norm=[off, 1]'`
+    /// Set a value over the file's: `--set train.batch_size=8`, `--set 'seeds=[1, 2, 3]'`. A swept key is no longer swept
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
 }

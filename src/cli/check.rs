@@ -2,6 +2,7 @@
 
 use super::args::File;
 use super::exit_code::Code;
+use super::session::counted;
 use super::{Failure, say, style};
 use crate::experiment::load;
 
@@ -16,6 +17,7 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     }
     let configurations = expansion.configurations.len();
     let trials = configurations * experiment.seeds.len();
-    say(&format!("{} is right: {configurations} configurations, {trials} trials", arguments.file.display()));
+    let counts = [counted(configurations as u64, "configuration"), counted(trials as u64, "trial")].join(", ");
+    say(&format!("{} is right: {counts}", arguments.file.display()));
     Ok(Code::Ok)
 }

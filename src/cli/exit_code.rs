@@ -58,10 +58,11 @@ impl Code {
     /// The code for a run that ended so. `terminated` says whether SIGTERM asked it to stop, rather than Ctrl-C.
     pub fn of_run(summary: &Summary, terminated: bool) -> Self {
         match summary.stopped {
+            // Asked to stop when all was done.
+            _ if summary.all_completed() => Self::Ok,
             Some(Stop::Asked) if terminated => Self::Terminated,
             Some(Stop::Asked) => Self::Interrupted,
             Some(Stop::Deadline) => Self::Stopped,
-            _ if summary.all_completed() => Self::Ok,
             _ => Self::SomeFailed,
         }
     }
@@ -83,6 +84,7 @@ mod tests {
             |completed, failed, left, stopped| Summary { trials: 3, completed, failed, left, stopped, ..Summary::default() };
         for (summary, terminated, code) in [
             (run(3, 0, 0, None), false, 0),
+            (run(3, 0, 0, Some(Stop::Asked)), false, 0),
             (run(2, 1, 0, None), false, 3),
             (run(1, 0, 2, Some(Stop::Asked)), false, 130),
             (run(1, 0, 2, Some(Stop::Asked)), true, 143),

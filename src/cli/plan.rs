@@ -94,9 +94,7 @@ fn text(session: &Session) -> Result<String> {
     let plan = &session.plan;
     let mut lines = vec![format!("{}: {}", plan.experiment, arithmetic(plan))];
     lines.extend(exclusions(plan).into_iter().map(|line| format!("  {line}")));
-    if session.planned > plan.trials.len() {
-        lines.push(format!("  `--only` leaves {} of {} trials", plan.trials.len(), session.planned));
-    }
+    lines.extend(session.only());
     for (label, known) in session.texts() {
         let prepared = &known.prepared;
         let held_out = prepared.validation.as_ref().map_or(0, |part| part.tokens);

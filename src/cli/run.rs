@@ -1,6 +1,6 @@
 //! `votive run`: plan, probe, train what is missing, report.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ use crate::train::Job;
 
 /// Between two rewritings of the report while trials run.
 const REPORT_EVERY: Duration = Duration::from_secs(300);
+/// Configurations that are named where some are no longer planned.
+const NAMED: usize = 8;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let session = Session::open(&arguments.planning)?;
@@ -39,6 +41,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     if run.on == On::Slurm {
         return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
     }
+    // A connection that drops stops nothing, from the first moment on; the flag is not looked at.
+    signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))
+        .map_err(|e| Error::internal("signals cannot be caught").caused_by(e))?;
     let until_utc = deadline(arguments.until.as_deref().or(run.until.as_deref()), run.time.as_deref())?;
     durable::create_folder(&session.folder.trials())?;
     let _lock = RunnerLock::take(&session.folder)?;
@@ -49,16 +54,19 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     for line in exclusions(plan) {
         say(&format!("  {line}"));
     }
-    if session.planned > plan.trials.len() {
-        say(&format!("  `--only` leaves {} of {} trials", plan.trials.len(), session.planned));
+    if let Some(line) = session.only() {
+        say(&line);
     }
     tell_changes(&session);
-    let whole = session.planned == plan.trials.len();
-    if whole || !session.folder.experiment_json().exists() {
-        session.write()?;
-        write_plan(&session.folder.plan_parquet(), plan)?;
-    }
+    session.write()?;
+    write_plan(&session.folder.plan_parquet(), session.whole())?;
 
+    for id in &arguments.retry {
+        if !plan.trials.iter().any(|trial| trial.id.as_str().starts_with(id.as_str())) {
+            let error = Error::usage(format!("no trial that is asked for has an id that begins with `{id}`"));
+            return Err(error.help("`votive status` lists the ids").into());
+        }
+    }
     let mut standing = Vec::with_capacity(plan.trials.len());
     for trial in &plan.trials {
         let again = arguments.retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str()));
@@ -68,8 +76,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
     if missing.is_empty() {
-        let trials = plan.trials.len();
-        say(&format!("nothing to train: all {trials} trials are over already"));
+        say(&match plan.trials.len() {
+            1 => "nothing to train: the trial is over already".to_owned(),
+            trials => format!("nothing to train: all {trials} trials are over already"),
+        });
         let summary = crate::schedule::Summary::of(
             standing.iter().filter_map(|s| s.outcome.as_ref()).map(|o| crate::schedule::Conclusion::DoneBefore(o.end)),
             None,
@@ -142,16 +152,25 @@ fn deadline(until: Option<&str>, time: Option<&str>) -> Result<Option<i64>> {
 /// An edited file replaces the plan: what is added, kept and orphaned is shown first.
 fn tell_changes(session: &Session) {
     let Ok(before) = Summary::read(&session.folder) else { return };
-    let plan = &session.plan;
-    if session.planned > plan.trials.len() {
+    let ids: HashSet<&TrialId> = session.whole().trials.iter().map(|t| &t.id).collect();
+    let gone: Vec<&str> = before.trials.iter().filter(|t| !ids.contains(&t.id)).map(|t| t.label.as_str()).collect();
+    let kept = before.trials.len() - gone.len();
+    let added = ids.len() - kept.min(ids.len());
+    if added == 0 && gone.is_empty() {
         return;
     }
-    let ids: Vec<&TrialId> = plan.trials.iter().map(|t| &t.id).collect();
-    let kept = before.trials.iter().filter(|t| ids.contains(&&t.id)).count();
-    let (added, gone) = (ids.len() - kept.min(ids.len()), before.trials.len() - kept);
-    if added + gone > 0 {
-        let orphans = if gone > 0 { format!(", {gone} no longer planned (they stay on disk, unranked)") } else { String::new() };
-        say(&format!("the experiment has changed: {added} trial{} added, {kept} kept{orphans}", plural(added as u64)));
+    say(&format!(
+        "the experiment has changed: {added} trial{} added, {kept} kept, {} no longer planned",
+        plural(added as u64),
+        gone.len()
+    ));
+    let mut labels = gone.clone();
+    labels.dedup();
+    let more = labels.len().saturating_sub(NAMED);
+    labels.truncate(NAMED);
+    if !labels.is_empty() {
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        say(&format!("  on disk, but unranked: {}{more}", labels.join("; ")));
     }
 }
 
@@ -199,23 +218,21 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
             let window = (until - now) as f64 / 1e6;
             let too_long = seconds.iter().filter(|&&s| s > window).count();
             if too_long > 0 {
-                text += &format!("; {too_long} trial{} take longer than that alone", plural(too_long as u64));
+                let takes = if too_long == 1 { "trial takes" } else { "trials take" };
+                text += &format!("; {too_long} {takes} longer than that alone");
             }
         }
     }
     say(&text);
 }
 
-/// Sets the stop flag at the first Ctrl-C or SIGTERM, and once more at the second. A connection that drops stops nothing.
+/// Sets the stop flag at the first Ctrl-C or SIGTERM, and once more at the second.
 fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<()> {
     let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
     let (stop, terminated) = (stop.clone(), terminated.clone());
     let watch = move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
-                continue;
-            }
             terminated.store(signal == SIGTERM, Ordering::Release);
             let next = if stop.load(Ordering::Acquire) == 0 { STOP_AFTER_STEP } else { STOP_NOW };
             stop.store(next, Ordering::Release);
@@ -293,8 +310,9 @@ fn write_job(session: &Session, trial: &Trial) -> Result<()> {
 
 /// Writes `trials.parquet` from what the trials' folders say.
 fn write_tables(session: &Session) -> Result<()> {
-    let states: Vec<TrialState> = session.plan.trials.iter().map(|trial| trial_state(&session.folder, &trial.id)).collect();
-    write_trials(&session.folder.trials_parquet(), &session.plan, &states)
+    let plan = session.whole();
+    let states: Vec<TrialState> = plan.trials.iter().map(|trial| trial_state(&session.folder, &trial.id)).collect();
+    write_trials(&session.folder.trials_parquet(), plan, &states)
 }
 
 fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {

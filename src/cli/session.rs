@@ -1,6 +1,7 @@
 //! What `plan`, `explain` and `run` have in common: the file is read, the text prepared, the plan made.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::args::Planning;
+use super::figures::thousands;
+use super::progress::plural;
 use super::{Failure, say, style};
 use crate::corpus::{self, Part, Prepared, Stage, TokenFile};
 use crate::durable;
@@ -20,15 +23,19 @@ use crate::runs::ExperimentFolder;
 use crate::schedule::Machine;
 use crate::train::device;
 
+/// Remarks about configurations that are shown.
+const REMARKS: usize = 8;
+
 /// An experiment with its plan.
 pub(super) struct Session {
     pub(super) experiment: Experiment,
     pub(super) folder: ExperimentFolder,
     /// `cpu`, `cuda` or `metal`.
     pub(super) device: &'static str,
+    /// What is asked for: all of it, or what `--only` leaves.
     pub(super) plan: Plan,
-    /// What was planned before `--only` took some away.
-    pub(super) planned: usize,
+    /// All of it, where `--only` took some away.
+    whole: Option<Plan>,
     corpora: Corpora,
 }
 
@@ -61,21 +68,33 @@ impl Session {
             Err(Refusal::Other(error)) => return Err(error.into()),
         };
         warn(&warnings);
-        let planned = plan.trials.len();
+        let mut whole = None;
         if let Some(filter) = filter {
-            let mut kept = Vec::with_capacity(planned);
-            for trial in std::mem::take(&mut plan.trials) {
+            let mut kept = Vec::new();
+            for trial in &plan.trials {
                 if filter.matches(&trial.settings)? {
-                    kept.push(trial);
+                    kept.push(trial.clone());
                 }
             }
-            plan.trials = kept;
-            if plan.trials.is_empty() {
+            if kept.is_empty() {
                 let error = Error::usage(format!("no trial fits `--only {}`", only.unwrap_or_default()));
                 return Err(error.help("see the trials with `votive plan`").into());
             }
+            let rest = Plan { trials: kept, ..plan.clone() };
+            whole = Some(std::mem::replace(&mut plan, rest));
         }
-        Ok(Self { experiment, folder, device, plan, planned, corpora })
+        Ok(Self { experiment, folder, device, plan, whole, corpora })
+    }
+
+    /// The whole plan, also where `--only` asks for a part of it: what is written down and reported.
+    pub(super) fn whole(&self) -> &Plan {
+        self.whole.as_ref().unwrap_or(&self.plan)
+    }
+
+    /// What `--only` leaves, in words.
+    pub(super) fn only(&self) -> Option<String> {
+        let whole = self.whole.as_ref()?;
+        Some(format!("  `--only` leaves {} of {} trials", self.plan.trials.len(), whole.trials.len()))
     }
 
     /// The prepared text of a configuration, its files relative to the experiment's folder.
@@ -122,7 +141,7 @@ impl Session {
             })
             .collect();
         resolved["trials"] = self
-            .plan
+            .whole()
             .trials
             .iter()
             .map(|trial| {
@@ -136,19 +155,25 @@ impl Session {
 
 fn warn(warnings: &[Warning]) {
     // A remark that holds for many configurations is told once.
-    let mut remarks: Vec<(&str, usize, &str)> = Vec::new();
+    let (mut remarks, mut places) = (Vec::<(&str, usize, &str)>::new(), HashMap::new());
     for warning in warnings {
         match warning {
             Warning::File(problem) => say(&problem.render(style())),
-            Warning::Configuration { label, text } => match remarks.iter_mut().find(|(known, ..)| known == text) {
-                Some((_, count, _)) => *count += 1,
-                None => remarks.push((text, 1, label)),
-            },
+            Warning::Configuration { label, text } => {
+                let place = *places.entry(text).or_insert(remarks.len());
+                match remarks.get_mut(place) {
+                    Some((_, count, _)) => *count += 1,
+                    None => remarks.push((text, 1, label)),
+                }
+            }
         }
     }
-    for (text, count, label) in remarks {
-        let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+    for (text, count, label) in remarks.iter().take(REMARKS) {
+        let more = if *count > 1 { format!(" (and {} more)", thousands(*count as u64 - 1)) } else { String::new() };
         say(&format!("note: {label}{more}: {text}"));
+    }
+    if remarks.len() > REMARKS {
+        say(&format!("note: {} of this sort about other configurations", counted((remarks.len() - REMARKS) as u64, "remark")));
     }
 }
 
@@ -272,22 +297,21 @@ impl Shown {
 /// The plan's one line of arithmetic.
 pub(super) fn arithmetic(plan: &Plan) -> String {
     let excluded: u64 = plan.excluded.iter().map(|e| e.count).sum();
-    let mut text = format!("{} combination{}", plan.combinations, super::progress::plural(plan.combinations));
+    let mut text = counted(plan.combinations, "combination");
     if excluded > 0 {
-        text += &format!(" − {excluded} excluded");
+        text += &format!(" − {} excluded", thousands(excluded));
     }
     if plan.merged > 0 {
-        text += &format!(" − {} equal to another", plan.merged);
+        text += &format!(" − {} equal to another", thousands(plan.merged));
     }
     let (configurations, seeds) = (plan.configurations as u64, plan.seeds.len() as u64);
-    let trials = configurations * seeds;
-    let plural = super::progress::plural;
-    format!(
-        "{text} = {configurations} configuration{} × {seeds} seed{} = {trials} trial{}",
-        plural(configurations),
-        plural(seeds),
-        plural(trials)
-    )
+    let trials = counted(configurations * seeds, "trial");
+    format!("{text} = {} × {} = {trials}", counted(configurations, "configuration"), counted(seeds, "seed"))
+}
+
+/// `1 trial`, `10,000 trials`.
+pub(super) fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), plural(n))
 }
 
 /// What was excluded and why, a line a rule.
@@ -295,8 +319,8 @@ pub(super) fn exclusions(plan: &Plan) -> Vec<String> {
     let rules = plan.excluded.iter().filter(|e| e.count > 0);
     rules
         .map(|e| match &e.why {
-            Some(why) => format!("excluded {}: {why} (`{}`)", e.count, e.when),
-            None => format!("excluded {} where `{}`", e.count, e.when),
+            Some(why) => format!("excluded {}: {why} (`{}`)", thousands(e.count), e.when),
+            None => format!("excluded {} where `{}`", thousands(e.count), e.when),
         })
         .collect()
 }

@@ -1,5 +1,7 @@
 //! Settings as columns of a table, and as the canonical text that a trial's id is made of.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer};
@@ -121,21 +123,30 @@ impl Settings {
         train.stride = (train.stride() != train.sequence_length).then_some(train.stride());
         train.micro_batch = None;
         let mut identity = Map::new();
-        let defaults = Settings::default();
-        add_difference(&mut identity, "corpus", &corpus, &defaults.corpus);
-        add_difference(&mut identity, "tokenizer", &tokenizer, &defaults.tokenizer);
-        add_difference(&mut identity, "model", &model, &defaults.model);
-        add_difference(&mut identity, "train", &train, &defaults.train);
+        let [default_corpus, default_tokenizer, default_model, default_train] = &*DEFAULTS;
+        add_difference(&mut identity, "corpus", &corpus, default_corpus);
+        add_difference(&mut identity, "tokenizer", &tokenizer, default_tokenizer);
+        add_difference(&mut identity, "model", &model, default_model);
+        add_difference(&mut identity, "train", &train, default_train);
         Value::Object(identity)
     }
 }
 
-fn add_difference(into: &mut Map<String, Value>, name: &str, value: &impl serde::Serialize, default: &impl serde::Serialize) {
-    let (Ok(Value::Object(value)), Ok(Value::Object(default))) = (serde_json::to_value(value), serde_json::to_value(default))
-    else {
+/// The sections of an identity at their defaults: corpus, tokenizer, model, train. A plan compares thousands of trials with them.
+static DEFAULTS: LazyLock<[Map<String, Value>; 4]> = LazyLock::new(|| {
+    let Settings { corpus, tokenizer, model, train, .. } = Settings::default();
+    [section(&corpus), section(&tokenizer), section(&model), section(&train)]
+});
+
+fn section(value: &impl serde::Serialize) -> Map<String, Value> {
+    let Ok(Value::Object(value)) = serde_json::to_value(value) else {
         unreachable!("every section of the settings serializes as a map with text keys");
     };
-    let different: Map<String, Value> = value.into_iter().filter(|(key, v)| default.get(key) != Some(v)).collect();
+    value
+}
+
+fn add_difference(into: &mut Map<String, Value>, name: &str, value: &impl serde::Serialize, default: &Map<String, Value>) {
+    let different: Map<String, Value> = section(value).into_iter().filter(|(key, v)| default.get(key) != Some(v)).collect();
     if !different.is_empty() {
         into.insert(name.to_owned(), Value::Object(different));
     }

@@ -1,18 +1,42 @@
 //! Counts: parameters, floating-point operations and bytes, without a tensor.
 
 use super::config::Config;
+use crate::experiment::settings::Family;
 
-/// Number of parameters, tied ones once.
+/// Number of parameters, tied ones once. By formula and not by listing them: a plan asks for thousands of models.
 pub fn parameter_count(config: &Config) -> u64 {
-    config.parameters().iter().map(|p| p.len() as u64).sum()
+    let (c, h, bias) = (config.width as u64, config.hidden as u64, u64::from(config.bias));
+    let kv = (config.kv_heads * config.head()) as u64;
+    let (block, outside) = match config.family {
+        Family::Gpt2 => {
+            let (norms, attention, mlp) = (2 * c * (1 + bias), 4 * c * c + bias * 4 * c, 2 * c * h + bias * (h + c));
+            (norms + attention + mlp, config.context as u64 * c + c * (1 + bias))
+        }
+        Family::Llama => {
+            let (norms, attention, mlp) = (2 * c, 2 * c * c + 2 * kv * c + bias * (2 * c + 2 * kv), 3 * c * h);
+            (norms + attention + mlp, c)
+        }
+    };
+    let embeddings = config.vocabulary as u64 * c * if config.tied { 1 } else { 2 };
+    embeddings + outside + config.layers as u64 * block
+}
+
+/// Number of values of the largest parameter: an embedding or a matrix of a block.
+fn largest_parameter(config: &Config) -> u64 {
+    let (c, h) = (config.width as u64, config.hidden as u64);
+    let own = match config.family {
+        Family::Gpt2 => (config.context as u64 * c).max(3 * c * c),
+        Family::Llama => c * c,
+    };
+    own.max(config.vocabulary as u64 * c).max(c * h)
 }
 
 /// Floating-point operations that training on one target token takes, forward and backward: 6 N + 12 · layers · width · L
 /// (Kaplan et al. 2020, with attention as in PaLM's appendix B), N without learned positions, which take no product.
 pub fn training_flops_per_token(config: &Config, length: usize) -> f64 {
     let positions = match config.family {
-        crate::experiment::settings::Family::Gpt2 => (config.context * config.width) as u64,
-        crate::experiment::settings::Family::Llama => 0,
+        Family::Gpt2 => (config.context * config.width) as u64,
+        Family::Llama => 0,
     };
     let products = parameter_count(config) - positions;
     6.0 * products as f64 + 12.0 * (config.layers * config.width * length) as f64
@@ -26,8 +50,7 @@ pub fn scoring_flops_per_token(config: &Config, length: usize) -> f64 {
 /// Bytes of everything that does not depend on the batch: weights, gradients and two moments in 32 bits, and one temporary
 /// copy of the largest parameter for each of five operations of the optimizer.
 pub fn state_bytes(config: &Config) -> u64 {
-    let largest = config.parameters().iter().map(|p| p.len() as u64).max().unwrap_or(0);
-    4 * (4 * parameter_count(config) + 5 * largest)
+    4 * (4 * parameter_count(config) + 5 * largest_parameter(config))
 }
 
 /// Bytes that one window of `length` tokens holds on its way through the model and back: what autograd keeps of each block
@@ -52,7 +75,7 @@ pub fn disk_bytes(config: &Config, steps: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::settings::{Family, Model};
+    use crate::experiment::settings::Model;
 
     fn config(layers: usize, heads: usize, width: usize, vocabulary: usize, context: usize) -> Config {
         let model = Model { layers, heads, width, bias: Some(false), ..Model::default() };
@@ -80,6 +103,24 @@ mod tests {
         assert_eq!(config.hidden, 192);
         let block = 2 * 64 + 64 * 64 * 2 + 2 * 32 * 64 + 3 * 192 * 64;
         assert_eq!(parameter_count(&config), 100 * 64 + 2 * block + 64);
+    }
+
+    #[test]
+    fn the_formulas_agree_with_the_list_of_parameters() {
+        for family in [Family::Gpt2, Family::Llama] {
+            for (layers, heads, kv_heads, width) in [(1, 1, 1, 2), (2, 4, 2, 16), (3, 4, 4, 64), (12, 12, 3, 768)] {
+                for (bias, tied) in [(true, true), (true, false), (false, true), (false, false)] {
+                    let kv_heads = Some(if family == Family::Gpt2 { heads } else { kv_heads });
+                    let model = Model { family, layers, heads, width, kv_heads, bias: Some(bias), tied, ..Model::default() };
+                    for (vocabulary, context) in [(2, 4_096), (65, 64), (50_257, 8)] {
+                        let config = Config::new(&model, vocabulary, context).unwrap();
+                        let lengths = || config.parameters().into_iter().map(|p| p.len() as u64);
+                        assert_eq!(parameter_count(&config), lengths().sum::<u64>(), "{config:?}");
+                        assert_eq!(largest_parameter(&config), lengths().max().unwrap(), "{config:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -275,9 +275,10 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, memory: O
         && memory_bytes > memory
     {
         return Err(Error::usage(format!(
-            "about {} of memory are needed ({} parameters, {micro} window(s) of {length} at once), and there are {}",
+            "about {} of memory are needed ({} parameters, {micro} window{} of {length} at once), and there are {}",
             mebibytes(memory_bytes),
             shape::parameter_count(&config),
+            if micro == 1 { "" } else { "s" },
             mebibytes(memory)
         ))
         .help("take a smaller model or a shorter `train.sequence_length`; `train.micro_batch: 1` needs the least"));

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod bad_input;
+mod cli;
 mod experiments;
 mod golden;
 mod gradients;

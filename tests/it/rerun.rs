@@ -2,95 +2,192 @@
 
 use std::fs;
 
-use crate::support::{SMALL, Scene, signal};
+use serde_json::Value;
+use votive::runs::{Status, state_of};
 
-#[test]
-fn the_second_run_of_the_same_file_trains_nothing_and_says_so() {
-    let scene = Scene::new(&(SMALL.to_owned() + "grid: {train.batch_size: [4, 8]}\n"));
-    let first = scene.run(&[]).exits(0);
-    assert!(first.out.contains("perplexity"), "{}", first.out);
-    assert!(!first.out.contains('\u{1b}') && !first.err.contains('\u{1b}'), "no escape codes off a terminal");
-    let second = scene.run(&[]).exits(0).says("nothing to train: all 2 trials are over already");
-    assert_eq!(second.out, first.out);
-    assert_eq!(scene.attempts(), 2);
+use crate::support::{SMALL, Scene, Signal, read, small};
+
+const LONG: &str = "budget: {steps: 1000000}";
+
+/// The statuses of the trials in `report/summary.json`, configuration by configuration, best first.
+fn ranked(scene: &Scene) -> Vec<(String, Value)> {
+    let summary = scene.summary();
+    let configurations = summary["configurations"].as_array().unwrap();
+    configurations.iter().map(|c| (c["values"].to_string(), c["status"].clone())).collect()
 }
 
 #[test]
-fn one_value_added_to_an_axis_trains_only_the_new_trial() {
-    let scene = Scene::new(&(SMALL.to_owned() + "grid: {train.batch_size: [4, 8]}\n"));
+fn the_second_run_of_the_same_file_trains_nothing_and_says_so() {
+    let scene = Scene::new(&small("grid: {train.batch_size: [4, 8]}\nseeds: 2"));
+    let first = scene.run(&[]).exits(0).says("2 combinations = 2 configurations × 2 seeds = 4 trials").says("perplexity");
+    assert_eq!(first.rows().len(), 2, "{}", first.out);
+    let second = scene.run(&[]).exits(0).says("nothing to train: all 4 trials are over already");
+    assert_eq!(second.out, first.out, "the table is printed all the same");
+    assert_eq!(scene.attempts(), [1, 1, 1, 1]);
+    let set = ["--set", "evaluate.every=0.5", "--set", "run.slots=1", "--set", "checkpoint.keep_last=3"];
+    scene.run(&set).exits(0).says("nothing to train");
+    assert_eq!(scene.attempts(), [1, 1, 1, 1], "how a trial is scored and kept is not part of it");
+}
+
+#[test]
+fn one_value_added_to_an_axis_trains_only_the_new_trials() {
+    let scene = Scene::new(&small("grid: {train.batch_size: [4, 8]}\nseeds: 2"));
+    scene.run(&[]).exits(0).is_silent_about("has changed");
+    let before = scene.trials();
+    scene.write(&small("grid: {train.batch_size: [4, 8, 16]}\nseeds: 2"));
+    let said = scene.run(&[]).exits(0).says("the experiment has changed: 2 trials added, 4 kept, 0 no longer planned");
+    let said = said.says("training    2 trials (4 of 6 are over already)").says("skipped     4 trials that were over before");
+    assert_eq!(said.rows().len(), 3);
+    assert_eq!(scene.attempts(), [1; 6]);
+    assert!(before.keys().all(|id| scene.trials().contains_key(id)), "no trial is renamed");
+}
+
+#[test]
+fn what_is_no_longer_planned_is_named_and_stays_unranked() {
+    let scene = Scene::new(&small("grid: {train.batch_size: [4, 8, 16]}"));
     scene.run(&[]).exits(0);
-    scene.write(&(SMALL.to_owned() + "grid: {train.batch_size: [4, 8, 16]}\n"));
-    scene.run(&[]).exits(0).says("1 trial added, 2 kept");
-    assert_eq!((scene.trials().len(), scene.attempts()), (3, 3));
-    scene.write(&(SMALL.to_owned() + "grid: {train.batch_size: [8, 16]}\n"));
-    let less = scene.run(&[]).exits(0).says("1 no longer planned").says("nothing to train");
-    assert_eq!(less.out.matches("completed").count(), 2, "{}", less.out);
+    scene.write(&small("grid: {train.batch_size: [8, 16]}"));
+    let said = scene.run(&[]).exits(0).says("0 trials added, 2 kept, 1 no longer planned");
+    let said = said.says("on disk, but unranked: batch 4").says("nothing to train: all 2 trials are over already");
+    assert_eq!(said.rows().len(), 2, "{}", said.out);
+    assert_eq!(scene.trials().len(), 3, "nothing is deleted");
+    assert!(ranked(&scene).iter().all(|(values, _)| !values.contains("\"4\"")));
+    scene.write(&small("grid: {train.batch_size: [4, 8, 16]}"));
+    let said = scene.run(&[]).exits(0).says("nothing to train");
+    assert_eq!((said.rows().len(), scene.attempts()), (3, vec![1, 1, 1]), "it comes back as it was");
+}
+
+#[test]
+fn another_text_is_another_trial() {
+    let scene = Scene::new(&SMALL.replace("builtin:keeper", "book.txt"));
+    scene.put("book.txt", "The lamp was lit at dusk.\n\n".repeat(400));
+    scene.run(&[]).exits(0);
+    scene.put("book.txt", "The lamp was out at dawn.\n\n".repeat(400));
+    scene.run(&[]).exits(0).says("1 trial added, 0 kept, 1 no longer planned");
+    assert_eq!(scene.trials().len(), 2);
 }
 
 #[test]
 fn a_trial_that_diverges_is_a_result_and_the_others_go_on() {
-    let yaml = SMALL.to_owned() + "grid: {train.learning_rate: [1e-3, 1e6]}\n";
-    let scene = Scene::new(
-        &yaml.replace("steps: 40", "steps: 60, ").replace(", }", "}").replace("batch_size: 8", "batch_size: 8\n  clip_norm: off"),
-    );
-    let said = scene.run(&[]).exits(3);
-    assert!(said.out.contains("completed") && said.out.contains("diverged"), "{}", said.out);
-    scene.run(&[]).exits(3).says("nothing to train");
-    assert_eq!(scene.attempts(), 2);
+    let yaml =
+        small("grid: {train.learning_rate: [1e-3, 1e4, 2e-3]}").replace("batch_size: 8", "batch_size: 8\n  clip_norm: off");
+    let scene = Scene::new(&yaml);
+    let said = scene.run(&[]).exits(3).says("diverged    learning rate 1e4: the ");
+    let rows = said.rows();
+    assert_eq!(rows.len(), 3, "{}", said.out);
+    assert!(rows[0].contains("completed") && rows[1].contains("completed"), "{}", said.out);
+    assert!(rows[2].contains("1e4") && rows[2].contains("diverged"), "it stays in the table: {}", said.out);
+
+    scene.run(&[]).exits(3).says("nothing to train: all 3 trials are over already");
+    assert_eq!(scene.attempts(), [1, 1, 1], "it is not tried again by itself");
+    let diverged = scene.trials().into_iter().find(|(_, folder)| state_of(folder).status == Status::Diverged).unwrap();
+    let reason = state_of(&diverged.1).reason.unwrap();
+    assert!(reason.contains("at step "), "{reason}");
+    scene.run(&["--retry", &diverged.0[..6]]).exits(3).says("diverged    learning rate 1e4: the ");
+    assert_eq!(scene.attempts().iter().sum::<usize>(), 4, "it is where a person asks for it");
+    assert_eq!(state_of(&diverged.1).reason.unwrap(), reason);
+    scene.run(&["--retry", "nonsense"]).exits(2).says("no trial that is asked for has an id that begins with `nonsense`");
 }
 
 #[test]
 fn a_second_runner_says_who_holds_the_experiment_and_leaves() {
-    let scene = Scene::new(&SMALL.replace("steps: 40", "steps: 100000"));
+    let scene = Scene::new(&SMALL.replace("budget: {steps: 40}", LONG));
     let mut runner = scene.start(&[]);
-    scene.wait_for_step(1);
-    scene.run(&[]).exits(75).says(&runner.id().to_string());
-    scene.votive(&["status", "runs/small"]).exits(0).says("running");
-    signal(runner.id() as i32, "INT");
-    assert_eq!(runner.wait().unwrap().code(), Some(130));
-    scene.votive(&["status", "runs/small"]).exits(0).says("interrupted");
+    scene.wait_for_steps(&mut runner, 1);
+    let holder = format!("runs/small is being run by process {} on ", runner.pid());
+    let second = scene.run(&[]).exits(75).says(&holder);
+    assert_eq!(second.out, "");
+    let status = scene.votive(&["status", "runs/small", "--json"]).exits(0).json();
+    assert_eq!((&status["trials"][0]["status"], &status["runner"]["pid"]), (&"running".into(), &runner.pid().into()));
+    scene.votive(&["status", "runs/small"]).exits(0).says(&format!("being run by process {}", runner.pid()));
+    runner.send(Signal::INT);
+    runner.wait().exits(130);
+    scene.votive(&["status", "runs/small"]).exits(0).says("1 interrupted; nobody is running it");
+    assert_eq!(scene.attempts(), [1], "the second runner started nothing");
 }
 
 #[test]
-fn the_night_ends_at_its_time_and_the_rest_waits() {
-    let scene = Scene::new(&(SMALL.replace("steps: 40", "steps: 1000000") + "run: {time: 3s}\n"));
-    scene.run(&[]).exits(5).says("trials are not done");
+fn a_second_ctrl_c_kills() {
+    // One step is far longer than the test: only killing ends it.
+    let yaml =
+        SMALL.replace("batch_size: 8", "batch_size: full").replace("sequence_length: 32", "sequence_length: 512\n  stride: 1");
+    let scene = Scene::new(&yaml);
+    let runner = scene.start(&[]);
+    crate::support::until("the worker has begun", || scene.attempts() == [1]);
+    runner.send(Signal::INT);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    runner.send(Signal::INT);
+    runner.wait().exits(130).says("killing the workers: they go on from their last checkpoints");
+    assert_eq!(state_of(scene.trials().values().next().unwrap()).status, Status::Interrupted);
 }
 
 #[test]
-fn a_setting_from_the_command_line_and_one_from_the_environment() {
-    let scene = Scene::new(&(SMALL.to_owned() + "grid: {train.batch_size: [4, 8]}\n"));
-    let plan = scene.votive(&["plan", "small.yaml", "--json", "--set", "train.batch_size=16"]).exits(0);
-    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
-    assert_eq!(plan["trials"].as_array().unwrap().len(), 1);
+fn at_the_deadline_running_trials_save_and_the_rest_waits() {
+    let scene = Scene::new(&small("seeds: 2\nrun: {time: 2s, slots: 1}").replace("budget: {steps: 40}", LONG));
+    let said = scene.run(&[]).exits(5).says("2 of 2 trials are not done: the same command goes on where this one stopped");
+    assert!(!said.out.is_empty(), "the report is written all the same");
+    let states: Vec<Status> = scene.trials().values().map(|folder| state_of(folder).status).collect();
+    assert_eq!(states, [Status::Interrupted], "the other one was not begun");
+    let before = scene.steps();
+    assert!(before > 0);
+    scene.run(&["--set", "run.time=1s"]).exits(5);
+    assert_eq!(scene.attempts(), [2]);
+    assert!(scene.steps() > before, "it went on where it stopped");
+}
+
+#[test]
+fn nothing_is_started_that_cannot_end_in_time() {
+    let scene = Scene::new(&SMALL.replace("budget: {steps: 40}", LONG));
+    let run = ["run", "small.yaml", "--set", "run.time=3s"];
+    let said = scene.votive(&run).exits(5).says("1 trial takes longer than that alone");
+    said.says("1 trial left: 1 would not have ended before the deadline");
+    assert_eq!(scene.trials().len(), 0);
+}
+
+#[test]
+fn only_trains_a_part_and_forgets_nothing_of_the_rest() {
+    let scene = Scene::new(&small("grid: {train.batch_size: [4, 8, 16]}"));
+    let said = scene.run(&["--only", "batch_size >= 8"]).exits(0).says("`--only` leaves 2 of 3 trials");
+    assert_eq!((said.rows().len(), scene.attempts()), (3, vec![1, 1]), "the third is in the table as waiting: {}", said.out);
+    scene.votive(&["status", "runs/small"]).exits(0).says("3 trials: 2 completed, 1 waiting");
+    scene.run(&[]).exits(0).is_silent_about("has changed");
+    let said = scene.run(&["--only", "batch_size == 4"]).exits(0).says("nothing to train: the trial is over already");
+    assert_eq!((said.rows().len(), scene.attempts()), (3, vec![1, 1, 1]), "{}", said.out);
+    assert_eq!(read(&scene.experiment().plan_parquet()).height(), 3);
+    assert_eq!(read(&scene.experiment().trials_parquet()).height(), 3);
+    for (condition, said) in [
+        ("batch_size == 5", "no trial fits `--only batch_size == 5`"),
+        ("batch_size", "is neither true nor false"),
+        ("batchsize == 4", "batch_size"),
+    ] {
+        scene.run(&["--only", condition]).exits(2).says(said);
+    }
+}
+
+#[test]
+fn a_set_value_replaces_an_axis_and_the_environment_a_value() {
+    let scene = Scene::new(&small("grid: {train.batch_size: [4, 8]}"));
+    let said = scene.votive(&["plan", "small.yaml", "--set", "train.batch_size=16"]).exits(0).says("= 1 trial");
+    said.says("`train.batch_size` is 16 for all: `--set` replaces its axis");
+    assert_eq!(scene.plan(&["--set", "seeds=[1, 2, 3]"])["trials"].as_array().unwrap().len(), 6);
+    scene.votive(&["plan", "small.yaml", "--set", "train.batch_size=[2, 4]"]).exits(2).says("takes one value, not a list");
+
     let mut command = scene.command(&["plan", "small.yaml", "--json"]);
     let output = command.env("VOTIVE_SET__TRAIN__LEARNING_RATE", "0.25").output().unwrap();
-    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(plan["trials"][0]["settings"]["train"]["learning_rate"], 0.25);
-    scene.run(&["--only", "batch_size == 4"]).exits(0);
-    assert_eq!(scene.trials().len(), 1);
+    let mut command = scene.command(&["plan", "small.yaml", "--json", "--set", "train.learning_rate=0.5"]);
+    let output = command.env("VOTIVE_SET__TRAIN__LEARNING_RATE", "0.25").output().unwrap();
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plan["trials"][0]["settings"]["train"]["learning_rate"], 0.5, "the command line is later");
 }
 
 #[test]
-fn show_prints_an_experiment_of_its_own() {
-    let scene = Scene::new(&(SMALL.to_owned() + "grid: {train.batch_size: [4, 8]}\n"));
+fn what_is_kept_of_the_experiment_is_the_file_byte_for_byte() {
+    let yaml = small("# a remark\n");
+    let scene = Scene::new(&yaml);
     scene.run(&[]).exits(0);
-    let shown = scene.votive(&["show", "runs/small", "2"]).exits(0);
-    fs::write(scene.path().join("one.yaml"), shown.out).unwrap();
-    let plan = scene.votive(&["plan", "one.yaml", "--json"]).exits(0);
-    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
-    assert!(
-        scene.experiment().join("trials").join(plan["trials"][0]["id"].as_str().unwrap()).exists(),
-        "the same settings, the same id"
-    );
-}
-
-#[test]
-fn a_folder_without_an_experiment_has_nothing_to_report() {
-    let scene = Scene::new(SMALL);
-    scene.votive(&["report", "."]).exits(4);
-    scene.votive(&["status"]).exits(4);
-    scene.votive(&["--help"]).exits(0).says("Exit codes");
-    scene.votive(&["completions", "bash"]).exits(0).says("votive");
-    scene.votive(&["man"]).exits(0).says(".TH");
+    assert_eq!(fs::read_to_string(scene.experiment().experiment_yaml()).unwrap(), yaml);
+    let events = fs::read_to_string(scene.experiment().events()).unwrap();
+    assert!(events.lines().count() >= 2 && events.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{events}");
 }

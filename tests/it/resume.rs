@@ -1,101 +1,222 @@
-//! Killed at any moment and started again, a trial ends as if nothing had happened.
+//! Killed, interrupted or damaged at any moment and started again, a trial ends as if nothing had happened.
 
 use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
-use crate::support::{SMALL, Scene, kill_a_worker, signal};
+use votive::runs::{Status, TrialFolder, state_of};
 
-/// Long enough to be killed on the way; one configuration is clipped, one is not.
-fn experiment() -> String {
-    SMALL.replace("steps: 40", "steps: 1500") + "grid: {train.clip_norm: [off, 0.5]}\n"
+use crate::support::{Runner, Scene, Signal, assert_alike, files_below, final_weights, json, random, read, small, table};
+
+const STEPS: u64 = 40;
+
+/// Two trials of 40 steps, one with dropout; large batches, so that a step takes long enough to be hit in its midst.
+fn experiment(rest: &str) -> String {
+    let yaml = small(&format!("grid: {{model.dropout: [0.0, 0.1]}}\n{rest}")).replace(", dropout: 0.1", "");
+    yaml.replace("sequence_length: 32", "sequence_length: 64\n  stride: 16").replace("batch_size: 8", "batch_size: 64")
 }
 
-fn undisturbed() -> Scene {
-    let scene = Scene::new(&experiment());
-    scene.run(&["--slots", "1"]).exits(0);
+/// The same undisturbed, with other slots and so with other numbers of threads.
+fn undisturbed(yaml: &str, slots: &str) -> Scene {
+    let scene = Scene::new(yaml);
+    scene.run(&["--slots", slots]).exits(0);
     scene
 }
 
-fn assert_same(a: &Scene, b: &Scene) {
-    assert!(a.final_weights() == b.final_weights(), "the final weights differ");
-    for file in ["steps.parquet", "evaluations.parquet", "checkpoints.parquet", "token_nll.parquet"] {
-        let (x, y) = (a.table(file), b.table(file));
-        assert!(x.equals_missing(&y), "{file} differs:\n{x}\n{y}");
+#[track_caller]
+fn assert_all_alike(one: &Scene, other: &Scene) {
+    let (one, other) = (one.trials(), other.trials());
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    assert_eq!(one.len(), 2);
+    for (id, folder) in &one {
+        assert_alike(folder, &other[id], STEPS);
     }
 }
 
-#[test]
-fn workers_and_runner_killed_at_three_moments_leave_the_same_bytes() {
-    let whole = undisturbed();
-    for slots in ["1", "2"] {
-        let scene = Scene::new(&experiment());
-        let mut kills = 0;
-        for step in [100, 500, 900] {
-            let mut runner = scene.start(&["--slots", slots]);
-            scene.wait_for_step(step);
-            if step == 500 {
-                // The runner: its workers see the end of the pipe, save and leave.
-                signal(runner.id() as i32, "KILL");
-                runner.wait().unwrap();
-                kills += 1;
-            } else {
-                kills += usize::from(kill_a_worker(&scene));
-                signal(runner.id() as i32, "KILL");
-                runner.wait().unwrap();
-            }
-        }
-        assert_eq!(kills, 3, "each round kills something");
-        scene.run(&["--slots", slots]).exits(0);
-        assert!(scene.attempts() > 3, "{} attempts", scene.attempts());
-        assert_same(&whole, &scene);
-    }
+/// Three SIGKILLs: of runner and workers, of the runner alone, of the workers alone; each at a random moment of another third.
+fn killed_three_times(slots: &str, other_slots: &str) {
+    let yaml = experiment("");
+    let scene = Scene::new(&yaml);
+    let at_random = |runner: &mut Runner, third: u64| {
+        let (steps, millis) = (26 * third + random(24), random(80));
+        println!("killed {millis} ms after step {steps}");
+        scene.wait_for_steps(runner, steps as i64);
+        sleep(Duration::from_millis(millis));
+    };
+
+    let mut runner = scene.start(&["--slots", slots]);
+    at_random(&mut runner, 0);
+    runner.send(Signal::KILL);
+    scene.kill_workers();
+    runner.wait().exits(137);
+
+    // Its workers see the end of the pipe, save and leave; the next runner waits for them.
+    let mut runner = scene.start(&["--slots", slots]);
+    at_random(&mut runner, 1);
+    runner.send(Signal::KILL);
+    runner.wait();
+
+    let mut runner = scene.start(&["--slots", slots]);
+    at_random(&mut runner, 2);
+    scene.kill_workers();
+    let said = runner.wait();
+    println!("{}", said.err);
+    said.exits(0);
+
+    assert!(scene.attempts().iter().sum::<usize>() > 2, "{:?}: nothing was killed while it trained", scene.attempts());
+    assert_all_alike(&scene, &undisturbed(&yaml, other_slots));
 }
 
 #[test]
-fn ctrl_c_saves_and_exits_130_and_sigterm_143() {
-    let whole = undisturbed();
-    let scene = Scene::new(&experiment());
-    for (name, code) in [("INT", 130), ("TERM", 143)] {
-        let mut runner = scene.start(&[]);
-        scene.wait_for_step(if code == 130 { 100 } else { 400 });
-        signal(runner.id() as i32, name);
-        assert_eq!(runner.wait().unwrap().code(), Some(code));
-    }
-    scene.run(&[]).exits(0);
-    assert_same(&whole, &scene);
+fn forty_steps_killed_three_times_end_as_forty_steps_in_one_go_with_one_slot() {
+    killed_three_times("1", "2");
 }
 
 #[test]
-fn a_damaged_checkpoint_is_passed_over() {
-    let whole = undisturbed();
-    let scene = Scene::new(&experiment());
+fn forty_steps_killed_three_times_end_as_forty_steps_in_one_go_with_two_slots() {
+    killed_three_times("2", "1");
+}
+
+fn interrupted_by(signal: Signal, code: i32) {
+    let yaml = experiment("");
+    let scene = Scene::new(&yaml);
+    let mut runner = scene.start(&["--slots", "2"]);
+    scene.wait_for_steps(&mut runner, 6);
+    runner.send(signal);
+    let said = runner.wait().exits(code).says("stopping: each trial finishes its step and saves");
+    let said = said.says("2 of 2 trials are not done: the same command goes on where this one stopped");
+    assert!(!said.out.is_empty(), "the report is written all the same");
+    let mut saved = 0;
+    for folder in scene.trials().values() {
+        let state = state_of(folder);
+        assert_eq!(state.status, Status::Interrupted, "{state:?}");
+        assert_eq!(state.attempts.last().unwrap().ended.as_deref(), Some("interrupted"));
+        let newest = files_below(&folder.checkpoints(), "state.json").pop();
+        saved += newest.map_or(0, |path| json(&path)["step"].as_u64().unwrap());
+    }
+    assert!(saved >= 6, "{saved}: every step that was made is saved");
+
+    scene.run(&["--slots", "1"]).exits(0);
+    assert_eq!(scene.attempts(), [2, 2]);
+    assert_all_alike(&scene, &undisturbed(&yaml, "2"));
+}
+
+#[test]
+fn after_ctrl_c_every_trial_is_saved_and_goes_on() {
+    interrupted_by(Signal::INT, 130);
+}
+
+#[test]
+fn after_sigterm_every_trial_is_saved_and_goes_on() {
+    interrupted_by(Signal::TERM, 143);
+}
+
+#[test]
+fn a_connection_that_drops_stops_nothing() {
+    let scene = Scene::new(&experiment(""));
+    let mut runner = scene.start(&["--slots", "2"]);
+    scene.wait_for_steps(&mut runner, 2);
+    runner.send(Signal::HUP);
+    runner.wait().exits(0);
+    assert_eq!(scene.attempts(), [1, 1]);
+}
+
+/// A trial killed on its way, with two checkpoints on disk.
+fn killed(yaml: &str) -> (Scene, TrialFolder) {
+    let scene = Scene::new(yaml);
     let mut runner = scene.start(&["--slots", "1"]);
-    scene.wait_for_step(700);
-    kill_a_worker(&scene);
-    signal(runner.id() as i32, "KILL");
-    runner.wait().unwrap();
-    let mut damaged = 0;
-    for trial in scene.trials() {
-        let newest = fs::read_dir(trial.join("checkpoints")).into_iter().flatten().map(|e| e.unwrap().path()).max();
-        if let Some(path) = newest.map(|c| c.join("model.safetensors")).filter(|p| p.exists()) {
-            let mut bytes = fs::read(&path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            fs::write(&path, bytes).unwrap();
-            damaged += 1;
-        }
-    }
-    assert!(damaged > 0);
-    scene.run(&[]).exits(0);
-    assert_same(&whole, &scene);
+    scene.wait_for_steps(&mut runner, 17);
+    runner.send(Signal::KILL);
+    scene.kill_workers();
+    runner.wait();
+    let begun = |folder: &TrialFolder| !votive::runs::attempts(folder).unwrap().is_empty();
+    let folder = scene.trials().into_values().find(begun).unwrap();
+    assert_eq!(state_of(&folder).status, Status::Interrupted);
+    (scene, folder)
+}
+
+fn flip_a_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 #[test]
-fn evaluating_often_or_never_leaves_the_same_weights() {
-    let often = SMALL.to_owned() + "evaluate: {every: 0.025, at_most: 1}\n";
-    let never = SMALL.to_owned() + "evaluate: {at_most: 0}\n";
-    let (a, b) = (Scene::new(&often), Scene::new(&never));
-    a.run(&[]).exits(0);
-    b.run(&[]).exits(0);
-    assert!(a.table("evaluations.parquet").height() > b.table("evaluations.parquet").height() + 20);
-    assert!(a.final_weights() == b.final_weights());
+fn a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken() {
+    let yaml = experiment("checkpoint: {keep_last: 2}");
+    let (scene, folder) = killed(&yaml);
+    let weights = files_below(&folder.checkpoints(), "model.safetensors");
+    assert!(weights.len() >= 2, "{weights:?}");
+    flip_a_byte(weights.last().unwrap());
+
+    scene.run(&[]).exits(0);
+    let log = fs::read_to_string(folder.log()).unwrap();
+    assert!(log.contains("a damaged checkpoint is passed over") && log.contains("goes on from a checkpoint"), "{log}");
+    assert_all_alike(&scene, &undisturbed(&yaml, "2"));
+}
+
+#[test]
+fn where_no_checkpoint_or_no_row_is_whole_a_trial_starts_over() {
+    let yaml = experiment("checkpoint: {keep_last: 2}");
+    let whole = undisturbed(&yaml, "2");
+    let (scene, folder) = killed(&yaml);
+    for path in files_below(&folder.checkpoints(), "optimizer.safetensors") {
+        flip_a_byte(&path);
+    }
+    scene.run(&[]).exits(0);
+    let log = fs::read_to_string(folder.log()).unwrap();
+    assert!(log.contains("a damaged checkpoint is passed over") && !log.contains("goes on from a checkpoint"), "{log}");
+    assert_all_alike(&scene, &whole);
+
+    let (scene, folder) = killed(&yaml);
+    fs::write(folder.steps(), "no Parquet").unwrap();
+    scene.run(&[]).exits(0);
+    let log = fs::read_to_string(folder.log()).unwrap();
+    assert!(log.contains("the record is damaged: the trial starts over"), "{log}");
+    assert_all_alike(&scene, &whole);
+}
+
+#[test]
+fn killed_after_its_last_step_a_trial_is_only_scored_again() {
+    let scene = undisturbed(&experiment(""), "2");
+    let whole = undisturbed(&experiment(""), "2");
+    // As a kill leaves it between the last checkpoint's tidying and the outcome.
+    for folder in scene.trials().values() {
+        fs::remove_file(folder.outcome()).unwrap();
+        fs::remove_file(folder.token_nll()).unwrap();
+    }
+    scene.run(&[]).exits(0);
+    for folder in scene.trials().values() {
+        assert!(fs::read_to_string(folder.log()).unwrap().contains("goes on from a checkpoint"));
+        let attempt = read(&folder.steps()).column("attempt").unwrap().i32().unwrap().iter().flatten().max();
+        assert_eq!(attempt, Some(1), "no step is made again");
+    }
+    assert_all_alike(&scene, &whole);
+}
+
+#[test]
+fn how_often_a_trial_is_evaluated_changes_nothing_of_its_weights() {
+    let each_step = undisturbed(&experiment("evaluate: {every: 0.025, at_most: 1.0}"), "2");
+    let never = undisturbed(&experiment("evaluate: {every: 1.0, at_most: 0}"), "2");
+    let (each_step, never) = (each_step.trials(), never.trials());
+    assert_eq!(each_step.len(), 2);
+    let periodic = |folder: &TrialFolder| {
+        let frame = read(&folder.evaluations());
+        frame.column("kind").unwrap().str().unwrap().iter().flatten().filter(|kind| *kind == "periodic").count()
+    };
+    for (id, folder) in &each_step {
+        assert_eq!((periodic(folder), periodic(&never[id])), (STEPS as usize, 0));
+        assert!(final_weights(folder, STEPS) == final_weights(&never[id], STEPS), "the final weights differ");
+        assert!(table(&folder.steps()).equals_missing(&table(&never[id].steps())));
+    }
+}
+
+#[test]
+fn micro_batches_change_nothing_of_a_trial() {
+    let yaml = experiment("");
+    let scene = Scene::new(&yaml);
+    scene.run(&["--set", "train.micro_batch=7"]).exits(0);
+    assert_all_alike(&scene, &undisturbed(&yaml, "2"));
 }

@@ -1,13 +1,22 @@
 //! An experiment in a folder of its own, run by the real program.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use polars::prelude::*;
+use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use votive::runs::{ExperimentFolder, TrialFolder, worker_of};
+
+pub(crate) use rustix::process::Signal;
 
 /// A small experiment that trains in moments.
 pub(crate) const SMALL: &str = "\
@@ -20,14 +29,23 @@ train:
   budget: {steps: 40}
 ";
 
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `SMALL` with this after it.
+pub(crate) fn small(rest: &str) -> String {
+    format!("{SMALL}{rest}\n")
+}
+
 /// A folder with `small.yaml` and its output under `runs`.
 pub(crate) struct Scene {
     folder: TempDir,
 }
 
-/// What a command came to.
+/// What a command said, and how it ended.
+#[derive(Debug)]
 pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
+    status: ExitStatus,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -35,19 +53,44 @@ pub(crate) struct Said {
 impl Said {
     fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// The exit code as a shell tells it: 128 + n for signal n.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert_eq!(self.code(), code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
+    /// On either stream.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
         assert!(self.err.contains(text) || self.out.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
         self
+    }
+
+    /// On neither stream.
+    #[track_caller]
+    pub(crate) fn is_silent_about(self, text: &str) -> Self {
+        assert!(!self.err.contains(text) && !self.out.contains(text), "`{text}` in\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+
+    /// The first column of the table of results that has this heading, from the best configuration on.
+    pub(crate) fn rows(&self) -> Vec<&str> {
+        let ruled = |line: &&str| line.starts_with('─');
+        self.out.lines().skip_while(|line| !ruled(line)).skip(1).take_while(|line| !ruled(line)).collect()
     }
 }
 
@@ -63,13 +106,22 @@ impl Scene {
     }
 
     pub(crate) fn write(&self, yaml: &str) {
-        fs::write(self.path().join("small.yaml"), yaml).unwrap();
+        self.put("small.yaml", yaml);
     }
 
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), content).unwrap();
+    }
+
+    /// The program, off a terminal, with nothing of the surroundings that could change what it says.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_votive"));
-        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        command.env_remove("RAYON_NUM_THREADS").env("NO_COLOR", "1");
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env("TZ", "UTC");
+        for (name, _) in std::env::vars() {
+            if name.starts_with("VOTIVE") || ["RAYON_NUM_THREADS", "NO_COLOR", "COLUMNS", "CLICOLOR_FORCE"].contains(&&*name) {
+                command.env_remove(name);
+            }
+        }
         command
     }
 
@@ -83,89 +135,178 @@ impl Scene {
     }
 
     /// The same in the background.
-    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Runner {
         let mut command = self.command(&[&["run", "small.yaml", "--no-probe"], arguments].concat());
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        Runner { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap() }
     }
 
-    pub(crate) fn experiment(&self) -> PathBuf {
-        self.path().join("runs/small")
+    /// `votive plan small.yaml --json` with these arguments.
+    pub(crate) fn plan(&self, arguments: &[&str]) -> Value {
+        self.votive(&[&["plan", "small.yaml", "--json"], arguments].concat()).exits(0).json()
     }
 
-    /// The trials' folders, by id.
-    pub(crate) fn trials(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.experiment().join("trials")).into_iter().flatten();
-        let mut trials: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
-        trials.sort();
-        trials
+    pub(crate) fn experiment(&self) -> ExperimentFolder {
+        ExperimentFolder::at(&self.path().join("runs/small"))
     }
 
-    /// Attempts of all trials together.
-    pub(crate) fn attempts(&self) -> usize {
-        self.trials().iter().map(|t| fs::read_dir(t.join("attempts")).map_or(0, Iterator::count)).sum()
+    /// The trials' folders by id, also of those that are no longer planned.
+    pub(crate) fn trials(&self) -> BTreeMap<String, TrialFolder> {
+        let entries = fs::read_dir(self.experiment().trials()).into_iter().flatten().flatten();
+        let named = entries.map(|e| (e.file_name().into_string().unwrap(), TrialFolder::at(&e.path())));
+        named.filter(|(name, _)| !name.starts_with('.')).collect()
     }
 
-    /// Waits until a trial has made this many steps.
-    pub(crate) fn wait_for_step(&self, step: i64) {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(60) {
-            let reached = self.trials().iter().any(|trial| {
-                let text = fs::read_to_string(trial.join("progress.json")).unwrap_or_default();
-                serde_json::from_str::<Value>(&text).is_ok_and(|p| p["step"].as_i64().unwrap_or(0) >= step)
-            });
-            if reached {
-                return;
+    /// How often each trial was started, in the order of their ids.
+    pub(crate) fn attempts(&self) -> Vec<usize> {
+        self.trials().values().map(|folder| votive::runs::attempts(folder).unwrap().len()).collect()
+    }
+
+    /// Steps that the trials say they have made, together.
+    pub(crate) fn steps(&self) -> i64 {
+        self.trials().values().filter_map(votive::runs::read_progress).map(|progress| progress.step).sum()
+    }
+
+    /// Waits until the trials have made so many steps together, or their runner is over.
+    #[track_caller]
+    pub(crate) fn wait_for_steps(&self, runner: &mut Runner, steps: i64) {
+        until(&format!("{steps} steps are made"), || self.steps() >= steps || runner.is_over());
+    }
+
+    /// Kills the workers that hold trials now. A process id is believed only while the lock beside it is held, so that no other
+    /// process is ever hit.
+    pub(crate) fn kill_workers(&self) {
+        for folder in self.trials().values() {
+            if let Ok(Some(holder)) = worker_of(folder)
+                && let Some(pid) = Pid::from_raw(holder.pid as i32)
+            {
+                // It may have left in between.
+                let _ = kill_process(pid, Signal::KILL);
+                until("a killed worker is gone", || worker_of(folder).unwrap().is_none_or(|now| now.pid != holder.pid));
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("no trial reached step {step}");
     }
 
-    /// The bytes of every final model, trial by trial.
-    pub(crate) fn final_weights(&self) -> Vec<(String, Vec<u8>)> {
-        let newest = |trial: &Path| {
-            let mut steps: Vec<PathBuf> = fs::read_dir(trial.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
-            steps.sort();
-            steps.pop().unwrap().join("model.safetensors")
-        };
-        let name = |trial: &Path| trial.file_name().unwrap().to_string_lossy().into_owned();
-        self.trials().iter().map(|trial| (name(trial), fs::read(newest(trial)).unwrap())).collect()
+    /// `report/summary.json`.
+    pub(crate) fn summary(&self) -> Value {
+        json(&self.experiment().report().join("summary.json"))
+    }
+}
+
+/// A runner at work; killed where the test ends before it.
+pub(crate) struct Runner {
+    child: Child,
+}
+
+impl Runner {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
-    /// A table of all trials, without what may differ between two runs of the same: times, rates and attempts.
-    pub(crate) fn table(&self, file: &str) -> DataFrame {
-        let frames: Vec<DataFrame> = self.trials().iter().map(|trial| read(&trial.join(file))).collect();
-        let mut all = frames[0].clone();
-        for frame in &frames[1..] {
-            all.vstack_mut(frame).unwrap();
-        }
-        const DIFFER: [&str; 7] =
-            ["attempt", "step_seconds", "tokens_per_second", "time_utc", "seconds", "save_seconds", "deleted_utc"];
-        all.drop_many(DIFFER.map(PlSmallStr::from))
+    pub(crate) fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub(crate) fn wait(mut self) -> Said {
+        let (mut out, mut err) = (String::new(), String::new());
+        // Its workers hold neither of these; what it says is less than a pipe takes.
+        let status = self.child.wait().unwrap();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        Said { status, out, err }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until something holds; fails the test where it never does.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// A random number below `below`: the tests that use it hold for every one.
+pub(crate) fn random(below: u64) -> u64 {
+    RandomState::new().hash_one(below) % below
+}
+
+pub(crate) fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
 }
 
 /// One Parquet file, read by polars.
 pub(crate) fn read(path: &Path) -> DataFrame {
-    ParquetReader::new(fs::File::open(path).unwrap()).finish().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    let file = fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    ParquetReader::new(file).finish().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Kills a worker of a scene that is running now; false where there is none.
-pub(crate) fn kill_a_worker(scene: &Scene) -> bool {
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        let here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == scene.path().canonicalize().unwrap());
-        if here && line.contains(" worker ") {
-            signal(pid, "KILL");
-            return true;
+/// Every file below a folder whose name ends so.
+pub(crate) fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path, ending));
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
         }
     }
-    false
+    found.sort();
+    found
 }
 
-/// Sends a signal by name.
-pub(crate) fn signal(pid: i32, name: &str) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+/// The weights that a trial ended with after so many steps.
+pub(crate) fn final_weights(folder: &TrialFolder, steps: u64) -> Vec<u8> {
+    let path = folder.checkpoints().join(format!("step-{steps:08}/model.safetensors"));
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A table of a trial, without what the clock and the attempts decide.
+pub(crate) fn table(path: &Path) -> DataFrame {
+    let mut frame = read(path);
+    // Whether a checkpoint was deleted is a fact; when, is not.
+    if let Ok(deleted) = frame.column("deleted_utc").map(Column::is_not_null) {
+        frame.with_column(deleted.with_name("deleted".into()).into_column()).unwrap();
+    }
+    const CLOCK: [&str; 7] =
+        ["attempt", "step_seconds", "tokens_per_second", "seconds", "save_seconds", "time_utc", "deleted_utc"];
+    frame.drop_many(CLOCK.map(PlSmallStr::from))
+}
+
+/// Fails the test where two trials ended otherwise than alike: weights to the byte, and every row.
+#[track_caller]
+pub(crate) fn assert_alike(one: &TrialFolder, other: &TrialFolder, steps: u64) {
+    assert!(final_weights(one, steps) == final_weights(other, steps), "the final weights differ");
+    for file in ["steps.parquet", "evaluations.parquet", "checkpoints.parquet", "token_nll.parquet"] {
+        let (a, b) = (table(&one.path().join(file)), table(&other.path().join(file)));
+        assert!(a.height() > 0, "{file} is empty");
+        assert!(a.equals_missing(&b), "{file} differs: {}\n{a:?}\n{b:?}", first_difference(&a, &b));
+    }
+}
+
+fn first_difference(one: &DataFrame, other: &DataFrame) -> String {
+    if one.shape() != other.shape() {
+        return format!("{:?} and {:?}", one.shape(), other.shape());
+    }
+    for (a, b) in one.columns().iter().zip(other.columns()) {
+        for row in 0..a.len() {
+            let (x, y) = (a.get(row).unwrap(), b.get(row).unwrap());
+            if x != y {
+                return format!("row {row}, {}: {x} and {y}", a.name());
+            }
+        }
+    }
+    "no cell".to_owned()
 }
