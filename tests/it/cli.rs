@@ -88,7 +88,8 @@ fn off_a_terminal_there_are_plain_lines_and_data_on_standard_output_only() {
 fn a_reader_that_leaves_early_is_no_failure() {
     use std::process::Stdio;
     let scene = Scene::new(&small("grid: {train.batch_size: {from: 1, to: 400, step: 1}}"));
-    let mut child = scene.command(&["plan", "small.yaml", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        scene.command(&["plan", "small.yaml", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
