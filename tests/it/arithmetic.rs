@@ -155,7 +155,7 @@ fn a_plan_as_csv_says_what_it_says_as_json() {
         for name in ["windows", "steps", "tokens_per_step", "target_tokens", "parameters"] {
             assert_eq!(facts[name].to_string(), cell(name), "{name}");
         }
-        let off = trial["settings"]["train"]["clip_norm"] == Value::from("off");
+        let off = trial["settings"]["train"]["clip_norm"] == "off";
         assert_eq!((cell("train_clip_norm").is_empty(), cell("train_clip_norm_off")), (off, if off { "true" } else { "false" }));
     }
     scene.votive(&["plan", "small.yaml", "--csv", "--json"]).exits(2);

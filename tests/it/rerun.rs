@@ -32,7 +32,7 @@ fn the_second_run_of_the_same_file_trains_nothing_and_says_so() {
 #[test]
 fn one_value_added_to_an_axis_trains_only_the_new_trials() {
     let scene = Scene::new(&small("grid: {train.batch_size: [4, 8]}\nseeds: 2"));
-    scene.run(&[]).exits(0).is_silent_about("has changed");
+    scene.run(&[]).exits(0).says_nothing_of("has changed");
     let before = scene.trials();
     scene.write(&small("grid: {train.batch_size: [4, 8, 16]}\nseeds: 2"));
     let said = scene.run(&[]).exits(0).says("the experiment has changed: 2 trials added, 4 kept, 0 no longer planned");
@@ -150,7 +150,7 @@ fn only_trains_a_part_and_forgets_nothing_of_the_rest() {
     let said = scene.run(&["--only", "batch_size >= 8"]).exits(0).says("`--only` leaves 2 of 3 trials");
     assert_eq!((said.rows().len(), scene.attempts()), (3, vec![1, 1]), "the third is in the table as waiting: {}", said.out);
     scene.votive(&["status", "runs/small"]).exits(0).says("3 trials: 2 completed, 1 waiting");
-    scene.run(&[]).exits(0).is_silent_about("has changed");
+    scene.run(&[]).exits(0).says_nothing_of("has changed");
     let said = scene.run(&["--only", "batch_size == 4"]).exits(0).says("nothing to train: the trial is over already");
     assert_eq!((said.rows().len(), scene.attempts()), (3, vec![1, 1, 1]), "{}", said.out);
     assert_eq!(read(&scene.experiment().plan_parquet()).height(), 3);

@@ -1,5 +1,7 @@
 //! Killed, interrupted or damaged at any moment and started again, a trial ends as if nothing had happened.
 
+#![expect(clippy::print_stdout, reason = "the random moments of a failing test must be known")]
+
 use std::fs;
 use std::path::Path;
 use std::thread::sleep;

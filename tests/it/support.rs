@@ -76,7 +76,7 @@ impl Said {
 
     /// On neither stream.
     #[track_caller]
-    pub(crate) fn is_silent_about(self, text: &str) -> Self {
+    pub(crate) fn says_nothing_of(self, text: &str) -> Self {
         assert!(!self.err.contains(text) && !self.out.contains(text), "`{text}` in\n{}\n{}", self.out, self.err);
         self
     }
