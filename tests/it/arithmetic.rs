@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
-
 use crate::support::{SMALL, Said, Scene, small};
 
 fn explain(tokens: &str) -> Said {
