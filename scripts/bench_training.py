@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Whole training steps of the same model: PyTorch (eager, compiled, bf16), candle's plain path, and the engine.
 
-Usage: python scripts/bench_training.py [--sizes small,large] [--threads 2,1] [--rounds 3] [--lengths]
+Usage: python scripts/bench_training.py [--sizes small,large,llama] [--threads 2,1] [--rounds 3] [--lengths] [--where] [--two]
 
 Every contender runs in a process of its own, in turn, `--rounds` times; the table shows the median of the rounds' medians
 and the best step of all. Needs PyTorch, and a benchmark binary: `cargo bench --bench engine --no-run` builds it.
 Layers, sizes, tokens a step, AdamW with decay groups and clipping at 1.0 are the same for all; float32 unless said.
+
+  --lengths  the small model at L = 64 ... 2,048 and equal tokens a step
+  --where    where the engine's time goes, operation by operation
+  --two      two trainings on one thread each beside one another, against one alone
 """
 
 import argparse
@@ -18,10 +22,11 @@ import subprocess
 import sys
 
 SIZES = {
-    "small": dict(layers=4, heads=4, width=128, vocabulary=65, length=64, batch=12),
-    "large": dict(layers=6, heads=6, width=384, vocabulary=65, length=256, batch=8),
+    "small": dict(family="gpt2", layers=4, heads=4, width=128, vocabulary=65, length=64, batch=12),
+    "large": dict(family="gpt2", layers=6, heads=6, width=384, vocabulary=65, length=256, batch=8),
+    "llama": dict(family="llama", layers=6, heads=8, width=256, vocabulary=65, length=256, batch=8),
 }
-STEPS = {"small": 60, "large": 8}
+STEPS = {"small": 60, "large": 8, "llama": 12}
 
 
 def torch_worker(task):
@@ -52,19 +57,51 @@ def torch_worker(task):
             x = x + self.c_proj(y.transpose(1, 2).contiguous().view(b, t, c))
             return x + self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x))))
 
+    class LlamaBlock(nn.Module):
+        def __init__(self, width, heads, length):
+            super().__init__()
+            self.heads = heads
+            head, hidden = width // heads, -(-(-(-8 * width // 3)) // 32) * 32
+            self.ln_1 = nn.RMSNorm(width, eps=1e-5)
+            self.q, self.k, self.v, self.o = (nn.Linear(width, width, bias=False) for _ in range(4))
+            self.ln_2 = nn.RMSNorm(width, eps=1e-5)
+            self.gate, self.up = (nn.Linear(width, hidden, bias=False) for _ in range(2))
+            self.down = nn.Linear(hidden, width, bias=False)
+            turns = torch.outer(torch.arange(length), 10000.0 ** (-torch.arange(0, head, 2) / head))
+            self.register_buffer("cos", torch.cat([turns, turns], 1).cos(), persistent=False)
+            self.register_buffer("sin", torch.cat([turns, turns], 1).sin(), persistent=False)
+
+        def forward(self, x):
+            b, t, c = x.shape
+            normed = self.ln_1(x)
+            q, k, v = (part(normed).view(b, t, self.heads, c // self.heads).transpose(1, 2) for part in (self.q, self.k, self.v))
+
+            def turned(x):
+                left, right = x.chunk(2, dim=-1)
+                return x * self.cos[:t] + torch.cat([-right, left], -1) * self.sin[:t]
+
+            y = F.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=True)
+            x = x + self.o(y.transpose(1, 2).contiguous().view(b, t, c))
+            normed = self.ln_2(x)
+            return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
+
     class Model(nn.Module):
-        def __init__(self, layers, heads, width, vocabulary, length, **_):
+        def __init__(self, family, layers, heads, width, vocabulary, length, **_):
             super().__init__()
             self.wte = nn.Embedding(vocabulary, width)
-            self.wpe = nn.Embedding(length, width)
-            self.blocks = nn.ModuleList([Block(width, heads) for _ in range(layers)])
-            self.ln_f = nn.LayerNorm(width, bias=False)
+            llama = family == "llama"
+            self.wpe = None if llama else nn.Embedding(length, width)
+            block = (lambda: LlamaBlock(width, heads, length)) if llama else (lambda: Block(width, heads))
+            self.blocks = nn.ModuleList([block() for _ in range(layers)])
+            self.ln_f = nn.RMSNorm(width, eps=1e-5) if llama else nn.LayerNorm(width, bias=False)
             for parameter in self.parameters():
                 if parameter.dim() == 2:
                     nn.init.normal_(parameter, 0.0, 0.02)
 
         def forward(self, inputs, targets):
-            x = self.wte(inputs) + self.wpe.weight[: inputs.shape[1]]
+            x = self.wte(inputs)
+            if self.wpe is not None:
+                x = x + self.wpe.weight[: inputs.shape[1]]
             for block in self.blocks:
                 x = block(x)
             logits = self.ln_f(x) @ self.wte.weight.t()
@@ -72,7 +109,7 @@ def torch_worker(task):
 
     torch.set_num_threads(task["threads"])
     torch.manual_seed(1)
-    model = Model(**{key: task[key] for key in ("layers", "heads", "width", "vocabulary", "length")})
+    model = Model(**{key: task[key] for key in ("family", "layers", "heads", "width", "vocabulary", "length")})
     groups = [
         {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
@@ -135,6 +172,46 @@ def measure(contender, task):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def processor():
+    """The processor's name."""
+    if os.path.exists("/proc/cpuinfo"):
+        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def where(task):
+    """Each operation's share of the engine's step on one thread."""
+    settings = [f"{key}={value}" for key, value in dict(task, steps=61).items()]
+    done = subprocess.run([binary(), "operations", *settings], check=True, capture_output=True, text=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    step = measure("engine", dict(task, threads=1, steps=60))["median_ms"]
+    print("| operation | ms a step | share | GFLOP/s |")
+    print("| --- | --- | --- | --- |")
+    for row in sorted(rows, key=lambda row: -row["ms_per_step"]):
+        speed = f"{row['gflops_per_second']:.0f}" if row["gflops_per_second"] else ""
+        print(f"| {row['operation']} | {row['ms_per_step']:.2f} | {row['ms_per_step'] / step:.1%} | {speed} |")
+    rest = step - sum(row["ms_per_step"] for row in rows)
+    print(f"| lanes added up, norm, AdamW, cold caches | {rest:.2f} | {rest / step:.1%} | |")
+    print(f"| whole step | {step:.2f} | | |\n", flush=True)
+
+
+def two(task, rounds):
+    """Tokens a second of two trainings at once, one thread each, over those of one alone."""
+    settings = [f"{key}={value}" for key, value in dict(task, threads=1, steps=200).items()]
+    environment = dict(os.environ, RAYON_NUM_THREADS="1")
+    ratios = []
+    for _ in range(rounds):
+        medians = []
+        for count in (1, 2):
+            running = [subprocess.Popen([binary(), "engine", *settings], stdout=subprocess.PIPE, env=environment) for _ in range(count)]
+            results = [json.loads(process.communicate()[0]) for process in running]
+            medians.append(sum(1 / result["median_ms"] for result in results))
+        ratios.append(medians[1] / medians[0])
+    print(f"two trainings on one thread each: {statistics.median(ratios):.2f} x one alone ({', '.join(f'{r:.2f}' for r in ratios)})\n")
+
+
 def table(task, contenders, rounds, limit):
     """Runs the contenders in turn and prints their rows."""
     results = {contender: [] for contender in contenders}
@@ -169,15 +246,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contenders", default="torch eager,torch compiled,torch bf16,torch bf16 compiled,plain,engine")
     parser.add_argument("--lengths", action="store_true", help="the small model at L = 64 ... 2,048 and equal tokens")
+    parser.add_argument("--where", action="store_true", help="where the engine's time goes")
+    parser.add_argument("--two", action="store_true", help="two trainings beside one another")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         return torch_worker(json.loads(arguments.worker))
-    processor = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
-        processor = names[0] if names else processor
-    print(f"{processor}, {os.cpu_count()} CPUs\n")
+    print(f"{processor()}, {os.cpu_count()} CPUs\n")
+    if arguments.where:
+        for size in arguments.sizes.split(","):
+            print(f"{size}: {SIZES[size]}, 1 thread\n")
+            where(SIZES[size])
+        return None
+    if arguments.two:
+        return two(SIZES["small"], arguments.rounds)
     for threads in map(int, arguments.threads.split(",")):
         limit = matrix_limit(threads)
         print(f"{threads} threads: large float32 products reach {limit:.0f} GFLOP/s\n")

@@ -46,6 +46,8 @@ pub(super) enum Command {
     Status(Status),
     /// Write the report again from the Parquet files, and print the table
     Report(Report),
+    /// Let a trained model go on with a text
+    Sample(Sample),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -182,6 +184,37 @@ pub(super) struct Report {
     /// The experiment's folder
     #[arg(required = true, num_args = 1)]
     pub(super) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sample {
+    /// A trial's id or the beginning of one, its folder, or a checkpoint's folder; of an experiment's folder or name the best
+    /// trial
+    pub(super) trial: PathBuf,
+    /// What the model goes on from; without it, from an empty text
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(super) prompt: String,
+    /// Most tokens; fewer where the text comes to its end
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(super) tokens: usize,
+    /// Below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest each time
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    pub(super) temperature: f64,
+    /// Draw from the K likeliest tokens only; 0 draws from all
+    #[arg(long, value_name = "K", default_value_t = 50)]
+    pub(super) top_k: usize,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Which weights: `final` (the last ones there are), `best` (lowest validation loss), or a step
+    #[arg(long, value_name = "WHICH", default_value = "final")]
+    pub(super) checkpoint: String,
+    /// Where to compute: `auto`, `cpu`, `cuda`, `metal`
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(super) device: String,
+    /// Where ids and names are looked for
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -8,11 +8,13 @@ pub mod exit_code;
 pub mod explain;
 mod explain_command;
 mod figures;
+mod find;
 mod plan;
 mod probe;
 pub mod progress;
 mod report;
 mod run;
+mod sample;
 mod session;
 mod show;
 pub mod status;
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::execute(&arguments),
         Command::Status(arguments) => status_command::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Sample(arguments) => sample::execute(&arguments),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man_page(),
         Command::Worker(arguments) => worker::execute(&arguments),

@@ -7,10 +7,12 @@ use serde_json::json;
 use super::args::Plan as Arguments;
 use super::exit_code::Code;
 use super::figures::{bytes, short, thousands};
-use super::session::{Session, arithmetic, exclusions, heads};
+use super::session::{Session, arithmetic, counted, exclusions, heads};
 use super::{Failure, print};
 use crate::error::Result;
 use crate::experiment::Cell;
+use crate::experiment::settings::Family;
+use crate::model::shape;
 use crate::plan::{Facts, Plan};
 
 /// Rows that are shown; `--csv` has them all.
@@ -107,6 +109,21 @@ fn text(session: &Session) -> Result<String> {
             thousands(held_out),
             thousands(known.scored_tokens.saturating_sub(1)),
         ));
+        if let Some(from) = &known.from {
+            let config = &from.config;
+            lines.push(format!(
+                "  starting from {}: {} of {} and {}, {} wide, {} parameters",
+                from.folder.display(),
+                match config.family {
+                    Family::Gpt2 => "gpt2",
+                    Family::Llama => "llama",
+                },
+                counted(config.layers as u64, "layer"),
+                counted(config.heads as u64, "head"),
+                config.width,
+                thousands(shape::parameter_count(config)),
+            ));
+        }
     }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
     lines.push(table(plan)?);

@@ -41,7 +41,7 @@ impl Shape {
     fn of(trial: &Trial, plan: &Plan, device: &str, slots: usize, threads: usize) -> Result<Self> {
         let settings: &Settings = &trial.settings;
         let length = settings.train.sequence_length;
-        let config = Config::new(&settings.model, trial.facts.vocabulary as usize, length)?;
+        let config = trial.model()?;
         let batch = (trial.facts.tokens_per_step / length as u64) as usize;
         // What changes neither time nor memory of a step is no part of a shape.
         let train = Train {

@@ -304,6 +304,7 @@ fn write_job(session: &Session, trial: &Trial) -> Result<()> {
             Some(job) => job.evaluation,
             None => trial.evaluation(session.plan.common_context)?,
         },
+        from: trial.from.clone(),
     };
     durable::write_json(&folder.job(), &job)
 }

@@ -1,6 +1,6 @@
 //! What `plan`, `explain` and `run` have in common: the file is read, the text prepared, the plan made.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,10 +18,11 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, load};
+use crate::model::Pretrained;
 use crate::plan::{self, Circumstances, Known, Plan, Refusal, TrialId, Warning, build};
 use crate::runs::ExperimentFolder;
 use crate::schedule::Machine;
-use crate::train::device;
+use crate::train::{device, pretrained};
 
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;
@@ -60,11 +61,16 @@ impl Session {
         let device = device::kind(experiment.base.run.device);
         let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
         let fixed = Summary::read(&folder).ok().and_then(|s| s.common_context);
-        let memory_bytes = if device == "cpu" { Machine::this().memory_bytes } else { None };
-        let circumstances = Circumstances { device, memory_bytes, limit, common_context: fixed };
+        let machine = Machine::this();
+        let memory_bytes = if device == "cpu" { machine.memory_bytes } else { None };
+        let threads = experiment.base.run.threads.unwrap_or(machine.cores);
+        let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed };
         let (mut plan, warnings) = match build(&experiment, circumstances, &mut |settings| corpora.known(settings)) {
             Ok(built) => built,
             Err(Refusal::File(problems)) => return Err(problems.into()),
+            Err(Refusal::Other(error)) if corpora.unusable.get() => {
+                return Err(experiment.problem_with("model.from", &error).into());
+            }
             Err(Refusal::Other(error)) => return Err(error.into()),
         };
         warn(&warnings);
@@ -210,32 +216,61 @@ struct Corpora {
     base: PathBuf,
     folder: ExperimentFolder,
     texts: RefCell<Vec<Text>>,
+    folders: RefCell<HashMap<String, Pretrained>>,
+    /// Whether a folder to start from could not be used: the error is then about `model.from`.
+    unusable: Cell<bool>,
 }
 
 /// A prepared text, and what it was prepared from.
 struct Text {
     corpus: settings::Corpus,
     tokenizer: settings::Tokenizer,
+    from: Option<String>,
     scored_bytes: u64,
     known: Rc<Known>,
 }
 
 impl Corpora {
     fn new(base: PathBuf, folder: ExperimentFolder) -> Self {
-        Self { base, folder, texts: RefCell::new(Vec::new()) }
+        Self { base, folder, texts: RefCell::default(), folders: RefCell::default(), unusable: Cell::new(false) }
+    }
+
+    /// What is known of a folder to start from; each is read once. A tokenizer that is named beside it must be the same.
+    fn look(&self, from: &str, tokenizer: &settings::Tokenizer) -> Result<Pretrained> {
+        let folder = self.base.join(from);
+        let known = self.folders.borrow().get(from).cloned();
+        let found = match known {
+            Some(found) => Ok(found),
+            None => pretrained::look(&folder),
+        };
+        let found = found.and_then(|found| {
+            if let settings::Tokenizer::File { path } = tokenizer {
+                let (path, own) = (self.base.join(path), folder.join("tokenizer.json"));
+                let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io("read", path, e));
+                if path != own && read(&path)? != read(&own)? {
+                    let message = format!("`tokenizer` names {}, which is not the tokenizer.json of `{from}`", path.display());
+                    return Err(Error::usage(message).help("take `tokenizer` out: the folder brings its own"));
+                }
+            }
+            Ok(found)
+        });
+        match &found {
+            Ok(found) => drop(self.folders.borrow_mut().insert(from.to_owned(), found.clone())),
+            Err(_) => self.unusable.set(true),
+        }
+        found
     }
 
     fn known(&self, settings: &Settings) -> Result<Rc<Known>> {
         let (corpus, tokenizer, most) = (&settings.corpus, &settings.tokenizer, settings.evaluate.max_bytes);
-        let same = |text: &&Text| text.corpus == *corpus && text.tokenizer == *tokenizer && text.scored_bytes == most;
+        let same = |text: &&Text| {
+            let from = text.from == settings.model.from;
+            text.corpus == *corpus && text.tokenizer == *tokenizer && text.scored_bytes == most && from
+        };
         if let Some(text) = self.texts.borrow().iter().find(same) {
             return Ok(text.known.clone());
         }
-        if settings.model.from.is_some() {
-            return Err(
-                Error::usage("`model.from` is not supported yet").help("leave it out: training starts from random weights")
-            );
-        }
+        let from = settings.model.from.as_deref().map(|from| self.look(from, tokenizer)).transpose()?;
         let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
         let request = corpus::Request { corpus, tokenizer, base: &self.base, tokenizers: &tokenizers, cache: &cache };
         let shown = Shown::new(plan_label(tokenizer));
@@ -244,8 +279,14 @@ impl Corpora {
             Some(part) => TokenFile::open(&part.file)?.prefix_within(most),
             None => 0,
         };
-        let known = Rc::new(Known { prepared, scored_tokens, from_hash: None });
-        let text = Text { corpus: corpus.clone(), tokenizer: tokenizer.clone(), scored_bytes: most, known: known.clone() };
+        let known = Rc::new(Known { prepared, scored_tokens, from });
+        let text = Text {
+            corpus: corpus.clone(),
+            tokenizer: tokenizer.clone(),
+            from: settings.model.from.clone(),
+            scored_bytes: most,
+            known: known.clone(),
+        };
         self.texts.borrow_mut().push(text);
         Ok(known)
     }

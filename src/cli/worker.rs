@@ -22,7 +22,7 @@ use crate::runs::{
 };
 use crate::schedule::watch_runner;
 use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Recorder, StepRow, TokenNll};
-use crate::train::{self, Ended, Job, Place, device};
+use crate::train::{self, Ended, Job, Place, Sample, device};
 
 /// How long the lock of a worker that is just leaving is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -127,14 +127,17 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         program: crate::program(),
     };
     let outcome = match ended {
-        Ok(Ended::Completed(summary)) => outcome(End::Completed, None, summary),
+        Ok(Ended::Completed(summary)) => {
+            keep_sample(folder, summary.sample.as_ref());
+            outcome(End::Completed, None, summary)
+        }
         Ok(Ended::Diverged { reason, summary }) => outcome(End::Diverged, Some(reason), summary),
         Ok(Ended::Interrupted { step }) => {
             tracing::info!(step, "saved and leaves");
             return Ok(None);
         }
         Err(error) if error.kind() == Kind::OutOfMemory => {
-            let summary = train::Summary { steps: 0, tokens_seen: 0, training_seconds: 0.0, scores: Vec::new() };
+            let summary = train::Summary { steps: 0, tokens_seen: 0, training_seconds: 0.0, scores: Vec::new(), sample: None };
             outcome(End::DidNotFit, Some(error.chain()), summary)
         }
         Err(error) => return Err(error),
@@ -142,6 +145,15 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
     recorder.parquet.finish()?;
     tracing::info!(end = ?outcome.end, "ends");
     Ok(Some(outcome))
+}
+
+/// Writes what the trial's weights write. It decides nothing: where that fails, the trial is complete all the same.
+fn keep_sample(folder: &TrialFolder, sample: Option<&Sample>) {
+    if let Some(sample) = sample
+        && let Err(error) = durable::write_json(&folder.sample(), sample)
+    {
+        tracing::warn!(error = error.chain(), "the sample cannot be kept");
+    }
 }
 
 /// `runs/<experiment>/trials/<id>` → `runs/<experiment>`.

@@ -108,9 +108,30 @@ impl Tokenizer {
         Ok(String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().map(|b| format!("⟨{b:02X}⟩")).collect()))
     }
 
+    /// The parts of a text that the vocabulary does not have, each once, in their order: characters where a character is a token,
+    /// else whatever stands between white space.
+    pub fn unknown_parts(&self, text: &str) -> Result<Vec<String>> {
+        let parts: Vec<String> = match self.shortcut {
+            Shortcut::Characters(_) => text.chars().map(String::from).collect(),
+            _ => text.split_whitespace().map(str::to_owned).collect(),
+        };
+        let mut unknown: Vec<String> = Vec::new();
+        for part in parts {
+            if !unknown.contains(&part) && self.encode_piece(&part, false)?.unknown > 0 {
+                unknown.push(part);
+            }
+        }
+        Ok(unknown)
+    }
+
     /// Number of tokens in the vocabulary: one more than the highest number, so that a model has a row for each.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+
+    /// The first token of the vocabulary that does not stand for something unknown.
+    pub fn first_known(&self) -> u32 {
+        u32::from(self.unknown == Some(0) && self.vocabulary > 1)
     }
 
     /// The token that stands between documents, where there is one.

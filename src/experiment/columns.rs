@@ -112,13 +112,17 @@ impl Settings {
         // What is read is identified by its content, not by its path.
         corpus.text = Vec::new();
         let tokenizer = match &self.tokenizer {
+            _ if self.model.from.is_some() => Tokenizer::default(),
             Tokenizer::File { .. } => Tokenizer::File { path: String::new() },
             other => other.clone(),
         };
         let mut model = self.model.clone();
         model.kv_heads = (model.kv_heads() != model.heads).then_some(model.kv_heads());
         model.bias = (model.bias() != Model { bias: None, ..model.clone() }.bias()).then_some(model.bias());
-        model.from = model.from.map(|_| String::new());
+        if model.from.is_some() {
+            // The folder's content, which is hashed beside this, says what the rest is, and what its tokens are.
+            model = Model { from: Some(String::new()), dropout: model.dropout, ..Model::default() };
+        }
         let mut train = self.train.clone();
         train.stride = (train.stride() != train.sequence_length).then_some(train.stride());
         train.micro_batch = None;

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use figment::value::Value;
 use serde_json::json;
 
+use crate::error::Error;
 use crate::random::Stream;
 
 use super::axes::{self, Choice, Drawn};
@@ -18,7 +19,7 @@ use super::problem::{Place, Problem, Problems};
 use super::read::{IMPLIED, derived_value};
 use super::settings::{Family, Schedule, Settings};
 use super::text;
-use super::{Derive, Experiment, check};
+use super::{Derive, Experiment, check, start};
 
 /// All configurations of an experiment.
 #[derive(Debug, Clone)]
@@ -152,6 +153,16 @@ impl Experiment {
         crossed && self.points.iter().all(|point| point.choices.iter().any(|choice| hits(choice.target)))
     }
 
+    /// A problem that what a setting leads to has, at the place where the setting is.
+    pub fn problem_with(&self, key: &str, error: &Error) -> Problems {
+        let problem = Problem::error(error.chain()).key(key).maybe_help(error.help_text().map(str::to_owned));
+        let axes = self.blocks.iter().flat_map(|block| &block.axes);
+        let of_axis =
+            axes.into_iter().find(|axis| axis.targets.iter().any(|&t| self.targets[t].key == key)).map(|axis| &axis.place);
+        let place = of_axis.or_else(|| self.written.get(key).map(|written| &written.place));
+        Problems::one(&self.file, at(problem, place.cloned()))
+    }
+
     /// The experiment with all layers resolved, for a machine to read.
     pub fn resolved(&self) -> serde_json::Value {
         let axis = |axis: &axes::Axis| {
@@ -280,15 +291,23 @@ impl Expanding<'_, '_> {
                 return self.problem(at(Problem::error(message).maybe_help(misfit.help), place));
             }
         };
-        let settings = match self.derive(layers, settings, &own, &mut derived) {
+        let mut settings = match self.derive(layers, settings, &own, &mut derived) {
             Ok(settings) => settings,
             Err(problem) => return self.problem(*problem),
         };
+        if let Some(from) = &settings.model.from
+            && !self.sets(keys::TOKENIZER, row)
+        {
+            settings.tokenizer = start::tokenizer(from);
+        }
         let columns = settings.columns();
         if self.excluded(&settings, &columns, &own) {
             return;
         }
-        let conflicts = check::conflicts(&settings);
+        let mut conflicts = check::conflicts(&settings);
+        if let Some(from) = &settings.model.from {
+            conflicts.extend(start::conflicts(&settings, from, &experiment.folder, &|key| self.sets(key, row)));
+        }
         if !conflicts.is_empty() {
             for conflict in conflicts {
                 let place = self.place_of(conflict.keys, row);
@@ -417,6 +436,15 @@ impl Expanding<'_, '_> {
             }
         };
         (0..experiment.targets.len()).map(value).collect()
+    }
+
+    /// Whether this setting is given for this combination, by the file or by what lies over it.
+    fn sets(&self, key: &str, row: &Row<'_>) -> bool {
+        let experiment = self.experiment;
+        let hits = |other: &str| keys::whole_setting(other) == key;
+        experiment.written.contains_key(key)
+            || row.choices.iter().any(|choice| hits(&experiment.targets[choice.target].key))
+            || experiment.derives.iter().any(|derive| hits(&derive.key))
     }
 
     /// Where one of these settings is set for this combination.

@@ -20,6 +20,7 @@ mod problem;
 mod read;
 pub mod settings;
 mod show;
+mod start;
 mod text;
 mod yaml;
 

@@ -21,16 +21,21 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
     else {
         unreachable!("settings serialize as a map of sections");
     };
+    // A folder to start from says what the model is, and what its tokens are.
+    let from = settings.model.from.is_some();
     for section in keys::SECTIONS {
         let (Some(Value::Object(values)), Some(default)) = (all.get(*section), defaults.get(*section)) else { continue };
         if *section == keys::TOKENIZER {
-            if all.get(*section) != Some(default) {
+            if !from && all.get(*section) != Some(default) {
                 let _ = writeln!(yaml, "{section}: {}", flow(&Value::Object(values.clone())));
             }
             continue;
         }
         let required = |key: &str| matches!((*section, key), ("corpus", "text") | ("train", "budget"));
-        let different = values.iter().filter(|(key, value)| required(key) || default.get(key.as_str()) != Some(value));
+        let brought = |key: &str| from && *section == "model" && !matches!(key, "from" | "dropout");
+        let different = values
+            .iter()
+            .filter(|(key, value)| (required(key) || default.get(key.as_str()) != Some(value)) && !brought(key.as_str()));
         let mut lines = String::new();
         for (key, value) in different {
             let _ = writeln!(lines, "  {key}: {}", setting(section, key, value));
@@ -112,6 +117,18 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::super::settings::{BatchSize, Budget, ClipNorm, Tokenizer};
     use super::*;
+
+    #[test]
+    fn what_a_folder_brings_is_not_written() {
+        let mut settings = Settings::default();
+        settings.corpus.text = vec!["a.txt".to_owned()];
+        settings.tokenizer = Tokenizer::File { path: "small/tokenizer.json".to_owned() };
+        settings.model.from = Some("small".to_owned());
+        (settings.model.layers, settings.model.dropout) = (12, 0.1);
+        let yaml = to_yaml("tuned", "", &settings, &[]);
+        assert!(yaml.contains("model:\n  dropout: 0.1\n  from: small\n"), "{yaml}");
+        assert!(!yaml.contains("tokenizer") && !yaml.contains("layers"), "{yaml}");
+    }
 
     #[test]
     fn only_what_differs_from_the_defaults_is_written() {

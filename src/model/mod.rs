@@ -1,17 +1,25 @@
 //! GPT-2 and Llama: the plain model (candle's operations and autograd), parameters by name, and shapes.
 //!
 //! * [`Config`] is what a model is; [`Config::parameters`] lists its parameters in Hugging Face's names and shapes.
+//! * [`Pretrained`] is a folder of somebody's weights that training starts from.
 //! * [`shape`] counts parameters, FLOPs and bytes without a tensor; nothing else in the program does.
 //! * [`plain`] is the reading version of both families, made from candle's own operations: it runs on every device.
+//! * [`Continuation`] makes a text with it token by token, and [`Sampler`] draws each of them.
 
 mod config;
 mod dropout;
 pub mod engine;
+mod generate;
 mod initial;
 mod parameters;
 pub mod plain;
+mod pretrained;
+mod sampler;
 pub mod shape;
 
 pub use config::Config;
+pub use generate::Continuation;
 pub use initial::initial_values;
 pub use parameters::{Group, Parameter, Start};
+pub use pretrained::Pretrained;
+pub use sampler::{Sampler, Sampling};

@@ -1,6 +1,7 @@
 //! Counts: parameters, floating-point operations and bytes, without a tensor.
 
 use super::config::Config;
+use super::engine;
 use crate::experiment::settings::Family;
 
 /// Number of parameters, tied ones once. By formula and not by listing them: a plan asks for thousands of models.
@@ -47,7 +48,7 @@ pub fn scoring_flops_per_token(config: &Config, length: usize) -> f64 {
     training_flops_per_token(config, length) / 3.0
 }
 
-/// Bytes of everything that does not depend on the batch: weights, gradients and two moments in 32 bits, and one temporary
+/// Bytes of everything that does not depend on the batch on the plain path: weights, gradients and two moments in 32 bits, and one temporary
 /// copy of the largest parameter for each of five operations of the optimizer.
 pub fn state_bytes(config: &Config) -> u64 {
     4 * (4 * parameter_count(config) + 5 * largest_parameter(config))
@@ -61,7 +62,27 @@ pub fn window_bytes(config: &Config, length: usize) -> u64 {
     4 * (config.layers as u64 * block + 5 * t * config.vocabulary as u64)
 }
 
-/// Windows that go through the model at once: as many as stay below 512 MiB, at least one, at most the batch.
+/// Bytes that the CPU engine holds in a step of `batch` windows on so many threads: weights, their copies in panels, two
+/// moments, a gradient a lane, and what each thread keeps of the shard that it takes through the model. It does not depend on
+/// how many windows go through at once.
+pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize) -> u64 {
+    let parameters = parameter_count(config);
+    let size = engine::shard_size(batch, length);
+    let lanes = engine::lanes(batch, length, parameters as usize) as u64;
+    let rows = (size * length) as u64;
+    let (c, h, v) = (config.width as u64, config.hidden as u64, config.vocabulary as u64);
+    let row = c + 2 * (config.kv_heads * config.head()) as u64;
+    let gates = if config.family == Family::Llama { 2 } else { 1 };
+    // Of each block two norms, the attention's row and output, the hidden layer before and after, two places of the stream.
+    let kept = config.layers as u64 * (5 * c + row + (gates + 1) * h) + 2 * c;
+    let logits = engine::head_rows(config.vocabulary, rows as usize) as u64 * v;
+    let scratch = rows * (h.max(c) + c + (gates * h).max(row).max(v)) + logits;
+    let attention = length as u64 * (8 * config.head() as u64 + 2 * 64);
+    let copies = 2 * (parameters + if config.tied { 0 } else { c * v });
+    4 * ((3 + lanes) * parameters + copies + threads.min(lanes as usize) as u64 * (rows * kept + scratch + attention))
+}
+
+/// Windows that go through the model at once on the plain path: as many as stay below 512 MiB, at least one, at most the batch.
 pub fn micro_batch(config: &Config, length: usize, batch: usize) -> usize {
     const TARGET: u64 = 512 << 20;
     usize::try_from(TARGET / window_bytes(config, length).max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))

@@ -1,6 +1,6 @@
 //! From configurations to trials: what each one comes to, and which cannot be.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_json::json;
@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, Part, Settings, Tokenizer};
+use crate::experiment::settings::{BatchSize, Budget, Part, Settings, Tokenizer, Train};
 use crate::experiment::{Configuration, Experiment, Problem, Problems};
-use crate::model::{Config, shape};
+use crate::model::{Config, Pretrained, shape};
 
 /// What is known of a text and its tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +19,8 @@ pub struct Known {
     pub prepared: Prepared,
     /// Validation tokens that are scored: as many as fit into `evaluate.max_bytes`.
     pub scored_tokens: u64,
-    /// Hash of the weights that `model.from` leads to.
-    pub from_hash: Option<String>,
+    /// What `model.from` leads to.
+    pub from: Option<Pretrained>,
 }
 
 /// What a plan is made for.
@@ -30,6 +30,8 @@ pub struct Circumstances<'a> {
     pub device: &'a str,
     /// Bytes that one trial may use; `None` where unknown.
     pub memory_bytes: Option<u64>,
+    /// Threads that one trial may have.
+    pub threads: usize,
     /// Most trials that are planned.
     pub limit: u64,
     /// The common context that an earlier run of this experiment fixed.
@@ -70,9 +72,17 @@ pub fn build(
         trials: Vec::with_capacity(expansion.configurations.len() * experiment.seeds.len()),
     };
     let mut refused = Vec::new();
-    let mut ids = HashSet::new();
-    for Configuration { settings, values } in expansion.configurations {
+    let (mut ids, mut tokenizers) = (HashSet::new(), HashMap::new());
+    for Configuration { mut settings, values } in expansion.configurations {
         let known = known(&settings)?;
+        if let Some(from) = &known.from {
+            settings.model = from.settings(&settings.model);
+        }
+        // Folders often share a tokenizer: it has one name then, so that the report sees that it is one.
+        if let Tokenizer::File { path } = &mut settings.tokenizer {
+            let content = (known.prepared.tokenizer_hash.clone(), known.prepared.end_of_text);
+            path.clone_from(tokenizers.entry(content).or_insert_with(|| path.clone()));
+        }
         let description = |seed: u64| description_of(&settings, &known, seed, circumstances.device);
         let first = TrialId::of(&description(experiment.seeds[0]));
         // Two ways to write the same (a stride equal to the sequence length, say) are one configuration.
@@ -80,7 +90,7 @@ pub fn build(
             plan.merged += 1;
             continue;
         }
-        let facts = match facts_of(&settings, &known, common_context, circumstances.memory_bytes) {
+        let facts = match facts_of(&settings, &known, common_context, circumstances) {
             Ok(facts) => facts,
             Err(error) => {
                 refused.push((plan.label_of(&values), error));
@@ -89,11 +99,15 @@ pub fn build(
         };
         plan.configurations += 1;
         let label = plan.label_of(&values);
-        warnings.extend(remarks(&settings, &facts).into_iter().map(|text| Warning::Configuration { label: label.clone(), text }));
+        warnings.extend(
+            remarks(&settings, &facts, known.from.as_ref())
+                .into_iter()
+                .map(|text| Warning::Configuration { label: label.clone(), text }),
+        );
         for &seed in &experiment.seeds {
             let id = if seed == experiment.seeds[0] { first.clone() } else { TrialId::of(&description(seed)) };
-            let (settings, facts, values) = (settings.clone(), facts.clone(), values.clone());
-            plan.trials.push(Trial { id, configuration: plan.configurations, seed, values, settings, facts });
+            let (settings, facts, values, from) = (settings.clone(), facts.clone(), values.clone(), known.from.clone());
+            plan.trials.push(Trial { id, configuration: plan.configurations, seed, values, settings, facts, from });
         }
     }
     if !refused.is_empty() {
@@ -172,10 +186,16 @@ fn short_name(key: &str) -> String {
 }
 
 impl Trial {
+    /// The model that is trained.
+    pub fn model(&self) -> Result<Config> {
+        let (vocabulary, length) = (self.facts.vocabulary as usize, self.settings.train.sequence_length);
+        Config::of(&self.settings.model, self.from.as_ref(), vocabulary, length)
+    }
+
     /// When this trial is scored on the way, and on how much.
     pub fn evaluation(&self, common_context: usize) -> Result<EvaluationPlan> {
         let train = &self.settings.train;
-        let config = Config::new(&self.settings.model, self.facts.vocabulary as usize, train.sequence_length)?;
+        let config = self.model()?;
         let evaluate = &self.settings.evaluate;
         let costs = super::Costs {
             training: match train.budget {
@@ -217,7 +237,8 @@ fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, con
 
 /// The text that a trial's id is the hash of.
 fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -> String {
-    let tokenizer = matches!(settings.tokenizer, Tokenizer::File { .. }).then_some(&known.prepared.tokenizer_hash);
+    let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && known.from.is_none();
+    let tokenizer = own.then_some(&known.prepared.tokenizer_hash);
     json!({
         "version": 1,
         "settings": settings.identity(),
@@ -225,12 +246,22 @@ fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -
         "device": device,
         "text": known.prepared.text_hash,
         "tokenizer": tokenizer,
-        "from": known.from_hash,
+        "from": known.from.as_ref().map(|from| &from.hash),
     })
     .to_string()
 }
 
-fn facts_of(settings: &Settings, known: &Known, common_context: usize, memory: Option<u64>) -> Result<Facts> {
+/// What a worker holds in a step.
+fn memory_of(config: &Config, train: &Train, batch: usize, circumstances: Circumstances<'_>) -> u64 {
+    let length = train.sequence_length;
+    if circumstances.device == "cpu" {
+        return shape::engine_bytes(config, length, batch, circumstances.threads);
+    }
+    let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, batch));
+    shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length)
+}
+
+fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumstances: Circumstances<'_>) -> Result<Facts> {
     let train = &settings.train;
     let (length, prepared) = (train.sequence_length, &known.prepared);
     let windows = windows_of(settings, prepared);
@@ -258,7 +289,7 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, memory: O
         ))
         .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
     }
-    let config = Config::new(&settings.model, prepared.vocabulary, length)?;
+    let config = Config::of(&settings.model, known.from.as_ref(), prepared.vocabulary, length)?;
     let batch = match train.batch_size {
         BatchSize::Windows(n) => n as u64,
         BatchSize::Full => windows.count(),
@@ -268,20 +299,18 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, memory: O
     let trained = epoch.length_of(train.budget, bytes_per_token);
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
     let full_batch = batch.min(windows.count());
-    let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(&config, length, full_batch as usize)) as u64;
-    // 64 MiB: the program itself, its threads and buffers.
-    let memory_bytes = shape::state_bytes(&config) + micro * shape::window_bytes(&config, length) + (64 << 20);
-    if let Some(memory) = memory
+    // 32 MiB: the program itself, its text and what it records.
+    let memory_bytes = memory_of(&config, train, full_batch as usize, circumstances) + (32 << 20);
+    if let Some(memory) = circumstances.memory_bytes
         && memory_bytes > memory
     {
         return Err(Error::usage(format!(
-            "about {} of memory are needed ({} parameters, {micro} window{} of {length} at once), and there are {}",
+            "about {} of memory are needed ({} parameters, windows of {length} tokens), and there are {}",
             mebibytes(memory_bytes),
             shape::parameter_count(&config),
-            if micro == 1 { "" } else { "s" },
             mebibytes(memory)
         ))
-        .help("take a smaller model or a shorter `train.sequence_length`; `train.micro_batch: 1` needs the least"));
+        .help("take a smaller model, a shorter `train.sequence_length` or fewer `run.threads`"));
     }
     let distinct = trained.map_or(windows.distinct_targets(), |t| distinct_targets(&windows, t.windows));
     let whole = Windows::new(prepared.text_tokens, length, train.stride());
@@ -324,7 +353,7 @@ fn distinct_targets(windows: &Windows, seen: u64) -> u64 {
 }
 
 /// What a person should know about a configuration before it runs.
-fn remarks(settings: &Settings, facts: &Facts) -> Vec<String> {
+fn remarks(settings: &Settings, facts: &Facts, from: Option<&Pretrained>) -> Vec<String> {
     let (train, mut remarks) = (&settings.train, Vec::new());
     let (length, stride) = (train.sequence_length, train.stride());
     if stride > length {
@@ -338,6 +367,15 @@ fn remarks(settings: &Settings, facts: &Facts) -> Vec<String> {
         if facts.partial_batch * 4 < full {
             remarks.push(format!("the last step of an epoch has only {} of {full} windows", facts.partial_batch));
         }
+    }
+    if let Some(from) = from
+        && length > from.config.context
+    {
+        remarks.push(format!(
+            "windows of {length} tokens are longer than the {} that the model in {} was made for",
+            from.config.context,
+            from.folder.display()
+        ));
     }
     if facts.views > 4.0 {
         remarks.push(format!("each token is trained on {:.1} times: it may be learned by heart", facts.views));

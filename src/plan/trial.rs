@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::settings::Settings;
+use crate::model::Pretrained;
 
 /// A trial's name: 12 hexadecimal digits that depend on its settings, its seed, the kind of device and the text, and on
 /// nothing else.
@@ -88,6 +89,9 @@ pub struct Trial {
     pub settings: Settings,
     /// What follows from them.
     pub facts: Facts,
+    /// The folder whose weights it starts from; without one they are drawn at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Pretrained>,
 }
 
 /// What is known of a trial before it starts.

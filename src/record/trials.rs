@@ -91,6 +91,7 @@ fn blank(plan: &Plan) -> Trial {
             memory_bytes: 0,
             disk_bytes: 0,
         },
+        from: None,
     }
 }
 
@@ -240,6 +241,7 @@ pub(crate) mod tests {
                         values: vec![length.to_string(), clip],
                         facts: Facts { vocabulary: 61, steps: 100, ..blank(&empty()).facts },
                         settings,
+                        from: None,
                     });
                 }
             }

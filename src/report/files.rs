@@ -9,13 +9,13 @@
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
 //! `bits_per_byte`, `bits_per_byte_spread`, `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes`, `status` {status: number of
-//! trials}, `trials` (ids)} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
+//! trials}, `trials` (ids)} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`, `text`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
 
 use super::comparison::Configuration;
-use super::{Report, frames, table, verdict, words};
+use super::{Report, frames, samples, table, verdict, words};
 use crate::error::Result;
 
 const SUMMARY_VERSION: u32 = 1;
@@ -72,6 +72,7 @@ pub(super) fn summary(report: &Report) -> Value {
         "training_seconds": comparison.training_seconds,
         "swept": protocol.swept,
         "configurations": configurations,
+        "samples": report.samples.iter().map(samples::json).collect::<Vec<_>>(),
         "notes": verdict::notes(report),
         "damaged": report.damaged,
         "programs": comparison.programs,
@@ -134,6 +135,17 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
+/// A block of text that nothing in it can end: its fence is longer than any row of backticks there.
+fn fenced(text: &str) -> String {
+    let (mut longest, mut row) = (2, 0);
+    for c in text.chars() {
+        row = if c == '`' { row + 1 } else { 0 };
+        longest = longest.max(row);
+    }
+    let fence = "`".repeat(longest + 1);
+    format!("{fence}text\n{}\n{fence}", text.trim_end_matches('\n'))
+}
+
 pub(super) fn markdown(report: &Report) -> String {
     let mut lines = vec![format!("# {}", escaped(&report.protocol.name)), String::new()];
     if let Some(description) = &report.protocol.description {
@@ -159,6 +171,13 @@ pub(super) fn markdown(report: &Report) -> String {
     }
     lines.push(format!("- {}", escaped(&how_measured(report))));
 
+    if !report.samples.is_empty() {
+        lines.extend([String::new(), format!("## {}", samples::HEADING), String::new(), escaped(&samples::caption(report))]);
+        for shown in &report.samples {
+            lines.extend([String::new(), format!("{}:", escaped(&samples::name(report, shown))), String::new()]);
+            lines.push(fenced(&samples::marked(shown)));
+        }
+    }
     let failures = failures(report);
     if !failures.is_empty() {
         lines.extend([String::new(), "## Without a result".to_owned(), String::new()]);

@@ -1,7 +1,7 @@
 //! Parquet files become a comparison: tables, files and a page. polars lives only here.
 //!
-//! [`Report::read`] reads an experiment's folder, from the Parquet files alone and never by a pattern: a damaged file is listed and
-//! the rest is reported. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
+//! [`Report::read`] reads an experiment's folder, its figures from the Parquet files alone and never by a pattern: a damaged file
+//! is listed and the rest is reported. What the models write lies beside them in `sample.json`. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
 //! `page` only show it.
 
 mod comparison;
@@ -10,6 +10,7 @@ mod files;
 mod frames;
 mod page;
 mod protocol;
+mod samples;
 mod table;
 mod verdict;
 mod words;
@@ -27,6 +28,7 @@ use crate::runs::ExperimentFolder;
 use comparison::{Comparison, compare};
 use curves::{Curve, curve};
 use protocol::Protocol;
+use samples::{Shown, samples};
 
 /// Configurations whose curves are drawn; the files have them all.
 const DRAWN: usize = 50;
@@ -40,6 +42,8 @@ pub struct Report {
     curves: Vec<Curve>,
     /// Configurations that have a figure but no curve on the page.
     not_drawn: usize,
+    /// What the best of them write.
+    samples: Vec<Shown>,
     damaged: Vec<String>,
 }
 
@@ -52,7 +56,8 @@ impl Report {
         let protocol = Protocol::read(folder, &columns)?;
         let comparison = compare(&frame, &protocol)?;
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
-        Ok(Self { protocol, comparison, curves, not_drawn, damaged })
+        let samples = samples(folder, &comparison, &mut damaged);
+        Ok(Self { protocol, comparison, curves, not_drawn, samples, damaged })
     }
 
     /// Whether no trial has a result yet.

@@ -11,7 +11,7 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use plotly::Plot;
 use serde_json::json;
 
-use super::{Report, files, table, verdict, words};
+use super::{Report, files, samples, table, verdict, words};
 use crate::error::{Error, Result};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -49,6 +49,9 @@ pub(super) fn html(report: &Report) -> Result<String> {
             notes => strings(verdict::notes(report)),
             curves => !report.curves.is_empty(),
             axes => axes_shown(report),
+            samples => written(report),
+            samples_heading => samples::HEADING,
+            samples_caption => samples::caption(report),
             failures => failures(report),
             damaged => strings(report.damaged.clone()),
             measured => files::how_measured(report),
@@ -123,6 +126,19 @@ fn rows(report: &Report) -> Value {
                 ("configuration", configuration.number.into()),
                 ("first", (configuration.place == Some(1)).into()),
                 ("lost", (configuration.place.is_none()).into()),
+            ])
+        })
+        .collect()
+}
+
+fn written(report: &Report) -> Value {
+    let shown = report.samples.iter();
+    shown
+        .map(|shown| {
+            object([
+                ("name", samples::name(report, shown).into()),
+                ("prompt", words::lines(&shown.sample.prompt).into()),
+                ("text", words::lines(&shown.sample.text).into()),
             ])
         })
         .collect()

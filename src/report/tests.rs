@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::record::tests::{completed, ended, plan, waiting};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
 use crate::runs::Status;
+use crate::train::Sample;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow};
 
 const NASTY: &str = "</script><img src=x onerror=alert(1)>";
@@ -44,6 +45,15 @@ impl Night {
             recorder.evaluation(&evaluation(step, kind)).unwrap();
         }
         recorder.finish().unwrap();
+    }
+
+    fn write_sample(&self, plan: &Plan, trial: usize, prompt: &str, text: &str) {
+        let folder = self.folder.trial(&plan.trials[trial].id);
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let sampling = crate::train::sample::SAMPLING;
+        let (prompt, text) = (prompt.to_owned(), text.to_owned());
+        let sample = Sample { step: 40, prompt, text, tokens: 200, seed: plan.trials[trial].seed, sampling };
+        durable::write_json(&folder.sample(), &sample).unwrap();
     }
 
     fn page(&self) -> String {
@@ -242,11 +252,15 @@ fn text_of_others_stays_text_on_the_page_and_in_markdown() {
     let json = serde_json::json!({ "name": NASTY, "description": NASTY, "text_hash": NASTY }).to_string();
     let night = night(&plan, &states, &json);
     night.train(&plan, 4, 20);
+    night.write_sample(&plan, 4, NASTY, NASTY);
     let page = night.page();
+    assert!(markup(&page).contains("&lt;img src=x onerror=alert(1)&gt;</span>"), "the sample is there");
     assert!(!page.contains("<img"), "an image came through");
     assert_eq!(page.matches("</script>").count(), 3, "a script element was ended by data");
     let markdown = std::fs::read_to_string(night.folder.report().join("report.md")).unwrap();
+    let (markdown, sample) = markdown.split_once("```text\n").unwrap();
     assert!(!markdown.contains("<img") && !markdown.contains("</script"));
+    assert!(sample.starts_with(&format!("⟦{NASTY}⟧{NASTY}\n```\n")), "within a block, where it is text: {sample}");
     let table = night.report().table(Some(200), false);
     assert!(!table.contains('\u{1b}'));
 }
@@ -349,4 +363,30 @@ fn many_configurations_draw_the_best_and_say_so() {
     let table = report.table(Some(120), false);
     assert!(table.contains("… and 20 more in leaderboard.csv"), "{table}");
     assert!(table.contains("Curves are those of the best 50; the files have all."), "{table}");
+}
+
+#[test]
+fn the_best_three_show_what_they_write() {
+    let plan = plan(&[32, 64, 128, 256], &[ClipNorm::Off], &[1, 2]);
+    let losses = [2.0, 2.1, 1.8, 1.9, 1.0, 1.1, 1.5, 1.6];
+    let states: Vec<TrialState> = losses.iter().map(|&loss| completed(loss, None)).collect();
+    let night = night(&plan, &states, "{}");
+    assert!(!night.page().contains("samples-heading"), "trials of older versions have none");
+    for trial in [0, 2, 3, 5, 6, 7] {
+        night.write_sample(&plan, trial, "The lamp ", &format!("was `````lit``.\n# By {trial}\n\u{1b}[2J"));
+    }
+    let report = night.report();
+    let shown: Vec<_> = report.samples.iter().map(|s| (s.configuration, s.seed)).collect();
+    assert_eq!(shown, [(3, Some(2)), (4, Some(1)), (2, Some(1))], "best first, the first seed that has one");
+    let page = night.page();
+    assert!(page.contains("<span class=\"prompt\">The lamp </span>was `````lit``.\n# By 5\n [2J</blockquote>"));
+    let markdown = files::markdown(&report);
+    assert!(markdown.contains("\n``````text\n⟦The lamp ⟧was `````lit``.\n# By 5\n [2J\n``````\n"), "{markdown}");
+    let summary = report.summary();
+    assert_eq!((&summary["samples"][0]["configuration"], &summary["samples"][0]["prompt"]), (&3.into(), &"The lamp ".into()));
+    assert!(report.damaged().is_empty());
+
+    std::fs::write(night.folder.trial(&plan.trials[5].id).sample(), b"{").unwrap();
+    let report = night.report();
+    assert_eq!((report.samples.len(), report.damaged().len()), (2, 1));
 }

@@ -92,6 +92,12 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// Text of a model as [`plain`], but with its lines and tabs.
+pub(super) fn lines(text: &str) -> String {
+    let line = |c: char| c == '\n' || c == '\t';
+    text.replace("\r\n", "\n").chars().map(|c| if c.is_control() && !line(c) { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +138,7 @@ mod tests {
     #[test]
     fn control_characters_of_others_are_not_printed() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(lines("a\u{1b}[2Jb\r\nc\td\re"), "a [2Jb\nc\td e");
         assert_eq!((count(1, "seed"), count(1200, "seed")), ("1 seed".to_owned(), "1,200 seeds".to_owned()));
         assert_eq!(status("did_not_fit"), "did not fit");
     }

@@ -110,6 +110,11 @@ impl TrialFolder {
         self.0.join("outcome.json")
     }
 
+    /// What the final weights write, for people; decides nothing.
+    pub fn sample(&self) -> PathBuf {
+        self.0.join("sample.json")
+    }
+
     /// How far the worker is; decides nothing.
     pub fn progress(&self) -> PathBuf {
         self.0.join("progress.json")

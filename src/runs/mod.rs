@@ -8,6 +8,7 @@
 //! | `lock` | the worker, in place, while it runs | whether anybody is at it: the lock counts, not the text in it |
 //! | `attempts/0001.json` | the worker at start and good end, the runner after a bad one | that it was started at all, and how each try ended |
 //! | `progress.json` | the worker, renamed without a flush | nothing: it is shown to people |
+//! | `sample.json` | the worker, just before the outcome | nothing: it is shown to people |
 //! | `outcome.json` | the worker, last and once; the runner when it gives up | that it is over, and how |
 //!
 //! A trial with an outcome is over; one without is running while its lock is held, else waiting or interrupted by whether it

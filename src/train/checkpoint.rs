@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::model::Config;
 
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
-pub const ARITHMETIC: u32 = 1;
+pub const ARITHMETIC: u32 = 2;
 
 const VERSION: u32 = 1;
 const WEIGHTS: &str = "model.safetensors";
@@ -192,18 +192,36 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
     durable::read_json(&folder.join(MANIFEST))?.ok_or_else(|| Error::data(format!("{} has no manifest", folder.display())))
 }
 
-/// Reads a checkpoint, every file held against the manifest.
-pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
-    let manifest = read_manifest(folder)?;
-    for file in &manifest.files {
+/// Holds files of a checkpoint against its manifest.
+fn check(folder: &Path, manifest: &Manifest, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for file in manifest.files.iter().filter(|file| wanted(&file.name)) {
         let path = folder.join(&file.name);
         let (bytes, blake3) = hash_file(&path)?;
         if bytes != file.bytes || blake3 != file.blake3 {
             return Err(Error::data(format!("{} is not what its manifest says", path.display())));
         }
     }
-    let position: Position =
-        durable::read_json(&folder.join(STATE))?.ok_or_else(|| Error::data(format!("{} has no state", folder.display())))?;
+    Ok(())
+}
+
+/// Whether what a model is read from is as it was written: all files but the optimizer's.
+///
+/// # Errors
+/// Where a file is missing or is not what the manifest says.
+pub fn verify(folder: &Path) -> Result<()> {
+    check(folder, &read_manifest(folder)?, |name| name != OPTIMIZER)
+}
+
+/// What a checkpoint says of itself; the file alone is read.
+pub fn position(folder: &Path) -> Result<Position> {
+    durable::read_json(&folder.join(STATE))?.ok_or_else(|| Error::data(format!("{} has no state", folder.display())))
+}
+
+/// Reads a checkpoint, every file held against the manifest.
+pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
+    let manifest = read_manifest(folder)?;
+    check(folder, &manifest, |_| true)?;
+    let position = position(folder)?;
     let parameters = config.parameters();
     let values = export::read_tensors(&folder.join(WEIGHTS), &parameters, "")?;
     let moments = folder.join(OPTIMIZER);

@@ -114,6 +114,8 @@ pub fn config_json(config: &Config, corpus: &Prepared) -> Value {
             "n_inner": config.hidden,
             "activation_function": match config.activation { Activation::Gelu => "gelu", Activation::GeluTanh => "gelu_new" },
             "layer_norm_epsilon": config.norm_epsilon,
+            // No word of Hugging Face's, whose GPT-2 always has biases: training that starts from here has none again.
+            "bias": config.bias,
             "initializer_range": 0.02,
             "scale_attn_weights": true,
             "scale_attn_by_inverse_layer_idx": false,
@@ -165,10 +167,17 @@ pub fn write_description(folder: &Path, config: &Config, corpus: &Prepared, toke
     durable::write_json(&folder.join("config.json"), &config_json(config, corpus))?;
     let target = folder.join("tokenizer.json");
     std::fs::copy(tokenizer, &target).map_err(|e| Error::io("copy the tokenizer to", &target, e))?;
-    let description = json!({
+    let mut description = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.context,
         "clean_up_tokenization_spaces": false,
     });
+    // The special tokens are the tokenizer's: its own description lies beside it.
+    let beside: Option<Value> = durable::read_json(&tokenizer.with_file_name("tokenizer_config.json"))?;
+    for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
+        if let Some(token) = beside.as_ref().and_then(|config| config.get(name)).filter(|token| !token.is_null()) {
+            description[name] = token.clone();
+        }
+    }
     durable::write_json(&folder.join("tokenizer_config.json"), &description)
 }

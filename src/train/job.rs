@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::Prepared;
 use crate::error::Result;
 use crate::experiment::settings::Settings;
-use crate::model::Config;
+use crate::model::{Config, Pretrained};
 use crate::plan::{EvaluationPlan, TrialId};
 
 /// A trial as its worker gets it.
@@ -27,6 +27,9 @@ pub struct Job {
     pub corpus: Prepared,
     /// When it is scored, and on what.
     pub evaluation: EvaluationPlan,
+    /// The folder whose weights it starts from; without one they are drawn at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Pretrained>,
 }
 
 impl Job {
@@ -35,6 +38,7 @@ impl Job {
 
     /// The model that is trained.
     pub fn model(&self) -> Result<Config> {
-        Config::new(&self.settings.model, self.corpus.vocabulary, self.settings.train.sequence_length)
+        let length = self.settings.train.sequence_length;
+        Config::of(&self.settings.model, self.from.as_ref(), self.corpus.vocabulary, length)
     }
 }

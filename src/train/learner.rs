@@ -111,11 +111,13 @@ impl Learner {
     /// Windows that go through the model at once, of a step of `count`. The engine takes whole shards, so that the result is
     /// the same to the bit whatever this is.
     fn micro_batch(&self, length: usize, count: usize) -> usize {
-        let wished = self.micro_batch.unwrap_or_else(|| shape::micro_batch(&self.config, length, count)).clamp(1, count.max(1));
         match self.path {
-            Path::Plain { .. } => wished,
+            Path::Plain { .. } => {
+                self.micro_batch.unwrap_or_else(|| shape::micro_batch(&self.config, length, count)).clamp(1, count.max(1))
+            }
+            // The engine's memory does not depend on it.
             Path::Engine { .. } => {
-                let shard = shard_size(count, length);
+                let (wished, shard) = (self.micro_batch.unwrap_or(count), shard_size(count, length));
                 (wished / shard).max(1) * shard
             }
         }

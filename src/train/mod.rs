@@ -9,8 +9,11 @@ pub mod evaluate;
 pub mod export;
 mod job;
 pub mod learner;
+pub mod pretrained;
 pub mod recorder;
+pub mod sample;
 mod trainer;
 
 pub use job::Job;
+pub use sample::Sample;
 pub use trainer::{Ended, Place, Summary, run};

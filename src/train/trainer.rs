@@ -10,7 +10,9 @@ use super::Job;
 use super::checkpoint::{self, ARITHMETIC, Best, Position, Reason, Written};
 use super::evaluate::{self, Scores};
 use super::learner::{Learner, LearnerState};
+use super::pretrained;
 use super::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Phase, Protocol, Recorder, StepRow, TokenNll};
+use super::sample::{self, Sample};
 use crate::corpus::{Batches, TokenFile, Windows as CorpusWindows};
 use crate::durable;
 use crate::error::{Error, Result};
@@ -64,6 +66,8 @@ pub struct Summary {
     pub training_seconds: f64,
     /// Evaluations in full.
     pub scores: Vec<EvaluationRow>,
+    /// What the final weights write; none where the trial did not get there.
+    pub sample: Option<Sample>,
 }
 
 fn now_utc() -> i64 {
@@ -208,7 +212,10 @@ impl<'a> Trial<'a> {
                 (loaded.state, Some(loaded.position), written)
             }
             None => {
-                let values = config.parameters().iter().map(|p| initial_values(p, job.seed)).collect();
+                let values = match &job.from {
+                    Some(from) => pretrained::start(from)?,
+                    None => config.parameters().iter().map(|p| initial_values(p, job.seed)).collect(),
+                };
                 (LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() }, None, None)
             }
         };
@@ -453,7 +460,7 @@ impl<'a> Trial<'a> {
     }
 
     fn summary(&self, scores: Vec<EvaluationRow>) -> Summary {
-        Summary { steps: self.step, tokens_seen: self.tokens_seen, training_seconds: self.training_seconds, scores }
+        Summary { steps: self.step, tokens_seen: self.tokens_seen, training_seconds: self.training_seconds, scores, sample: None }
     }
 
     /// Both protocols in full for the final weights, and for the best ones where they are others; then what need not stay goes.
@@ -481,7 +488,23 @@ impl<'a> Trial<'a> {
         self.recorder.flush()?;
         self.tidy()?;
         self.recorder.flush()?;
-        Ok(Ended::Completed(self.summary(scores)))
+        let sample = self.sample(device);
+        Ok(Ended::Completed(Summary { sample, ..self.summary(scores) }))
+    }
+
+    /// A short text by the final weights. It changes nothing, and a trial that is trained and scored does not fail for it.
+    fn sample(&self, device: &Device) -> Option<Sample> {
+        let (part, tokens) = (self.validation.as_ref(), sample::tokens_after(self.tokens_seen));
+        if tokens == 0 {
+            return None;
+        }
+        match sample::of_trial(self.job, self.place.experiment, part, &self.learner, device, tokens) {
+            Ok(sample) => Some(Sample { step: self.step, ..sample }),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "no sample could be made");
+                None
+            }
+        }
     }
 
     /// The weights with the lowest validation loss on the way.

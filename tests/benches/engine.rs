@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench engine -- engine layers=4 heads=4 width=128 vocabulary=65 length=64 batch=12 threads=2 steps=50`
 //! prints the milliseconds of each step and of its parts. `plain` instead of `engine` times candle's own operations (on
-//! candle's threads: set `RAYON_NUM_THREADS`); `family=llama` the other family. `scripts/bench_training.py` calls it.
+//! candle's threads: set `RAYON_NUM_THREADS`); `family=llama` the other family; `operations` the engine's operations one by
+//! one, on one thread. `scripts/bench_training.py` calls it.
 
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
@@ -12,7 +13,7 @@ use std::time::Instant;
 use candle_core::Device;
 use votive::error::{Error, Result};
 use votive::experiment::settings::{self, ClipNorm, Family, Precision, Train};
-use votive::model::engine::{Engine, MicroBatch};
+use votive::model::engine::{Engine, MicroBatch, Operation, Operations};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
@@ -106,6 +107,33 @@ impl Task {
     }
 }
 
+/// Prints each operation's time in a step on one thread, and what its products reach.
+fn operations(task: &Task) -> Result<()> {
+    let mut operations = Operations::new(&task.config, task.batch, task.length)?;
+    for operation in Operation::ALL {
+        let mut times: Vec<f64> = (0..task.steps)
+            .map(|_| {
+                operations.prepare(operation);
+                let start = Instant::now();
+                operations.run(operation);
+                start.elapsed().as_secs_f64()
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        let (seconds, count) = (times[times.len() / 2], operations.times(operation));
+        println!(
+            "{}",
+            serde_json::json!({
+                "operation": operation.name(),
+                "ms_per_step": seconds * 1e3 * count as f64,
+                "times_per_step": count,
+                "gflops_per_second": operations.flops(operation) / seconds / 1e9,
+            })
+        );
+    }
+    Ok(())
+}
+
 /// One step's times, and the loss before it.
 struct Step {
     all_ms: f64,
@@ -135,6 +163,9 @@ fn main() -> Result<()> {
     if task.steps < 3 {
         return Err(Error::usage("`steps` must be at least 3: the first two are not counted"));
     }
+    if arguments.iter().any(|a| a == "operations") {
+        return operations(&task);
+    }
     let steps = if arguments.iter().any(|a| a == "plain") { task.plain()? } else { task.engine()? };
     let (all, gradients) = (sorted(&steps, |s| s.all_ms), sorted(&steps, |s| s.gradients_ms));
     println!(
@@ -148,6 +179,7 @@ fn main() -> Result<()> {
             "flops_per_token": shape::training_flops_per_token(&task.config, task.length),
             "parameters": shape::parameter_count(&task.config),
             "peak_bytes": peak_bytes(),
+            "planned_bytes": shape::engine_bytes(&task.config, task.length, task.batch, task.threads),
             "first_loss": steps[0].loss,
             "last_loss": steps[steps.len() - 1].loss,
         })

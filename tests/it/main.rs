@@ -10,4 +10,7 @@ mod layering;
 mod parquet;
 mod rerun;
 mod resume;
+mod sample;
+mod start;
 mod support;
+mod transformers;

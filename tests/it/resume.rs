@@ -222,3 +222,21 @@ fn micro_batches_change_nothing_of_a_trial() {
     scene.run(&["--set", "train.micro_batch=7"]).exits(0);
     assert_all_alike(&scene, &undisturbed(&yaml, "2"));
 }
+
+/// The whole book in one step: 2,000 windows, with the gradients of all of them, in as many micro-batches as one asks for.
+#[test]
+fn the_whole_book_in_one_step_is_the_same_in_any_micro_batches() {
+    let yaml = "name: small
+corpus: {text: builtin:keeper}
+model: {layers: 1, heads: 2, width: 16}
+train: {sequence_length: 64, batch_size: full, budget: {epochs: 2}}
+";
+    let (whole, pieces) = (Scene::new(yaml), Scene::new(yaml));
+    whole.run(&["--slots", "1"]).exits(0);
+    pieces.run(&["--set", "train.micro_batch=100", "--set", "run.threads=1"]).exits(0);
+    let (whole, pieces) = (whole.trials(), pieces.trials());
+    let (whole, pieces) = (whole.values().next().unwrap(), pieces.values().next().unwrap());
+    let tokens: Vec<_> = table(&whole.steps()).column("tokens_seen").unwrap().i64().unwrap().iter().flatten().collect();
+    assert!(tokens.len() == 2 && tokens[0] > 100_000 && tokens[1] == 2 * tokens[0], "{tokens:?}");
+    assert_alike(whole, pieces, 2);
+}

@@ -7,66 +7,58 @@ const CUBIC: f32 = 0.044_715;
 /// 1 / √(2 π).
 const DENSITY: f32 = 0.398_942_3;
 
-/// y = x Φ(x).
+/// y = x Φ(x); x becomes the slope there.
 #[inline(always)]
-pub(super) fn gelu(y: &mut [f32], x: &[f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = x * normal(x)[0];
-    }
-}
-
-/// x becomes the gradient of x, given that of y.
-#[inline(always)]
-pub(super) fn gelu_backward(x: &mut [f32], dy: &[f32]) {
-    for (x, &dy) in x.iter_mut().zip(dy) {
+pub(super) fn gelu(y: &mut [f32], x: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
         let [below, bell] = normal(*x);
-        *x = dy * (DENSITY * *x).mul_add(bell, below);
+        *y = *x * below;
+        *x = (DENSITY * *x).mul_add(bell, below);
     }
 }
 
-/// y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
+/// y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2; x becomes the slope there.
 #[inline(always)]
-pub(super) fn gelu_tanh(y: &mut [f32], x: &[f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        let inner = SQRT_2_OVER_PI * x * (CUBIC * x).mul_add(x, 1.0);
-        *y = 0.5 * x * (1.0 + tanh(inner));
-    }
-}
-
-/// x becomes the gradient of x, given that of y.
-#[inline(always)]
-pub(super) fn gelu_tanh_backward(x: &mut [f32], dy: &[f32]) {
-    for (x, &dy) in x.iter_mut().zip(dy) {
+pub(super) fn gelu_tanh(y: &mut [f32], x: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
         let square = CUBIC * *x * *x;
         let t = tanh(SQRT_2_OVER_PI * *x * (square + 1.0));
         let slope = SQRT_2_OVER_PI * 3.0f32.mul_add(square, 1.0);
-        *x = dy * 0.5 * (1.0 + t + *x * (1.0 - t * t) * slope);
+        *y = 0.5 * *x * (1.0 + t);
+        *x = 0.5 * (1.0 + t + *x * (1.0 - t * t) * slope);
     }
 }
 
-/// y = gate · sigmoid(gate) · up, where a row of `x` is [gate | up].
+/// x, the slope of an activation of one value, becomes the gradient, given that of y.
 #[inline(always)]
-pub(super) fn swiglu(y: &mut [f32], x: &[f32], hidden: usize) {
-    for (y, x) in y.chunks_exact_mut(hidden).zip(x.chunks_exact(2 * hidden)) {
-        let (gate, up) = x.split_at(hidden);
-        for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-            *y = gate * sigmoid(gate) * up;
-        }
+pub(super) fn backward(x: &mut [f32], dy: &[f32]) {
+    for (x, &dy) in x.iter_mut().zip(dy) {
+        *x *= dy;
     }
 }
 
-/// Each row [gate | up] of `x` becomes its gradient, given that of y.
+/// y = gate · sigmoid(gate) · up, where a row of `x` is [gate | up]; both become the slope along them.
 #[inline(always)]
-pub(super) fn swiglu_backward(x: &mut [f32], dy: &[f32], hidden: usize) {
-    for (x, dy) in x.chunks_exact_mut(2 * hidden).zip(dy.chunks_exact(hidden)) {
+pub(super) fn swiglu(y: &mut [f32], x: &mut [f32], hidden: usize) {
+    for (y, x) in y.chunks_exact_mut(hidden).zip(x.chunks_exact_mut(2 * hidden)) {
         let (gate, up) = x.split_at_mut(hidden);
-        for ((gate, up), &dy) in gate.iter_mut().zip(up).zip(dy) {
+        for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
             let s = sigmoid(*gate);
             let swish = *gate * s;
-            let slope = (*gate - swish).mul_add(s, s);
-            *gate = dy * *up * slope;
-            *up = dy * swish;
+            *y = swish * *up;
+            *gate = *up * (*gate - swish).mul_add(s, s);
+            *up = swish;
         }
+    }
+}
+
+/// Each row of `x`, the slopes along [gate | up], becomes the gradient, given that of y.
+#[inline(always)]
+pub(super) fn gated_backward(x: &mut [f32], dy: &[f32], hidden: usize) {
+    for (x, dy) in x.chunks_exact_mut(2 * hidden).zip(dy.chunks_exact(hidden)) {
+        let (gate, up) = x.split_at_mut(hidden);
+        backward(gate, dy);
+        backward(up, dy);
     }
 }
 
@@ -99,8 +91,8 @@ mod tests {
     fn both_gelus_are_their_definitions() {
         let x = points();
         let (mut exact, mut tanh) = (x.clone(), x.clone());
-        gelu(&mut exact, &x);
-        gelu_tanh(&mut tanh, &x);
+        gelu(&mut exact, &mut x.clone());
+        gelu_tanh(&mut tanh, &mut x.clone());
         for (i, &x) in x.iter().enumerate() {
             assert!((f64::from(exact[i]) - exact_gelu(f64::from(x))).abs() < 1e-6, "{x}");
             assert!((f64::from(tanh[i]) - exact_gelu_tanh(f64::from(x))).abs() < 1e-6, "{x}");
@@ -109,26 +101,28 @@ mod tests {
 
     #[test]
     fn both_gelus_have_their_derivatives() {
-        let one = |f: fn(&mut [f32], &[f32])| {
+        let one = |f: fn(&mut [f32], &mut [f32])| {
             move |x| {
                 let mut x = [x];
-                f(&mut x, &[1.0]);
+                f(&mut [0.0], &mut x);
+                backward(&mut x, &[1.0]);
                 x[0]
             }
         };
-        check("gelu", one(gelu_backward), exact_gelu);
-        check("gelu_tanh", one(gelu_tanh_backward), exact_gelu_tanh);
+        check("gelu", one(gelu), exact_gelu);
+        check("gelu_tanh", one(gelu_tanh), exact_gelu_tanh);
     }
 
     #[test]
     fn swiglu_is_its_definition_and_has_its_derivatives() {
         let swish = |x: f64| x / (1.0 + (-x).exp());
         let mut y = [0.0; 2];
-        swiglu(&mut y, &[0.5, -1.0, 2.0, 3.0], 2);
+        swiglu(&mut y, &mut [0.5, -1.0, 2.0, 3.0], 2);
         assert!((f64::from(y[0]) - 2.0 * swish(0.5)).abs() < 1e-6 && (f64::from(y[1]) - 3.0 * swish(-1.0)).abs() < 1e-6);
         let backward = |gate: f32, up: f32| {
             let mut x = [gate, up];
-            swiglu_backward(&mut x, &[1.0], 1);
+            swiglu(&mut [0.0], &mut x, 1);
+            gated_backward(&mut x, &[1.0], 1);
             x
         };
         check("gate", |x| backward(x, 1.5)[0], |x| 1.5 * swish(x));

@@ -167,7 +167,7 @@ impl WithSimd for Forward<'_> {
             let [key, value] = shape.key(kv);
             for (i, source) in qkv.chunks_exact(row).enumerate() {
                 turn(&mut scratch.k[i * d..][..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
-                scratch.v[i * d..][..shape.head].copy_from_slice(&source[value..][..shape.head]);
+                turn(&mut scratch.v[i * d..][..shape.head], &source[value..][..shape.head], 1.0, None);
             }
             transpose(&mut scratch.kt, &scratch.k, t, d);
             for head in kv * group..(kv + 1) * group {
@@ -233,7 +233,7 @@ impl WithSimd for Backward<'_> {
             let [key, value] = shape.key(kv);
             for (i, source) in qkv.chunks_exact(row).enumerate() {
                 turn(&mut scratch.k[i * d..][..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
-                scratch.v[i * d..][..shape.head].copy_from_slice(&source[value..][..shape.head]);
+                turn(&mut scratch.v[i * d..][..shape.head], &source[value..][..shape.head], 1.0, None);
             }
             transpose(&mut scratch.kt, &scratch.k, t, d);
             transpose(&mut scratch.vt, &scratch.v, t, d);
@@ -246,7 +246,7 @@ impl WithSimd for Backward<'_> {
                     turn(q, &source[head * shape.head..][..shape.head], shape.scale(), setting.angles(i));
                     let place = i * width + head * shape.head..i * width + (head + 1) * shape.head;
                     // `o` holds the gradient of the output here.
-                    scratch.o[i * d..][..shape.head].copy_from_slice(&dout[place.clone()]);
+                    turn(&mut scratch.o[i * d..][..shape.head], &dout[place.clone()], 1.0, None);
                     scratch.along[i] = dot(&dout[place.clone()], &out[place]);
                 }
                 for start in (0..t).step_by(BLOCK) {
@@ -347,6 +347,27 @@ fn causal_scores<S: Simd>(simd: S, scores: &mut [f32], rows: &[f32], columns: &[
     let scores = S::as_mut_simd_f32s(scores).0;
     let columns = S::as_simd_f32s(columns).0;
     let stride = t / S::F32_LANES;
+    if tall::<S>(2) {
+        for r in (0..count).step_by(TALL) {
+            let vectors = reach(start + r) / S::F32_LANES;
+            for first in (0..vectors).step_by(2) {
+                let (into, columns) = (&mut scores[r * stride + first..], &columns[first..]);
+                tile::<S, false, TALL>(
+                    simd,
+                    into,
+                    stride,
+                    &rows[r * d..],
+                    d,
+                    columns,
+                    stride,
+                    d,
+                    (vectors - first).min(2),
+                    false,
+                );
+            }
+        }
+        return;
+    }
     let panel = panel::<S>();
     for first in (0..reach(start + count - 1) / S::F32_LANES).step_by(panel) {
         for r in (0..count).step_by(TILE) {
@@ -470,6 +491,65 @@ fn fixed_tile<S: Simd, const BY_COLUMN: bool, const ROWS: usize, const VECTORS: 
         let c = &mut c[r * c_stride..][..VECTORS];
         for v in 0..VECTORS {
             c[v] = if accumulate { simd.add_f32s(c[v], sums[r][v]) } else { sums[r][v] };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed * 11) % 31) as f32 / 15.0 - 1.0).collect()
+    }
+
+    /// Σ dy · attention in 64 bits, as the definition has it.
+    fn exact(shape: Shape, qkv: &[f64], dy: &[f64]) -> f64 {
+        let Shape { length, heads, kv_heads, head: d } = shape;
+        let mut sum = 0.0;
+        for h in 0..heads {
+            let [key, value] = shape.key(h * kv_heads / heads);
+            for i in 0..length {
+                let at = |j: usize, first: usize| &qkv[j * shape.row() + first..][..d];
+                let score = |j: usize| at(i, h * d).iter().zip(at(j, key)).map(|(q, k)| q * k).sum::<f64>() / (d as f64).sqrt();
+                let weights: Vec<f64> = (0..=i).map(|j| score(j).exp()).collect();
+                let whole: f64 = weights.iter().sum();
+                for (j, weight) in weights.iter().enumerate() {
+                    let dy = &dy[(i * heads + h) * d..][..d];
+                    sum += weight / whole * at(j, value).iter().zip(dy).map(|(v, dy)| v * dy).sum::<f64>();
+                }
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn attention_and_its_gradient_are_the_definition_at_any_size() {
+        // Sizes below, at and above a vector, a tile and a block of rows; grouped heads.
+        for [length, heads, kv_heads, head] in [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 40]] {
+            let shape = Shape { length, heads, kv_heads, head };
+            let setting = Setting { shape, angles: None, dropout: None };
+            let (qkv, dy) = (numbers(length * shape.row(), 1), numbers(length * heads * head, 2));
+            let (mut out, mut sums, mut scratch) = (vec![0.0; dy.len()], vec![[0.0; 2]; heads * length], Scratch::default());
+            forward(Arch::new(), setting, &qkv, &mut out, &mut sums, &mut scratch);
+            let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+            let (mut values, slopes) = (wide(&qkv), wide(&dy));
+            let got: f64 = wide(&out).iter().zip(&slopes).map(|(y, d)| y * d).sum();
+            assert!((got - exact(shape, &values, &slopes)).abs() < 1e-4, "{shape:?}: {got}");
+
+            let mut gradient = qkv.clone();
+            backward(Arch::new(), setting, &mut gradient, &out, &dy, &sums, &mut scratch);
+            for i in (0..values.len()).step_by(values.len() / 60 + 1) {
+                let mut moved = |h: f64| {
+                    let value = values[i];
+                    values[i] = value + h;
+                    let sum = exact(shape, &values, &slopes);
+                    values[i] = value;
+                    sum
+                };
+                let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                assert!((f64::from(gradient[i]) - expected).abs() < 3e-5, "{shape:?} {i}: {} and {expected}", gradient[i]);
+            }
         }
     }
 }

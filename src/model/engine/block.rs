@@ -1,8 +1,7 @@
-//! The whole model over one shard: forward, loss and backward down to the gradients of each layer's outputs.
+//! The whole model over one shard, and its way forward.
 //!
 //! A shard is a few sequences that go through the model together on one thread. Its buffers keep what backward needs, and
-//! backward writes gradients over them: afterwards each linear layer's input is still there and where its output was lies
-//! the output's gradient, which is all that the weights' gradients need (see `weights`).
+//! backward writes gradients over them (see `backward`).
 
 use pulp::Arch;
 
@@ -13,7 +12,7 @@ use super::layout::{Layout, Linear, NormPlace};
 use super::loss;
 use super::matrix::{Onto, Packed, product};
 use super::norm::Norm;
-use super::vector::{add, vectorized};
+use super::vector::{add, vectorized, warm};
 use crate::experiment::settings::{Activation, Family};
 use crate::model::Config;
 use crate::model::dropout::{Place, Rows, Site};
@@ -49,29 +48,33 @@ pub(super) struct Training {
     pub(super) scale: f32,
 }
 
+/// Where a shard's gradients go: one array for all parameters.
+pub(super) struct Gradient<'a> {
+    /// The sums so far.
+    pub(super) all: &'a mut [f32],
+    /// Whether there are none yet: what is there is overwritten.
+    pub(super) begin: bool,
+}
+
 /// One block's values, rows by rows.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// Input of the attention layer.
     pub(super) normed1: Buffer,
-    statistics1: Vec<[f32; 2]>,
+    pub(super) statistics1: Vec<[f32; 2]>,
     /// Queries, keys and values; then their gradient.
     pub(super) qkv: Buffer,
     /// Two numbers of each row's softmax.
-    sums: Vec<[f32; 2]>,
+    pub(super) sums: Vec<[f32; 2]>,
     /// What attention's heads give.
     pub(super) heads: Buffer,
-    /// Gradient of the projection's output where dropout makes it another than the residual stream's.
-    pub(super) heads_gradient: Buffer,
     /// Input of the MLP.
     pub(super) normed2: Buffer,
-    statistics2: Vec<[f32; 2]>,
-    /// The MLP's hidden layer before its activation; then its gradient.
+    pub(super) statistics2: Vec<[f32; 2]>,
+    /// The MLP's hidden layer before its activation; then, in training, the activation's slope there; then its gradient.
     pub(super) hidden: Buffer,
     /// And after it.
     pub(super) active: Buffer,
-    /// As `heads_gradient`.
-    pub(super) active_gradient: Buffer,
 }
 
 /// The buffers of one shard.
@@ -83,23 +86,21 @@ pub(super) struct Shard {
     pub(super) stream: Vec<Buffer>,
     /// Input of the output layer.
     pub(super) normed: Buffer,
-    statistics: Vec<[f32; 2]>,
-    /// Logits; then their gradient.
-    pub(super) logits: Buffer,
-    /// Gradients of each norm's weight and bias, summed over the shard's rows.
-    pub(super) norms: Buffer,
-    /// NLL sum of each sequence.
-    pub(super) nll: Vec<f64>,
+    pub(super) statistics: Vec<[f32; 2]>,
 }
 
 /// A thread's own buffers.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    wide: Buffer,
-    narrow: Buffer,
-    mask: Buffer,
-    attention: attention::Scratch,
-    /// For whatever a product needs.
+    pub(super) wide: Buffer,
+    pub(super) narrow: Buffer,
+    /// A projection's gradient where dropout makes it another than the residual stream's.
+    pub(super) masked: Buffer,
+    pub(super) mask: Buffer,
+    /// Logits of some rows; then their gradient.
+    pub(super) logits: Buffer,
+    pub(super) attention: attention::Scratch,
+    /// The right operand of a product.
     pub(super) space: Buffer,
 }
 
@@ -113,7 +114,7 @@ fn width_of_hidden(config: &Config) -> usize {
 impl Shard {
     /// Buffers of the right size for so many rows. `kept` blocks: all of them for training, one for scoring.
     pub(super) fn prepare(&mut self, config: &Config, rows: usize, kept: usize) {
-        let (width, dropout) = (config.width, config.dropout > 0.0);
+        let width = config.width;
         let row = (config.heads + 2 * config.kv_heads) * config.head();
         self.layers.resize_with(kept, Layer::default);
         for layer in &mut self.layers {
@@ -126,18 +127,11 @@ impl Shard {
             layer.statistics2.resize(rows, [0.0; 2]);
             layer.hidden.set_len(rows * width_of_hidden(config));
             layer.active.set_len(rows * config.hidden);
-            if dropout {
-                layer.heads_gradient.set_len(rows * width);
-                layer.active_gradient.set_len(rows * width);
-            }
         }
         self.stream.resize_with(2 * kept + 1, Buffer::default);
         self.stream.iter_mut().for_each(|x| x.set_len(rows * width));
         self.normed.set_len(rows * width);
         self.statistics.resize(rows, [0.0; 2]);
-        self.logits.set_len(rows * config.vocabulary);
-        self.norms.set_len((2 * config.layers + 1) * 2 * width);
-        self.norms.fill(0.0);
     }
 }
 
@@ -146,13 +140,23 @@ impl Scratch {
     pub(super) fn prepare(&mut self, config: &Config, rows: usize) {
         self.wide.set_len(rows * config.hidden.max(config.width));
         self.narrow.set_len(rows * config.width);
+        self.masked.set_len(if config.dropout > 0.0 { rows * config.width } else { 0 });
         self.mask.set_len(config.width);
+        self.logits.set_len(head_rows(config.vocabulary, rows) * config.vocabulary);
     }
 }
 
 impl Model<'_> {
-    /// Forward, loss and backward of one shard.
-    pub(super) fn train(&self, shard: &mut Shard, scratch: &mut Scratch, tokens: Tokens<'_>, training: Training) {
+    /// Forward, loss and backward of one shard; `nll` gets the sum of each sequence, `gradient` that of every parameter.
+    pub(super) fn train(
+        &self,
+        shard: &mut Shard,
+        scratch: &mut Scratch,
+        tokens: Tokens<'_>,
+        training: Training,
+        gradient: &mut Gradient<'_>,
+        nll: &mut [f64],
+    ) {
         let count = tokens.inputs.len();
         shard.prepare(self.config, count, self.config.layers);
         scratch.prepare(self.config, count);
@@ -162,22 +166,12 @@ impl Model<'_> {
             let [x, mid, next] = three(&mut shard.stream[2 * l..]);
             self.block_forward(l, &mut shard.layers[l], [x, mid, next], scratch, tokens, Some(training));
         }
-        self.head_forward(shard, 2 * self.config.layers);
-        let Shard { logits, nll, .. } = shard;
-        nll.clear();
-        nll.resize(count / tokens.length, 0.0);
-        vectorized(
-            self.arch,
-            #[inline(always)]
-            || {
-                loss::cross_entropy(logits, tokens.targets, training.scale, |i, loss| nll[i / tokens.length] += f64::from(loss));
-            },
-        );
-        self.head_backward(shard, scratch);
+        self.head(shard, scratch, tokens, training.scale, gradient, nll);
         for l in (0..self.config.layers).rev() {
-            self.block_backward(l, shard, scratch, tokens, training);
+            self.block_backward(l, shard, scratch, tokens, training, gradient);
         }
         self.fall_out_whole(&mut shard.stream[0], scratch, tokens, Some(training));
+        self.embed_backward(&shard.stream[0], tokens, gradient);
     }
 
     /// The NLL of each target. `shard` needs the buffers of one block only.
@@ -191,16 +185,20 @@ impl Model<'_> {
             self.block_forward(l, &mut shard.layers[0], [x, mid, next], scratch, tokens, None);
             shard.stream.swap(0, 2);
         }
-        self.head_forward(shard, 0);
-        let logits = &mut shard.logits;
+        self.nll(shard, scratch, 0, tokens.targets, into);
+    }
+
+    /// y = norm(x), its statistics kept.
+    pub(super) fn normalize(&self, place: &NormPlace, y: &mut [f32], x: &[f32], statistics: &mut [[f32; 2]]) {
+        let norm = self.norm(place);
         vectorized(
             self.arch,
             #[inline(always)]
-            || loss::nll(logits, tokens.targets, into),
+            || norm.forward(y, x, statistics),
         );
     }
 
-    fn norm(&self, place: &NormPlace) -> Norm<'_> {
+    pub(super) fn norm(&self, place: &NormPlace) -> Norm<'_> {
         Norm {
             weight: &self.values[place.weight.clone()],
             bias: place.bias.clone().map(|bias| &self.values[bias]),
@@ -209,7 +207,7 @@ impl Model<'_> {
         }
     }
 
-    fn embed(&self, x: &mut [f32], tokens: Tokens<'_>) {
+    pub(super) fn embed(&self, x: &mut [f32], tokens: Tokens<'_>) {
         let width = self.config.width;
         let table = &self.values[self.layout.tokens.clone()];
         for (row, &token) in x.chunks_exact_mut(width).zip(tokens.inputs) {
@@ -222,7 +220,7 @@ impl Model<'_> {
     }
 
     /// y = x · W + b, added to `base` where there is one.
-    fn linear(&self, linear: &Linear, y: &mut [f32], x: &[f32], base: Option<&[f32]>) {
+    pub(super) fn linear(&self, linear: &Linear, y: &mut [f32], x: &[f32], base: Option<&[f32]>) {
         let mut onto = base.map_or(Onto::Zero, Onto::Other);
         for part in &linear.parts {
             let Some(bias) = part.bias.clone() else { continue };
@@ -240,18 +238,12 @@ impl Model<'_> {
         product(self.arch, y, x, weight, onto);
     }
 
-    /// dx = dy · Wᵀ.
-    fn linear_backward(&self, linear: &Linear, dx: &mut [f32], dy: &[f32]) {
-        let weight = Packed { data: &self.copies[linear.backward.clone()], size: [linear.outputs, linear.inputs] };
-        product(self.arch, dx, dy, weight, Onto::Zero);
-    }
-
-    fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {
+    pub(super) fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {
         Place { seed: training.seed, step: training.step, sequence: training.first + sequence, layer, site }
     }
 
     /// Multiplies rows by their dropout mask; `each` gets row, index of the row and mask.
-    fn masked(
+    pub(super) fn masked(
         &self,
         scratch: &mut [f32],
         tokens: Tokens<'_>,
@@ -267,7 +259,7 @@ impl Model<'_> {
         }
     }
 
-    fn fall_out_whole(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
+    pub(super) fn fall_out_whole(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
         let (Some(training), true) = (training, self.dropout()) else { return };
         let width = self.config.width;
         self.masked(
@@ -280,7 +272,7 @@ impl Model<'_> {
         );
     }
 
-    fn dropout(&self) -> bool {
+    pub(super) fn dropout(&self) -> bool {
         self.config.dropout > 0.0 && self.config.family == Family::Gpt2
     }
 
@@ -315,7 +307,7 @@ impl Model<'_> {
         );
     }
 
-    fn setting(&self, length: usize, l: usize, sequence: usize, training: Option<Training>) -> Setting<'_> {
+    pub(super) fn setting(&self, length: usize, l: usize, sequence: usize, training: Option<Training>) -> Setting<'_> {
         let config = self.config;
         let dropout = training.filter(|_| self.dropout());
         Setting {
@@ -325,38 +317,9 @@ impl Model<'_> {
         }
     }
 
-    fn block_forward(
-        &self,
-        l: usize,
-        layer: &mut Layer,
-        [x, mid, next]: [&mut [f32]; 3],
-        scratch: &mut Scratch,
-        tokens: Tokens<'_>,
-        training: Option<Training>,
-    ) {
-        let (config, block, arch) = (self.config, &self.layout.blocks[l], self.arch);
-        vectorized(
-            arch,
-            #[inline(always)]
-            || self.norm(&block.norm1).forward(&mut layer.normed1, x, &mut layer.statistics1),
-        );
-        self.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, None);
-        let (length, row) = (tokens.length, block.attention_in.outputs);
-        for s in 0..tokens.inputs.len() / length {
-            let out = &mut layer.heads[s * length * config.width..][..length * config.width];
-            let sums = &mut layer.sums[s * length * config.heads..][..length * config.heads];
-            let setting = self.setting(length, l, s, training);
-            attention::forward(arch, setting, &layer.qkv[s * length * row..][..length * row], out, sums, &mut scratch.attention);
-        }
-        let site = training.map(|t| (t, l, Site::AttentionOutput));
-        self.add_projection(&block.attention_out, mid, x, &layer.heads, scratch, tokens, site);
-        vectorized(
-            arch,
-            #[inline(always)]
-            || self.norm(&block.norm2).forward(&mut layer.normed2, mid, &mut layer.statistics2),
-        );
-        self.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, None);
-        let (active, hidden) = (&mut layer.active, &layer.hidden);
+    /// The MLP's activation: `active` from `hidden`, which becomes the activation's slope.
+    pub(super) fn activate(&self, active: &mut [f32], hidden: &mut [f32]) {
+        let (config, arch) = (self.config, self.arch);
         match (config.family, config.activation) {
             (Family::Llama, _) => vectorized(
                 arch,
@@ -374,122 +337,76 @@ impl Model<'_> {
                 || activation::gelu_tanh(active, hidden),
             ),
         }
+    }
+
+    /// Attention of each sequence: `layer.heads` from `layer.qkv`.
+    pub(super) fn attend(
+        &self,
+        l: usize,
+        layer: &mut Layer,
+        scratch: &mut Scratch,
+        tokens: Tokens<'_>,
+        training: Option<Training>,
+    ) {
+        let (config, length, row) = (self.config, tokens.length, self.layout.blocks[l].attention_in.outputs);
+        for s in 0..tokens.inputs.len() / length {
+            let out = &mut layer.heads[s * length * config.width..][..length * config.width];
+            let sums = &mut layer.sums[s * length * config.heads..][..length * config.heads];
+            let setting = self.setting(length, l, s, training);
+            let qkv = &layer.qkv[s * length * row..][..length * row];
+            warm(qkv);
+            attention::forward(self.arch, setting, qkv, out, sums, &mut scratch.attention);
+        }
+    }
+
+    fn block_forward(
+        &self,
+        l: usize,
+        layer: &mut Layer,
+        [x, mid, next]: [&mut [f32]; 3],
+        scratch: &mut Scratch,
+        tokens: Tokens<'_>,
+        training: Option<Training>,
+    ) {
+        let block = &self.layout.blocks[l];
+        self.normalize(&block.norm1, &mut layer.normed1, x, &mut layer.statistics1);
+        self.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, None);
+        self.attend(l, layer, scratch, tokens, training);
+        let site = training.map(|t| (t, l, Site::AttentionOutput));
+        self.add_projection(&block.attention_out, mid, x, &layer.heads, scratch, tokens, site);
+        self.normalize(&block.norm2, &mut layer.normed2, mid, &mut layer.statistics2);
+        self.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, None);
+        self.activate(&mut layer.active, &mut layer.hidden);
         let site = training.map(|t| (t, l, Site::MlpOutput));
         self.add_projection(&block.mlp_out, next, mid, &layer.active, scratch, tokens, site);
     }
 
-    fn head_forward(&self, shard: &mut Shard, last: usize) {
-        let Shard { stream, normed, statistics, logits, .. } = shard;
-        vectorized(
-            self.arch,
-            #[inline(always)]
-            || self.norm(&self.layout.norm).forward(normed, &stream[last], statistics),
-        );
-        self.linear(&self.layout.head, logits, normed, None);
-    }
-
-    fn head_backward(&self, shard: &mut Shard, scratch: &mut Scratch) {
-        let Shard { stream, statistics, logits, norms, .. } = shard;
-        let last = 2 * self.config.layers;
-        let dy = &mut scratch.narrow[..stream[last].len()];
-        self.linear_backward(&self.layout.head, dy, logits);
-        self.norm_backward(&self.layout.norm, last, &mut stream[last], None, dy, statistics, norms);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the norm, its place, and the arrays of its backward")]
-    fn norm_backward(
-        &self,
-        place: &NormPlace,
-        index: usize,
-        x: &mut [f32],
-        residual: Option<&[f32]>,
-        dy: &mut [f32],
-        statistics: &[[f32; 2]],
-        norms: &mut [f32],
-    ) {
-        let width = self.config.width;
-        let (weight, bias) = norms[index * 2 * width..][..2 * width].split_at_mut(width);
-        let norm = self.norm(place);
-        let mut bias = norm.bias.is_some().then_some(bias);
-        vectorized(
-            self.arch,
-            #[inline(always)]
-            || norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut()),
-        );
-    }
-
-    /// The gradient of what a projection adds: the residual stream's, through dropout where there is any.
-    fn before_dropout<'b>(
-        &self,
-        gradient: &'b [f32],
-        masked: &'b mut [f32],
-        scratch: &mut [f32],
-        tokens: Tokens<'_>,
-        place: impl Fn(usize) -> Place,
-    ) -> &'b [f32] {
-        if !self.dropout() {
-            return gradient;
-        }
-        let width = self.config.width;
-        self.masked(scratch, tokens, place, |i, mask| {
-            let (y, d) = (&mut masked[i * width..][..width], &gradient[i * width..][..width]);
-            y.iter_mut().zip(d).zip(mask).for_each(|((y, d), m)| *y = d * m);
-        });
-        masked
-    }
-
-    fn block_backward(&self, l: usize, shard: &mut Shard, scratch: &mut Scratch, tokens: Tokens<'_>, training: Training) {
-        let (config, block, arch) = (self.config, &self.layout.blocks[l], self.arch);
-        let Shard { layers, stream, norms, .. } = shard;
-        let layer = &mut layers[l];
-        let [x, mid, next] = three(&mut stream[2 * l..]);
-        let Scratch { wide, narrow, mask, attention, .. } = scratch;
-        let narrow = &mut narrow[..x.len()];
-
-        let place = |s| self.place(training, s, l, Site::MlpOutput);
-        let dy = self.before_dropout(next, &mut layer.active_gradient, mask, tokens, place);
-        let dactive = &mut wide[..layer.active.len()];
-        self.linear_backward(&block.mlp_out, dactive, dy);
-        let hidden = &mut layer.hidden;
-        match (config.family, config.activation) {
-            (Family::Llama, _) => vectorized(
-                arch,
+    /// The NLL of the targets of a shard whose blocks are done, row by row; `last` is the stream's place.
+    fn nll(&self, shard: &mut Shard, scratch: &mut Scratch, last: usize, targets: &[u32], into: &mut [f32]) {
+        let Shard { stream, normed, statistics, .. } = shard;
+        self.normalize(&self.layout.norm, normed, &stream[last], statistics);
+        let [width, vocabulary] = [self.config.width, self.config.vocabulary];
+        let rows = head_rows(vocabulary, targets.len());
+        for ((x, targets), into) in normed.chunks(rows * width).zip(targets.chunks(rows)).zip(into.chunks_mut(rows)) {
+            let logits = &mut scratch.logits[..targets.len() * vocabulary];
+            self.linear(&self.layout.head, logits, x, None);
+            vectorized(
+                self.arch,
                 #[inline(always)]
-                || activation::swiglu_backward(hidden, dactive, config.hidden),
-            ),
-            (Family::Gpt2, Activation::Gelu) => vectorized(
-                arch,
-                #[inline(always)]
-                || activation::gelu_backward(hidden, dactive),
-            ),
-            (Family::Gpt2, Activation::GeluTanh) => vectorized(
-                arch,
-                #[inline(always)]
-                || activation::gelu_tanh_backward(hidden, dactive),
-            ),
+                || loss::nll(logits, targets, into),
+            );
         }
-        self.linear_backward(&block.mlp_in, narrow, hidden);
-        self.norm_backward(&block.norm2, 2 * l + 1, mid, Some(next), narrow, &layer.statistics2, norms);
-
-        let place = |s| self.place(training, s, l, Site::AttentionOutput);
-        let dy = self.before_dropout(mid, &mut layer.heads_gradient, mask, tokens, place);
-        let dheads = &mut wide[..layer.heads.len()];
-        self.linear_backward(&block.attention_out, dheads, dy);
-        let (length, row) = (tokens.length, block.attention_in.outputs);
-        for s in 0..tokens.inputs.len() / length {
-            let place = s * length * config.width..(s + 1) * length * config.width;
-            let sums = &layer.sums[s * length * config.heads..][..length * config.heads];
-            let setting = self.setting(length, l, s, Some(training));
-            let qkv = &mut layer.qkv[s * length * row..][..length * row];
-            attention::backward(arch, setting, qkv, &layer.heads[place.clone()], &dheads[place], sums, attention);
-        }
-        self.linear_backward(&block.attention_in, narrow, &layer.qkv);
-        self.norm_backward(&block.norm1, 2 * l, x, Some(mid), narrow, &layer.statistics1, norms);
     }
 }
 
+/// Rows whose logits exist at once: as many as make 4 MiB, and at least 96, so that reading the output layer's weights and
+/// adding to their gradient stays small beside the products.
+pub(in crate::model) fn head_rows(vocabulary: usize, rows: usize) -> usize {
+    ((1 << 20) / vocabulary).max(96).min(rows)
+}
+
 /// The first three buffers, apart.
-fn three(stream: &mut [Buffer]) -> [&mut [f32]; 3] {
+pub(super) fn three(stream: &mut [Buffer]) -> [&mut [f32]; 3] {
     let (x, rest) = stream.split_at_mut(1);
     let (mid, next) = rest.split_at_mut(1);
     [&mut x[0], &mut mid[0], &mut next[0]]

@@ -176,11 +176,6 @@ impl Layout {
             .flat_map(|b| [&b.attention_in, &b.attention_out, &b.mlp_in, &b.mlp_out])
             .chain(std::iter::once(&self.head))
     }
-
-    /// Every norm, in the order of the blocks, the last one last.
-    pub(super) fn norms(&self) -> impl Iterator<Item = &NormPlace> {
-        self.blocks.iter().flat_map(|b| [&b.norm1, &b.norm2]).chain(std::iter::once(&self.norm))
-    }
 }
 
 fn gpt2_block(find: &mut Finder, config: &Config, layer: usize) -> Result<Block> {

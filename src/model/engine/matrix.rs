@@ -14,7 +14,8 @@ use super::buffer::Buffer;
 const TALL: usize = 12;
 /// The same where there are 16 registers.
 const TALL_OF_16: usize = 6;
-/// Rows of the tile for what remains.
+/// Rows of the tiles for what remains.
+const MIDDLE: usize = 8;
 const SHORT: usize = 4;
 /// Values of the left operand that are used with one panel after another while they are in the second-level cache.
 const LEFT_BLOCK: usize = 1 << 16;
@@ -58,23 +59,28 @@ pub(super) fn pack(target: &mut [f32], panel: usize, k: usize, first: usize, sou
 
 /// Brings the transpose of a matrix [n, k], row by row, into panels with `k` rows, from column `first` on.
 pub(super) fn pack_transposed(target: &mut [f32], panel: usize, k: usize, first: usize, source: &[f32]) {
-    const BLOCK: usize = 16;
+    const SQUARE: usize = 4;
     let n = source.len() / k;
     let mut j = 0;
     while j < n {
         let (block, column) = ((first + j) / panel, (first + j) % panel);
-        let width = (panel - column).min(n - j);
         let into = &mut target[block * k * panel..][..k * panel];
-        for l in (0..k).step_by(BLOCK) {
-            let depth = BLOCK.min(k - l);
-            for i in 0..width {
-                let from = &source[(j + i) * k + l..][..depth];
-                for (row, &value) in into[l * panel..].chunks_exact_mut(panel).zip(from) {
-                    row[column + i] = value;
+        if column.is_multiple_of(SQUARE) && n - j >= SQUARE && k.is_multiple_of(SQUARE) {
+            let rows: [&[f32]; SQUARE] = std::array::from_fn(|r| &source[(j + r) * k..][..k]);
+            for l in (0..k).step_by(SQUARE) {
+                let square: [[f32; SQUARE]; SQUARE] = std::array::from_fn(|r| std::array::from_fn(|c| rows[r][l..][..SQUARE][c]));
+                for c in 0..SQUARE {
+                    let row = &mut into[(l + c) * panel + column..][..SQUARE];
+                    row.copy_from_slice(&[square[0][c], square[1][c], square[2][c], square[3][c]]);
                 }
             }
+            j += SQUARE;
+        } else {
+            for (row, &value) in into.chunks_exact_mut(panel).zip(&source[j * k..][..k]) {
+                row[column] = value;
+            }
+            j += 1;
         }
-        j += width;
     }
 }
 
@@ -97,26 +103,21 @@ pub(super) fn product(arch: Arch, c: &mut [f32], a: &[f32], b: Packed<'_>, onto:
     arch.dispatch(Product::<false> { c, a, a_stride: b.size[0], b, onto });
 }
 
-/// C [m, n] = Aᵀ · B, added to what `onto` says, where the m columns of A [k, ..] lie in rows `a_stride` apart, and B is
-/// [k, n], row by row. `space` is any buffer, used for the panels.
+/// Brings a whole matrix [k, n], row by row, into panels in `space`, as the right operand of [`outer_product`].
+pub(super) fn pack_rows<'a>(arch: Arch, space: &'a mut Buffer, b: &[f32], n: usize) -> Packed<'a> {
+    let size = [b.len() / n, n];
+    space.set_len(packed_len(panel(arch), size));
+    // What fills up the last panel is never stored: it may hold anything.
+    arch.dispatch(Pack { target: space, source: b, size });
+    Packed { data: space, size }
+}
+
+/// C [m, n] = Aᵀ · B, added to what `onto` says, where the m columns of A [k, ..] lie in rows `a_stride` apart.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub(super) fn outer_product(
-    arch: Arch,
-    c: &mut [f32],
-    (a, a_stride): (&[f32], usize),
-    b: &[f32],
-    n: usize,
-    onto: Onto<'_>,
-    space: &mut Buffer,
-) {
-    let (k, panel) = (b.len() / n, panel(arch));
-    let len = packed_len(panel, [k, n]);
-    space.set_len(len);
-    // What fills up the last panel is never stored: it may hold anything.
-    arch.dispatch(Pack { target: &mut *space, source: b, size: [k, n] });
-    arch.dispatch(Product::<true> { c, a, a_stride, b: Packed { data: space, size: [k, n] }, onto });
+pub(super) fn outer_product(arch: Arch, c: &mut [f32], (a, a_stride): (&[f32], usize), b: Packed<'_>, onto: Onto<'_>) {
+    arch.dispatch(Product::<true> { c, a, a_stride, b, onto });
 }
 
 /// [`pack`] of a whole matrix, by vectors.
@@ -183,6 +184,8 @@ impl<const BY_COLUMN: bool> WithSimd for Product<'_, BY_COLUMN> {
                 while i < end {
                     let rows = if end - i >= tall {
                         tall
+                    } else if end - i >= MIDDLE && tall == TALL {
+                        MIDDLE
                     } else if end - i >= SHORT {
                         SHORT
                     } else {
@@ -196,6 +199,7 @@ impl<const BY_COLUMN: bool> WithSimd for Product<'_, BY_COLUMN> {
                     };
                     match rows {
                         TALL => tile::<S, BY_COLUMN, TALL>(simd, c, n, columns, a, a_stride, panel, onto),
+                        MIDDLE => tile::<S, BY_COLUMN, MIDDLE>(simd, c, n, columns, a, a_stride, panel, onto),
                         TALL_OF_16 => tile::<S, BY_COLUMN, TALL_OF_16>(simd, c, n, columns, a, a_stride, panel, onto),
                         SHORT => tile::<S, BY_COLUMN, SHORT>(simd, c, n, columns, a, a_stride, panel, onto),
                         _ => tile::<S, BY_COLUMN, 1>(simd, c, n, columns, a, a_stride, panel, onto),
@@ -329,7 +333,9 @@ mod tests {
             assert!(close(&c, 2.0), "{m} {n} {k} onto itself");
             product(arch, &mut c, &a, packed, Onto::Other(&expected));
             assert!(close(&c, 2.0), "{m} {n} {k} onto another");
-            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), &b, n, Onto::Itself, &mut Buffer::zeros(7));
+            let mut space = Buffer::zeros(7);
+            let b = pack_rows(arch, &mut space, &b, n);
+            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), b, Onto::Itself);
             assert!(close(&c, 3.0), "{m} {n} {k} outer");
         }
     }

@@ -3,42 +3,47 @@
 //! # How a step goes
 //!
 //! The sequences of a batch are cut into *shards* of a few whole sequences ([`shard_size`]). One thread takes a shard
-//! through the whole model and back: nothing waits for another thread between two operations. Then the gradients of the
-//! parameters are taken, a piece of a parameter a job, each over all shards. So a step joins its threads twice, and there
-//! is one array of gradients however many threads there are.
+//! through the whole model and back: nothing waits for another thread between two operations, and a layer's weights get
+//! their gradient while both operands are in the cache. Shards add their gradients to a few *lanes*, arrays that are added
+//! up when the batch is done. Buffers of activations belong to threads, so their number is that of threads and not of shards.
 //!
 //! # What is promised
 //!
 //! On one kind of processor, the same parameters, tokens and seed give the same bits: whatever the number of threads, and
 //! whatever the micro-batches, as long as each begins where a shard begins. Shards depend on the batch's number of
-//! sequences and their length only, each product on its own shape only, and all sums go through the shards in their order.
+//! sequences and their length only, lanes on that and the model's size, each product on its own shape, and all sums go
+//! through the shards and then the lanes in their order.
 //! Scoring takes one sequence at a time, so a sequence's losses do not depend on what else is scored.
 //! Not promised: the same bits on another kind of processor, where vectors and cache sizes differ, or from the plain path.
 
 mod activation;
 mod attention;
+mod backward;
 mod block;
 mod buffer;
+mod lanes;
 mod layout;
 mod loss;
 mod matrix;
 mod norm;
+mod operations;
 mod pool;
 mod rotary;
 mod vector;
-mod weights;
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pulp::Arch;
 
-use self::block::{Model, Scratch, Shard, Tokens, Training};
+pub(super) use self::block::head_rows;
+use self::block::{Gradient, Model, Scratch, Shard, Tokens, Training};
 use self::buffer::Buffer;
+use self::lanes::Lanes;
 use self::layout::{Layout, Linear, Way};
+pub use self::operations::{Operation, Operations};
 pub use self::pool::Pool;
 pub(crate) use self::vector::vectorized;
-use self::weights::Job;
 use super::Config;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
@@ -56,6 +61,15 @@ pub fn shard_size(batch: usize, length: usize) -> usize {
     };
     batch.div_ceil(shards).clamp(1, (512 / length.max(1)).max(1))
 }
+
+/// Arrays of gradients for a batch of so many sequences and a model of so many parameters, and so the most threads that it
+/// keeps busy.
+pub fn lanes(batch: usize, length: usize, parameters: usize) -> usize {
+    lanes::count(batch.div_ceil(shard_size(batch, length)), parameters)
+}
+
+/// Values of the gradients that a thread adds up at a time.
+const PIECE: usize = 16_384;
 
 /// A part of a batch that goes through the model at once.
 #[derive(Debug, Clone, Copy)]
@@ -80,11 +94,9 @@ pub struct MicroBatch<'a> {
 pub struct Engine {
     config: Config,
     layout: Layout,
-    jobs: Vec<Job>,
-    /// Indices of the jobs, the longest first.
-    order: Vec<usize>,
     values: Buffer,
-    gradients: Buffer,
+    /// The lanes' gradients; the first are those of the batch when it is done.
+    gradients: Vec<Buffer>,
     /// The weights as products read them.
     copies: Buffer,
     /// Whether `values` changed since the copies were made.
@@ -96,7 +108,6 @@ pub struct Engine {
     /// Columns of a panel.
     panel: usize,
     pool: Pool,
-    shards: Vec<RwLock<Shard>>,
     scratch: Vec<Mutex<(Scratch, Shard)>>,
 }
 
@@ -107,9 +118,6 @@ impl Engine {
         let arch = Arch::new();
         let panel = matrix::panel(arch);
         let layout = Layout::new(config, panel)?;
-        let jobs = weights::jobs(&layout, config.tied, config.width);
-        let mut order: Vec<usize> = (0..jobs.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(jobs[i].cost));
         if config.family == Family::Gpt2 && longest > config.context {
             let (context, help) = (config.context, "train with a shorter `train.sequence_length`");
             return Err(Error::usage(format!("the model has {context} positions, fewer than the {longest} asked for")).help(help));
@@ -120,7 +128,7 @@ impl Engine {
         };
         Ok(Self {
             values: Buffer::zeros(layout.len),
-            gradients: Buffer::zeros(layout.len),
+            gradients: vec![Buffer::zeros(layout.len)],
             copies: Buffer::zeros(layout.copies),
             stale: true,
             angles,
@@ -129,12 +137,9 @@ impl Engine {
             arch,
             panel,
             pool: Pool::new(threads)?,
-            shards: Vec::new(),
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
             config: config.clone(),
             layout,
-            jobs,
-            order,
         })
     }
 
@@ -164,15 +169,15 @@ impl Engine {
         &mut self.values
     }
 
-    /// The gradients of all parameters, as of the last [`Engine::train`].
+    /// The gradients of all parameters, once a batch's last micro-batch has gone through [`Engine::train`].
     pub fn gradients(&self) -> &[f32] {
-        &self.gradients
+        &self.gradients[0]
     }
 
     /// The threads, the parameters to be changed and their gradients, for an optimizer.
     pub fn for_update(&mut self) -> (&Pool, &mut [f32], &[f32]) {
         self.stale = true;
-        (&self.pool, &mut self.values, &self.gradients)
+        (&self.pool, &mut self.values, &self.gradients[0])
     }
 
     /// The threads.
@@ -192,41 +197,48 @@ impl Engine {
             return Err(Error::internal(format!("sequences {first} to {} of {batch} are not whole shards", first + sequences)));
         }
         self.renew_copies();
-        let count = sequences.div_ceil(size);
-        if self.shards.len() < count {
-            self.shards.resize_with(count, RwLock::default);
-        }
-        let model = Model {
-            config: &self.config,
-            layout: &self.layout,
-            values: &self.values,
-            copies: &self.copies,
-            angles: &self.angles,
-            arch: self.arch,
-        };
-        let tokens = |shard: usize| {
-            let place = shard * size * length..((shard + 1) * size * length).min(inputs.len());
-            Tokens { inputs: &inputs[place.clone()], targets: &targets[place], length }
-        };
-        let (shards, scratch, arch, seed) = (&self.shards, &self.scratch, self.arch, self.seed);
-        self.pool.run(count, |i, thread| {
+        let lanes = lanes(batch, length, self.layout.len);
+        let mut arrays = std::mem::take(&mut self.gradients);
+        arrays.resize_with(lanes, || Buffer::zeros(self.layout.len));
+        let lanes = Lanes::new(arrays, first / size);
+        let mut sums = vec![0.0; sequences];
+        let (model, scratch, seed) = (self.model(), &self.scratch, self.seed);
+        let shards: Vec<_> = sums.chunks_mut(size).map(Mutex::new).collect();
+        self.pool.run(shards.len(), |i, thread| {
+            let place = i * size * length..((i + 1) * size * length).min(inputs.len());
+            let tokens = Tokens { inputs: &inputs[place.clone()], targets: &targets[place], length };
             let training = Training { seed, step, first: first + i * size, scale };
-            model.train(&mut write(&shards[i]), &mut lock(&scratch[thread]).0, tokens(i), training);
+            let (scratch, shard) = &mut *lock(&scratch[thread]);
+            lanes.add(first / size + i, |all, begin| {
+                model.train(shard, scratch, tokens, training, &mut Gradient { all, begin }, &mut lock(&shards[i]));
+            });
         });
+        self.gradients = lanes.into_arrays();
+        if last {
+            self.add_lanes();
+        }
+        sums.iter().for_each(|sum| *nll += sum);
+        Ok(())
+    }
 
-        let pieces = split(&mut self.gradients, self.jobs.iter().map(|job| job.range.clone()));
-        let (jobs, order, layout) = (&self.jobs, &self.order, &self.layout);
-        self.pool.run(jobs.len(), |i, thread| {
-            let (job, mut gradient) = (&jobs[order[i]], lock(&pieces[order[i]]));
-            for (place, shard) in shards[..count].iter().enumerate() {
-                let space = &mut lock(&scratch[thread]).0.space;
-                job.add(arch, &mut gradient, layout, &read(shard), tokens(place), first + place == 0, space);
+    /// Adds the other lanes' gradients to the first's.
+    fn add_lanes(&mut self) {
+        let Some((first, others)) = self.gradients.split_first_mut() else { return };
+        if others.is_empty() {
+            return;
+        }
+        let (arch, pieces): (_, Vec<_>) = (self.arch, first.chunks_mut(PIECE).map(Mutex::new).collect());
+        self.pool.run(pieces.len(), |i, _| {
+            let mut piece = lock(&pieces[i]);
+            for other in &*others {
+                let other = &other[i * PIECE..][..piece.len()];
+                vectorized(
+                    arch,
+                    #[inline(always)]
+                    || vector::add(&mut piece, other),
+                );
             }
         });
-        for shard in &self.shards[..count] {
-            read(shard).nll.iter().for_each(|sum| *nll += sum);
-        }
-        Ok(())
     }
 
     /// The NLL of each target in nats, without dropout, one sequence of `length` tokens after another.
@@ -236,14 +248,7 @@ impl Engine {
             return Err(Error::internal(format!("{} losses asked for of {} targets", into.len(), inputs.len())));
         }
         self.renew_copies();
-        let model = Model {
-            config: &self.config,
-            layout: &self.layout,
-            values: &self.values,
-            copies: &self.copies,
-            angles: &self.angles,
-            arch: self.arch,
-        };
+        let model = self.model();
         let scratch = &self.scratch;
         let into: Vec<_> = into.chunks_exact_mut(length).map(Mutex::new).collect();
         self.pool.run(into.len(), |i, thread| {
@@ -253,6 +258,18 @@ impl Engine {
             model.score(shard, scratch, tokens, &mut lock(&into[i]));
         });
         Ok(())
+    }
+
+    /// What all shards read.
+    fn model(&self) -> Model<'_> {
+        Model {
+            config: &self.config,
+            layout: &self.layout,
+            values: &self.values,
+            copies: &self.copies,
+            angles: &self.angles,
+            arch: self.arch,
+        }
     }
 
     /// Refuses what would read beyond a table: these are mistakes of the caller, found before any work.
@@ -310,18 +327,9 @@ fn split(array: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<M
         .collect()
 }
 
-// A lock is poisoned only if a thread panicked, and that panic is on its way to the caller already.
-
+/// A lock is poisoned only if a thread panicked, and that panic is on its way to the caller already.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -78,3 +78,61 @@ impl Norm<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 21;
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 + seed * 11) % 29) as f32 / 9.0 - 1.4).collect()
+    }
+
+    /// Σ dy · norm(x) in 64 bits, as the definition has it.
+    fn exact(x: &[f64], dy: &[f64], weight: &[f64], bias: &[f64], centred: bool) -> f64 {
+        let rows = x.chunks(WIDTH).zip(dy.chunks(WIDTH));
+        rows.map(|(x, dy)| {
+            let mean = if centred { x.iter().sum::<f64>() / WIDTH as f64 } else { 0.0 };
+            let r = (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / WIDTH as f64 + 1e-5).sqrt().recip();
+            (0..WIDTH).map(|i| dy[i] * ((x[i] - mean) * r * weight[i] + bias[i])).sum::<f64>()
+        })
+        .sum()
+    }
+
+    #[test]
+    fn both_norms_and_all_their_gradients_are_the_definition() {
+        for centred in [true, false] {
+            let (x, dy) = (numbers(3 * WIDTH, 1), numbers(3 * WIDTH, 2));
+            let (weight, bias, residual) = (numbers(WIDTH, 3), numbers(WIDTH, 4), numbers(3 * WIDTH, 5));
+            let norm = Norm { weight: &weight, bias: Some(&bias), centred, epsilon: 1e-5 };
+            let (mut y, mut statistics) = (vec![0.0; x.len()], vec![[0.0; 2]; 3]);
+            norm.forward(&mut y, &x, &mut statistics);
+            let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+            let all = [wide(&x), wide(&weight), wide(&bias)];
+            let sum = |[x, weight, bias]: &[Vec<f64>; 3]| exact(x, &wide(&dy), weight, bias, centred);
+            let got: f64 = y.iter().zip(&dy).map(|(y, d)| f64::from(*y) * f64::from(*d)).sum();
+            assert!((got - sum(&all)).abs() < 1e-4, "{got} {}", sum(&all));
+
+            let (mut dx, mut dweight, mut dbias) = (x.clone(), vec![0.0; WIDTH], vec![0.0; WIDTH]);
+            norm.backward(&mut dx, Some(&residual), &mut dy.clone(), &statistics, &mut dweight, Some(&mut dbias));
+            let mut alone = x.clone();
+            norm.backward(&mut alone, None, &mut dy.clone(), &statistics, &mut [0.0; WIDTH], None);
+            for ((dx, alone), residual) in dx.iter_mut().zip(&alone).zip(&residual) {
+                *dx -= residual;
+                assert!((*dx - alone).abs() < 1e-6);
+            }
+            for (which, gradient) in [dx, dweight, dbias].iter().enumerate() {
+                for (i, &g) in gradient.iter().enumerate() {
+                    let moved = |h: f64| {
+                        let mut all = all.clone();
+                        all[which][i] += h;
+                        sum(&all)
+                    };
+                    let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                    assert!((f64::from(g) - expected).abs() < 2e-5, "{centred} {which} {i}: {g} and {expected}");
+                }
+            }
+        }
+    }
+}

@@ -279,13 +279,23 @@ fn losses_and_all_gradients_are_those_of_the_definition_in_64_bits() {
 fn a_step_is_that_of_the_plain_path() {
     use crate::model::plain::{DropoutSource, PlainModel, Windows};
     let llama = |m: &mut settings::Model| (m.family, m.kv_heads) = (Family::Llama, Some(2));
-    let change: [fn(&mut settings::Model); 4] =
-        [|_| {}, |m| (m.bias, m.tied) = (Some(false), false), llama, |m| (m.heads, m.width) = (3, 96)];
-    for (i, change) in change.into_iter().enumerate() {
+    let small = |m: &mut settings::Model| (m.layers, m.heads, m.width) = (1, 2, 32);
+    let untied = |m: &mut settings::Model| (m.layers, m.heads, m.width, m.tied) = (1, 2, 32, false);
+    // The last two have so many words that the logits of a shard's rows come in several pieces.
+    type Change = fn(&mut settings::Model);
+    let change: [(Change, [usize; 3]); 6] = [
+        (|_| {}, [100, 3, 65]),
+        (|m| (m.bias, m.tied) = (Some(false), false), [100, 3, 65]),
+        (llama, [100, 3, 65]),
+        (|m| (m.heads, m.width) = (3, 96), [100, 3, 65]),
+        (small, [250, 1, 12_000]),
+        (untied, [250, 1, 12_000]),
+    ];
+    assert_eq!(block::head_rows(12_000, 250), 96);
+    for (i, (change, [length, batch, vocabulary])) in change.into_iter().enumerate() {
         let mut model = settings::Model { layers: 2, heads: 4, width: 128, ..settings::Model::default() };
         change(&mut model);
-        let (length, batch) = (100, 3);
-        let config = Config::new(&model, 65, length).unwrap();
+        let config = Config::new(&model, vocabulary, length).unwrap();
         let mut engine = Engine::new(&config, 3, 2, length).unwrap();
         engine.values_mut().copy_from_slice(&values(&config, 2.0));
         let split: Vec<Vec<f32>> = engine.ranges().iter().map(|r| engine.values()[r.clone()].to_vec()).collect();
@@ -323,18 +333,23 @@ fn threads_and_micro_batches_change_no_bit() {
     for Case { name, config } in cases() {
         // 47 sequences of 24 tokens are 8 shards of 6, the last of 5.
         assert_eq!(shard_size(47, 24), 6);
-        let mut first = engine(&config, 1, 5.0);
-        let nll = train(&mut first, 24, 47, &[0..47]);
-        let divisions: [&[Range<usize>]; 3] = [&[0..47], &[0..24, 24..47], &[0..6, 6..18, 18..42, 42..47]];
-        for threads in 1..=3 {
-            for pieces in divisions {
-                let mut other = engine(&config, threads, 5.0);
-                assert_eq!(train(&mut other, 24, 47, pieces).to_bits(), nll.to_bits(), "{name} {threads} {pieces:?}");
-                assert_eq!(bits(other.gradients()), bits(first.gradients()), "{name} {threads} {pieces:?}");
-                // Buffers that have been used give the same again.
-                train(&mut other, 5, 4, &[0..4]);
-                train(&mut other, 24, 47, pieces);
-                assert_eq!(bits(other.gradients()), bits(first.gradients()), "{name} {threads} {pieces:?} again");
+        // And 200 are 10 of 21, so that two lanes take a second shard.
+        assert_eq!((shard_size(200, 24), lanes::count(10, 1000)), (21, 8));
+        let few: [&[Range<usize>]; 3] = [&[0..47], &[0..24, 24..47], &[0..6, 6..18, 18..42, 42..47]];
+        let many: [&[Range<usize>]; 2] = [&[0..200], &[0..21, 21..189, 189..200]];
+        for (batch, divisions) in [(47, &few[..]), (200, &many[..])] {
+            let mut first = engine(&config, 1, 5.0);
+            let nll = train(&mut first, 24, batch, divisions[0]);
+            for threads in 1..=3 {
+                for &pieces in divisions {
+                    let mut other = engine(&config, threads, 5.0);
+                    assert_eq!(train(&mut other, 24, batch, pieces).to_bits(), nll.to_bits(), "{name} {threads} {pieces:?}");
+                    assert_eq!(bits(other.gradients()), bits(first.gradients()), "{name} {threads} {pieces:?}");
+                    // Buffers that have been used give the same again.
+                    train(&mut other, 5, 4, &[0..4]);
+                    train(&mut other, 24, batch, pieces);
+                    assert_eq!(bits(other.gradients()), bits(first.gradients()), "{name} {threads} {pieces:?} again");
+                }
             }
         }
     }

@@ -3,7 +3,10 @@
 //!
 //! Several of candle's ready-made layers (`layer_norm` with bias, `rms_norm`, `softmax_last_dim`, `rope`, `sdpa`) have no
 //! backward pass and cut the gradient without a word, so the layers in [`layers`] are made from elementary operations.
+//!
+//! A text is made token by token with a [`Cache`]: the same forward pass, over the new tokens only.
 
+mod cache;
 mod gpt2;
 mod layers;
 mod llama;
@@ -14,6 +17,7 @@ use super::config::Config;
 use super::parameters::Parameter;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
+pub use cache::Cache;
 use layers::Dropout;
 
 /// A model with its weights and their gradients on one device.
@@ -55,9 +59,37 @@ pub struct DropoutSource {
     pub first: usize,
 }
 
+/// One forward pass: what goes through, and how.
+struct Pass<'a> {
+    /// Tokens in a window.
+    length: usize,
+    dropout: Dropout<'a>,
+    /// What products are made in.
+    compute: DType,
+    /// What is kept of the tokens before these; there is one window then.
+    cache: Option<&'a Cache>,
+}
+
+impl Pass<'_> {
+    /// The position of a window's first token.
+    fn first(&self) -> usize {
+        self.cache.map_or(0, Cache::length)
+    }
+
+    /// The keys and values that a layer's queries look at [B, KV, P + T, D], given those of this pass [B, KV, T, D].
+    fn keys_and_values(&self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
+        match self.cache {
+            Some(cache) => cache.extend(layer, &keys, &values),
+            None => Ok((keys, values)),
+        }
+    }
+}
+
 /// Weights by place in [`Config::parameters`], taken one after another as a forward pass needs them.
 struct Weights<'a> {
-    model: &'a PlainModel,
+    config: &'a Config,
+    parameters: &'a [Parameter],
+    values: Vec<&'a Tensor>,
     next: usize,
 }
 
@@ -66,20 +98,20 @@ impl<'a> Weights<'a> {
     fn take(&mut self, end: &str) -> Result<&'a Tensor> {
         let place = self.next;
         self.next += 1;
-        match self.model.parameters.get(place) {
-            Some(parameter) if parameter.name.ends_with(end) => Ok(self.model.weights[place].as_tensor()),
+        match self.parameters.get(place) {
+            Some(parameter) if parameter.name.ends_with(end) => Ok(self.values[place]),
             other => Err(Error::internal(format!("parameter {place} should be `…{end}` and is {:?}", other.map(|p| &p.name)))),
         }
     }
 
     /// The next weight where the model has biases, else nothing.
     fn bias(&mut self, end: &str) -> Result<Option<&'a Tensor>> {
-        if self.model.config.bias { self.take(end).map(Some) } else { Ok(None) }
+        if self.config.bias { self.take(end).map(Some) } else { Ok(None) }
     }
 
     /// The first weight of the list: the token embedding.
     fn embedding(&self) -> &'a Tensor {
-        self.model.weights[0].as_tensor()
+        self.values[0]
     }
 }
 
@@ -151,14 +183,13 @@ impl PlainModel {
 
     /// The NLL of each target in nats, in the order of `windows`. No dropout, no gradients, no change of any state.
     pub fn nll(&self, windows: &Windows<'_>) -> Result<Vec<f32>> {
-        let nll = self.token_nll(windows, &Dropout { rate: 0.0, source: None, device: &self.device })?;
+        let nll = self.token_nll(windows, &self.no_dropout())?;
         Ok(nll.to_vec1()?)
     }
 
     /// The logits of every position [sequences, length, vocabulary].
     pub fn logits(&self, inputs: &[u32], length: usize) -> Result<Tensor> {
-        let dropout = Dropout { rate: 0.0, source: None, device: &self.device };
-        let logits = self.forward(inputs, length, &dropout)?;
+        let logits = self.forward(inputs, length, &self.no_dropout())?;
         Ok(logits.reshape((inputs.len() / length, length, self.config.vocabulary))?)
     }
 
@@ -170,23 +201,70 @@ impl PlainModel {
         Ok(log_probabilities.gather(&targets, 1)?.squeeze(1)?.neg()?)
     }
 
+    /// An empty cache for [`Self::read`].
+    pub fn cache(&self) -> Result<Cache> {
+        Cache::new(&self.config, &self.device)
+    }
+
+    /// Reads these tokens after those in the cache and puts them there too: the logits [vocabulary] of the token that follows.
+    /// No dropout, no gradients. They agree with [`Self::logits`] of all these tokens up to rounding.
+    ///
+    /// # Errors
+    /// Where there are no tokens, or more than [`Cache::left`].
+    pub fn read(&self, tokens: &[u32], cache: &mut Cache) -> Result<Vec<f32>> {
+        if tokens.is_empty() {
+            return Err(Error::internal("there is no token to read"));
+        }
+        cache.reserve(tokens.len())?;
+        // Without their history of operations: what is kept of a token would else keep all that was computed for it.
+        let values: Vec<Tensor> = self.weights.iter().map(Var::as_detached_tensor).collect();
+        let mut weights = self.weights_of(values.iter().collect());
+        let pass = Pass { length: tokens.len(), dropout: self.no_dropout(), compute: self.compute(), cache: Some(cache) };
+        let x = self.hidden(&mut weights, tokens, &pass)?.narrow(0, tokens.len() - 1, 1)?;
+        let logits = self.head(&mut weights, &x)?.squeeze(0)?.to_vec1()?;
+        cache.advance(tokens.len());
+        Ok(logits)
+    }
+
+    fn no_dropout(&self) -> Dropout<'_> {
+        Dropout { rate: 0.0, source: None, device: &self.device }
+    }
+
+    fn compute(&self) -> DType {
+        match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+        }
+    }
+
+    fn weights_of<'a>(&'a self, values: Vec<&'a Tensor>) -> Weights<'a> {
+        Weights { config: &self.config, parameters: &self.parameters, values, next: 0 }
+    }
+
     /// Logits [sequences × length, vocabulary], in 32 bits.
     fn forward(&self, inputs: &[u32], length: usize, dropout: &Dropout<'_>) -> Result<Tensor> {
         if length == 0 || length > self.config.context || !inputs.len().is_multiple_of(length) {
             let message = format!("{} tokens do not make windows of {length} (at most {})", inputs.len(), self.config.context);
             return Err(Error::internal(message));
         }
+        let mut weights = self.weights_of(self.weights.iter().map(Var::as_tensor).collect());
+        let pass = Pass { length, dropout: *dropout, compute: self.compute(), cache: None };
+        let x = self.hidden(&mut weights, inputs, &pass)?;
+        self.head(&mut weights, &x)
+    }
+
+    /// Hidden states after the last norm [sequences × length, C].
+    fn hidden(&self, weights: &mut Weights<'_>, inputs: &[u32], pass: &Pass<'_>) -> Result<Tensor> {
         let ids = Tensor::from_slice(inputs, inputs.len(), &self.device)?;
-        let mut weights = Weights { model: self, next: 0 };
-        let compute = match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-        };
-        let x = match self.config.family {
-            Family::Gpt2 => gpt2::forward(&self.config, &mut weights, &ids, length, dropout, compute)?,
-            Family::Llama => llama::forward(&self.config, &mut weights, &ids, length, dropout, compute)?,
-        };
+        match self.config.family {
+            Family::Gpt2 => gpt2::forward(&self.config, weights, &ids, pass),
+            Family::Llama => llama::forward(&self.config, weights, &ids, pass),
+        }
+    }
+
+    /// Logits [N, vocabulary] of hidden states [N, C].
+    fn head(&self, weights: &mut Weights<'_>, x: &Tensor) -> Result<Tensor> {
         let head = if self.config.tied { weights.embedding() } else { weights.take("lm_head.weight")? };
-        layers::linear_out_in(&x, head, None, compute)
+        layers::linear_out_in(x, head, None, self.compute())
     }
 }

@@ -1,0 +1,302 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::corpus::{Part, Prepared};
+use crate::experiment::settings::{Activation, Family, Model};
+use crate::model::{Config, initial_values};
+use crate::train::export;
+
+fn configs() -> Vec<Config> {
+    let base = Model { layers: 2, heads: 4, width: 16, ..Model::default() };
+    let llama = Model { family: Family::Llama, kv_heads: Some(2), ..base.clone() };
+    let models = [
+        base.clone(),
+        Model { bias: Some(false), dropout: 0.1, ..base.clone() },
+        Model { tied: false, activation: Activation::GeluTanh, ..base },
+        llama.clone(),
+        Model { tied: false, bias: Some(true), ..llama },
+    ];
+    models.iter().map(|model| Config::new(model, 11, 8).unwrap()).collect()
+}
+
+fn corpus(end_of_text: Option<u32>) -> Prepared {
+    let part = Part { file: "train.tokens".into(), tokens: 0, bytes: 0 };
+    Prepared {
+        text_hash: String::new(),
+        tokenizer_key: String::new(),
+        tokenizer_hash: String::new(),
+        tokenizer_file: "tokenizer.json".into(),
+        vocabulary: 11,
+        end_of_text,
+        lossless: true,
+        unknown_share: 0.0,
+        text_tokens: 0,
+        text_bytes: 0,
+        train: part,
+        validation: None,
+        test: None,
+    }
+}
+
+fn values_of(config: &Config) -> Vec<Vec<f32>> {
+    config.parameters().iter().map(|parameter| initial_values(parameter, 1)).collect()
+}
+
+/// A folder with this model's weights, as a checkpoint has them.
+fn folder(config: &Config) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let (parameters, values) = (config.parameters(), values_of(config));
+    export::write_weights(&folder.path().join("model.safetensors"), config, &parameters, &values).unwrap();
+    write_config(folder.path(), &export::config_json(config, &corpus(Some(0))));
+    fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+    folder
+}
+
+fn write_config(folder: &Path, config: &Value) {
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+}
+
+/// A safetensors file of these tensors, all of one value, in this type.
+fn write_file(path: &Path, kind: &str, tensors: &BTreeMap<String, Vec<usize>>, value: &[u8]) {
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * value.len();
+        header.insert(name.clone(), json!({"dtype": kind, "shape": shape, "data_offsets": [start, end]}));
+    }
+    let header = Value::Object(header).to_string();
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend(value.iter().cycle().take(end));
+    fs::write(path, bytes).unwrap();
+}
+
+fn shapes(config: &Config) -> BTreeMap<String, Vec<usize>> {
+    config.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect()
+}
+
+#[test]
+fn what_a_checkpoint_holds_is_read_back_to_the_bit() {
+    for config in configs() {
+        let folder = folder(&config);
+        assert_eq!(read_config(folder.path()).unwrap(), config);
+        assert_eq!(read_weights(folder.path(), &config).unwrap(), values_of(&config), "{config:?}");
+        let found = look(folder.path()).unwrap();
+        assert_eq!((found.config, found.folder.as_path()), (config, folder.path()));
+    }
+}
+
+#[test]
+fn a_folder_that_changed_since_the_plan_is_not_started_from() {
+    let config = &configs()[0];
+    let folder = folder(config);
+    let planned = look(folder.path()).unwrap();
+    assert_eq!(start(&planned).unwrap(), values_of(config));
+    for name in ["tokenizer.json", "config.json", "model.safetensors"] {
+        let path = folder.path().join(name);
+        let before = fs::read(&path).unwrap();
+        let mut after = before.clone();
+        *after.last_mut().unwrap() ^= 1;
+        fs::write(&path, after).unwrap();
+        assert!(start(&planned).unwrap_err().to_string().ends_with("has changed since the trial was planned"), "{name}");
+        fs::write(&path, before).unwrap();
+    }
+}
+
+#[test]
+fn files_of_others_mean_what_transformers_takes_them_for() {
+    let folder = TempDir::new().unwrap();
+    write_config(folder.path(), &json!({"model_type": "gpt2", "n_inner": null, "summary_type": "cls_index", "n_embd": 24}));
+    let found = read_config(folder.path()).unwrap();
+    assert_eq!((found.vocabulary, found.context, found.layers, found.heads), (50_257, 1_024, 12, 12));
+    assert_eq!((found.width, found.hidden, found.activation, found.bias, found.tied), (24, 96, Activation::GeluTanh, true, true));
+    assert_eq!((found.norm_epsilon, found.dropout), (1e-5, 0.1));
+
+    write_config(folder.path(), &json!({"model_type": "llama", "num_key_value_heads": null, "rope_scaling": null}));
+    let found = read_config(folder.path()).unwrap();
+    assert_eq!((found.vocabulary, found.context, found.layers, found.heads), (32_000, 2_048, 32, 32));
+    assert_eq!((found.kv_heads, found.width, found.hidden, found.bias, found.tied), (32, 4_096, 11_008, false, false));
+    assert_eq!((found.norm_epsilon, found.rope_theta), (1e-6, 10_000.0));
+
+    for theta in [
+        json!({"rope_theta": 5e5}),
+        json!({"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}),
+        json!({"rope_theta": 5e5, "rope_scaling": {"type": "default"}}),
+    ] {
+        let mut config = json!({"model_type": "llama"});
+        config.as_object_mut().unwrap().extend(theta.as_object().unwrap().clone());
+        write_config(folder.path(), &config);
+        assert_eq!(read_config(folder.path()).unwrap().rope_theta, 5e5, "{config}");
+    }
+}
+
+#[test]
+fn what_would_be_computed_otherwise_is_refused() {
+    let folder = TempDir::new().unwrap();
+    for (family, keys, expected) in [
+        ("mistral", json!({}), "is of the family `mistral`"),
+        (
+            "gpt2",
+            json!({"activation_function": "relu"}),
+            "`activation_function: relu` is not supported: `gelu` (exact), `gelu_new`",
+        ),
+        ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), "`scale_attn_by_inverse_layer_idx: true` is not supported"),
+        ("gpt2", json!({"scale_attn_weights": false}), "`scale_attn_weights: false` is not supported"),
+        ("gpt2", json!({"add_cross_attention": true}), "`add_cross_attention: true` is not supported"),
+        ("gpt2", json!({"n_embd": 10}), "a width of 10 is not a multiple of its 12 attention heads"),
+        ("gpt2", json!({"n_layer": 1u64 << 60}), "`n_layer` should be a whole number from 1 to 10000, not 1152921504606846976"),
+        ("gpt2", json!({"n_head": 0}), "`n_head` should be a whole number from 1"),
+        ("gpt2", json!({"vocab_size": "many"}), "`vocab_size` should be a whole number from 1 to 134217728, not \"many\""),
+        ("llama", json!({"hidden_act": "gelu"}), "`hidden_act: gelu` is not supported: only `silu` is"),
+        ("llama", json!({"head_dim": 64}), "`head_dim: 64` is not supported"),
+        ("llama", json!({"mlp_bias": true}), "`mlp_bias: true` is not supported"),
+        ("llama", json!({"sliding_window": 4096}), "`sliding_window: 4096` is not supported"),
+        ("llama", json!({"num_key_value_heads": 5}), "32 attention heads are not a multiple of 5 key and value heads"),
+        ("llama", json!({"hidden_size": 96}), "a head of 3 is odd"),
+        ("llama", json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}), "of the type `llama3` are not supported"),
+        ("llama", json!({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5}}), "`rope_theta` is 500000 here, and 10000"),
+        ("llama", json!({"quantization_config": {"bits": 4}}), "`quantization_config: {\"bits\":4}` is not supported"),
+    ] {
+        let mut config = keys.clone();
+        config["model_type"] = family.into();
+        write_config(folder.path(), &config);
+        let error = read_config(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{config}: {error}");
+    }
+    write_config(folder.path(), &json!({"model_type": "llama", "mlp_bias": true, "hidden_act": "gelu"}));
+    let error = read_config(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("mlp_bias") && error.contains("hidden_act"), "all at once: {error}");
+}
+
+#[test]
+fn a_folder_that_is_none_says_what_is_missing() {
+    let empty = TempDir::new().unwrap();
+    assert!(read_config(empty.path()).unwrap_err().to_string().ends_with("has no `config.json`"));
+    let config = &configs()[0];
+    assert!(check_weights(empty.path(), config).unwrap_err().to_string().ends_with("has no `model.safetensors`"));
+    fs::write(empty.path().join("pytorch_model.bin"), "").unwrap();
+    let error = check_weights(empty.path(), config).unwrap_err();
+    assert!(error.help_text().unwrap().contains("save_pretrained"), "{error:?}");
+}
+
+#[test]
+fn all_wrong_tensors_are_told_at_once() {
+    let config = &configs()[3];
+    let folder = folder(config);
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = shapes(config);
+    tensors.remove("model.norm.weight");
+    tensors.remove("model.layers.1.mlp.up_proj.weight");
+    tensors.insert("model.layers.0.self_attn.k_proj.weight".to_owned(), vec![16, 16]);
+    tensors.insert("model.layers.2.mlp.up_proj.weight".to_owned(), vec![1]);
+    write_file(&path, "F32", &tensors, &[0; 4]);
+    let error = check_weights(folder.path(), config).unwrap_err().to_string();
+    for expected in [
+        "missing: `model.layers.1.mlp.up_proj.weight` [64, 16], `model.norm.weight` [16]",
+        "unexpected: `model.layers.2.mlp.up_proj.weight`",
+        "of another shape: `model.layers.0.self_attn.k_proj.weight` is [16, 16] instead of [8, 16]",
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    write_file(&path, "I8", &shapes(config), &[0]);
+    let error = check_weights(folder.path(), config).unwrap_err().to_string();
+    assert!(error.contains("not F32, F16 or BF16: `model.embed_tokens.weight` has I8 values"), "{error}");
+}
+
+#[test]
+fn a_file_is_believed_only_as_far_as_it_reaches() {
+    let config = &configs()[0];
+    let folder = folder(config);
+    let path = folder.path().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let said = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = check_weights(folder.path(), config).unwrap_err();
+        assert!(error.to_string().ends_with("model.safetensors is damaged"), "{error}");
+        error.chain()
+    };
+    for cut in [0, 7, 8, 100, whole.len() - 1] {
+        said(&whole[..cut]);
+    }
+    assert!(said(&[&whole[..], b"\0"].concat()).contains("its header speaks of"));
+    let mut huge = whole.clone();
+    huge[..8].copy_from_slice(&(1u64 << 60).to_le_bytes());
+    assert!(said(&huge).contains("its header claims 1152921504606846976 bytes"));
+    let header = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &[0; 8]].concat();
+    for (text, expected) in [
+        ("[1]", "its header is not the JSON it should be"),
+        (r#"{"a":{"dtype":"F32","shape":[1152921504606846976,16],"data_offsets":[0,8]}}"#, "does not fit into its 8 bytes"),
+        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,1152921504606846976]}}"#, "should end at byte 1152921504606846976"),
+        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551615,18446744073709551615]}}"#, "should end at byte"),
+        (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, "it has no `data_offsets`"),
+        (r#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#, "it has no `dtype`"),
+    ] {
+        let error = said(&header(text));
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn names_without_prefix_buffers_and_a_second_head_do_no_harm() {
+    let config = &configs()[0];
+    let folder = folder(config);
+    let plain = |name: String| name.trim_start_matches("transformer.").to_owned();
+    let mut tensors: BTreeMap<String, Vec<usize>> =
+        shapes(config).into_iter().map(|(name, shape)| (plain(name), shape)).collect();
+    tensors.insert("h.0.attn.bias".to_owned(), vec![1, 1, 8, 8]);
+    tensors.insert("h.1.attn.masked_bias".to_owned(), vec![]);
+    tensors.insert("lm_head.weight".to_owned(), vec![11, 16]);
+    for (kind, one) in [("F32", &[0, 0, 0x80, 0x3f][..]), ("F16", &[0, 0x3c]), ("BF16", &[0x80, 0x3f])] {
+        write_file(&folder.path().join("model.safetensors"), kind, &tensors, one);
+        let values = read_weights(folder.path(), config).unwrap();
+        let lengths: Vec<usize> = config.parameters().iter().map(|p| p.len()).collect();
+        assert_eq!(values.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
+        assert!(values.iter().flatten().all(|value| *value == 1.0), "{kind}");
+    }
+}
+
+#[test]
+fn weights_in_several_files_are_those_in_one() {
+    let config = &configs()[4];
+    let folder = folder(config);
+    let values = values_of(config);
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let parameters = config.parameters();
+    let mut map = serde_json::Map::new();
+    for (number, part) in [0..5, 5..parameters.len()].into_iter().enumerate() {
+        let name = format!("model-{}-of-2.safetensors", number + 1);
+        export::write_weights(&folder.path().join(&name), config, &parameters[part.clone()], &values[part.clone()]).unwrap();
+        map.extend(parameters[part].iter().map(|parameter| (parameter.name.clone(), json!(name))));
+    }
+    let index = folder.path().join("model.safetensors.index.json");
+    fs::write(&index, json!({"weight_map": map}).to_string()).unwrap();
+    assert_eq!(read_weights(folder.path(), config).unwrap(), values);
+    let hash = look(folder.path()).unwrap().hash;
+
+    let second = folder.path().join("model-2-of-2.safetensors");
+    let mut bytes = fs::read(&second).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&second, bytes).unwrap();
+    assert_ne!(look(folder.path()).unwrap().hash, hash);
+    fs::remove_file(&second).unwrap();
+    assert!(check_weights(folder.path(), config).unwrap_err().chain().contains("`model-2-of-2.safetensors`, which it names"));
+    fs::write(&index, json!({"weight_map": {"a": "../model.safetensors"}}).to_string()).unwrap();
+    assert!(check_weights(folder.path(), config).unwrap_err().chain().contains("is not the name of a file in this folder"));
+}
+
+#[test]
+fn a_model_without_biases_has_zeros_there_or_nothing() {
+    let config = &configs()[1];
+    let folder = folder(config);
+    let path = folder.path().join("model.safetensors");
+    write_file(&path, "F32", &shapes(config), &[0; 4]);
+    check_weights(folder.path(), config).unwrap();
+    write_file(&path, "F32", &shapes(&Config { bias: true, ..config.clone() }), &1f32.to_le_bytes());
+    let error = check_weights(folder.path(), config).unwrap_err();
+    assert!(error.to_string().contains("says `bias: false`, and its `transformer.h.0.ln_1.bias` is not 0"), "{error}");
+}
