@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod compare;
 pub mod exit_code;
 pub mod explain;
 mod explain_command;
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::execute(&arguments),
         Command::Status(arguments) => status_command::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Compare(arguments) => compare::execute(&arguments),
         Command::Sample(arguments) => sample::execute(&arguments),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man_page(),

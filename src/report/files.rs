@@ -81,7 +81,7 @@ pub(super) fn summary(report: &Report) -> Value {
 }
 
 /// Text that a spreadsheet would take for a formula gets a leading apostrophe; numbers stay numbers.
-fn defused(text: &str) -> String {
+pub(super) fn defused(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
     if formula { format!("'{text}") } else { text.to_owned() }
 }
@@ -121,7 +121,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
 }
 
 /// Text of others inside Markdown: one line, and nothing in it is markup.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in words::plain(text).chars() {
         match c {

@@ -5,12 +5,18 @@
 //! `page` only show it.
 
 mod comparison;
+mod confounding;
+mod controlled;
 mod curves;
 mod files;
 mod frames;
 mod page;
+mod pair;
 mod protocol;
 mod samples;
+mod several;
+mod several_words;
+mod subject;
 mod table;
 mod verdict;
 mod words;
@@ -25,7 +31,11 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 
+pub use pair::{Named, Pair, Which};
+pub use several::Several;
+
 use comparison::{Comparison, compare};
+use confounding::{Confounding, confounding};
 use curves::{Curve, curve};
 use protocol::Protocol;
 use samples::{Shown, samples};
@@ -44,6 +54,8 @@ pub struct Report {
     not_drawn: usize,
     /// What the best of them write.
     samples: Vec<Shown>,
+    /// What changed along with the swept settings, and what forbids to call the first one better.
+    confounding: Confounding,
     damaged: Vec<String>,
 }
 
@@ -57,7 +69,8 @@ impl Report {
         let comparison = compare(&frame, &protocol)?;
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, damaged })
+        let confounding = confounding(&frame, &protocol, &comparison)?;
+        Ok(Self { protocol, comparison, curves, not_drawn, samples, confounding, damaged })
     }
 
     /// Whether no trial has a result yet.
@@ -87,6 +100,13 @@ impl Report {
         durable::write_json(&into.join("summary.json"), &self.summary())?;
         durable::write(&into.join("report.md"), files::markdown(self).as_bytes())?;
         durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
+    }
+
+    /// The number of the best configuration, and its complete trials.
+    pub fn winner(&self) -> Option<(i64, Vec<TrialId>)> {
+        let best = self.comparison.configurations.first().filter(|c| c.place.is_some())?;
+        let complete = self.comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == "completed");
+        Some((best.number, complete.filter_map(|t| TrialId::parse(&t.id)).collect()))
     }
 
     /// Files that could not be read.
