@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::args::Report as Arguments;
 use super::exit_code::Code;
-use super::{Failure, print, say, session, terminal_width};
+use super::{Failure, print, say, terminal_width};
 use crate::error::{Error, Kind, Result};
 use crate::report::{Report, Several};
 use crate::runs::ExperimentFolder;

@@ -9,7 +9,8 @@
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
 //! `bits_per_byte`, `bits_per_byte_spread`, `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes`, `status` {status: number of
-//! trials}, `trials` (ids)} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`, `text`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
+//! trials}, `trials` (ids)} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`, `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}],
+//! `uncontrolled` [{`what`, `configurations`, `of`, `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
@@ -73,6 +74,7 @@ pub(super) fn summary(report: &Report) -> Value {
         "swept": protocol.swept,
         "configurations": configurations,
         "samples": report.samples.iter().map(samples::json).collect::<Vec<_>>(),
+        "confounding": report.confounding.json(),
         "notes": verdict::notes(report),
         "damaged": report.damaged,
         "programs": comparison.programs,

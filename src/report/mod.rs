@@ -65,7 +65,7 @@ impl Report {
         let mut damaged = Vec::new();
         let frame = trials(folder, &mut damaged)?;
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
-        let protocol = Protocol::read(folder, &columns)?;
+        let protocol = Protocol::read_or_default(folder, &columns, &mut damaged);
         let comparison = compare(&frame, &protocol)?;
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);

@@ -20,6 +20,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     sentences.extend(next(report, figure, &ranked));
     sentences.extend(other_context(report, best, &ranked));
     sentences.extend(got_worse(&ranked));
+    sentences.extend(report.confounding.sentences());
     sentences
 }
 
@@ -165,6 +166,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             comparison.programs.join("; ")
         ));
     }
+    notes.extend(report.confounding.note());
     if report.not_drawn > 0 {
         notes.push(format!("Curves are those of the best {}; the files have all.", super::DRAWN));
     }

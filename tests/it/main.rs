@@ -3,6 +3,8 @@
 mod arithmetic;
 mod bad_input;
 mod cli;
+mod compare;
+mod damaged;
 mod experiments;
 mod golden;
 mod gradients;

@@ -63,7 +63,7 @@ pub(in crate::report) struct Figures {
 pub(in crate::report) fn figures(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<Figures> {
     let frame = crate::report::trials(folder, damaged)?;
     let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
-    let protocol = Protocol::read(folder, &columns)?;
+    let protocol = Protocol::read_or_default(folder, &columns, damaged);
     let comparison = compare(&frame, &protocol)?;
     Ok(Figures { frame, protocol, comparison })
 }
