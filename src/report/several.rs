@@ -181,7 +181,10 @@ fn group(measured: Measured, mut lines: Vec<Line>) -> Group {
     let first = &lines[0].subjects[0];
     // Text and tokenizer are the same by content, whatever their paths are called.
     let shown = |key: &str| !key.starts_with("corpus.") && key != "tokenizer";
-    let varies = |key: &str| lines.iter().any(|line| line.subjects[0].setting(key) != first.setting(key));
+    let varies = |key: &str| {
+        lines.iter().any(|line| line.subjects[0].setting(key) != first.setting(key))
+            && !lines.iter().all(|line| line.subjects[0].follows(key))
+    };
     let settings: Vec<String> =
         first.settings.iter().map(|(key, _)| key).filter(|key| shown(key) && varies(key)).cloned().collect();
     let uncontrolled = uncontrolled(&lines);

@@ -77,6 +77,16 @@ impl Subject {
         self.settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a setting is what it is because another one is: windows that tile move by their length.
+    pub(super) fn follows(&self, key: &str) -> bool {
+        let as_another = |other: &str| self.setting(key) == self.setting(other);
+        match key {
+            "train.stride" => as_another("train.sequence_length"),
+            "model.kv_heads" => as_another("model.heads"),
+            _ => false,
+        }
+    }
+
     /// Whether it counts: complete, and scored.
     pub(super) fn counts(&self) -> bool {
         self.status == "completed" && self.loss.is_some()

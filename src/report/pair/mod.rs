@@ -173,7 +173,8 @@ fn of(first: Side, second: Side) -> Pair {
     };
     let settings = a[0].settings.iter().filter_map(|(key, value)| {
         let other = b[0].setting(key)?;
-        (value != other).then(|| (key.clone(), first.value(key, value), second.value(key, other)))
+        let follows = a[0].follows(key) && b[0].follows(key);
+        (value != other && !follows).then(|| (key.clone(), first.value(key, value), second.value(key, other)))
     });
     let (settings, labels) = (settings.collect::<Vec<_>>(), holds_at(&a, &b));
     let also_changed = also_changed(a[0], b[0], &settings);
