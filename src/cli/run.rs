@@ -15,7 +15,7 @@ use super::exit_code::Code;
 use super::probe::Probes;
 use super::progress::{Look, Reporter, clock, duration, plural};
 use super::session::{Session, Summary, arithmetic, exclusions};
-use super::{Failure, report, say};
+use super::{Failure, report, rescore, say};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::On;
@@ -25,7 +25,7 @@ use crate::record::{TrialState, write_plan, write_trials};
 use crate::report::Report;
 use crate::runs::{EventLog, ExperimentFolder, Reopen, RunnerLock, Status, now_utc, reopen, state_of};
 use crate::schedule::{
-    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, drive,
+    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, Work, drive,
     layout,
 };
 use crate::train::Job;
@@ -73,6 +73,29 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         let which = if again { Reopen::Unfinished } else { Reopen::Failed };
         standing.push(reopen(&session.folder.trial(&trial.id), which)?);
     }
+    let machine = Machine::this();
+    let slots = arguments.slots.or(run.slots);
+    let flags = Flags::default();
+    let policy = |slots: usize| Policy {
+        slots,
+        cores: machine.cores,
+        threads: run.threads,
+        retries: run.retries,
+        until_utc,
+        ..Policy::default()
+    };
+    let stale = rescore::stale(plan, &standing);
+    let mut scored = crate::schedule::Summary::default();
+    if arguments.rescore {
+        let shape = layout(machine, slots, run.threads, stale.len().max(1), rescore::memory(&stale));
+        scored = rescore::execute(&session, &stale, policy(shape.slots), &flags)?;
+        if scored.stopped.is_some() {
+            finish(&session)?;
+            return Ok(Code::of_run(&scored, flags.terminated()));
+        }
+    } else {
+        rescore::tell(&stale, &arguments.planning.file.file);
+    }
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
     if missing.is_empty() {
@@ -85,12 +108,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
             None,
         );
         finish(&session)?;
-        return Ok(Code::of_run(&summary, false));
+        return Ok(if scored.all_completed() { Code::of_run(&summary, false) } else { Code::SomeFailed });
     }
 
-    let machine = Machine::this();
     let planned = missing.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
-    let slots = arguments.slots.or(run.slots);
     let shape = layout(machine, slots, run.threads, missing.len(), planned);
     let probes = if arguments.no_probe { None } else { Some(probe(&session, &missing, shape)?) };
     // What was measured may need more memory than was expected: then fewer trials run at a time.
@@ -111,17 +132,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         });
     }
     announce(&session, &missing, &candidates, shape, until_utc);
-    let policy = Policy {
-        slots: shape.slots,
-        cores: machine.cores,
-        threads: run.threads,
-        retries: run.retries,
-        until_utc,
-        ..Policy::default()
-    };
-    let (summary, terminated) = train(&session, Queue::new(candidates, policy))?;
+    let queue = Queue::new(candidates, policy(shape.slots));
+    let summary = work_off(&session, queue, Work::Train, &flags)?;
     finish(&session)?;
-    let code = Code::of_run(&summary, terminated);
+    let code = match Code::of_run(&summary, flags.terminated()) {
+        Code::Ok if !scored.all_completed() => Code::SomeFailed,
+        code => code,
+    };
     if summary.left > 0 {
         let (left, trials) = (summary.left, summary.trials);
         say(&format!("{left} of {trials} trials are not done: the same command goes on where this one stopped"));
@@ -226,6 +243,25 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
     say(&text);
 }
 
+/// What signals ask for. They are watched from the first work on.
+#[derive(Default)]
+pub(super) struct Flags {
+    stop: Arc<AtomicU8>,
+    terminated: Arc<AtomicBool>,
+    watched: AtomicBool,
+}
+
+impl Flags {
+    /// Whether SIGTERM asked to stop, rather than Ctrl-C.
+    fn terminated(&self) -> bool {
+        self.terminated.load(Ordering::Acquire)
+    }
+
+    fn watch(&self) -> Result<()> {
+        if self.watched.swap(true, Ordering::AcqRel) { Ok(()) } else { watch_signals(&self.stop, &self.terminated) }
+    }
+}
+
 /// Sets the stop flag at the first Ctrl-C or SIGTERM, and once more at the second.
 fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<()> {
     let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
@@ -246,17 +282,17 @@ fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<(
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop).map_err(failed)
 }
 
-fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, bool)> {
+/// Works a queue off with worker processes of this program.
+pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flags) -> Result<crate::schedule::Summary> {
     let (plan, folder) = (&session.plan, &session.folder);
-    let (stop, terminated) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
-    watch_signals(&stop, &terminated)?;
+    flags.watch()?;
     let by_id: HashMap<&TrialId, &Trial> = plan.trials.iter().map(|t| (&t.id, t)).collect();
     let prepare = Box::new(|id: &TrialId| {
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
-        write_job(session, trial)
+        write_job(session, trial, work)
     });
     let device = if session.device == "cuda" { "cuda:0" } else { session.device };
-    let settings = LocalSettings::this_program(device, &crate::program())?;
+    let settings = LocalSettings::this_program(device, &crate::program(), work)?;
     let mut executor = LocalExecutor::new(settings, folder.clone(), prepare);
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());
@@ -276,9 +312,9 @@ fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, b
             let _ = write_tables(session).and_then(|()| Report::read(folder)?.write(&folder.report()));
         }
     };
-    let summary = drive(queue, &mut executor, &mut sink, &stop, Pace::default());
+    let summary = drive(queue, &mut executor, &mut sink, &flags.stop, Pace::default());
     reporter.finish();
-    Ok((summary, terminated.load(Ordering::Acquire)))
+    Ok(summary)
 }
 
 /// A trial's name for people: its configuration's values, and its seed where there are several.
@@ -287,11 +323,13 @@ fn label(session: &Session, trial: &Trial) -> String {
     if session.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
 }
 
-/// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind.
-fn write_job(session: &Session, trial: &Trial) -> Result<()> {
+/// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind; one
+/// that is scored again is given that of this plan.
+fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
     let folder = session.folder.trial(&trial.id);
     durable::create_folder(folder.path())?;
-    let begun = durable::read_json::<Job>(&folder.job()).ok().flatten().filter(|_| folder.checkpoints().exists());
+    let begun =
+        durable::read_json::<Job>(&folder.job()).ok().flatten().filter(|_| work == Work::Train && folder.checkpoints().exists());
     let job = Job {
         version: Job::VERSION,
         id: trial.id.clone(),

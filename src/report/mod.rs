@@ -149,7 +149,12 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
             add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
         }
     }
-    for name in ["training_seconds", "tokens_per_second"] {
+    for score in ["test", "best_test"] {
+        for unit in ["loss", "perplexity", "bits_per_byte"] {
+            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
+        }
+    }
+    for name in ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"] {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)
