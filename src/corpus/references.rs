@@ -157,7 +157,7 @@ impl Counts {
 }
 
 fn pair(before: u32, token: u32) -> u64 {
-    u64::from(before) << 32 | u64::from(token)
+    (u64::from(before) << 32) | u64::from(token)
 }
 
 /// The first `tokens` tokens, one after another.

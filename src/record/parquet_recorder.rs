@@ -359,7 +359,7 @@ mod tests {
             .collect();
         names.sort();
         let kinds = ["checkpoints", "evaluations", "positions", "steps", "token_nll"].map(|kind| format!("{kind}.parquet"));
-        assert_eq!(names, [&["checkpoints".to_owned()], kinds.as_slice()].concat());
+        assert_eq!(names, [&["checkpoints".to_owned()][..], &kinds].concat());
     }
 
     #[test]

@@ -10,7 +10,7 @@ const STEPS: u64 = 40;
 
 /// Trials of this sequence length and these.
 fn lengths(lengths: &str) -> String {
-    small(&format!("grid: {{train.sequence_length: [{lengths}]}}\nevaluate: {{at_most: 1}}"))
+    small(&format!("grid: {{train.sequence_length: [{lengths}]}}\ntokenizer: {{kind: byte}}\nevaluate: {{at_most: 1}}"))
 }
 
 /// What must not change when a trial is scored again: what it learned, and how.
