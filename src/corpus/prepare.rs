@@ -304,11 +304,12 @@ impl Work<'_> {
 
     /// Tokenizes pieces on all cores, and writes them in their order.
     fn add(&self, batch: &[Piece], number: u64, lengths: bool, writer: &mut Writer) -> Result<()> {
+        let (tokenizer, spellings) = (self.tokenizer, &self.spellings);
         let encode = |(piece, number): (&Piece, u64)| {
-            let encoded = self.tokenizer.encode_piece(&piece.text, lengths)?;
-            let spelled = self.spellings.as_ref().map(|known| known.give_back(&piece.text, &encoded)).transpose()?;
+            let encoded = tokenizer.encode_piece(&piece.text, lengths)?;
+            let spelled = spellings.as_ref().map(|known| known.give_back(&piece.text, &encoded)).transpose()?;
             let due = number < FIRST_CHECKED || number.is_multiple_of(CHECK_EVERY) || (lengths && spelled.is_none());
-            let decoded = !due || self.tokenizer.decode(&encoded.tokens)? == piece.text;
+            let decoded = !due || tokenizer.decode(&encoded.tokens)? == piece.text;
             Ok((encoded, decoded && spelled != Some(false)))
         };
         let numbered: Vec<(&Piece, u64)> = batch.iter().zip(number..).collect();

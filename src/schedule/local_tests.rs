@@ -260,7 +260,7 @@ fn a_trial_given_up_has_an_outcome_unless_somebody_else_is_at_it() {
 
 #[test]
 fn this_program_starts_itself_as_a_worker() {
-    let settings = LocalSettings::this_program("cpu", "votive").unwrap();
+    let settings = LocalSettings::this_program("cpu", "votive", Work::Train).unwrap();
     assert!(settings.program.exists());
     assert_eq!(settings.arguments, ["worker"]);
 }

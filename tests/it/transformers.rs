@@ -134,7 +134,8 @@ fn an_independent_program_gets_the_same_sums_from_checkpoints_and_text() {
     let cut = held_out + book[held_out..].windows(2).position(|two| two == b"\n\n").unwrap();
     scene.put("book.txt", [&book[..cut], "\n\n“Naïve”, said the café’s owner. ".repeat(40).as_bytes(), &book[cut..]].concat());
     scene.run(&[]).exits(0);
-    let best = scene.trials().values().filter(|folder| {
+    let trials = scene.trials();
+    let best = trials.values().filter(|folder| {
         let scores = json(&folder.outcome())["scores"].as_array().unwrap().clone();
         scores.iter().any(|row| row["kind"] == "best" && row["part"] == "test")
     });
