@@ -214,6 +214,7 @@ def main():
     parser.add_argument("text", type=pathlib.Path, help="its text: one file")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     torch.set_num_threads(1)
     text = arguments.text.read_bytes()
     trials = [outcome.parent for outcome in sorted(arguments.experiment.glob("trials/*/outcome.json"))]
