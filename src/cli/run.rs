@@ -10,6 +10,7 @@ use jiff::{ToSpan, ZonedDateTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::alias::{self, Families};
 use super::args::Run as Arguments;
 use super::exit_code::Code;
 use super::probe::Probes;
@@ -73,6 +74,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         let which = if again { Reopen::Unfinished } else { Reopen::Failed };
         standing.push(reopen(&session.folder.trial(&trial.id), which)?);
     }
+    let families = Families::of(&session, arguments.no_alias, &arguments.retry)?;
+    alias::reopen(&session, arguments.no_alias, &mut standing)?;
+    alias::record_at_once(&session, &families, &mut standing)?;
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
     if missing.is_empty() {
@@ -106,6 +110,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
             id: trial.id.clone(),
             round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
             clip_norm: trial.settings.train.clip_norm,
+            family: families.of_trial(&trial.id),
             expected_seconds,
             standing: state.status.into(),
         });
@@ -255,9 +260,13 @@ fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, b
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
         write_job(session, trial)
     });
+    let make_alias = Box::new(|id: &TrialId, source: &TrialId| {
+        let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
+        alias::record_or_say(session, trial, source)
+    });
     let device = if session.device == "cuda" { "cuda:0" } else { session.device };
     let settings = LocalSettings::this_program(device, &crate::program())?;
-    let mut executor = LocalExecutor::new(settings, folder.clone(), prepare);
+    let mut executor = LocalExecutor::new(settings, folder.clone(), prepare).with_alias(make_alias);
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());
     let mut log = EventLog::open(&folder.events())?;
@@ -270,10 +279,10 @@ fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, b
         {
             reporter.say(&format!("warning: {}", error.chain()));
         }
-        if matches!(event, Event::Ended { .. }) && reported.elapsed() >= REPORT_EVERY {
+        if matches!(event, Event::Ended { .. } | Event::Aliased { .. }) && reported.elapsed() >= REPORT_EVERY {
             reported = Instant::now();
             // A report that cannot be written now must not stop the trials; the one at the end says why.
-            let _ = write_tables(session).and_then(|()| Report::read(folder)?.write(&folder.report()));
+            let _ = write_tables(session).and_then(|_| Report::read(folder)?.write(&folder.report()));
         }
     };
     let summary = drive(queue, &mut executor, &mut sink, &stop, Pace::default());
@@ -282,13 +291,13 @@ fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, b
 }
 
 /// A trial's name for people: its configuration's values, and its seed where there are several.
-fn label(session: &Session, trial: &Trial) -> String {
+pub(super) fn label(session: &Session, trial: &Trial) -> String {
     let label = session.plan.label(trial);
     if session.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
 }
 
 /// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind.
-fn write_job(session: &Session, trial: &Trial) -> Result<()> {
+pub(super) fn write_job(session: &Session, trial: &Trial) -> Result<()> {
     let folder = session.folder.trial(&trial.id);
     durable::create_folder(folder.path())?;
     let begun = durable::read_json::<Job>(&folder.job()).ok().flatten().filter(|_| folder.checkpoints().exists());
@@ -309,11 +318,12 @@ fn write_job(session: &Session, trial: &Trial) -> Result<()> {
     durable::write_json(&folder.job(), &job)
 }
 
-/// Writes `trials.parquet` from what the trials' folders say.
-fn write_tables(session: &Session) -> Result<()> {
+/// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases.
+fn write_tables(session: &Session) -> Result<usize> {
     let plan = session.whole();
     let states: Vec<TrialState> = plan.trials.iter().map(|trial| trial_state(&session.folder, &trial.id)).collect();
-    write_trials(&session.folder.trials_parquet(), plan, &states)
+    write_trials(&session.folder.trials_parquet(), plan, &states)?;
+    Ok(states.iter().filter(|state| state.outcome.as_ref().is_some_and(|o| o.alias_of.is_some())).count())
 }
 
 fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
@@ -323,6 +333,10 @@ fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
 
 /// The tables and the report, at the end.
 fn finish(session: &Session) -> Result<()> {
-    write_tables(session)?;
-    report::write_and_print(&session.folder).map(drop)
+    let aliases = write_tables(session)?;
+    report::write_and_print(&session.folder)?;
+    if let Some(line) = alias::told(aliases, session.whole().trials.len()) {
+        say(&line);
+    }
+    Ok(())
 }

@@ -125,6 +125,8 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         scores: summary.scores,
         finished_utc: now_utc(),
         program: crate::program(),
+        clipping: None,
+        alias_of: None,
     };
     let outcome = match ended {
         Ok(Ended::Completed(summary)) => {
@@ -142,9 +144,11 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         }
         Err(error) => return Err(error),
     };
+    // From the rows, which are those of all attempts.
+    let clipping = recorder.parquet.clipping()?;
     recorder.parquet.finish()?;
     tracing::info!(end = ?outcome.end, "ends");
-    Ok(Some(outcome))
+    Ok(Some(Outcome { clipping, ..outcome }))
 }
 
 /// Writes what the trial's weights write. It decides nothing: where that fails, the trial is complete all the same.

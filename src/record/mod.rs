@@ -6,8 +6,9 @@
 //! [`crate::durable`], under temporary names that no `*.parquet` pattern matches, so every file a reader finds is complete.
 //!
 //! [`ParquetRecorder`] receives a trial's rows while it trains; [`write_plan`] and [`write_trials`] write the two tables of the
-//! whole experiment.
+//! whole experiment; [`copy_scores`] gives the scores of a trial to one that is the same.
 
+mod alias;
 mod parquet_recorder;
 mod rows;
 mod schema;
@@ -15,6 +16,7 @@ mod steps;
 mod table;
 mod trials;
 
+pub use alias::copy_scores;
 pub use parquet_recorder::ParquetRecorder;
 pub use schema::{Column, Schema, Type, VERSION, schemas};
 pub use trials::{TrialState, plan_schema, trials_schema, write_plan, write_trials};

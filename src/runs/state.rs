@@ -116,6 +116,8 @@ mod tests {
             scores: Vec::new(),
             finished_utc: 3,
             program: "votive".to_owned(),
+            clipping: None,
+            alias_of: None,
         }
     }
 
