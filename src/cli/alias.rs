@@ -92,8 +92,8 @@ fn still_holds(alias: &Outcome, source: &TrialFolder) -> bool {
     })
 }
 
-/// Records every trial at once that is the same as one that was over before.
-pub(super) fn record_at_once(session: &Session, families: &Families, states: &mut [State]) -> Result<()> {
+/// Records every trial at once that is the same as one that was over before, and takes those out of their families that are certainly not.
+pub(super) fn record_at_once(session: &Session, families: &mut Families, states: &mut [State]) -> Result<()> {
     let sources = sources(session, families, states);
     let mut log = None;
     let mut said = 0;
@@ -104,6 +104,8 @@ pub(super) fn record_at_once(session: &Session, families: &Families, states: &mu
         let family = families.of_trial(&trial.id).and_then(|number| sources.get(&number));
         let Some((source, clipping)) = family else { continue };
         if !clipping.never_binds(trial.settings.train.clip_norm) {
+            // Its own clip norm will bind: it is the same as none of its family.
+            families.0.remove(&trial.id);
             continue;
         }
         match record(session, trial, source) {

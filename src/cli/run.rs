@@ -74,9 +74,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         let which = if again { Reopen::Unfinished } else { Reopen::Failed };
         standing.push(reopen(&session.folder.trial(&trial.id), which)?);
     }
-    let families = Families::of(&session, arguments.no_alias, &arguments.retry)?;
+    let mut families = Families::of(&session, arguments.no_alias, &arguments.retry)?;
     alias::reopen(&session, arguments.no_alias, &mut standing)?;
-    alias::record_at_once(&session, &families, &mut standing)?;
+    alias::record_at_once(&session, &mut families, &mut standing)?;
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
     if missing.is_empty() {

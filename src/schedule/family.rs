@@ -1,7 +1,7 @@
 //! Trials that differ in nothing but their clip norm: once one of them is trained, others may turn out to be the same.
 //!
 //! Where a clip norm never bound, every relative whose clip norm would not have bound either is the same to the bit, and is
-//! recorded instead of trained ([`is_same`]). So one of a family is started first (`off`, else the largest norm, by the order of all
+//! recorded instead of trained ([`verdict`]). So one of a family is started first (`off`, else the largest norm, by the order of all
 //! trials; one that was begun before goes on), and its relatives wait for it, as long as there is something else to start
 //! ([`first`]). A slot never stays empty for it.
 
@@ -41,11 +41,30 @@ pub(super) fn limit(candidate: &Candidate) -> f64 {
     }
 }
 
-/// Whether a relative of a trial that ended so would have come to the same, to the bit. A trial that diverged counts: with the
-/// same gradients, those would have diverged at the same step.
-pub(super) fn is_same(outcome: &Outcome, relative: &Candidate) -> bool {
-    let trained = matches!(outcome.end, End::Completed | End::Diverged);
-    trained && outcome.clipping.is_some_and(|clipping| clipping.never_binds(relative.clip_norm))
+/// What the end of one trial says of a relative that has not been started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the same to the bit.
+    Same,
+    /// Its own clip norm will bind: it is the same as none, and has nothing to wait for.
+    Different,
+    /// Nothing: another relative may tell.
+    Open,
+}
+
+/// What the end of a trial with the clip norm of `trained` says of `relative`.
+///
+/// A trial that diverged counts like a complete one: the same gradients diverge at the same step. Where a step was clipped, it
+/// would have been with each smaller clip norm too, since up to the first such step all of them are equal.
+pub(super) fn verdict(outcome: &Outcome, trained: &Candidate, relative: &Candidate) -> Verdict {
+    let ended = matches!(outcome.end, End::Completed | End::Diverged);
+    match outcome.clipping.filter(|_| ended) {
+        None => Verdict::Open,
+        Some(clipping) if clipping.never_binds(relative.clip_norm) => Verdict::Same,
+        Some(clipping) if clipping.never_binds(trained.clip_norm) => Verdict::Different,
+        Some(_) if limit(relative) <= limit(trained) => Verdict::Different,
+        Some(_) => Verdict::Open,
+    }
 }
 
 #[cfg(test)]

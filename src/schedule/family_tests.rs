@@ -125,6 +125,32 @@ fn a_trial_that_was_clipped_is_nobodys_source_but_one_that_diverged_may_be() {
 }
 
 #[test]
+fn what_one_trial_says_of_the_others() {
+    let limits = [0.0, 3.0, 2.0, 1.0, 0.5];
+    for (clipped, expected) in [
+        // The one with 2.0 came to a norm of 1.5.
+        (0, [Verdict::Same, Verdict::Same, Verdict::Same, Verdict::Different, Verdict::Different]),
+        (1, [Verdict::Open, Verdict::Open, Verdict::Different, Verdict::Different, Verdict::Different]),
+    ] {
+        let ended = outcome(End::Completed, 1.5, clipped);
+        let verdicts = limits.map(|limit| verdict(&ended, &member(0, 1, 2.0), &member(1, 1, limit)));
+        assert_eq!(verdicts, expected, "{clipped} clipped");
+    }
+}
+
+#[test]
+fn who_is_certainly_not_the_same_waits_for_nobody() {
+    let others = [member(3, 2, 0.0), member(4, 2, 0.2)];
+    let members = [member(0, 1, 0.0), member(1, 1, 0.4), member(2, 1, 0.3)];
+    let mut queue = queue(&[&members[..], &others].concat(), 2);
+    assert_eq!(start_all(&mut queue, 0), [0, 3]);
+    queue.on_exit(&id(0), done(End::Completed, 1.5, 0), SECOND);
+    assert_eq!(start_all(&mut queue, SECOND), [1]);
+    queue.on_exit(&id(3), done(End::Diverged, 1.5, 0), SECOND);
+    assert_eq!(start_all(&mut queue, SECOND), [2], "its relative runs, and will teach it nothing");
+}
+
+#[test]
 fn an_alias_of_an_alias_names_the_one_that_was_trained() {
     let mut queue = queue(&[member(0, 1, 9.0), member(1, 1, 8.0)], 1);
     start_all(&mut queue, 0);

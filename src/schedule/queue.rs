@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::candidate::order;
 use super::estimate::{Experience, Track, seconds, until_all_end};
-use super::family;
+use super::family::{self, Verdict};
 use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
@@ -374,12 +374,14 @@ impl Queue {
 
     /// Which relatives of a trial that ended so are the same, and need not be started.
     fn find_aliases(&mut self, i: usize, outcome: &Outcome) {
-        let Candidate { id, family: Some(family), .. } = &self.trials[i].candidate else { return };
-        let (source, family) = (outcome.alias_of.as_ref().unwrap_or(id).clone(), *family);
-        for trial in &mut self.trials {
-            let waits = matches!(trial.place, Place::Queued { .. }) && trial.candidate.family == Some(family);
-            if waits && family::is_same(outcome, &trial.candidate) {
-                trial.place = Place::SameAs(source.clone());
+        let trained = self.trials[i].candidate.clone();
+        let source = outcome.alias_of.as_ref().unwrap_or(&trained.id);
+        let queued = self.trials.iter_mut().filter(|trial| matches!(trial.place, Place::Queued { .. }));
+        for trial in queued.filter(|trial| trial.candidate.family.is_some() && trial.candidate.family == trained.family) {
+            match family::verdict(outcome, &trained, &trial.candidate) {
+                Verdict::Same => trial.place = Place::SameAs(source.clone()),
+                Verdict::Different => trial.candidate.family = None,
+                Verdict::Open => {}
             }
         }
     }
