@@ -122,6 +122,9 @@ pub(super) struct Run {
     /// Try this trial again, also one that diverged or did not fit
     #[arg(long, value_name = "ID")]
     pub(super) retry: Vec<String>,
+    /// Train also what would be the same, to the bit, as a trained trial whose clip norm never bound
+    #[arg(long)]
+    pub(super) no_alias: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod alias;
 mod args;
 mod check;
 pub mod exit_code;

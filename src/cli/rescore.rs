@@ -1,14 +1,15 @@
 //! Finished trials whose scores were made otherwise than this plan compares: `run` tells of them, `run --rescore` scores them
 //! again from their final and best weights. Nothing is trained again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use super::alias;
 use super::figures::thousands;
 use super::run::{Flags, work_off};
 use super::say;
 use super::session::{Session, counted};
 use crate::error::Result;
-use crate::plan::{Plan, Trial};
+use crate::plan::{Plan, Trial, TrialId};
 use crate::runs::{End, Outcome, State, Status, state_of};
 use crate::schedule::{Candidate, Policy, Queue, Standing, Summary, Work};
 use crate::train::evaluate::{Layout, PROTOCOL};
@@ -18,12 +19,18 @@ use crate::train::recorder::{CheckpointKind, Protocol};
 pub(super) struct Stale<'a> {
     trial: &'a Trial,
     why: String,
+    /// The trial that it is the same as.
+    alias_of: Option<TrialId>,
 }
 
 /// Those among the trials of a plan; `standing` is in its order.
 pub(super) fn stale<'a>(plan: &'a Plan, standing: &[State]) -> Vec<Stale<'a>> {
     let finished = plan.trials.iter().zip(standing).filter_map(|(trial, state)| Some((trial, state.outcome.as_ref()?)));
-    finished.filter_map(|(trial, outcome)| Some(Stale { trial, why: difference(trial, plan.common_context, outcome)? })).collect()
+    let stale = |(trial, outcome): (&'a Trial, &Outcome)| {
+        let why = difference(trial, plan.common_context, outcome)?;
+        Some(Stale { trial, why, alias_of: outcome.alias_of.clone() })
+    };
+    finished.filter_map(stale).collect()
 }
 
 /// What differs between how a complete trial was scored and how it would be now; `None` where nothing does.
@@ -79,18 +86,38 @@ pub(super) fn execute(session: &Session, stale: &[Stale<'_>], policy: Policy, fl
         return Ok(Summary::default());
     }
     say(&format!("scoring     {} again ({}): nothing is trained", counted(stale.len() as u64, "finished trial"), reasons(stale)));
-    let candidate = |stale: &Stale<'_>| Candidate {
+    // What is the same as a trial that is scored again, or was since, takes its scores: they are one.
+    let stale_ids: HashSet<&TrialId> = stale.iter().map(|stale| &stale.trial.id).collect();
+    let context = session.plan.common_context;
+    let (copied, scored): (Vec<&Stale<'_>>, Vec<&Stale<'_>>) = stale.iter().partition(|stale| {
+        let Some(source) = &stale.alias_of else { return false };
+        let outcome = state_of(&session.folder.trial(source)).outcome;
+        stale_ids.contains(source) || outcome.is_some_and(|outcome| difference(stale.trial, context, &outcome).is_none())
+    });
+    let candidate = |stale: &&Stale<'_>| Candidate {
         id: stale.trial.id.clone(),
         round: 0,
         clip_norm: stale.trial.settings.train.clip_norm,
+        family: None,
         expected_seconds: None,
         standing: Standing::Waiting,
     };
-    let summary = work_off(session, Queue::new(stale.iter().map(candidate).collect(), policy), Work::ScoreAgain, flags)?;
+    let mut summary = Summary::default();
+    if !scored.is_empty() {
+        let queue = Queue::new(scored.iter().map(candidate).collect(), policy);
+        summary = work_off(session, queue, Work::ScoreAgain, flags)?;
+    }
+    for (stale, source) in copied.into_iter().filter_map(|stale| Some((stale, stale.alias_of.as_ref()?))) {
+        let outcome = state_of(&session.folder.trial(source)).outcome;
+        if outcome.is_some_and(|outcome| difference(stale.trial, context, &outcome).is_none()) {
+            // It is said where it cannot be done, and counted below.
+            let _ = alias::record_or_say(session, stale.trial, source);
+        }
+    }
     let again: Vec<State> = stale.iter().map(|s| state_of(&session.folder.trial(&s.trial.id))).collect();
     let left = stale.iter().zip(&again).filter(|(stale, state)| {
         let outcome = state.outcome.as_ref().filter(|_| state.status == Status::Completed);
-        outcome.is_none_or(|outcome| difference(stale.trial, session.plan.common_context, outcome).is_some())
+        outcome.is_none_or(|outcome| difference(stale.trial, context, outcome).is_some())
     });
     let (left, all) = (left.count(), stale.len());
     if left > 0 {

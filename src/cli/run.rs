@@ -10,6 +10,7 @@ use jiff::{ToSpan, ZonedDateTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::alias::{self, Families};
 use super::args::Run as Arguments;
 use super::exit_code::Code;
 use super::probe::Probes;
@@ -84,17 +85,21 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         until_utc,
         ..Policy::default()
     };
-    let stale = rescore::stale(plan, &standing);
+    let mut families = Families::of(&session, arguments.no_alias, &arguments.retry)?;
+    alias::reopen(&session, arguments.no_alias, &mut standing)?;
     let mut scored = crate::schedule::Summary::default();
     if arguments.rescore {
+        let stale = rescore::stale(plan, &standing);
         let shape = layout(machine, slots, run.threads, stale.len().max(1), rescore::memory(&stale));
         scored = rescore::execute(&session, &stale, policy(shape.slots), &flags)?;
         if scored.stopped.is_some() {
             finish(&session)?;
             return Ok(Code::of_run(&scored, flags.terminated()));
         }
-    } else {
-        rescore::tell(&stale, &arguments.planning.file.file);
+    }
+    alias::record_at_once(&session, &mut families, &mut standing)?;
+    if !arguments.rescore {
+        rescore::tell(&rescore::stale(plan, &standing), &arguments.planning.file.file);
     }
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
@@ -127,6 +132,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
             id: trial.id.clone(),
             round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
             clip_norm: trial.settings.train.clip_norm,
+            family: families.of_trial(&trial.id),
             expected_seconds,
             standing: state.status.into(),
         });
@@ -291,9 +297,13 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
         write_job(session, trial, work)
     });
+    let make_alias = Box::new(|id: &TrialId, source: &TrialId| {
+        let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
+        alias::record_or_say(session, trial, source)
+    });
     let device = if session.device == "cuda" { "cuda:0" } else { session.device };
     let settings = LocalSettings::this_program(device, &crate::program(), work)?;
-    let mut executor = LocalExecutor::new(settings, folder.clone(), prepare);
+    let mut executor = LocalExecutor::new(settings, folder.clone(), prepare).with_alias(make_alias);
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());
     let mut log = EventLog::open(&folder.events())?;
@@ -306,10 +316,10 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
         {
             reporter.say(&format!("warning: {}", error.chain()));
         }
-        if matches!(event, Event::Ended { .. }) && reported.elapsed() >= REPORT_EVERY {
+        if matches!(event, Event::Ended { .. } | Event::Aliased { .. }) && reported.elapsed() >= REPORT_EVERY {
             reported = Instant::now();
             // A report that cannot be written now must not stop the trials; the one at the end says why.
-            let _ = write_tables(session).and_then(|()| Report::read(folder)?.write(&folder.report()));
+            let _ = write_tables(session).and_then(|_| Report::read(folder)?.write(&folder.report()));
         }
     };
     let summary = drive(queue, &mut executor, &mut sink, &flags.stop, Pace::default());
@@ -318,14 +328,14 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
 }
 
 /// A trial's name for people: its configuration's values, and its seed where there are several.
-fn label(session: &Session, trial: &Trial) -> String {
+pub(super) fn label(session: &Session, trial: &Trial) -> String {
     let label = session.plan.label(trial);
     if session.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
 }
 
 /// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind; one
 /// that is scored again is given that of this plan.
-fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
+pub(super) fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
     let folder = session.folder.trial(&trial.id);
     durable::create_folder(folder.path())?;
     let begun =
@@ -347,11 +357,12 @@ fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
     durable::write_json(&folder.job(), &job)
 }
 
-/// Writes `trials.parquet` from what the trials' folders say.
-fn write_tables(session: &Session) -> Result<()> {
+/// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases.
+fn write_tables(session: &Session) -> Result<usize> {
     let plan = session.whole();
     let states: Vec<TrialState> = plan.trials.iter().map(|trial| trial_state(&session.folder, &trial.id)).collect();
-    write_trials(&session.folder.trials_parquet(), plan, &states)
+    write_trials(&session.folder.trials_parquet(), plan, &states)?;
+    Ok(states.iter().filter(|state| state.outcome.as_ref().is_some_and(|o| o.alias_of.is_some())).count())
 }
 
 fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
@@ -361,6 +372,10 @@ fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
 
 /// The tables and the report, at the end.
 fn finish(session: &Session) -> Result<()> {
-    write_tables(session)?;
-    report::write_and_print(&session.folder).map(drop)
+    let aliases = write_tables(session)?;
+    report::write_and_print(&session.folder)?;
+    if let Some(line) = alias::told(aliases, session.whole().trials.len()) {
+        say(&line);
+    }
+    Ok(())
 }

@@ -119,6 +119,11 @@ impl Session {
         })
     }
 
+    /// What trials have in common that differ in nothing but their clip norm and their seed.
+    pub(super) fn without_clipping(&self, settings: &Settings) -> Result<TrialId> {
+        Ok(plan::without_clipping(settings, &*self.corpora.known(settings)?, self.device))
+    }
+
     /// Every text that the trials read, with the label of its tokenizer.
     pub(super) fn texts(&self) -> Vec<(String, Rc<Known>)> {
         self.corpora.all()

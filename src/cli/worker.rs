@@ -132,10 +132,12 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
     };
     tracing::info!(trial = job.id.as_str(), context = job.evaluation.common_context, "is scored again");
     let device = device::open(&arguments.device)?;
-    let checkpoints = folder.checkpoints();
+    // The weights of a trial that is the same as another one lie there.
+    let trained = outcome.alias_of.as_ref().unwrap_or(&job.id);
+    let checkpoints = folder.beside(trained).checkpoints();
     let place = Place { experiment: experiment_of(folder.path())?, checkpoints: &checkpoints, name: "checkpoints" };
     let mut again = ScoresAgain::default();
-    let Some(scores) = train::rescore(&job, place, &device, &mut again, &|| stop.load(Ordering::Acquire))? else {
+    let Some(scores) = train::rescore(&job, trained, place, &device, &mut again, &|| stop.load(Ordering::Acquire))? else {
         return Ok(false);
     };
     again.write(folder, &job.id)?;
@@ -164,6 +166,8 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         protocol: PROTOCOL,
         finished_utc: now_utc(),
         program: crate::program(),
+        clipping: None,
+        alias_of: None,
     };
     let outcome = match ended {
         Ok(Ended::Completed(summary)) => {
@@ -181,9 +185,11 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         }
         Err(error) => return Err(error),
     };
+    // From the rows, which are those of all attempts.
+    let clipping = recorder.parquet.clipping()?;
     recorder.parquet.finish()?;
     tracing::info!(end = ?outcome.end, "ends");
-    Ok(Some(outcome))
+    Ok(Some(Outcome { clipping, ..outcome }))
 }
 
 /// Writes what the trial's weights write. It decides nothing: where that fails, the trial is complete all the same.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, Part, Settings, Tokenizer, Train};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Part, Settings, Tokenizer, Train};
 use crate::experiment::{Configuration, Experiment, Problem, Problems};
 use crate::model::{Config, Pretrained, shape};
 
@@ -232,6 +232,13 @@ fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, con
         (Some(context), _) => Ok(context.min(smallest)),
         (None, _) => Ok(smallest),
     }
+}
+
+/// What trials have in common that differ in nothing but their clip norm and their seed.
+pub fn without_clipping(settings: &Settings, known: &Known, device: &str) -> TrialId {
+    let mut settings = settings.clone();
+    settings.train.clip_norm = ClipNorm::Off;
+    TrialId::of(&description_of(&settings, known, 0, device))
 }
 
 /// The text that a trial's id is the hash of.

@@ -9,7 +9,7 @@ use super::steps::{PART_ROWS, StepsFile};
 use super::table::{Table, write_tables};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
-use crate::runs::TrialFolder;
+use crate::runs::{Clipping, TrialFolder};
 use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
 
 /// How long rows may stay in memory only.
@@ -68,6 +68,12 @@ impl ParquetRecorder {
     /// The checkpoints recorded so far, also those deleted since.
     pub fn checkpoints(&self) -> &[CheckpointRow] {
         &self.checkpoints
+    }
+
+    /// How large the gradients of all recorded steps were, and how often they were clipped. `None` without a step.
+    pub fn clipping(&self) -> Result<Option<Clipping>> {
+        let (norms, clipped) = self.steps.norms()?;
+        Ok(Clipping::of(norms, clipped))
     }
 
     /// Puts everything on disk and merges the parts of a long trial into one `steps.parquet`. To be called before the

@@ -6,8 +6,8 @@ use super::schema::{Column, Schema, Type};
 use super::table::{Table, Value};
 use crate::error::Result;
 use crate::experiment::{Cell, settings::Settings};
-use crate::plan::{Facts, Plan, Trial};
-use crate::runs::{Attempt, Outcome, Status};
+use crate::plan::{Facts, Plan, Trial, TrialId};
+use crate::runs::{Attempt, Clipping, Outcome, Status};
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
@@ -174,7 +174,10 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
     let time = |name: &str, value: Option<i64>| (name.to_owned(), Type::Time, Value::Int64(value));
     let steps = outcome.map(|o| o.steps);
     let tokens = outcome.map(|o| o.tokens_seen);
-    let seconds = outcome.map(|o| o.training_seconds);
+    let alias_of = outcome.and_then(|o| o.alias_of.as_ref());
+    // Nothing was trained for an alias: a time would be counted twice.
+    let seconds = outcome.map(|o| o.training_seconds).filter(|_| alias_of.is_none());
+    let clipping = outcome.and_then(|o| o.clipping.as_ref());
     let rate = tokens.zip(seconds).filter(|(_, s)| *s > 0.0).map(|(t, s)| t as f64 / s);
     let reason = state.reason.as_deref().or_else(|| outcome.and_then(|o| o.reason.as_deref()));
     let last_lines = last.map(|a| a.last_lines.join("\n")).filter(|lines| !lines.is_empty());
@@ -221,6 +224,12 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
         text("device", last.map(|a| a.device.as_str())),
         int("threads", last.map(|a| i64::from(a.threads))),
         text("last_lines", last_lines.as_deref()),
+        text("alias_of", alias_of.map(TrialId::as_str)),
+        float("clipped_share", clipping.map(Clipping::clipped_share)),
+        float("grad_norm_p50", clipping.map(|c| c.grad_norm_p50)),
+        float("grad_norm_p90", clipping.map(|c| c.grad_norm_p90)),
+        float("grad_norm_p99", clipping.map(|c| c.grad_norm_p99)),
+        float("grad_norm_max", clipping.map(|c| c.grad_norm_max)),
     ]
 }
 
@@ -236,7 +245,6 @@ fn is_comparable(trial: &Trial, outcome: &Outcome) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::experiment::settings::{BatchSize, ClipNorm, Train};
-    use crate::plan::TrialId;
     use crate::record::rows::tests::evaluation;
     use crate::runs::End;
 
@@ -314,6 +322,8 @@ pub(crate) mod tests {
                 protocol: 1,
                 finished_utc: 1_700_000_100_000_000,
                 program: "votive 0.1.0".to_owned(),
+                clipping: None,
+                alias_of: None,
             }),
         }
     }
@@ -412,6 +422,28 @@ pub(crate) mod tests {
         assert_eq!(cell(&state, "best_common_loss"), Value::Float64(Some(1.9)));
         assert_eq!(cell(&state, "best_step"), Value::Int64(Some(60)));
         assert_eq!(cell(&state, "common_loss"), Value::Float64(Some(2.0)));
+    }
+
+    #[test]
+    fn an_alias_names_its_source_and_took_no_time() {
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let clipping = Clipping::of(vec![1.0, 4.0, 2.0, 3.0], 1);
+        let mut states = [completed(2.0, None), completed(2.0, None)];
+        for state in &mut states {
+            state.outcome.as_mut().unwrap().clipping = clipping;
+        }
+        states[1].outcome.as_mut().unwrap().alias_of = Some(plan.trials[0].id.clone());
+        write_trials(&path, &plan, &states).unwrap();
+        let table = Table::read(&path, trials_schema(&plan)).unwrap();
+        assert_eq!(table.text("alias_of"), [None, Some(plan.trials[0].id.to_string())]);
+        assert_eq!(table.float64("training_seconds"), [Some(3.2), None]);
+        assert_eq!(table.float64("tokens_per_second"), [Some(2000.0), None]);
+        assert_eq!(table.float64("common_loss"), [Some(2.0), Some(2.0)]);
+        assert_eq!(table.float64("clipped_share"), [Some(0.25), Some(0.25)]);
+        let quantiles = ["grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"].map(|name| table.float64(name)[0]);
+        assert_eq!(quantiles, [2.0, 4.0, 4.0, 4.0].map(Some));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! is listed and the rest is reported. What the models write lies beside them in `sample.json`. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
 //! `page` only show it.
 
+mod clipping;
 mod comparison;
 mod curves;
 mod files;
@@ -44,6 +45,8 @@ pub struct Report {
     not_drawn: usize,
     /// What the best of them write.
     samples: Vec<Shown>,
+    /// What the clip norms did.
+    clipping: Vec<String>,
     damaged: Vec<String>,
 }
 
@@ -57,7 +60,8 @@ impl Report {
         let comparison = compare(&frame, &protocol)?;
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, damaged })
+        let clipping = clipping::notes(&frame);
+        Ok(Self { protocol, comparison, curves, not_drawn, samples, clipping, damaged })
     }
 
     /// Whether no trial has a result yet.
@@ -136,7 +140,7 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
     let rows = plan.height();
     let mut add = |column: Column| plan.with_column(column).map(|_| ()).map_err(frames::wrong);
     add(Column::new("status".into(), vec!["waiting"; rows]))?;
-    for name in ["reason", "last_lines", "program", "host", "device"] {
+    for name in ["reason", "last_lines", "program", "host", "device", "alias_of"] {
         add(Column::new(name.into(), vec![None::<&str>; rows]))?;
     }
     let integers =
@@ -154,7 +158,9 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
             add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
         }
     }
-    for name in ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"] {
+    let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
+    let scores = ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"];
+    for name in scores.into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)

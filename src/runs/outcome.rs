@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Clipping;
+use crate::plan::TrialId;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// How a trial ended.
@@ -42,6 +44,13 @@ pub struct Outcome {
     pub finished_utc: i64,
     /// The program that finished it.
     pub program: String,
+    /// How large the gradients were, and how often they were clipped; `None` where no step was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipping: Option<Clipping>,
+    /// The trained trial that this one is the same as, to the bit; `None` where it was trained itself. Steps, scores and
+    /// clipping are the source's then, `training_seconds` is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias_of: Option<TrialId>,
 }
 
 /// What outcomes of before there were versions were scored by.

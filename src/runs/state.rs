@@ -117,6 +117,8 @@ mod tests {
             protocol: 1,
             finished_utc: 3,
             program: "votive".to_owned(),
+            clipping: None,
+            alias_of: None,
         }
     }
 

@@ -77,6 +77,9 @@ impl LocalSettings {
 /// Prepares a trial's folder just before its worker starts.
 pub type Prepare<'a> = Box<dyn FnMut(&TrialId) -> Result<()> + 'a>;
 
+/// Records that a trial is the same as another one, which was trained; its outcome.
+pub type MakeAlias<'a> = Box<dyn FnMut(&TrialId, &TrialId) -> Result<Outcome> + 'a>;
+
 /// Starts a worker process a trial.
 ///
 /// Each has its own process group, so that Ctrl-C on the terminal reaches the runner alone, and a pipe from the runner as
@@ -86,6 +89,7 @@ pub struct LocalExecutor<'a> {
     settings: LocalSettings,
     experiment: ExperimentFolder,
     prepare: Prepare<'a>,
+    make_alias: Option<MakeAlias<'a>>,
     workers: HashMap<TrialId, Worker>,
     ended: (Sender<Ended>, Receiver<Ended>),
 }
@@ -110,7 +114,12 @@ struct Ended {
 impl<'a> LocalExecutor<'a> {
     /// An executor for the trials of this experiment. `prepare` is called before each start (the job file must be there).
     pub fn new(settings: LocalSettings, experiment: ExperimentFolder, prepare: Prepare<'a>) -> Self {
-        Self { settings, experiment, prepare, workers: HashMap::new(), ended: channel() }
+        Self { settings, experiment, prepare, make_alias: None, workers: HashMap::new(), ended: channel() }
+    }
+
+    /// The same executor, which records aliases so.
+    pub fn with_alias(self, make_alias: MakeAlias<'a>) -> Self {
+        Self { make_alias: Some(make_alias), ..self }
     }
 
     fn command(&self, folder: &TrialFolder, attempt: u32, start: &Start) -> Command {
@@ -230,6 +239,13 @@ impl Executor for LocalExecutor<'_> {
         state_of(&self.experiment.trial(trial)).status.into()
     }
 
+    fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {
+        match &mut self.make_alias {
+            Some(make) => make(trial, source).map(Box::new),
+            None => Err(Error::internal("nobody said how an alias is recorded")),
+        }
+    }
+
     fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
         if self.settings.work == Work::ScoreAgain {
             // It stays as finished as it was, with the scores that it had.
@@ -250,6 +266,8 @@ impl Executor for LocalExecutor<'_> {
             protocol: 1,
             finished_utc: now_utc(),
             program: self.settings.version.clone(),
+            clipping: None,
+            alias_of: None,
         };
         write_outcome(&folder, &outcome)
     }

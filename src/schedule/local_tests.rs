@@ -291,6 +291,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
             id: id.clone(),
             round: 0,
             clip_norm: ClipNorm::Off,
+            family: None,
             expected_seconds: None,
             standing: executor.standing(id),
         };

@@ -16,6 +16,7 @@ use super::{Job, Place};
 use crate::corpus::{Part, TokenFile};
 use crate::error::{Error, Result};
 use crate::model::Config;
+use crate::plan::TrialId;
 
 /// The parts of a trial's text that are not learned from.
 pub(super) struct HeldOut {
@@ -130,8 +131,9 @@ pub(super) fn learner_of(values: Vec<Vec<f32>>, job: &Job, config: &Config, devi
     Learner::new(config, &job.settings.train, job.seed, device, &state)
 }
 
-/// Scores a finished trial again from the weights that it left, by the protocol of its job; nothing is trained and no
-/// checkpoint is touched. The rows for its outcome; `None` where `stop` said so.
+/// Scores a finished trial again from the weights that `trained` left (itself, or the trial that it is the same as), by the
+/// protocol of its job; nothing is trained and no checkpoint is touched. `place` names the checkpoints of `trained`. The rows for
+/// its outcome; `None` where `stop` said so.
 ///
 /// Where the best weights are gone (`checkpoint.when_done: final`) they have a row without a figure, in the outcome only: the
 /// final ones must not be taken for the best.
@@ -140,6 +142,7 @@ pub(super) fn learner_of(values: Vec<Vec<f32>>, job: &Job, config: &Config, devi
 /// Where the final weights are missing or not as they were written.
 pub fn rescore(
     job: &Job,
+    trained: &TrialId,
     place: Place<'_>,
     device: &Device,
     recorder: &mut dyn Recorder,
@@ -148,8 +151,8 @@ pub fn rescore(
     recorder.phase(Phase::Scoring);
     let config = job.model()?;
     let held_out = HeldOut::open(job, place)?;
-    let Some(step) = checkpoint::final_step(place.checkpoints, job)? else {
-        let message = format!("there are no final weights of trial {} in {}", job.id, place.checkpoints.display());
+    let Some(step) = checkpoint::final_step(place.checkpoints, trained)? else {
+        let message = format!("there are no final weights of trial {trained} in {}", place.checkpoints.display());
         return Err(Error::data(message).help("they are needed to score it again; without them it must be trained again"));
     };
     let load = |step: u64| checkpoint::load(&place.checkpoints.join(checkpoint::name(step)), &config);

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, since each one links candle and polars.
 
+mod alias;
 mod arithmetic;
 mod bad_input;
 mod cli;
