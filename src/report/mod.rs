@@ -11,6 +11,7 @@ mod files;
 mod frames;
 mod page;
 mod protocol;
+mod references;
 mod samples;
 mod table;
 mod verdict;
@@ -47,6 +48,8 @@ pub struct Report {
     samples: Vec<Shown>,
     /// What the clip norms did.
     clipping: Vec<String>,
+    /// What the figures are to be judged by, in sentences.
+    references: Vec<String>,
     damaged: Vec<String>,
 }
 
@@ -61,7 +64,8 @@ impl Report {
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
         let clipping = clipping::notes(&frame);
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, clipping, damaged })
+        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label))?;
+        Ok(Self { protocol, comparison, curves, not_drawn, samples, clipping, references, damaged })
     }
 
     /// Whether no trial has a result yet.
