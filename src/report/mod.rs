@@ -4,6 +4,7 @@
 //! is listed and the rest is reported. What the models write lies beside them in `sample.json`. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
 //! `page` only show it.
 
+mod clipping;
 mod comparison;
 mod confounding;
 mod controlled;
@@ -13,6 +14,7 @@ mod frames;
 mod page;
 mod pair;
 mod protocol;
+mod references;
 mod samples;
 mod several;
 mod several_words;
@@ -56,6 +58,10 @@ pub struct Report {
     samples: Vec<Shown>,
     /// What changed along with the swept settings, and what forbids to call the first one better.
     confounding: Confounding,
+    /// What the clip norms did.
+    clipping: Vec<String>,
+    /// What the figures are to be judged by, in sentences.
+    references: Vec<String>,
     damaged: Vec<String>,
 }
 
@@ -70,7 +76,9 @@ impl Report {
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
         let confounding = confounding(&frame, &protocol, &comparison)?;
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, confounding, damaged })
+        let clipping = clipping::notes(&frame);
+        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label))?;
+        Ok(Self { protocol, comparison, curves, not_drawn, samples, confounding, clipping, references, damaged })
     }
 
     /// Whether no trial has a result yet.
@@ -156,7 +164,7 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
     let rows = plan.height();
     let mut add = |column: Column| plan.with_column(column).map(|_| ()).map_err(frames::wrong);
     add(Column::new("status".into(), vec!["waiting"; rows]))?;
-    for name in ["reason", "last_lines", "program", "host", "device"] {
+    for name in ["reason", "last_lines", "program", "host", "device", "alias_of"] {
         add(Column::new(name.into(), vec![None::<&str>; rows]))?;
     }
     let integers =
@@ -169,7 +177,14 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
             add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
         }
     }
-    for name in ["training_seconds", "tokens_per_second"] {
+    for score in ["test", "best_test"] {
+        for unit in ["loss", "perplexity", "bits_per_byte"] {
+            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
+        }
+    }
+    let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
+    let scores = ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"];
+    for name in scores.into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)
