@@ -11,6 +11,7 @@ mod frames;
 mod page;
 mod protocol;
 mod samples;
+mod statistics;
 mod table;
 mod verdict;
 mod words;
@@ -29,6 +30,7 @@ use comparison::{Comparison, compare};
 use curves::{Curve, curve};
 use protocol::Protocol;
 use samples::{Shown, samples};
+use statistics::{Statistics, statistics};
 
 /// Configurations whose curves are drawn; the files have them all.
 const DRAWN: usize = 50;
@@ -39,6 +41,8 @@ const POINTS: usize = 40_000;
 pub struct Report {
     protocol: Protocol,
     comparison: Comparison,
+    /// Which differences are real; `None` where nothing is ranked.
+    statistics: Option<Statistics>,
     curves: Vec<Curve>,
     /// Configurations that have a figure but no curve on the page.
     not_drawn: usize,
@@ -55,9 +59,10 @@ impl Report {
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
         let protocol = Protocol::read(folder, &columns)?;
         let comparison = compare(&frame, &protocol)?;
+        let statistics = statistics(&comparison, &protocol);
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, damaged })
+        Ok(Self { protocol, comparison, statistics, curves, not_drawn, samples, damaged })
     }
 
     /// Whether no trial has a result yet.
