@@ -50,9 +50,10 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     Some(Section {
         id: "cost",
         heading: "What it costs",
-        caption: "Filled points lie on the front: no other configuration is both better and faster. Rates and times are those of the \
+        caption:
+            "Filled points lie on the front: no other configuration is both better and faster. Rates and times are those of the \
                   training steps, and hold for this machine and what else it did."
-            .to_owned(),
+                .to_owned(),
         panels: vec![
             Panel { caption: "against speed".to_owned(), label: format!("{unit} against tokens per second") },
             Panel { caption: "against time".to_owned(), label: format!("{unit} against {of_time} of training") },

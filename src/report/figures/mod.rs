@@ -127,28 +127,51 @@ fn round(value: f64) -> Value {
     format!("{value:.4e}").parse::<f64>().map_or(Value::Null, |v| json!(v))
 }
 
-/// A swept key that has at least two values.
+/// A swept key that has at least two values, or several that move together.
 struct Axis {
-    /// Place among the swept keys.
-    place: usize,
+    /// Places among the swept keys.
+    places: Vec<usize>,
     label: String,
     values: Vec<String>,
 }
 
-/// The keys whose values differ, with these values in the order a person expects.
+/// The axes whose values differ, with these values in the order a person expects. Keys that move together are one where the
+/// statistics say so.
 fn varying(report: &Report) -> Vec<Axis> {
-    let labels = words::keys(&report.protocol.swept);
-    let configurations = &report.comparison.configurations;
-    let axis = |(place, label): (usize, String)| {
-        let values = ordered(configurations.iter().map(|c| (c.number, c.values[place].as_str())));
-        (values.len() > 1).then_some(Axis { place, label, values })
+    let swept = &report.protocol.swept;
+    let labels = words::keys(swept);
+    let place = |key: &String| swept.iter().position(|other| other == key);
+    let effects = report.statistics.iter().flat_map(|statistics| &statistics.effects);
+    let mut groups: Vec<Vec<usize>> = effects.filter_map(|effect| effect.keys.iter().map(place).collect()).collect();
+    if groups.is_empty() {
+        groups = (0..swept.len()).map(|place| vec![place]).collect();
+    }
+    let axis = |places: Vec<usize>| {
+        let label = places.iter().map(|&place| labels[place].as_str()).collect::<Vec<_>>().join(" · ");
+        let all: Vec<_> = report.comparison.configurations.iter().map(|c| (c.number, joined(c, &places))).collect();
+        let values = ordered(all.iter().map(|(number, value)| (*number, value.as_str())));
+        (values.len() > 1).then_some(Axis { places, label, values })
     };
-    labels.into_iter().enumerate().filter_map(axis).collect()
+    groups.into_iter().filter_map(axis).collect()
+}
+
+fn joined(configuration: &Configuration, places: &[usize]) -> String {
+    let values = places.iter().map(|&place| configuration.values.get(place).map_or("", String::as_str));
+    values.collect::<Vec<_>>().join(" · ")
 }
 
 impl Axis {
+    fn value(&self, configuration: &Configuration) -> String {
+        joined(configuration, &self.places)
+    }
+
     fn index(&self, configuration: &Configuration) -> Option<usize> {
-        self.values.iter().position(|value| *value == configuration.values[self.place])
+        let value = self.value(configuration);
+        self.values.iter().position(|known| *known == value)
+    }
+
+    fn keys<'a>(&self, report: &'a Report) -> Vec<&'a str> {
+        self.places.iter().map(|&place| report.protocol.swept[place].as_str()).collect()
     }
 }
 

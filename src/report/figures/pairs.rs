@@ -23,15 +23,13 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             }
             for (one, row) in down.values.iter().zip(&cells) {
                 for (other, cell) in across.values.iter().zip(row) {
-                    if let Some(value) = cell.value(report) {
-                        let count = cell.count.to_string();
+                    if let Some(value) = cell.mean {
                         let names = [&down.label, one, &across.label, other].map(String::clone);
-                        rows.push(names.into_iter().chain([figure(report, value), count]).collect());
+                        rows.push(names.into_iter().chain([figure(report, value), cell.count.to_string()]).collect());
                     }
                 }
             }
-            let values: Vec<Vec<_>> =
-                cells.iter().map(|row| row.iter().map(|cell| cell.value(report).map(round)).collect()).collect();
+            let values: Vec<Vec<_>> = cells.iter().map(|row| row.iter().map(|cell| cell.mean.map(round)).collect()).collect();
             let counts: Vec<Vec<usize>> = cells.iter().map(|row| row.iter().map(|cell| cell.count).collect()).collect();
             data.push(json!({
                 "across": across.label, "down": down.label, "x": across.values, "y": down.values, "z": values, "n": counts,
@@ -60,12 +58,39 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     })
 }
 
-fn cells(report: &Report, across: &Axis, down: &Axis) -> Vec<Vec<Mean>> {
-    let mut cells = vec![vec![Mean::default(); across.values.len()]; down.values.len()];
+/// A combination of two values.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cell {
+    mean: Option<f64>,
+    /// Configurations that have it and a result.
+    count: usize,
+}
+
+fn cells(report: &Report, across: &Axis, down: &Axis) -> Vec<Vec<Cell>> {
+    let mut means = vec![vec![Mean::default(); across.values.len()]; down.values.len()];
     for configuration in &report.comparison.configurations {
         if let (Some(x), Some(y)) = (across.index(configuration), down.index(configuration)) {
-            cells[y][x].add(report, configuration);
+            means[y][x].add(report, configuration);
         }
     }
-    cells
+    let exact = exact(report, across, down);
+    let cell = |y: usize, x: usize, mean: &Mean| Cell {
+        mean: exact.as_ref().map_or_else(|| mean.value(report), |exact| exact(y, x)),
+        count: mean.count,
+    };
+    let row = |(y, row): (usize, &Vec<Mean>)| row.iter().enumerate().map(|(x, mean)| cell(y, x, mean)).collect();
+    means.iter().enumerate().map(row).collect()
+}
+
+/// The cell means of the statistics, which are over the same combinations of the other settings, where there are such.
+fn exact<'a>(report: &'a Report, across: &'a Axis, down: &'a Axis) -> Option<impl Fn(usize, usize) -> Option<f64> + 'a> {
+    let statistics = report.statistics.as_ref()?;
+    let (rows, columns) = (down.keys(report), across.keys(report));
+    let found = statistics.interactions.iter().find(|i| i.rows == rows && i.columns == columns)?;
+    found.means.iter().flatten().any(Option::is_some).then_some(())?;
+    Some(move |y: usize, x: usize| {
+        let row = found.row_values.iter().position(|value| *value == down.values[y])?;
+        let column = found.column_values.iter().position(|value| *value == across.values[x])?;
+        found.means[row][column].map(|mean| statistics.shown(mean))
+    })
 }

@@ -28,9 +28,10 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         })
         .collect();
     let unit = unit(report);
-    let mut caption = "A line is a configuration, from its settings to its result, coloured by the result. Choose values to keep only the \
+    let mut caption =
+        "A line is a configuration, from its settings to its result, coloured by the result. Choose values to keep only the \
          configurations that have them; choose them again to let go."
-        .to_owned();
+            .to_owned();
     if ranked.len() > LINES {
         caption.push_str(&format!(" The best {LINES} are drawn."));
     }
@@ -38,7 +39,10 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         id: "parallel",
         heading: "All settings at once",
         caption,
-        panels: vec![Panel { caption: String::new(), label: format!("settings and {unit} of each configuration; the same numbers as in the leaderboard") }],
+        panels: vec![Panel {
+            caption: String::new(),
+            label: format!("settings and {unit} of each configuration; the same numbers as in the leaderboard"),
+        }],
         side_by_side: false,
         data: vec![json!({
             "axes": axes.iter().map(|axis| json!({ "label": axis.label, "values": axis.values })).collect::<Vec<_>>(),
