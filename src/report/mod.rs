@@ -200,4 +200,6 @@ fn curves(folder: &ExperimentFolder, comparison: &Comparison, drawn: &[i64], dam
 }
 
 #[cfg(test)]
+mod browser_tests;
+#[cfg(test)]
 mod tests;

@@ -47,7 +47,7 @@ impl Settings {
         let mut columns: Vec<Column> = Vec::new();
         for name in names {
             let all = shown(frame, name)?;
-            let values = first.iter().map(|&row| all[row].clone()).collect();
+            let values: Vec<String> = first.iter().map(|&row| all[row].clone()).collect();
             // `off` and `full` are no number, with a column beside it that says so.
             let flag = ["off", "full"].into_iter().find_map(|word| Some((name.strip_suffix(word)?.strip_suffix('_')?, word)));
             let flagged = flag.and_then(|(of, word)| Some((columns.iter_mut().find(|c| c.name == of)?, word)));
