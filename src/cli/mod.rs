@@ -11,6 +11,7 @@ pub mod explain;
 mod explain_command;
 mod figures;
 mod find;
+mod git;
 mod plan;
 mod probe;
 pub mod progress;

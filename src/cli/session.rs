@@ -12,7 +12,7 @@ use serde_json::json;
 use super::args::Planning;
 use super::figures::thousands;
 use super::progress::plural;
-use super::{Failure, say, style};
+use super::{Failure, git, say, style};
 use crate::corpus::{self, Part, Prepared, References, Stage};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
@@ -150,6 +150,8 @@ impl Session {
         resolved["common_context"] = json!(self.plan.common_context);
         resolved["device"] = json!(self.device);
         resolved["program"] = json!(crate::program());
+        resolved["lock_file"] = json!(crate::lock_file());
+        resolved["git"] = git::commit();
         resolved["evaluate"] = json!(self.experiment.base.evaluate);
         resolved["text_hash"] = json!(texts.first().map(|(_, known)| &known.prepared.text_hash));
         resolved["tokenizers"] = texts

@@ -187,6 +187,7 @@ impl Experiment {
             .collect();
         json!({
             "name": self.name,
+            "file": self.file,
             "description": self.description,
             "swept": self.targets.iter().map(|target| &target.key).collect::<Vec<_>>(),
             "seeds": self.seeds,

@@ -9,6 +9,7 @@ mod comparison;
 mod confounding;
 mod controlled;
 mod curves;
+mod figures;
 mod files;
 mod frames;
 mod page;
@@ -16,8 +17,10 @@ mod pair;
 mod protocol;
 mod references;
 mod samples;
+mod settings;
 mod several;
 mod several_words;
+mod statistics;
 mod subject;
 mod table;
 mod verdict;
@@ -39,19 +42,29 @@ pub use several::Several;
 use comparison::{Comparison, compare};
 use confounding::{Confounding, confounding};
 use curves::{Curve, curve};
+use figures::Sources;
 use protocol::Protocol;
 use samples::{Shown, samples};
+use settings::Settings;
+use statistics::{Statistics, statistics};
 
 /// Configurations whose curves are drawn; the files have them all.
 const DRAWN: usize = 50;
-/// Points of all curves together: what a page holds in a few megabytes.
-const POINTS: usize = 40_000;
+/// Points of all curves together: what a page holds in two megabytes.
+const POINTS: usize = 24_000;
+/// Trials whose curves are drawn: some seeds of each of these configurations.
+const DRAWN_TRIALS: usize = 300;
 
 /// What an experiment came to.
 pub struct Report {
     protocol: Protocol,
     comparison: Comparison,
+    /// Which differences are real; `None` where nothing is ranked.
+    statistics: Option<Statistics>,
+    settings: Settings,
     curves: Vec<Curve>,
+    /// What other figures are drawn from.
+    sources: Sources,
     /// Configurations that have a figure but no curve on the page.
     not_drawn: usize,
     /// What the best of them write.
@@ -73,12 +86,31 @@ impl Report {
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
         let protocol = Protocol::read_or_default(folder, &columns, &mut damaged);
         let comparison = compare(&frame, &protocol)?;
-        let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
+        let statistics = statistics(&comparison, &protocol);
+        let settings = Settings::read(&frame)?;
+        let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
+        let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
+        let curves = curves(folder, &comparison, &drawn, &mut damaged);
+        let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
         let confounding = confounding(&frame, &protocol, &comparison)?;
         let clipping = clipping::notes(&frame);
-        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label))?;
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, confounding, clipping, references, damaged })
+        // A damaged description is listed already.
+        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label)).unwrap_or_default();
+        Ok(Self {
+            protocol,
+            comparison,
+            statistics,
+            settings,
+            curves,
+            sources,
+            not_drawn,
+            samples,
+            confounding,
+            clipping,
+            references,
+            damaged,
+        })
     }
 
     /// Whether no trial has a result yet.
@@ -190,11 +222,17 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
     Ok(plan)
 }
 
-/// The curves of the best configurations, of all that were tried where there are few; files that cannot be read are listed.
-fn curves(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> (Vec<Curve>, usize) {
-    let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
-    let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
-    let trials: Vec<_> = comparison.trials.iter().filter(|t| drawn.contains(&t.configuration)).collect();
+/// The curves of the configurations that are drawn; files that cannot be read are listed.
+fn curves(folder: &ExperimentFolder, comparison: &Comparison, drawn: &[i64], damaged: &mut Vec<String>) -> Vec<Curve> {
+    let most = (DRAWN_TRIALS / drawn.len().max(1)).max(1);
+    let mut seeds: BTreeMap<i64, usize> = drawn.iter().map(|&number| (number, 0)).collect();
+    let few = |trial: &&comparison::TrialLine| {
+        seeds.get_mut(&trial.configuration).is_some_and(|seen| {
+            *seen += 1;
+            *seen <= most
+        })
+    };
+    let trials: Vec<_> = comparison.trials.iter().filter(few).collect();
     let points = (POINTS / trials.len().max(1)).clamp(60, 600);
     let mut curves = Vec::new();
     for trial in trials {
@@ -207,8 +245,10 @@ fn curves(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<
             Err(error) => damaged.push(error.chain()),
         }
     }
-    (curves, not_drawn)
+    curves
 }
 
+#[cfg(test)]
+mod browser_tests;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,12 @@ pub(super) struct Protocol {
     pub(super) common_context: Option<i64>,
     /// Hash of the text.
     pub(super) text_hash: Option<String>,
+    /// The experiment file as it was named to the last run.
+    pub(super) file: Option<String>,
+    /// Hash of the `Cargo.lock` of the program that ran last.
+    pub(super) lock_file: Option<String>,
+    /// Commit of the folder that was run in last, and whether files differed from it.
+    pub(super) git: Option<(String, bool)>,
     /// Tokenizer kinds that are known to give every text back (or not); see [`Protocol::is_lossless`].
     lossless: Vec<(String, bool)>,
 }
@@ -63,6 +69,9 @@ impl Protocol {
             rank_at: serde_json::from_value(json["evaluate"]["rank_at"].clone()).unwrap_or(RankAt::Final),
             common_context: json["common_context"].as_i64(),
             text_hash: text(&json["text_hash"]),
+            file: text(&json["file"]),
+            lock_file: text(&json["lock_file"]),
+            git: text(&json["git"]["commit"]).map(|commit| (commit, json["git"]["dirty"].as_bool().unwrap_or(false))),
             lossless: tokenizers.iter().filter_map(|t| Some((text(&t["label"])?, t["lossless"].as_bool()?))).collect(),
         }
     }

@@ -11,14 +11,14 @@ use crate::runs::Status;
 use crate::train::Sample;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow};
 
-const NASTY: &str = "</script><img src=x onerror=alert(1)>";
+pub(super) const NASTY: &str = "</script><img src=x onerror=alert(1)>";
 
-struct Night {
+pub(super) struct Night {
     _dir: tempfile::TempDir,
-    folder: ExperimentFolder,
+    pub(super) folder: ExperimentFolder,
 }
 
-fn night(plan: &Plan, states: &[TrialState], json: &str) -> Night {
+pub(super) fn night(plan: &Plan, states: &[TrialState], json: &str) -> Night {
     let dir = tempfile::tempdir().unwrap();
     let folder = ExperimentFolder::at(&dir.path().join("night"));
     std::fs::create_dir_all(folder.path()).unwrap();
@@ -29,7 +29,7 @@ fn night(plan: &Plan, states: &[TrialState], json: &str) -> Night {
 }
 
 impl Night {
-    fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         Report::read(&self.folder).unwrap()
     }
 
@@ -47,7 +47,7 @@ impl Night {
         recorder.finish().unwrap();
     }
 
-    fn write_sample(&self, plan: &Plan, trial: usize, prompt: &str, text: &str) {
+    pub(super) fn write_sample(&self, plan: &Plan, trial: usize, prompt: &str, text: &str) {
         let folder = self.folder.trial(&plan.trials[trial].id);
         std::fs::create_dir_all(folder.path()).unwrap();
         let sampling = crate::train::sample::SAMPLING;
