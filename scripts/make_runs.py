@@ -23,7 +23,6 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 
-SEEDS = 3
 LENGTHS = [32, 48, 64, 96, 128, 192, 256]
 BATCHES = [4, 8, 12, 16, 24, 32, 48]
 CLIPS = ["off", "0.25", "0.5", "1.0"]
@@ -170,6 +169,7 @@ def main():
     parser.add_argument("into", type=pathlib.Path, help="where the large one goes; must not exist")
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     into, count, steps = arguments.into, arguments.trials, arguments.steps
     pattern = Pattern(arguments.pattern)
@@ -178,7 +178,7 @@ def main():
     plan_rows, states, listed = [], [], []
     grid = configurations()
     for number in range(count):
-        configuration, seed = number // SEEDS + 1, number % SEEDS + 1
+        configuration, seed = number // arguments.seeds + 1, number % arguments.seeds + 1
         if seed == 1:
             length, batch, clip, rate = next(grid)
         rng = numpy.random.default_rng(number)
