@@ -33,11 +33,18 @@ const layout = (extra) => ({
   font: { family: colour("--sans"), color: colour("--ink"), size: 12 },
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", dragmode: narrow() ? false : "zoom",
   hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line-strong"), font: { family: colour("--sans"), color: colour("--ink"), size: 12 }, align: "left" },
-  modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--line-strong"), activecolor: colour("--accent") },
   margin: { l: 52, r: 8, t: 28, b: 44 }, showlegend: false, ...extra,
 });
-const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"], displayModeBar: "hover" };
+const config = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 const draw = (at, traces, more) => Drawing.react(at, traces, layout(more), config);
+
+/** Ticks of a logarithmic axis at 1, 2 and 5; `range` is in powers of ten. */
+function logTicks(range) {
+  const values = [];
+  for (let power = Math.floor(range[0]); power <= range[1]; power++) for (const digit of [1, 2, 5]) values.push(digit * 10 ** power);
+  const inside = values.filter((v) => Math.log10(v) >= range[0] && Math.log10(v) <= range[1]);
+  return inside.length > 1 ? { tickvals: inside, ticktext: inside.map((v) => String(Number(v.toPrecision(1)))) } : { nticks: 6 };
+}
 
 /** Labels at the ends of lines, moved apart; `ends` are {number, y, text}, `range` in data (its logarithm where `log`). */
 const LABEL = 15;
@@ -143,7 +150,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
         traces.push({ ...shared, x: curve[x], y: curve[raw], mode: "lines", hoverinfo: "skip", showlegend: false, line: { color: faded(hue, 0.22), width: 0.8 } });
       }
       traces.push({ ...shared, x: curve[x], y: curve[smooth], mode: "lines", text, showlegend: false,
-        line: { color: hue, width: points ? 1 : isFront ? 2 : 1.2 }, opacity: dim ? 0.1 : points && !isFront ? 0.4 : 0.8,
+        line: { color: hue, width: points ? 1 : isFront ? 2 : 1.2 }, opacity: dim ? 0.1 : isFront ? 0.85 : many ? 0.35 : 0.55,
         hovertemplate: `%{text}<br>${word} %{y:.3f}, smoothed<br>${unit}<extra></extra>` });
       if (place.place !== null || drawn.length === 1) parts.push({ x: curve[x], y: curve[smooth] });
     }
@@ -176,9 +183,9 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
   draw(at, traces, {
     margin: side || !held || drawn.length < 2 ? margin : { ...margin, b: 104 }, annotations,
     xaxis: { ...axis(titles[x]), type: isOn("log") ? "log" : "linear", ...(isOn("log") ? { dtick: 1 } : {}), showgrid: false },
-    yaxis: { ...axis(title), type: log ? "log" : "linear", ...(log ? { nticks: 6 } : {}), range },
+    yaxis: { ...axis(title), type: log ? "log" : "linear", ...(log ? logTicks(range) : {}), range },
     showlegend: narrow() && held && drawn.length > 1,
-    legend: { title: { text: escaped(cut(data.settings, 60)), font: { size: 11, color: colour("--soft") } }, font: { size: 11 }, orientation: "h", y: -0.18, tracegroupgap: 0 },
+    legend: { title: { text: escaped(cut(data.settings, 60)), side: "top", font: { size: 11, color: colour("--soft") } }, font: { size: 11 }, orientation: "h", y: -0.18, tracegroupgap: 0 },
   });
   selectable(at);
 }

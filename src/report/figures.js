@@ -34,12 +34,18 @@ const drawers = {
     const shade = (z) => (z === null ? null : data.unit === "perplexity" ? Math.log(z) : z);
     const texts = figure.z.map((row) => row.map((z) => (z === null ? "" : figureText(z))));
     const hover = figure.z.map((row, y) => row.map((z, x) => `${escaped(figure.down)} ${escaped(figure.y[y])}<br>${escaped(figure.across)} ${escaped(figure.x[x])}<br>` + (z === null ? "no result" : `${data.unit} ${figureText(z)}, ${figure.n[y][x]} configuration${figure.n[y][x] === 1 ? "" : "s"}`)));
-    const room = at.clientWidth / figure.x.length > 46;
+    // Numbers stand in the cells where there is room for them, dark on light and light on dark.
+    const room = at.clientWidth / figure.x.length > 46 && figure.x.length * figure.y.length <= 150;
+    const shades = figure.z.flat().filter((z) => z !== null).map(shade);
+    const [least, most] = [Math.min(...shades), Math.max(...shades)];
+    const ink = (z) => colour((shade(z) - least) / (most - least || 1) < 0.34 ? "--heat-ink" : "--ink");
+    const numbers = !room ? [] : figure.z.flatMap((row, y) => row.flatMap((z, x) => (z === null ? [] : [{ x, y, text: texts[y][x], showarrow: false, font: { size: 11, color: ink(z) } }])));
     draw(at, [{
-      type: "heatmap", z: figure.z.map((row) => row.map(shade)), x: figure.x.map((_, i) => i), y: figure.y.map((_, i) => i), text: texts, hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>",
-      texttemplate: room ? "%{text}" : "", textfont: { size: 11, family: colour("--sans") }, xgap: 3, ygap: 3, showscale: false, hoverongaps: false,
-      colorscale: [[0, colour("--heat-low")], [0.35, mixed(colour("--heat-low"), colour("--heat-high"), 0.55)], [1, colour("--heat-high")]],
+      type: "heatmap", z: figure.z.map((row) => row.map(shade)), x: figure.x.map((_, i) => i), y: figure.y.map((_, i) => i), hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>",
+      xgap: 3, ygap: 3, showscale: false, hoverongaps: false,
+      colorscale: [[0, colour("--heat-low")], [0.34, mixed(colour("--heat-low"), colour("--heat-high"), 0.55)], [1, colour("--heat-high")]],
     }], {
+      annotations: numbers,
       xaxis: { ...axis(escaped(figure.across)), tickvals: figure.x.map((_, i) => i), ticktext: rows(figure.x.map((v) => cut(v, 16))), showgrid: false, fixedrange: true },
       yaxis: { ...axis(escaped(figure.down)), tickvals: figure.y.map((_, i) => i), ticktext: rows(figure.y.map((v) => cut(v, 16))), autorange: "reversed", showgrid: false, fixedrange: true },
       margin: { l: 56, r: 8, t: 8, b: 44 },
@@ -109,6 +115,8 @@ const drawers = {
     const clips = ranges.map((r, i) => [r.clip, i]).filter((c) => c[0] !== null);
     const hues = ranges.map((r) => colourOf(r.configuration));
     const names = ranges.map((r) => cut(places.get(r.configuration)?.short || named(r.configuration), narrow() ? 16 : 34));
+    const ends = [...ranges.flatMap((r) => [r.p50, r.max]), ...clips.map((c) => c[0])].filter((v) => v > 0).map(Math.log10);
+    const span = ends.length > 0 ? [Math.min(...ends) - 0.08, Math.max(...ends) + 0.08] : [-1, 1];
     const share = (r) => (r.share > 0 ? `${(100 * r.share).toFixed(r.share < 0.1 ? 1 : 0)} %` : r.clip === null ? "off" : "never");
     draw(at, [
       { type: "scatter", mode: "lines", ...gaps("p50", "max"), line: { color: colour("--line-strong"), width: 1 }, hoverinfo: "skip" },
@@ -124,16 +132,17 @@ const drawers = {
         ...ranges.map((r, i) => ({ xref: "paper", x: 1, xanchor: "left", xshift: 10, y: i, text: share(r), showarrow: false, font: { size: 11, color: colour("--soft") } })),
         { xref: "paper", x: 1, xanchor: "left", xshift: 10, yref: "paper", y: 1, yanchor: "bottom", text: "clipped", showarrow: false, font: { size: 11, color: colour("--soft") } },
       ],
-      xaxis: { ...axis("gradient norm before clipping"), type: "log", nticks: 8 },
+      xaxis: { ...axis("gradient norm before clipping"), type: "log", ...logTicks(span), range: span },
       yaxis: { ...axis(""), tickvals: at_, ticktext: rows(names), range: [ranges.length - 0.4, -0.6], showgrid: false, fixedrange: true },
     });
   },
 
   timeline(at, figure) {
     const slots = [...new Set(figure.bars.map((bar) => bar[0]))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    tall(at, 78 + 30 * slots.length);
     const kinds = [["completed", "--rank-near"], ["running", "--good"], ["interrupted", "--c6"], ["diverged", "--c4"], ["failed", "--bad"]];
     const used = kinds.filter(([kind]) => figure.bars.some((bar) => bar[3] === kind));
+    const top = used.length > 2 && narrow() ? 56 : 30;
+    tall(at, 48 + top + 30 * slots.length);
     draw(at, used.map(([kind, hue]) => {
       const bars = figure.bars.filter((bar) => bar[3] === kind);
       return {
@@ -143,7 +152,7 @@ const drawers = {
         marker: { color: bars.map((bar) => (bar[5] === selected ? colour("--accent") : mixed(colour(hue), colour("--paper"), bar[7] > 1 ? 0.35 : 0.12))), opacity: bars.map((bar) => opacityOf(bar[5])), line: { color: colour("--paper"), width: 1 } },
       };
     }), {
-      barmode: "overlay", showlegend: used.length > 1, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 8, t: 30, b: 40 },
+      barmode: "overlay", showlegend: used.length > 1, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 8, t: top, b: 40 },
       xaxis: { ...axis(""), type: "date" },
       yaxis: { ...axis(slots.every((s) => /^\d+$/.test(s)) ? "slot" : ""), tickvals: slots.map((_, i) => i), ticktext: rows(slots.map((s) => cut(s, 20))), autorange: "reversed", showgrid: false, fixedrange: true },
     });
@@ -185,7 +194,7 @@ const drawers = {
     const text = (x, y, content, attributes, parent) => { make("text", { x, y, ...attributes }, parent ?? svg).textContent = content; };
     figure.axes.forEach((axis, i) => {
       make("line", { x1: xs[i], x2: xs[i], y1: top - 4, y2: height - bottom, class: "axis" }, svg);
-      text(xs[i], top - 20, cut(axis.label, 18), { "text-anchor": i === 0 ? "start" : "middle", dx: i === 0 ? -side + 4 : 0, class: "name" });
+      text(xs[i], top - 20, cut(axis.label, Math.floor((xs[1] - xs[0]) / 6.4) - (i < 2 ? 2 : 0)), { "text-anchor": i === 0 ? "start" : "middle", dx: i === 0 ? -side + 4 : 0, class: "name" });
       axis.values.forEach((value, v) => {
         const on = chosen[i].has(v);
         const button = make("g", { class: on ? "value on" : "value", role: "button", tabindex: 0, "aria-pressed": on, "aria-label": `${axis.label} ${value}` }, svg);

@@ -10,6 +10,7 @@ mod figures;
 mod files;
 mod frames;
 mod page;
+mod picture;
 mod protocol;
 mod samples;
 mod settings;
@@ -98,12 +99,15 @@ impl Report {
         files::summary(self)
     }
 
-    /// Writes `index.html`, `report.md`, `leaderboard.csv` and `summary.json` into a folder.
+    /// Writes `index.html`, `report.md`, `leaderboard.csv`, `summary.json` and, where there are curves, `figure.svg` into a folder.
     pub fn write(&self, into: &Path) -> Result<()> {
         durable::create_folder(into)?;
         durable::write(&into.join("leaderboard.csv"), files::leaderboard(self)?.as_bytes())?;
         durable::write_json(&into.join("summary.json"), &self.summary())?;
         durable::write(&into.join("report.md"), files::markdown(self).as_bytes())?;
+        if let Some(picture) = picture::svg(self) {
+            durable::write(&into.join("figure.svg"), picture.as_bytes())?;
+        }
         durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
     }
 
