@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod alias;
 mod args;
 mod check;
 pub mod exit_code;
@@ -14,6 +15,7 @@ mod plan;
 mod probe;
 pub mod progress;
 mod report;
+mod rescore;
 mod run;
 mod sample;
 mod session;

@@ -4,6 +4,7 @@
 //! is listed and the rest is reported. What the models write lies beside them in `sample.json`. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
 //! `page` only show it.
 
+mod clipping;
 mod comparison;
 mod curves;
 mod figures;
@@ -12,6 +13,7 @@ mod frames;
 mod page;
 mod picture;
 mod protocol;
+mod references;
 mod samples;
 mod settings;
 mod statistics;
@@ -58,6 +60,10 @@ pub struct Report {
     not_drawn: usize,
     /// What the best of them write.
     samples: Vec<Shown>,
+    /// What the clip norms did.
+    clipping: Vec<String>,
+    /// What the figures are to be judged by, in sentences.
+    references: Vec<String>,
     damaged: Vec<String>,
 }
 
@@ -73,10 +79,24 @@ impl Report {
         let settings = Settings::read(&frame)?;
         let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
         let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
-        let curves = curves(folder, &comparison, &drawn, &mut damaged);
+        let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
-        Ok(Self { protocol, comparison, statistics, settings, curves, sources, not_drawn, samples, damaged })
+        let clipping = clipping::notes(&frame);
+        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label))?;
+        Ok(Self {
+            protocol,
+            comparison,
+            statistics,
+            settings,
+            curves,
+            sources,
+            not_drawn,
+            samples,
+            clipping,
+            references,
+            damaged,
+        })
     }
 
     /// Whether no trial has a result yet.
@@ -158,7 +178,7 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
     let rows = plan.height();
     let mut add = |column: Column| plan.with_column(column).map(|_| ()).map_err(frames::wrong);
     add(Column::new("status".into(), vec!["waiting"; rows]))?;
-    for name in ["reason", "last_lines", "program", "host", "device"] {
+    for name in ["reason", "last_lines", "program", "host", "device", "alias_of"] {
         add(Column::new(name.into(), vec![None::<&str>; rows]))?;
     }
     let integers =
@@ -171,14 +191,35 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
             add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
         }
     }
-    for name in ["training_seconds", "tokens_per_second"] {
+    for score in ["test", "best_test"] {
+        for unit in ["loss", "perplexity", "bits_per_byte"] {
+            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
+        }
+    }
+    let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
+    let scores = ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"];
+    for name in scores.into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)
 }
 
-/// The curves of the configurations that are drawn; files that cannot be read are listed.
-fn curves(folder: &ExperimentFolder, comparison: &Comparison, drawn: &[i64], damaged: &mut Vec<String>) -> Vec<Curve> {
+/// Trials that were not trained since another is the same to the bit, with that one.
+fn aliases(frame: &DataFrame) -> BTreeMap<String, String> {
+    let (Ok(ids), Ok(sources)) = (frames::words(frame, "trial_id"), frames::words(frame, "alias_of")) else {
+        return BTreeMap::new();
+    };
+    ids.into_iter().zip(sources).filter_map(|(id, source)| Some((id?, source?))).collect()
+}
+
+/// The curves of the configurations that are drawn, of an alias that of its source; files that cannot be read are listed.
+fn curves(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    drawn: &[i64],
+    aliases: &BTreeMap<String, String>,
+    damaged: &mut Vec<String>,
+) -> Vec<Curve> {
     let most = (DRAWN_TRIALS / drawn.len().max(1)).max(1);
     let mut seeds: BTreeMap<i64, usize> = drawn.iter().map(|&number| (number, 0)).collect();
     let few = |trial: &&comparison::TrialLine| {
@@ -191,7 +232,7 @@ fn curves(folder: &ExperimentFolder, comparison: &Comparison, drawn: &[i64], dam
     let points = (POINTS / trials.len().max(1)).clamp(60, 600);
     let mut curves = Vec::new();
     for trial in trials {
-        let Some(id) = TrialId::parse(&trial.id) else { continue };
+        let Some(id) = TrialId::parse(aliases.get(&trial.id).unwrap_or(&trial.id)) else { continue };
         match curve(&folder.trial(&id), comparison.common_context, points) {
             Ok(Some(read)) => {
                 curves.push(Curve { trial_id: trial.id.clone(), configuration: trial.configuration, seed: trial.seed, ..read })

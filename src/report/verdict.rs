@@ -165,6 +165,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             comparison.programs.join("; ")
         ));
     }
+    notes.extend(report.clipping.iter().chain(&report.references).cloned());
     if report.not_drawn > 0 {
         notes.push(format!("Curves are those of the best {}; the files have all.", super::DRAWN));
     }

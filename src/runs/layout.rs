@@ -95,6 +95,11 @@ impl TrialFolder {
         &self.0
     }
 
+    /// Another trial of the same experiment.
+    pub fn beside(&self, id: &TrialId) -> Self {
+        Self(self.0.with_file_name(id.as_str()))
+    }
+
     /// What the worker is to do.
     pub fn job(&self) -> PathBuf {
         self.0.join("trial.json")

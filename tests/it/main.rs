@@ -1,5 +1,6 @@
 //! The integration tests: one binary, since each one links candle and polars.
 
+mod alias;
 mod arithmetic;
 mod bad_input;
 mod cli;
@@ -8,7 +9,9 @@ mod golden;
 mod gradients;
 mod layering;
 mod parquet;
+mod protocol;
 mod rerun;
+mod rescore;
 mod resume;
 mod sample;
 mod start;
