@@ -89,9 +89,12 @@ const isOn = (id) => document.getElementById(id)?.checked ?? false;
 const seedsOf = new Map();
 for (const curve of data.curves) seedsOf.set(curve.configuration, [...(seedsOf.get(curve.configuration) ?? []), curve]);
 
-/** Mean, lowest and highest held-out loss of a configuration's seeds, at the steps that all of them have. */
+/** Mean, lowest and highest held-out loss of a configuration's seeds that came as far as any, at the steps that all of these have. */
 function heldOut(curves, x) {
-  const [first, ...others] = curves.map((c) => c.validation).filter((v) => v.steps.length > 0);
+  const all = curves.map((c) => c.validation).filter((v) => v.steps.length > 0);
+  // A seed that ended early does not cut the others short.
+  const far = Math.max(...all.map((v) => v.steps[v.steps.length - 1]));
+  const [first, ...others] = all.filter((v) => v.steps[v.steps.length - 1] === far);
   if (!first) return null;
   const points = [];
   first.steps.forEach((step, i) => {
@@ -160,7 +163,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
           fillcolor: faded(hue, 0.16), line: { width: 0 }, hoverinfo: "skip", showlegend: false });
       }
       traces.push({ ...shared, x: points.x, y: points.y, mode: "lines+markers", text: head + (points.seeds > 1 ? `<br>mean of ${points.seeds} seeds` : ""),
-        name: escaped(cut(place.short, 40)), showlegend: place.index < 4, legendrank: 1000 + place.index,
+        name: escaped(cut(place.short, narrow() ? 20 : 40)), showlegend: place.index < 4, legendrank: 1000 + place.index,
         line: { color: hue, width: isFront && drawn.length > 1 ? 2.6 : 1.5 }, marker: { color: hue, size: isFront ? 6 : 4 }, opacity: dim ? 0.14 : 1,
         hovertemplate: `%{text}<br>held-out loss %{y:.3f}<br>${unit}<extra></extra>` });
       if (place.place !== null || drawn.length === 1) parts.push({ x: points.x, y: points.y });

@@ -223,10 +223,11 @@ const drawers = {
 };
 const lasted = (ms) => (ms < 1e4 ? `${(ms / 1e3).toFixed(1)} s` : ms < 6e5 ? `${Math.round(ms / 1e3)} s` : ms < 36e5 ? `${Math.round(ms / 6e4)} min` : `${(ms / 36e5).toFixed(1)} h`);
 
-// ---- drawn when they come into view, and again when something has changed ----
+// ---- drawn when they come near the view, and again when something has changed: at once where they are near, else when they are ----
 const figures = [...document.querySelectorAll("[data-figure]")];
-const seen = new Set();
+const near = new Set(), stale = new Set(figures);
 function drawFigure(at) {
+  stale.delete(at);
   const list = data.figures[at.dataset.figure];
   const panel = Number(at.dataset.panel);
   drawers[at.dataset.figure](at, list[panel], panel);
@@ -234,8 +235,12 @@ function drawFigure(at) {
 function drawAll(what) {
   if (!Drawing) return;
   drawCurves();
-  paintDots();
-  for (const at of figures) if (seen.has(at) && (what !== "curves" || at.dataset.figure === "gradients")) drawFigure(at);
+  if (what === "theme" || what === undefined) paintDots();
+  for (const at of figures) {
+    if (what === "curves" && at.dataset.figure !== "gradients") continue;
+    stale.add(at);
+    if (near.has(at)) drawFigure(at);
+  }
 }
 // The same colours beside the names.
 function paintDots() {
@@ -249,15 +254,13 @@ if (Drawing) {
   drawAll();
   const watch = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      watch.unobserve(target);
-      seen.add(target);
-      drawFigure(target);
+      if (isIntersecting) near.add(target); else near.delete(target);
+      if (isIntersecting && stale.has(target)) drawFigure(target);
     }
   }, { rootMargin: "600px" });
   figures.forEach((at) => watch.observe(at));
   // On paper all of them are there.
-  window.addEventListener("beforeprint", () => figures.forEach((at) => { if (!seen.has(at)) { seen.add(at); drawFigure(at); } }));
+  window.addEventListener("beforeprint", () => [...stale].forEach(drawFigure));
   let width = window.innerWidth;
   window.addEventListener("resize", () => { if (width !== window.innerWidth) { width = window.innerWidth; drawAll("width"); } });
 }
