@@ -5,6 +5,23 @@ const hiddenIn = (number) => !isKept(number);
 const opacityOf = (number) => (hiddenIn(number) ? 0.08 : selected !== null && selected !== number ? 0.25 : 1);
 
 const drawers = {
+  differences(at, figure) {
+    const rows_ = figure.rows.filter((row) => isKept(row.configuration));
+    tall(at, 64 + 22 * Math.max(1, rows_.length));
+    const hue = (row) => (row.tied ? colour("--accent") : colour("--rank-near"));
+    const text = (row) => `<b>${escaped(named(row.configuration))}</b><br>${row.difference > 0 ? "+" : ""}${row.difference} ${figure.unit}, from ${row.lower} to ${row.upper}<br>` + (row.tied ? "may be the best" : "not the best");
+    draw(at, [
+      ...rows_.map((row, i) => ({ type: "scatter", mode: "lines", x: [row.lower, row.upper], y: [i, i], line: { color: hue(row), width: 3 }, opacity: 0.45 * opacityOf(row.configuration), hoverinfo: "skip" })),
+      { type: "scatter", mode: "markers", x: rows_.map((row) => row.difference), y: rows_.map((_, i) => i), text: rows_.map(text), customdata: rows_.map((row) => row.configuration), hovertemplate: "%{text}<extra></extra>",
+        marker: { size: 9, color: rows_.map(hue), opacity: rows_.map((row) => opacityOf(row.configuration)), line: { color: colour("--paper"), width: 1.5 } } },
+    ], {
+      margin: { l: 60, r: 16, t: 8, b: 44 },
+      shapes: [{ type: "line", xref: "x", x0: 0, x1: 0, yref: "paper", y0: 0, y1: 1, line: { color: colour("--line-strong"), width: 1 }, layer: "below" }],
+      xaxis: { ...axis(`above the best other, ${figure.unit}`), nticks: 7 },
+      yaxis: { ...axis(""), tickvals: rows_.map((_, i) => i), ticktext: rows_.map((row) => escaped(cut(places.get(row.configuration)?.short || named(row.configuration), narrow() ? 16 : 40))), range: [rows_.length - 0.4, -0.6], showgrid: false, fixedrange: true },
+    });
+  },
+
   axes(at, figure) {
     const width = narrow() ? 0.1 : 0.08;
     // Points of one value lie side by side, always at the same place.

@@ -94,7 +94,11 @@ fn lines(report: &Report) -> Vec<Line> {
     let by_bytes = report.comparison.by_bytes;
     let ranked = report.comparison.configurations.iter().filter(|c| c.place.is_some());
     let line = |c: &super::comparison::Configuration| {
-        let seeds = report.curves.iter().filter(|curve| curve.configuration == c.number && !curve.validation.is_empty());
+        let last = |curve: &super::curves::Curve| curve.validation.last().map(|point| point.step);
+        let of = report.curves.iter().filter(|curve| curve.configuration == c.number && !curve.validation.is_empty());
+        // A seed that ended early does not cut the others short.
+        let far = of.clone().map(last).max().flatten();
+        let seeds = of.filter(|curve| last(curve) == far);
         let mut by_step: BTreeMap<i64, (f64, Vec<f64>)> = BTreeMap::new();
         for point in seeds.clone().flat_map(|curve| &curve.validation) {
             let at = by_step.entry(point.step).or_insert((point.tokens as f64, Vec::new()));
