@@ -6,7 +6,7 @@
 Nothing but Python and a Chromium is needed: they talk through a pipe (DevTools). Checked for each `index.html`: no request
 leaves the page, nothing is complained of on the console, every figure is drawn, the table sorts and filters, a configuration
 can be brought forward by keyboard, the dark theme differs and the switch works, a phone's 400 px hold the page without a
-horizontal scroll bar, it prints, and it can be read without JavaScript. `--text STRING` has to be there as text (and no
+horizontal scroll bar, every control works, it prints, and it can be read without JavaScript. `--text STRING` has to be there as text (and no
 element of its making). Prints a line a page with the times measured; exits with 1 and a line for each fault otherwise.
 """
 
@@ -232,6 +232,27 @@ def check_table(page, faults, measured):
         faults.append("the row did not go back by keyboard")
 
 
+def check_controls(page, faults):
+    """Everything that can be chosen is chosen once, with the figures drawn again; whatever fails is heard of as an exception."""
+    for control in range(page.look("document.querySelectorAll('#controls input').length")):
+        page.look(f"document.querySelectorAll('#controls input')[{control}].click()")
+    page.look("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    lines = "document.querySelectorAll('.parallel path[opacity=\"0.06\"]').length"
+    if page.look("document.querySelectorAll('.parallel .value').length"):
+        page.look("document.querySelector('.parallel .value').dispatchEvent(new Event('click'))")
+        if page.look(lines) == 0:
+            faults.append("a value that is chosen in the parallel coordinates sets nothing back")
+        page.look("document.querySelector('.parallel .value').dispatchEvent(new Event('click'))")
+        if page.look(lines) != 0:
+            faults.append("a value that is let go keeps others back")
+    # A filter that leaves one row, with the figures that follow it.
+    page.look("""(() => { const filter = document.getElementById("filter"); filter.value = "1";
+        filter.dispatchEvent(new Event("input")); })()""")
+    time.sleep(0.4)
+    faults += [f"not drawn with a filter: {name}" for name in page.draw_all()]
+    page.look("document.querySelector('#leaderboard tbody tr:last-child').click()")
+
+
 def check(browser, index, shots, texts):
     page, faults, measured = Page(browser), [], {}
     size = index.stat().st_size
@@ -270,6 +291,7 @@ def check(browser, index, shots, texts):
     if dark_ink is not None and page.look(ink) == dark_ink:
         faults.append("figures are not drawn again for another theme")
     page.look("for (let i = 0; i < 2; i++) document.getElementById('theme').click()")
+    check_controls(page, faults)
 
     for scheme in ("light", "dark"):
         page.size(400, 800)

@@ -173,7 +173,7 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
             free[slot] += lasted + SECOND;
         }
     }
-    for trial in [0, 3, 6] {
+    for trial in [0, 3, 6].into_iter().filter(|trial| *trial < plan.trials.len()) {
         night.write_sample(plan, trial, "The lamp ", "was lit before the keeper had\ngone up, and nobody could say by whom.");
     }
 }

@@ -33,11 +33,18 @@ const layout = (extra) => ({
   font: { family: colour("--sans"), color: colour("--ink"), size: 12 },
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", dragmode: narrow() ? false : "zoom",
   hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line-strong"), font: { family: colour("--sans"), color: colour("--ink"), size: 12 }, align: "left" },
-  modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--line-strong"), activecolor: colour("--accent") },
   margin: { l: 52, r: 8, t: 28, b: 44 }, showlegend: false, ...extra,
 });
-const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"], displayModeBar: "hover" };
+const config = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 const draw = (at, traces, more) => Drawing.react(at, traces, layout(more), config);
+
+/** Ticks of a logarithmic axis at 1, 2 and 5; `range` is in powers of ten. */
+function logTicks(range) {
+  const values = [];
+  for (let power = Math.floor(range[0]); power <= range[1]; power++) for (const digit of [1, 2, 5]) values.push(digit * 10 ** power);
+  const inside = values.filter((v) => Math.log10(v) >= range[0] && Math.log10(v) <= range[1]);
+  return inside.length > 1 ? { tickvals: inside, ticktext: inside.map((v) => String(Number(v.toPrecision(1)))) } : { nticks: 6 };
+}
 
 /** Labels at the ends of lines, moved apart; `ends` are {number, y, text}, `range` in data (its logarithm where `log`). */
 const LABEL = 15;
@@ -82,9 +89,12 @@ const isOn = (id) => document.getElementById(id)?.checked ?? false;
 const seedsOf = new Map();
 for (const curve of data.curves) seedsOf.set(curve.configuration, [...(seedsOf.get(curve.configuration) ?? []), curve]);
 
-/** Mean, lowest and highest held-out loss of a configuration's seeds, at the steps that all of them have. */
+/** Mean, lowest and highest held-out loss of a configuration's seeds that came as far as any, at the steps that all of these have. */
 function heldOut(curves, x) {
-  const [first, ...others] = curves.map((c) => c.validation).filter((v) => v.steps.length > 0);
+  const all = curves.map((c) => c.validation).filter((v) => v.steps.length > 0);
+  // A seed that ended early does not cut the others short.
+  const far = Math.max(...all.map((v) => v.steps[v.steps.length - 1]));
+  const [first, ...others] = all.filter((v) => v.steps[v.steps.length - 1] === far);
   if (!first) return null;
   const points = [];
   first.steps.forEach((step, i) => {
@@ -143,7 +153,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
         traces.push({ ...shared, x: curve[x], y: curve[raw], mode: "lines", hoverinfo: "skip", showlegend: false, line: { color: faded(hue, 0.22), width: 0.8 } });
       }
       traces.push({ ...shared, x: curve[x], y: curve[smooth], mode: "lines", text, showlegend: false,
-        line: { color: hue, width: points ? 1 : isFront ? 2 : 1.2 }, opacity: dim ? 0.1 : points && !isFront ? 0.4 : 0.8,
+        line: { color: hue, width: points ? 1 : isFront ? 2 : 1.2 }, opacity: dim ? 0.1 : isFront ? 0.85 : many ? 0.35 : 0.55,
         hovertemplate: `%{text}<br>${word} %{y:.3f}, smoothed<br>${unit}<extra></extra>` });
       if (place.place !== null || drawn.length === 1) parts.push({ x: curve[x], y: curve[smooth] });
     }
@@ -153,7 +163,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
           fillcolor: faded(hue, 0.16), line: { width: 0 }, hoverinfo: "skip", showlegend: false });
       }
       traces.push({ ...shared, x: points.x, y: points.y, mode: "lines+markers", text: head + (points.seeds > 1 ? `<br>mean of ${points.seeds} seeds` : ""),
-        name: escaped(cut(place.short, 40)), showlegend: place.index < 4, legendrank: 1000 + place.index,
+        name: escaped(cut(place.short, narrow() ? 20 : 40)), showlegend: place.index < 4, legendrank: 1000 + place.index,
         line: { color: hue, width: isFront && drawn.length > 1 ? 2.6 : 1.5 }, marker: { color: hue, size: isFront ? 6 : 4 }, opacity: dim ? 0.14 : 1,
         hovertemplate: `%{text}<br>held-out loss %{y:.3f}<br>${unit}<extra></extra>` });
       if (place.place !== null || drawn.length === 1) parts.push({ x: points.x, y: points.y });
@@ -176,9 +186,9 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
   draw(at, traces, {
     margin: side || !held || drawn.length < 2 ? margin : { ...margin, b: 104 }, annotations,
     xaxis: { ...axis(titles[x]), type: isOn("log") ? "log" : "linear", ...(isOn("log") ? { dtick: 1 } : {}), showgrid: false },
-    yaxis: { ...axis(title), type: log ? "log" : "linear", ...(log ? { nticks: 6 } : {}), range },
+    yaxis: { ...axis(title), type: log ? "log" : "linear", ...(log ? logTicks(range) : {}), range },
     showlegend: narrow() && held && drawn.length > 1,
-    legend: { title: { text: escaped(cut(data.settings, 60)), font: { size: 11, color: colour("--soft") } }, font: { size: 11 }, orientation: "h", y: -0.18, tracegroupgap: 0 },
+    legend: { title: { text: escaped(cut(data.settings, 60)), side: "top", font: { size: 11, color: colour("--soft") } }, font: { size: 11 }, orientation: "h", y: -0.18, tracegroupgap: 0 },
   });
   selectable(at);
 }

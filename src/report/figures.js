@@ -5,6 +5,23 @@ const hiddenIn = (number) => !isKept(number);
 const opacityOf = (number) => (hiddenIn(number) ? 0.08 : selected !== null && selected !== number ? 0.25 : 1);
 
 const drawers = {
+  differences(at, figure) {
+    const rows_ = figure.rows.filter((row) => isKept(row.configuration));
+    tall(at, 64 + 22 * Math.max(1, rows_.length));
+    const hue = (row) => (row.tied ? colour("--accent") : colour("--rank-near"));
+    const text = (row) => `<b>${escaped(named(row.configuration))}</b><br>${row.difference > 0 ? "+" : ""}${row.difference} ${figure.unit}, from ${row.lower} to ${row.upper}<br>` + (row.tied ? "may be the best" : "not the best");
+    draw(at, [
+      ...rows_.map((row, i) => ({ type: "scatter", mode: "lines", x: [row.lower, row.upper], y: [i, i], line: { color: hue(row), width: 3 }, opacity: 0.45 * opacityOf(row.configuration), hoverinfo: "skip" })),
+      { type: "scatter", mode: "markers", x: rows_.map((row) => row.difference), y: rows_.map((_, i) => i), text: rows_.map(text), customdata: rows_.map((row) => row.configuration), hovertemplate: "%{text}<extra></extra>",
+        marker: { size: 9, color: rows_.map(hue), opacity: rows_.map((row) => opacityOf(row.configuration)), line: { color: colour("--paper"), width: 1.5 } } },
+    ], {
+      margin: { l: 60, r: 16, t: 8, b: 44 },
+      shapes: [{ type: "line", xref: "x", x0: 0, x1: 0, yref: "paper", y0: 0, y1: 1, line: { color: colour("--line-strong"), width: 1 }, layer: "below" }],
+      xaxis: { ...axis(`above the best other, ${figure.unit}`), nticks: 7 },
+      yaxis: { ...axis(""), tickvals: rows_.map((_, i) => i), ticktext: rows_.map((row) => escaped(cut(places.get(row.configuration)?.short || named(row.configuration), narrow() ? 16 : 40))), range: [rows_.length - 0.4, -0.6], showgrid: false, fixedrange: true },
+    });
+  },
+
   axes(at, figure) {
     const width = narrow() ? 0.1 : 0.08;
     // Points of one value lie side by side, always at the same place.
@@ -34,12 +51,18 @@ const drawers = {
     const shade = (z) => (z === null ? null : data.unit === "perplexity" ? Math.log(z) : z);
     const texts = figure.z.map((row) => row.map((z) => (z === null ? "" : figureText(z))));
     const hover = figure.z.map((row, y) => row.map((z, x) => `${escaped(figure.down)} ${escaped(figure.y[y])}<br>${escaped(figure.across)} ${escaped(figure.x[x])}<br>` + (z === null ? "no result" : `${data.unit} ${figureText(z)}, ${figure.n[y][x]} configuration${figure.n[y][x] === 1 ? "" : "s"}`)));
-    const room = at.clientWidth / figure.x.length > 46;
+    // Numbers stand in the cells where there is room for them, dark on light and light on dark.
+    const room = at.clientWidth / figure.x.length > 46 && figure.x.length * figure.y.length <= 150;
+    const shades = figure.z.flat().filter((z) => z !== null).map(shade);
+    const [least, most] = [Math.min(...shades), Math.max(...shades)];
+    const ink = (z) => colour((shade(z) - least) / (most - least || 1) < 0.34 ? "--heat-ink" : "--ink");
+    const numbers = !room ? [] : figure.z.flatMap((row, y) => row.flatMap((z, x) => (z === null ? [] : [{ x, y, text: texts[y][x], showarrow: false, font: { size: 11, color: ink(z) } }])));
     draw(at, [{
-      type: "heatmap", z: figure.z.map((row) => row.map(shade)), x: figure.x.map((_, i) => i), y: figure.y.map((_, i) => i), text: texts, hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>",
-      texttemplate: room ? "%{text}" : "", textfont: { size: 11, family: colour("--sans") }, xgap: 3, ygap: 3, showscale: false, hoverongaps: false,
-      colorscale: [[0, colour("--heat-low")], [0.35, mixed(colour("--heat-low"), colour("--heat-high"), 0.55)], [1, colour("--heat-high")]],
+      type: "heatmap", z: figure.z.map((row) => row.map(shade)), x: figure.x.map((_, i) => i), y: figure.y.map((_, i) => i), hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>",
+      xgap: 3, ygap: 3, showscale: false, hoverongaps: false,
+      colorscale: [[0, colour("--heat-low")], [0.34, mixed(colour("--heat-low"), colour("--heat-high"), 0.55)], [1, colour("--heat-high")]],
     }], {
+      annotations: numbers,
       xaxis: { ...axis(escaped(figure.across)), tickvals: figure.x.map((_, i) => i), ticktext: rows(figure.x.map((v) => cut(v, 16))), showgrid: false, fixedrange: true },
       yaxis: { ...axis(escaped(figure.down)), tickvals: figure.y.map((_, i) => i), ticktext: rows(figure.y.map((v) => cut(v, 16))), autorange: "reversed", showgrid: false, fixedrange: true },
       margin: { l: 56, r: 8, t: 8, b: 44 },
@@ -109,6 +132,8 @@ const drawers = {
     const clips = ranges.map((r, i) => [r.clip, i]).filter((c) => c[0] !== null);
     const hues = ranges.map((r) => colourOf(r.configuration));
     const names = ranges.map((r) => cut(places.get(r.configuration)?.short || named(r.configuration), narrow() ? 16 : 34));
+    const ends = [...ranges.flatMap((r) => [r.p50, r.max]), ...clips.map((c) => c[0])].filter((v) => v > 0).map(Math.log10);
+    const span = ends.length > 0 ? [Math.min(...ends) - 0.08, Math.max(...ends) + 0.08] : [-1, 1];
     const share = (r) => (r.share > 0 ? `${(100 * r.share).toFixed(r.share < 0.1 ? 1 : 0)} %` : r.clip === null ? "off" : "never");
     draw(at, [
       { type: "scatter", mode: "lines", ...gaps("p50", "max"), line: { color: colour("--line-strong"), width: 1 }, hoverinfo: "skip" },
@@ -124,16 +149,17 @@ const drawers = {
         ...ranges.map((r, i) => ({ xref: "paper", x: 1, xanchor: "left", xshift: 10, y: i, text: share(r), showarrow: false, font: { size: 11, color: colour("--soft") } })),
         { xref: "paper", x: 1, xanchor: "left", xshift: 10, yref: "paper", y: 1, yanchor: "bottom", text: "clipped", showarrow: false, font: { size: 11, color: colour("--soft") } },
       ],
-      xaxis: { ...axis("gradient norm before clipping"), type: "log", nticks: 8 },
+      xaxis: { ...axis("gradient norm before clipping"), type: "log", ...logTicks(span), range: span },
       yaxis: { ...axis(""), tickvals: at_, ticktext: rows(names), range: [ranges.length - 0.4, -0.6], showgrid: false, fixedrange: true },
     });
   },
 
   timeline(at, figure) {
     const slots = [...new Set(figure.bars.map((bar) => bar[0]))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    tall(at, 78 + 30 * slots.length);
     const kinds = [["completed", "--rank-near"], ["running", "--good"], ["interrupted", "--c6"], ["diverged", "--c4"], ["failed", "--bad"]];
     const used = kinds.filter(([kind]) => figure.bars.some((bar) => bar[3] === kind));
+    const top = used.length > 2 && narrow() ? 56 : 30;
+    tall(at, 48 + top + 30 * slots.length);
     draw(at, used.map(([kind, hue]) => {
       const bars = figure.bars.filter((bar) => bar[3] === kind);
       return {
@@ -143,7 +169,7 @@ const drawers = {
         marker: { color: bars.map((bar) => (bar[5] === selected ? colour("--accent") : mixed(colour(hue), colour("--paper"), bar[7] > 1 ? 0.35 : 0.12))), opacity: bars.map((bar) => opacityOf(bar[5])), line: { color: colour("--paper"), width: 1 } },
       };
     }), {
-      barmode: "overlay", showlegend: used.length > 1, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 8, t: 30, b: 40 },
+      barmode: "overlay", showlegend: used.length > 1, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 8, t: top, b: 40 },
       xaxis: { ...axis(""), type: "date" },
       yaxis: { ...axis(slots.every((s) => /^\d+$/.test(s)) ? "slot" : ""), tickvals: slots.map((_, i) => i), ticktext: rows(slots.map((s) => cut(s, 20))), autorange: "reversed", showgrid: false, fixedrange: true },
     });
@@ -185,7 +211,7 @@ const drawers = {
     const text = (x, y, content, attributes, parent) => { make("text", { x, y, ...attributes }, parent ?? svg).textContent = content; };
     figure.axes.forEach((axis, i) => {
       make("line", { x1: xs[i], x2: xs[i], y1: top - 4, y2: height - bottom, class: "axis" }, svg);
-      text(xs[i], top - 20, cut(axis.label, 18), { "text-anchor": i === 0 ? "start" : "middle", dx: i === 0 ? -side + 4 : 0, class: "name" });
+      text(xs[i], top - 20, cut(axis.label, Math.floor((xs[1] - xs[0]) / 6.4) - (i < 2 ? 2 : 0)), { "text-anchor": i === 0 ? "start" : "middle", dx: i === 0 ? -side + 4 : 0, class: "name" });
       axis.values.forEach((value, v) => {
         const on = chosen[i].has(v);
         const button = make("g", { class: on ? "value on" : "value", role: "button", tabindex: 0, "aria-pressed": on, "aria-label": `${axis.label} ${value}` }, svg);
@@ -214,10 +240,11 @@ const drawers = {
 };
 const lasted = (ms) => (ms < 1e4 ? `${(ms / 1e3).toFixed(1)} s` : ms < 6e5 ? `${Math.round(ms / 1e3)} s` : ms < 36e5 ? `${Math.round(ms / 6e4)} min` : `${(ms / 36e5).toFixed(1)} h`);
 
-// ---- drawn when they come into view, and again when something has changed ----
+// ---- drawn when they come near the view, and again when something has changed: at once where they are near, else when they are ----
 const figures = [...document.querySelectorAll("[data-figure]")];
-const seen = new Set();
+const near = new Set(), stale = new Set(figures);
 function drawFigure(at) {
+  stale.delete(at);
   const list = data.figures[at.dataset.figure];
   const panel = Number(at.dataset.panel);
   drawers[at.dataset.figure](at, list[panel], panel);
@@ -225,8 +252,12 @@ function drawFigure(at) {
 function drawAll(what) {
   if (!Drawing) return;
   drawCurves();
-  paintDots();
-  for (const at of figures) if (seen.has(at) && (what !== "curves" || at.dataset.figure === "gradients")) drawFigure(at);
+  if (what === "theme" || what === undefined) paintDots();
+  for (const at of figures) {
+    if (what === "curves" && at.dataset.figure !== "gradients") continue;
+    stale.add(at);
+    if (near.has(at)) drawFigure(at);
+  }
 }
 // The same colours beside the names.
 function paintDots() {
@@ -240,15 +271,13 @@ if (Drawing) {
   drawAll();
   const watch = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      watch.unobserve(target);
-      seen.add(target);
-      drawFigure(target);
+      if (isIntersecting) near.add(target); else near.delete(target);
+      if (isIntersecting && stale.has(target)) drawFigure(target);
     }
   }, { rootMargin: "600px" });
   figures.forEach((at) => watch.observe(at));
   // On paper all of them are there.
-  window.addEventListener("beforeprint", () => figures.forEach((at) => { if (!seen.has(at)) { seen.add(at); drawFigure(at); } }));
+  window.addEventListener("beforeprint", () => [...stale].forEach(drawFigure));
   let width = window.innerWidth;
   window.addEventListener("resize", () => { if (width !== window.innerWidth) { width = window.innerWidth; drawAll("width"); } });
 }

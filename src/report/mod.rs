@@ -14,6 +14,7 @@ mod files;
 mod frames;
 mod page;
 mod pair;
+mod picture;
 mod protocol;
 mod references;
 mod samples;
@@ -90,7 +91,7 @@ impl Report {
         let settings = Settings::read(&frame)?;
         let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
         let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
-        let curves = curves(folder, &comparison, &drawn, &mut damaged);
+        let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
         let confounding = confounding(&frame, &protocol, &comparison)?;
@@ -133,12 +134,15 @@ impl Report {
         files::summary(self)
     }
 
-    /// Writes `index.html`, `report.md`, `leaderboard.csv` and `summary.json` into a folder.
+    /// Writes `index.html`, `report.md`, `leaderboard.csv`, `summary.json` and, where there are curves, `figure.svg` into a folder.
     pub fn write(&self, into: &Path) -> Result<()> {
         durable::create_folder(into)?;
         durable::write(&into.join("leaderboard.csv"), files::leaderboard(self)?.as_bytes())?;
         durable::write_json(&into.join("summary.json"), &self.summary())?;
         durable::write(&into.join("report.md"), files::markdown(self).as_bytes())?;
+        if let Some(picture) = picture::svg(self) {
+            durable::write(&into.join("figure.svg"), picture.as_bytes())?;
+        }
         durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
     }
 
@@ -222,8 +226,22 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
     Ok(plan)
 }
 
-/// The curves of the configurations that are drawn; files that cannot be read are listed.
-fn curves(folder: &ExperimentFolder, comparison: &Comparison, drawn: &[i64], damaged: &mut Vec<String>) -> Vec<Curve> {
+/// Trials that were not trained since another is the same to the bit, with that one.
+fn aliases(frame: &DataFrame) -> BTreeMap<String, String> {
+    let (Ok(ids), Ok(sources)) = (frames::words(frame, "trial_id"), frames::words(frame, "alias_of")) else {
+        return BTreeMap::new();
+    };
+    ids.into_iter().zip(sources).filter_map(|(id, source)| Some((id?, source?))).collect()
+}
+
+/// The curves of the configurations that are drawn, of an alias that of its source; files that cannot be read are listed.
+fn curves(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    drawn: &[i64],
+    aliases: &BTreeMap<String, String>,
+    damaged: &mut Vec<String>,
+) -> Vec<Curve> {
     let most = (DRAWN_TRIALS / drawn.len().max(1)).max(1);
     let mut seeds: BTreeMap<i64, usize> = drawn.iter().map(|&number| (number, 0)).collect();
     let few = |trial: &&comparison::TrialLine| {
@@ -236,7 +254,7 @@ fn curves(folder: &ExperimentFolder, comparison: &Comparison, drawn: &[i64], dam
     let points = (POINTS / trials.len().max(1)).clamp(60, 600);
     let mut curves = Vec::new();
     for trial in trials {
-        let Some(id) = TrialId::parse(&trial.id) else { continue };
+        let Some(id) = TrialId::parse(aliases.get(&trial.id).unwrap_or(&trial.id)) else { continue };
         match curve(&folder.trial(&id), comparison.common_context, points) {
             Ok(Some(read)) => {
                 curves.push(Curve { trial_id: trial.id.clone(), configuration: trial.configuration, seed: trial.seed, ..read })

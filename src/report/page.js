@@ -113,6 +113,7 @@ const fits = (cells, word) => {
   }
   return cells.some((cell) => cell.split(/[\s,;·]+/).some((part) => part.startsWith(word)));
 };
+let typed = 0;
 filter.addEventListener("input", () => {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = new Set();
@@ -122,6 +123,8 @@ filter.addEventListener("input", () => {
   }
   kept = words.length > 0 ? found : null;
   said.textContent = kept === null ? "" : `${found.size} of ${body.rows.length}`;
-  redraw("filter");
+  // Figures follow when the typing pauses.
+  clearTimeout(typed);
+  typed = setTimeout(() => redraw("filter"), 150);
 });
 for (const control of document.querySelectorAll(".controls")) control.hidden = false;

@@ -257,6 +257,8 @@ fn text_of_others_stays_text_on_the_page_and_in_markdown() {
     assert!(markup(&page).contains("&lt;img src=x onerror=alert(1)&gt;</span>"), "the sample is there");
     assert!(!page.contains("<img"), "an image came through");
     assert_eq!(page.matches("</script>").count(), 3, "a script element was ended by data");
+    let picture = std::fs::read_to_string(night.folder.report().join("figure.svg")).unwrap();
+    assert!(picture.contains("&lt;img") && !picture.contains("<img") && !picture.contains("</script"));
     let markdown = std::fs::read_to_string(night.folder.report().join("report.md")).unwrap();
     let (markdown, sample) = markdown.split_once("```text\n").unwrap();
     assert!(!markdown.contains("<img") && !markdown.contains("</script"));
@@ -314,11 +316,14 @@ fn the_summary_holds_what_the_page_says() {
 fn every_file_of_the_report_is_written_whole() {
     let (plan, states) = two_by_two();
     let night = night(&plan, &states, "{}");
+    night.train(&plan, 4, 20);
     night.page();
+    let picture = std::fs::read_to_string(night.folder.report().join("figure.svg")).unwrap();
+    assert!(picture.contains("class=\"line best\"") && picture.contains("64 · off   2.858"), "{picture}");
     let mut names: Vec<PathBuf> =
         std::fs::read_dir(night.folder.report()).unwrap().map(|e| PathBuf::from(e.unwrap().file_name())).collect();
     names.sort();
-    assert_eq!(names, ["index.html", "leaderboard.csv", "report.md", "summary.json"].map(PathBuf::from));
+    assert_eq!(names, ["figure.svg", "index.html", "leaderboard.csv", "report.md", "summary.json"].map(PathBuf::from));
 }
 
 #[test]

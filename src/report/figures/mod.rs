@@ -5,6 +5,7 @@
 
 mod axes;
 mod cost;
+mod differences;
 mod gradients;
 mod pairs;
 mod parallel;
@@ -90,6 +91,7 @@ impl Table {
 /// The sections that this experiment has something to show in, in the order of the page.
 pub(super) fn sections(report: &Report) -> Vec<Section> {
     let made = [
+        differences::section(report),
         axes::section(report),
         pairs::section(report),
         parallel::section(report),

@@ -46,7 +46,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         id: "pairs",
         heading: "Two settings together",
         caption: format!(
-            "Mean {} of the configurations with both values. Where rows have the same pattern, one setting does not change what the \
+            "Mean {} of the configurations with both values: the stronger the colour, the lower. Where rows have the same pattern, one setting does not change what the \
              other does. A blank cell has no result: excluded, not planned, or ended without one.",
             unit(report)
         ),
