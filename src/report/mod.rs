@@ -11,8 +11,10 @@ mod frames;
 mod page;
 mod protocol;
 mod samples;
+mod standing;
 mod statistics;
 mod table;
+mod tuning;
 mod verdict;
 mod words;
 
@@ -59,7 +61,7 @@ impl Report {
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
         let protocol = Protocol::read(folder, &columns)?;
         let comparison = compare(&frame, &protocol)?;
-        let statistics = statistics(&comparison, &protocol);
+        let statistics = statistics(folder, &comparison, &protocol, &mut damaged);
         let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
         Ok(Self { protocol, comparison, statistics, curves, not_drawn, samples, damaged })
