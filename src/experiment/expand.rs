@@ -189,6 +189,7 @@ impl Experiment {
             "name": self.name,
             "description": self.description,
             "swept": self.targets.iter().map(|target| &target.key).collect::<Vec<_>>(),
+            "tune": self.tune,
             "seeds": self.seeds,
             "settings": self.base,
             "grids": grids,

@@ -13,12 +13,12 @@ pub(super) fn difference(statistics: &Statistics, value: f64) -> String {
     if statistics.by_bytes { signed(shown, 4, "") } else { signed(100.0 * shown, if shown.abs() < 0.01 { 2 } else { 1 }, " %") }
 }
 
-/// A number with its sign; a typographic minus, and none for zero.
+/// A number with its sign, and none for zero.
 fn signed(value: f64, decimals: usize, unit: &str) -> String {
     let text = format!("{:.decimals$}{unit}", value.abs());
     match text.starts_with(|c: char| c.is_ascii_digit()) && text.trim_end_matches(unit).parse::<f64>() == Ok(0.0) {
         true => text,
-        false if value < 0.0 => format!("−{text}"),
+        false if value < 0.0 => format!("-{text}"),
         false => format!("+{text}"),
     }
 }
@@ -40,16 +40,15 @@ pub(super) fn figure_limits(report: &Report, best: &Configuration) -> String {
     }
 }
 
-/// The cell of the table for the difference to the best of the others: `+3.2 % (0 to +6.1 %)`.
+/// The cell of the table for the difference to the best of the others: `+3.2 % (0.0 to +6.1)`.
 pub(super) fn cell(statistics: &Statistics, configuration: &Configuration) -> String {
     let Some(line) = statistics.of(configuration.number) else { return String::new() };
     match line.limits {
-        Some(limits) => format!(
-            "{} ({} to {})",
-            difference(statistics, line.difference),
-            difference(statistics, limits.lower),
-            difference(statistics, limits.upper)
-        ),
+        Some(limits) => {
+            let [lower, upper] = [limits.lower, limits.upper].map(|limit| difference(statistics, limit));
+            let bare = |text: &str| text.trim_end_matches(" %").to_owned();
+            format!("{} ({} to {})", difference(statistics, line.difference), bare(&lower), bare(&upper))
+        }
         None => difference(statistics, line.difference),
     }
 }
@@ -128,7 +127,7 @@ fn by_text(statistics: &Statistics) -> Option<String> {
 
 /// What was within reach.
 fn reach(statistics: &Statistics, tied: bool) -> Option<String> {
-    let found = statistics.detectable.as_ref().filter(|found| found.difference > 0.0)?;
+    let found = statistics.detectable.as_ref().filter(|found| found.difference > 1e-7)?;
     let each = if found.seeds == 1 { "one seed each".to_owned() } else { format!("{} each", words::count(found.seeds, "seed")) };
     let lead = difference(statistics, found.difference);
     let lead = lead.trim_start_matches('+');
@@ -157,7 +156,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         let how = if residual.blocks { "seeds taken as blocks" } else { "seeds taken as repeats, since they do not join all" };
         notes.push(format!(
             "To the best of the others: limits hold for all configurations at once at 95 % (Hsu's multiple comparisons with the \
-             best; pooled residual {} with {}, {how}). What \"may be best\" cannot be told from the best.",
+             best; pooled residual {} with {}, {how}). ● in \"best?\": cannot be told from the best.",
             difference(statistics, residual.deviation).trim_start_matches('+'),
             if residual.degrees == 1 {
                 "1 degree of freedom".to_owned()
@@ -223,8 +222,7 @@ mod tests {
 
     #[test]
     fn differences_have_a_sign_unless_they_are_nothing() {
-        for (value, decimals, expected) in [(3.24, 1, "+3.2 %"), (-3.24, 1, "−3.2 %"), (0.0, 1, "0.0 %"), (-0.001, 2, "0.00 %")]
-        {
+        for (value, decimals, expected) in [(3.24, 1, "+3.2 %"), (-3.24, 1, "-3.2 %"), (0.0, 1, "0.0 %"), (-0.001, 2, "0.00 %")] {
             assert_eq!(signed(value, decimals, " %"), expected);
         }
         assert_eq!(signed(0.01234, 4, ""), "+0.0123");

@@ -66,7 +66,7 @@ fn statistics(report: &Report) -> Vec<Shown> {
     }
     if statistics.no_limits.is_none() {
         let set = statistics.best_set().unwrap_or_default();
-        columns.push(shown("may be best", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }));
+        columns.push(shown("best?", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }));
     }
     columns.push(shown("to the best", true, move |c| standing::cell(&statistics, c)));
     columns

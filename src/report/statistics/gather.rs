@@ -101,7 +101,9 @@ pub(super) fn gather(
 
 /// Why there are no limits.
 fn no_limits(compared: &[i64], ranked: &[i64], fit: &Fit) -> String {
-    if ranked.len() < 2 {
+    if ranked.len() < 2 && fit.within.is_none() {
+        "With one seed nothing says how much another seed would change the figure: there is no interval.".to_owned()
+    } else if ranked.len() < 2 {
         "Only one configuration is ranked: there is nothing to compare it with.".to_owned()
     } else if compared.len() < 2 {
         "All configurations that are ranked have the very same results.".to_owned()
