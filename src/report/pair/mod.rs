@@ -15,6 +15,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::confounding::{self, Changed};
 use super::controlled::{Forbids, forbidding};
+use super::statistics::Interval;
 use super::subject::{QUANTITIES, Subject};
 use crate::error::Result;
 use crate::plan::TrialId;
@@ -71,19 +72,6 @@ pub struct Pair {
     damaged: Vec<String>,
 }
 
-/// Lower and upper limit, at 95 %.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Interval {
-    lower: f64,
-    upper: f64,
-}
-
-impl Interval {
-    fn width(self) -> f64 {
-        self.upper - self.lower
-    }
-}
-
 /// What the two come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finding {
@@ -134,7 +122,7 @@ impl Pair {
     fn deciding(&self) -> Option<(&'static str, Interval)> {
         let training = *self.training.as_ref().ok()?;
         match &self.text {
-            Ok(text) if text.interval.width() > training.width() => Some(("text", text.interval)),
+            Ok(text) if width(text.interval) > width(training) => Some(("text", text.interval)),
             _ => Some(("training", training)),
         }
     }
@@ -148,6 +136,10 @@ impl Pair {
             Some(_) => Finding::Alike,
         }
     }
+}
+
+fn width(interval: Interval) -> f64 {
+    interval.upper - interval.lower
 }
 
 /// Compares two sides; over the text nothing is said yet.

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::side::Side;
-use super::{Finding, Interval, Pair};
+use super::{Finding, Pair};
 use crate::report::confounding::listed;
 use crate::report::controlled::Forbids;
+use crate::report::statistics::Interval;
 use crate::report::words;
 
 const VERSION: u32 = 1;
