@@ -128,7 +128,7 @@ def votive_round(votive, folder, steps, jobs):
 
     experiment = EXPERIMENT.format(steps=steps, jobs=jobs, lengths=LENGTHS, batches=BATCHES, clips=CLIPS)
     (folder.parent / "sweep.yaml").write_text(experiment)
-    seconds = timed([votive, "run", "sweep.yaml", "--runs", str(folder / "runs")], folder.parent, folder / "votive.log")
+    seconds = timed([votive, "run", "sweep.yaml", "--no-alias", "--runs", str(folder / "runs")], folder.parent, folder / "votive.log")
     found, rows = {}, 0
     for trial in pandas.read_parquet(folder / "runs" / "sweep" / "plan.parquet").itertuples():
         path = folder / "runs" / "sweep" / "trials" / trial.trial_id

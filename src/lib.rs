@@ -66,3 +66,8 @@ pub mod cli;
 pub fn program() -> String {
     concat!("votive ", env!("CARGO_PKG_VERSION")).to_owned()
 }
+
+/// Hash of the `Cargo.lock` that this program was built with: which version of every dependency is in it.
+pub fn lock_file() -> String {
+    blake3::hash(include_bytes!("../Cargo.lock")).to_hex().to_string()
+}

@@ -44,8 +44,10 @@ pub(super) enum Command {
     Show(Show),
     /// Show what is done, running, waiting or failed, and why. Changes nothing
     Status(Status),
-    /// Write the report again from the Parquet files, and print the table
+    /// Write the report again from the Parquet files, and print the table; several experiments in one table
     Report(Report),
+    /// Put two configurations or trials side by side: what differs, by how much, and how sure that is
+    Compare(Compare),
     /// Let a trained model go on with a text
     Sample(Sample),
     /// Print a completion script for a shell
@@ -115,9 +117,16 @@ pub(super) struct Run {
     /// Do not measure time and memory of each shape first
     #[arg(long)]
     pub(super) no_probe: bool,
+    /// Score finished trials again whose scores were made otherwise (a shorter sequence length or another `evaluate.context` or
+    /// `evaluate.max_bytes` since): from their final and best weights, nothing is trained again
+    #[arg(long)]
+    pub(super) rescore: bool,
     /// Try this trial again, also one that diverged or did not fit
     #[arg(long, value_name = "ID")]
     pub(super) retry: Vec<String>,
+    /// Train also what would be the same, to the bit, as a trained trial whose clip norm never bound
+    #[arg(long)]
+    pub(super) no_alias: bool,
 }
 
 #[derive(Debug, Args)]
@@ -181,9 +190,29 @@ pub(super) struct Status {
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The experiment's folder
-    #[arg(required = true, num_args = 1)]
-    pub(super) folder: PathBuf,
+    /// The experiment's folder; of several, those that were measured alike stand in one table
+    #[arg(required = true, value_name = "DIR")]
+    pub(super) folders: Vec<PathBuf>,
+    /// Write the report here; of one experiment the default is its own `report` folder, of several none
+    #[arg(long, value_name = "DIR")]
+    pub(super) into: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// A configuration (`quickstart#3`; its number alone where it is clear of which experiment), an experiment's name or folder for
+    /// its best configuration, or a single trial by its id, the beginning of one, or its folder
+    #[arg(value_name = "A")]
+    pub(super) first: String,
+    /// The other one
+    #[arg(value_name = "B")]
+    pub(super) second: String,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Where ids and names are looked for
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -221,6 +250,9 @@ pub(super) struct Sample {
 pub(super) struct Worker {
     /// The trial's folder
     pub(super) folder: PathBuf,
+    /// Score a finished trial again, and train nothing
+    #[arg(long)]
+    pub(super) score_again: bool,
     #[arg(long)]
     pub(super) attempt: u32,
     #[arg(long)]

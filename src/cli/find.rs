@@ -9,7 +9,7 @@ use super::session::Summary;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
-use crate::runs::{ExperimentFolder, Status, TrialFolder, state_of};
+use crate::runs::{ExperimentFolder, Outcome, Status, TrialFolder, state_of};
 use crate::train::checkpoint::{self, Position, Reason};
 use crate::train::recorder::CheckpointKind;
 
@@ -122,6 +122,7 @@ fn near(word: &str, trials: &[(String, PathBuf)], runs: &Path) -> Option<String>
 /// # Errors
 /// Where there is none yet, or not that one, with those that there are.
 pub(super) fn checkpoint_of(trial: &TrialFolder, which: &str) -> Result<(PathBuf, String)> {
+    let (trial, alias) = &trained(trial)?;
     let all = checkpoint::list(&trial.checkpoints())?;
     let name = trial.path().display();
     let Some((last, folder)) = all.last() else {
@@ -152,7 +153,28 @@ pub(super) fn checkpoint_of(trial: &TrialFolder, which: &str) -> Result<(PathBuf
         let which = if which == "best" { "the best weights were not kept; there are" } else { "there are" };
         return Err(error.help(format!("{which} checkpoints of step {}", steps.join(", "))));
     };
-    Ok((folder.clone(), described(&checkpoint::position(folder)?, &position)))
+    Ok((folder.clone(), described(&checkpoint::position(folder)?, &position) + alias))
+}
+
+/// The trial that was trained: itself, or the one that an alias is the same as, with words for that.
+///
+/// # Errors
+/// Where the one that was trained is gone.
+fn trained(trial: &TrialFolder) -> Result<(TrialFolder, String)> {
+    // An outcome that cannot be read takes no checkpoint away.
+    let outcome = durable::read_json::<Outcome>(&trial.outcome()).ok().flatten();
+    let Some(source) = outcome.and_then(|outcome| outcome.alias_of) else {
+        return Ok((trial.clone(), String::new()));
+    };
+    let path = trial.path().canonicalize().map_err(|e| Error::io("open", trial.path(), e))?;
+    let (alias, folder) = (TrialFolder::at(&path), trial.beside(&source));
+    let folder = if folder.path().is_dir() { folder } else { alias.beside(&source) };
+    if !folder.path().is_dir() {
+        let message = format!("the trial {} is the same as {source}, which is gone", trial.path().display());
+        return Err(Error::new(Kind::Nothing, message).help("train it: `votive run` of its experiment opens it again"));
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok((folder, format!("; of trial {source}, which {name} is the same as")))
 }
 
 /// `final, step 40`; `best, step 20, validation loss 2.31`; `step 30, the last so far`.

@@ -2,17 +2,21 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod alias;
 mod args;
 mod check;
+mod compare;
 pub mod exit_code;
 pub mod explain;
 mod explain_command;
 mod figures;
 mod find;
+mod git;
 mod plan;
 mod probe;
 pub mod progress;
 mod report;
+mod rescore;
 mod run;
 mod sample;
 mod session;
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::execute(&arguments),
         Command::Status(arguments) => status_command::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Compare(arguments) => compare::execute(&arguments),
         Command::Sample(arguments) => sample::execute(&arguments),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man_page(),

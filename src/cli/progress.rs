@@ -13,7 +13,7 @@ mod lines;
 pub(crate) mod words;
 
 use bars::Bars;
-pub(crate) use lines::{final_perplexity, how_far};
+pub(crate) use lines::{alias as alias_line, final_perplexity, how_far};
 pub(crate) use words::{clock, count, duration, plural};
 
 /// Off a terminal, between two lines about the progress of one trial, microseconds.
@@ -102,8 +102,13 @@ impl Reporter {
             _ => {}
         }
         if self.is_worth_a_line(event, now) {
-            let label = event.trial().map_or("", |id| self.labels.get(id).map_or(id.as_str(), String::as_str));
-            if let Some(text) = lines::line(event, label) {
+            let named = |id| self.labels.get(id).map_or(id.as_str(), String::as_str);
+            let label = event.trial().map_or("", named);
+            let text = match event {
+                Event::Aliased { source, outcome, .. } => Some(lines::alias(label, named(source), outcome)),
+                _ => lines::line(event, label),
+            };
+            if let Some(text) = text {
                 self.say(&text);
             }
         }
@@ -177,6 +182,7 @@ impl Reporter {
             Event::Ended { trial, .. }
             | Event::Failed { trial, .. }
             | Event::Retrying { trial, .. }
+            | Event::Aliased { trial, .. }
             | Event::Left { trial, .. }
             | Event::HeldElsewhere { trial } => bars.ended(trial),
             Event::Skipped { .. } | Event::Stopping { .. } | Event::Overview(_) => {}
@@ -256,8 +262,11 @@ mod tests {
                 row(CheckpointKind::Final, Protocol::Native, 11.0),
                 row(CheckpointKind::Final, Protocol::Common, 12.25),
             ],
+            protocol: 1,
             finished_utc: 1,
             program: String::new(),
+            clipping: None,
+            alias_of: None,
         }
     }
 
@@ -314,6 +323,10 @@ mod tests {
                 "stopping    stopped by the deadline; running trials finish their step and save\n",
             ),
             (Event::HeldElsewhere { trial: id() }, "waiting     L=64, seed 1: another worker is still at it\n"),
+            (
+                Event::Aliased { trial: id(), source: id(), end: End::Completed, outcome: Box::new(outcome()) },
+                "alias       L=64, seed 1: the same as L=64, seed 1; perplexity 12.25\n",
+            ),
         ] {
             assert_eq!(written(&[(100, event)]), text);
         }

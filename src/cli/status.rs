@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::progress::words::{duration, harmless};
 use super::progress::{final_perplexity, how_far};
 use crate::plan::TrialId;
-use crate::runs::{Holder, State, Status};
+use crate::runs::{Holder, Outcome, State, Status};
 
 /// One trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,13 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> String {
     table.set_header(["trial", "configuration", "seed", "status", ""]);
     for row in rows {
         let configuration = format!("{} {}", row.configuration, harmless(&row.label));
-        table.add_row([row.id.to_string(), configuration, row.seed.to_string(), words(row.state.status), detail(&row.state)]);
+        table.add_row([
+            row.id.to_string(),
+            configuration,
+            row.seed.to_string(),
+            words(row.state.status),
+            detail(&row.state, rows),
+        ]);
     }
     let body: String = if rows.is_empty() { String::new() } else { lines(&table) };
     format!("{experiment}: {total}; {who}\n{body}")
@@ -71,12 +77,17 @@ fn lines(table: &Table) -> String {
 }
 
 /// What there is to say of a trial beside its status.
-fn detail(state: &State) -> String {
+fn detail(state: &State, rows: &[Row]) -> String {
     let attempts = match state.attempts.len() {
         0 | 1 => String::new(),
         n => format!("attempt {n}"),
     };
     let what = match (state.status, &state.reason, &state.progress, &state.outcome) {
+        (_, reason, _, Some(Outcome { alias_of: Some(source), .. })) => {
+            let perplexity = state.outcome.as_ref().and_then(final_perplexity).map(|p| format!(", perplexity {p:.2}"));
+            let rest = perplexity.or_else(|| reason.as_ref().map(|r| format!(": {}", harmless(r))));
+            same_as(source, rows) + &rest.unwrap_or_default()
+        }
         (Status::Completed, _, _, Some(outcome)) => {
             let took = duration(outcome.training_seconds);
             final_perplexity(outcome).map_or_else(|| took.clone(), |p| format!("perplexity {p:.2}, {took}"))
@@ -92,6 +103,13 @@ fn detail(state: &State) -> String {
     [what, attempts].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
+/// `the same as 0123456789ab (1 off)`.
+fn same_as(source: &TrialId, rows: &[Row]) -> String {
+    let row = rows.iter().find(|row| row.id == *source);
+    let name = row.map(|row| format!(" ({} {})", row.configuration, harmless(&row.label))).unwrap_or_default();
+    format!("the same as {source}{name}")
+}
+
 /// The status as JSON: the same facts with the names that the files have.
 pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
     let counts: serde_json::Map<String, Value> = counts(rows).into_iter().map(|(s, n)| (s.name().to_owned(), n.into())).collect();
@@ -105,6 +123,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
                 "label": row.label,
                 "status": row.state.status,
                 "reason": row.state.reason,
+                "alias_of": row.state.outcome.as_ref().and_then(|o| o.alias_of.as_ref()),
                 "perplexity": row.state.outcome.as_ref().and_then(final_perplexity),
                 "progress": row.state.progress,
                 "outcome": row.state.outcome,
@@ -118,7 +137,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::{Attempt, End, Outcome, Progress};
+    use crate::runs::{Attempt, End, Progress};
 
     fn row(n: u64, status: Status, reason: Option<&str>) -> Row {
         Row {
@@ -172,8 +191,11 @@ mod tests {
             training_seconds: 41.0,
             peak_memory_bytes: 1,
             scores: Vec::new(),
+            protocol: 1,
             finished_utc: 1,
             program: String::new(),
+            clipping: None,
+            alias_of: None,
         };
         let mut row = row(1, Status::Completed, None);
         row.state.outcome = Some(outcome);
@@ -218,6 +240,18 @@ mod tests {
         let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 1_700_000_000_000_000 };
         let text = text("night", Some(&holder), &[completed()]);
         assert!(text.starts_with("night: 1 trial, 1 completed; being run by process 17 on rack since 2023-11-1"), "{text}");
+    }
+
+    #[test]
+    fn an_alias_says_which_trial_it_is_the_same_as() {
+        let mut alias = completed();
+        let source = row(4, Status::Completed, None);
+        alias.state.outcome.as_mut().unwrap().alias_of = Some(source.id.clone());
+        let rows = [source, alias];
+        let said = text("night", None, &rows);
+        assert!(said.contains(&format!("completed  the same as {} (4 256 off)\n", rows[0].id)), "{said}");
+        assert_eq!(json("night", None, &rows)["trials"][1]["alias_of"], rows[0].id.to_string());
+        assert_eq!(json("night", None, &rows)["trials"][0]["alias_of"], Value::Null);
     }
 
     #[test]

@@ -187,8 +187,10 @@ impl Experiment {
             .collect();
         json!({
             "name": self.name,
+            "file": self.file,
             "description": self.description,
             "swept": self.targets.iter().map(|target| &target.key).collect::<Vec<_>>(),
+            "tune": self.tune,
             "seeds": self.seeds,
             "settings": self.base,
             "grids": grids,

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, Part, Settings, Tokenizer, Train};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Part, Settings, Tokenizer, Train};
 use crate::experiment::{Configuration, Experiment, Problem, Problems};
 use crate::model::{Config, Pretrained, shape};
 
@@ -17,8 +17,6 @@ use crate::model::{Config, Pretrained, shape};
 pub struct Known {
     /// The text, split and tokenized.
     pub prepared: Prepared,
-    /// Validation tokens that are scored: as many as fit into `evaluate.max_bytes`.
-    pub scored_tokens: u64,
     /// What `model.from` leads to.
     pub from: Option<Pretrained>,
 }
@@ -113,6 +111,7 @@ pub fn build(
     if !refused.is_empty() {
         return Err(refusal(&refused).into());
     }
+    warnings.extend(unequal_text(&plan.trials));
     Ok((plan, warnings))
 }
 
@@ -235,6 +234,13 @@ fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, con
     }
 }
 
+/// What trials have in common that differ in nothing but their clip norm and their seed.
+pub fn without_clipping(settings: &Settings, known: &Known, device: &str) -> TrialId {
+    let mut settings = settings.clone();
+    settings.train.clip_norm = ClipNorm::Off;
+    TrialId::of(&description_of(&settings, known, 0, device))
+}
+
 /// The text that a trial's id is the hash of.
 fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -> String {
     let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && known.from.is_none();
@@ -281,11 +287,11 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         .help(format!("take a text of about {whole:.0} tokens or more, or a shorter `train.sequence_length`")));
     }
     if let Some(validation) = &prepared.validation
-        && known.scored_tokens < needed
+        && prepared.scored_tokens < needed
     {
         return Err(Error::usage(format!(
             "the scored validation part has {} tokens (of {}), and one window of {length} needs {needed}",
-            known.scored_tokens, validation.tokens
+            prepared.scored_tokens, validation.tokens
         ))
         .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
     }
@@ -322,7 +328,9 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         text_windows: whole.count(),
         train_tokens: prepared.train.tokens,
         train_bytes: prepared.train.bytes,
-        validation_tokens: known.scored_tokens,
+        validation_tokens: prepared.scored_tokens,
+        validation_words: prepared.scored_words,
+        unknown_share: prepared.unknown_share,
         windows: windows.count(),
         steps_per_epoch: epoch.steps(),
         partial_batch: epoch.partial(),
@@ -381,6 +389,15 @@ fn remarks(settings: &Settings, facts: &Facts, from: Option<&Pretrained>) -> Vec
         remarks.push(format!("each token is trained on {:.1} times: it may be learned by heart", facts.views));
     }
     remarks
+}
+
+/// Equal tokens are other amounts of text where the tokenizer varies.
+fn unequal_text(trials: &[Trial]) -> Option<Warning> {
+    let counts_tokens = |trial: &Trial| matches!(trial.settings.train.budget, Budget::Tokens(_) | Budget::Steps(_));
+    let varies = trials.windows(2).any(|two| two[0].settings.tokenizer != two[1].settings.tokenizer);
+    let text = "a budget in tokens or steps is another amount of text for each: `train.budget: {bytes: …}` gives each as much";
+    (varies && trials.iter().any(counts_tokens))
+        .then(|| Warning::Configuration { label: "the tokenizer varies".to_owned(), text: text.to_owned() })
 }
 
 fn refusal(refused: &[(String, Error)]) -> Error {

@@ -117,6 +117,19 @@ impl StepsFile {
         Ok(())
     }
 
+    /// The gradient norms of all steps, and how many steps were clipped.
+    pub(super) fn norms(&self) -> Result<(Vec<f64>, usize)> {
+        let (mut norms, mut clipped) = (Vec::with_capacity(self.rows()), 0);
+        for index in 0..self.parts {
+            let part = Table::read(&self.part(index), schema::steps())?;
+            norms.extend(part.float64("grad_norm").into_iter().flatten());
+            clipped += part.bool("clipped").into_iter().filter(|clipped| *clipped == Some(true)).count();
+        }
+        norms.extend(self.tail.iter().filter_map(|row| row.grad_norm));
+        clipped += self.tail.iter().filter(|row| row.clipped).count();
+        Ok((norms, clipped))
+    }
+
     /// Makes one file of all parts.
     pub(super) fn merge(&mut self) -> Result<()> {
         self.flush()?;
@@ -189,6 +202,22 @@ mod tests {
         filled(&folder, 35).flush().unwrap();
         let rows: Vec<i64> = read(&folder.steps()).unwrap().iter().map(|r| r.step).collect();
         assert_eq!(rows, [31, 32, 33, 34, 35]);
+    }
+
+    #[test]
+    fn norms_are_those_of_all_parts_and_of_the_rows_after_them() {
+        let (_dir, folder) = folder();
+        let mut file = StepsFile::open(&folder, ID, 10).unwrap();
+        for number in 1..=25 {
+            file.push(&StepRow { grad_norm: Some(number as f64), clipped: number % 3 == 0, ..step(number) });
+        }
+        for flushed in [false, true] {
+            let (norms, clipped) = file.norms().unwrap();
+            assert_eq!((norms, clipped), ((1..=25).map(f64::from).collect(), 8), "flushed {flushed}");
+            file.flush().unwrap();
+        }
+        let (norms, _) = StepsFile::open(&folder, ID, 10).unwrap().norms().unwrap();
+        assert_eq!(norms.len(), 25);
     }
 
     #[test]

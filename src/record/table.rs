@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::{Compression, ZstdLevel};
@@ -136,17 +136,23 @@ impl Table {
         self.rows += 1;
     }
 
-    /// Reads a file of this schema. Columns it has beyond the schema are an error, since it was written by a newer program.
+    /// Reads a file of this schema whole.
     pub(super) fn read(path: &Path, schema: Schema) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        // The reader has panicked on truncated metadata before; a damaged file must not take the worker with it.
-        let read = catch_unwind(AssertUnwindSafe(|| read_table(file, schema)));
-        let damaged = || Error::data(format!("{} is damaged", path.display()));
-        match read {
-            Ok(Ok(table)) => Ok(table),
-            Ok(Err(error)) => Err(damaged().caused_by(error)),
-            Err(_) => Err(damaged().caused_by("it cannot be read as Parquet")),
+        let groups = Groups::open(path, schema)?;
+        let mut table = Self::new(groups.schema.clone(), 0);
+        for index in 0..groups.reader.num_row_groups() {
+            guarded(path, || read_group(&groups.reader, index, &mut table))?;
         }
+        Ok(table)
+    }
+
+    /// The same rows with this text in a column of words.
+    pub(super) fn with_text(mut self, name: &str, text: &str) -> Self {
+        let place = self.schema.columns.iter().position(|c| c.name == name && c.kind == Type::Text);
+        let lane = &mut self.lanes[place.unwrap_or_else(|| panic!("no column of words is called {name}"))];
+        let text = ByteArray::from(text.as_bytes().to_vec());
+        *lane = Lane { present: vec![1; self.rows], values: Values::Text(vec![text; self.rows]) };
+        self
     }
 
     fn lane(&self, name: &str) -> &Lane {
@@ -198,6 +204,49 @@ impl Table {
     /// Writes it as the only row group of a file, whole or not at all.
     pub(super) fn write(&self, path: &Path, trial_id: Option<&str>) -> Result<()> {
         write_tables(path, &self.schema, trial_id, std::iter::once(Ok(self)))
+    }
+}
+
+/// The row groups of a file, one table after the other: a large file is never in memory whole.
+pub(super) struct Groups {
+    path: PathBuf,
+    reader: SerializedFileReader<File>,
+    schema: Schema,
+    next: usize,
+}
+
+impl Groups {
+    /// Opens a file of this schema. Columns it has beyond the schema are an error, since it was written by a newer program.
+    pub(super) fn open(path: &Path, schema: Schema) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        let reader = guarded(path, || open_table(file, &schema))?;
+        Ok(Self { path: path.to_owned(), reader, schema, next: 0 })
+    }
+}
+
+impl Iterator for Groups {
+    type Item = Result<Table>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.reader.num_row_groups() {
+            return None;
+        }
+        let mut table = Table::new(self.schema.clone(), 0);
+        let read = guarded(&self.path, || read_group(&self.reader, self.next, &mut table));
+        // After an error nothing more is read.
+        self.next = if read.is_ok() { self.next + 1 } else { usize::MAX };
+        Some(read.map(|()| table))
+    }
+}
+
+/// Reads something of a file. The reader has panicked on truncated metadata before; a damaged file must not take the program
+/// with it.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    let damaged = || Error::data(format!("{} is damaged", path.display()));
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(error)) => Err(damaged().caused_by(error)),
+        Err(_) => Err(damaged().caused_by("it cannot be read as Parquet")),
     }
 }
 
@@ -280,7 +329,7 @@ fn append<W: Write + Send>(writer: &mut SerializedFileWriter<W>, table: &Table) 
     Ok(())
 }
 
-fn read_table(file: File, schema: Schema) -> Result<Table, ParquetError> {
+fn open_table(file: File, schema: &Schema) -> Result<SerializedFileReader<File>, ParquetError> {
     let reader = SerializedFileReader::new(file)?;
     let found: Vec<_> = reader
         .metadata()
@@ -294,24 +343,26 @@ fn read_table(file: File, schema: Schema) -> Result<Table, ParquetError> {
     if found != expected {
         return Err(ParquetError::General("its columns are those of another version".to_owned()));
     }
-    let mut table = Table::new(schema, 0);
-    for index in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(index)?;
-        let rows = usize::try_from(group.metadata().num_rows()).map_err(|e| ParquetError::General(e.to_string()))?;
-        for (column, lane) in table.lanes.iter_mut().enumerate() {
-            let reader = group.get_column_reader(column)?;
-            match &mut lane.values {
-                Values::Bool(values) => read_column::<BoolType>(reader, rows, &mut lane.present, values)?,
-                Values::Int32(values) => read_column::<Int32Type>(reader, rows, &mut lane.present, values)?,
-                Values::Int64(values) => read_column::<Int64Type>(reader, rows, &mut lane.present, values)?,
-                Values::Float32(values) => read_column::<FloatType>(reader, rows, &mut lane.present, values)?,
-                Values::Float64(values) => read_column::<DoubleType>(reader, rows, &mut lane.present, values)?,
-                Values::Text(values) => read_column::<ByteArrayType>(reader, rows, &mut lane.present, values)?,
-            }
+    Ok(reader)
+}
+
+/// Appends one row group to a table.
+fn read_group(reader: &SerializedFileReader<File>, index: usize, table: &mut Table) -> Result<(), ParquetError> {
+    let group = reader.get_row_group(index)?;
+    let rows = usize::try_from(group.metadata().num_rows()).map_err(|e| ParquetError::General(e.to_string()))?;
+    for (column, lane) in table.lanes.iter_mut().enumerate() {
+        let reader = group.get_column_reader(column)?;
+        match &mut lane.values {
+            Values::Bool(values) => read_column::<BoolType>(reader, rows, &mut lane.present, values)?,
+            Values::Int32(values) => read_column::<Int32Type>(reader, rows, &mut lane.present, values)?,
+            Values::Int64(values) => read_column::<Int64Type>(reader, rows, &mut lane.present, values)?,
+            Values::Float32(values) => read_column::<FloatType>(reader, rows, &mut lane.present, values)?,
+            Values::Float64(values) => read_column::<DoubleType>(reader, rows, &mut lane.present, values)?,
+            Values::Text(values) => read_column::<ByteArrayType>(reader, rows, &mut lane.present, values)?,
         }
-        table.rows += rows;
     }
-    Ok(table)
+    table.rows += rows;
+    Ok(())
 }
 
 fn read_column<T: DataType>(

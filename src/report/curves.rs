@@ -1,8 +1,8 @@
-//! Loss curves: read from a trial's files, smoothed on all points, then thinned so that a page can hold them.
+//! Curves of loss and gradient norm: read from a trial's files, smoothed on all points, then thinned so that a page can hold them.
 
 use std::path::PathBuf;
 
-use super::frames::{integers, numbers, read, words};
+use super::frames::{integers, numbers, read, truths, words};
 use crate::error::{Error, Result};
 use crate::runs::TrialFolder;
 
@@ -17,6 +17,14 @@ pub(super) struct Curve {
     pub(super) hours: Vec<f64>,
     /// Smoothed training loss.
     pub(super) loss: Vec<f64>,
+    /// Training loss of the very batch.
+    pub(super) raw: Vec<f64>,
+    /// Smoothed gradient norm before clipping.
+    pub(super) norm: Vec<f64>,
+    /// Gradient norm of the very batch.
+    pub(super) raw_norm: Vec<f64>,
+    /// What clipping met, over all steps.
+    pub(super) clipping: Option<Clipping>,
     /// Held-out loss on the way.
     pub(super) validation: Vec<Validation>,
 }
@@ -28,6 +36,17 @@ pub(super) struct Validation {
     pub(super) tokens: i64,
     pub(super) hours: f64,
     pub(super) loss: f64,
+}
+
+/// Gradient norms of all steps of a trial, and how many of them were scaled down.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Clipping {
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+    /// Share of the steps that were clipped, 0 to 1.
+    pub(super) share: f64,
 }
 
 /// Half of the smoothing's weight lies on the last hundredth of the trial.
@@ -42,14 +61,20 @@ pub(super) fn curve(folder: &TrialFolder, context: Option<i64>, points: usize) -
     if steps.step.is_empty() {
         return Ok(None);
     }
-    let loss = smooth(&steps.loss, HALF_LIFE * steps.loss.len() as f64);
-    let kept = thin(&loss, points);
-    let mut curve = Curve::default();
+    let half_life = HALF_LIFE * steps.loss.len() as f64;
+    let (loss, norm) = (smooth(&steps.loss, half_life), smooth(&steps.norm, half_life));
+    let (raw, raw_norm) = (gaps(&steps.loss), gaps(&steps.norm));
+    // Most of what is kept are the extremes of single batches: the smoothed curves need few points beside them.
+    let kept = together(&[(&loss, points / 6), (&raw, points / 3), (&norm, points / 6), (&raw_norm, points / 3)]);
+    let mut curve = Curve { clipping: steps.clipping(), ..Curve::default() };
     for &place in &kept {
         curve.steps.push(steps.step[place]);
         curve.tokens.push(steps.tokens[place]);
         curve.hours.push(steps.hours[place]);
         curve.loss.push(loss[place]);
+        curve.raw.push(raw[place]);
+        curve.norm.push(norm[place]);
+        curve.raw_norm.push(raw_norm[place]);
     }
     if folder.evaluations().exists() {
         curve.validation = validation(folder, context, &steps)?;
@@ -63,13 +88,16 @@ struct Steps {
     tokens: Vec<i64>,
     hours: Vec<f64>,
     loss: Vec<Option<f64>>,
+    norm: Vec<Option<f64>>,
+    clipped: Vec<bool>,
 }
 
 impl Steps {
     fn read(&mut self, path: &std::path::Path) -> Result<()> {
-        let frame = read(path, Some(&["step", "tokens_seen", "loss", "step_seconds"]))?;
+        let frame = read(path, Some(&["step", "tokens_seen", "loss", "step_seconds", "grad_norm", "clipped"]))?;
         let (step, tokens) = (integers(&frame, "step")?, integers(&frame, "tokens_seen")?);
         let (loss, seconds) = (numbers(&frame, "loss")?, numbers(&frame, "step_seconds")?);
+        let (norm, clipped) = (numbers(&frame, "grad_norm")?, truths(&frame, "clipped")?);
         for row in 0..frame.height() {
             let (Some(step), Some(tokens)) = (step[row], tokens[row]) else { continue };
             // A file that begins before the last one ended holds the same rows again: the later file counts.
@@ -78,13 +106,27 @@ impl Steps {
                 self.tokens.pop();
                 self.hours.pop();
                 self.loss.pop();
+                self.norm.pop();
+                self.clipped.pop();
             }
             self.hours.push(self.hours.last().unwrap_or(&0.0) + seconds[row].unwrap_or(0.0) / 3600.0);
             self.step.push(step);
             self.tokens.push(tokens);
             self.loss.push(loss[row]);
+            self.norm.push(norm[row]);
+            self.clipped.push(clipped[row].unwrap_or(false));
         }
         Ok(())
+    }
+
+    fn clipping(&self) -> Option<Clipping> {
+        let mut norms: Vec<f64> = self.norm.iter().flatten().copied().collect();
+        norms.sort_by(f64::total_cmp);
+        let last = norms.len().checked_sub(1)?;
+        let at = |share: f64| norms[(share * last as f64).round() as usize];
+        let clipped = self.clipped.iter().filter(|clipped| **clipped).count();
+        let share = clipped as f64 / self.clipped.len() as f64;
+        Some(Clipping { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: norms[last], share })
     }
 }
 
@@ -148,6 +190,19 @@ fn smooth(loss: &[Option<f64>], half_life: f64) -> Vec<f64> {
         .collect()
 }
 
+/// The values, with NaN for what was not measured.
+fn gaps(values: &[Option<f64>]) -> Vec<f64> {
+    values.iter().map(|value| value.unwrap_or(f64::NAN)).collect()
+}
+
+/// The points that any of these series needs, each thinned to its own number.
+fn together(series: &[(&[f64], usize)]) -> Vec<usize> {
+    let mut kept: Vec<usize> = series.iter().flat_map(|(values, points)| thin(values, *points)).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    kept
+}
+
 /// Which points to keep so that no spike is lost: of each stretch its lowest and highest, and the first and last of all.
 /// Points that are not numbers are dropped.
 fn thin(values: &[f64], points: usize) -> Vec<usize> {
@@ -189,6 +244,25 @@ mod tests {
         assert!(smoothed[0].is_nan());
         assert_eq!(smoothed[1..], [2.0, 2.0]);
         assert_eq!(thin(&smoothed, 100), [1, 2]);
+    }
+
+    #[test]
+    fn what_one_series_needs_is_kept_of_all() {
+        let flat = vec![1.0; 1_000];
+        let mut spiky = flat.clone();
+        spiky[333] = 7.0;
+        let kept = together(&[(&flat, 10), (&spiky, 10), (&[f64::NAN; 1_000], 10)]);
+        assert!(kept.contains(&333) && kept.contains(&0) && kept.contains(&999) && kept.len() <= 20);
+    }
+
+    #[test]
+    fn clipping_is_told_by_the_norms_of_all_steps() {
+        let norm = (1..=100).map(|n| Some(f64::from(n))).collect();
+        let steps = Steps { norm, clipped: (0..100).map(|n| n < 25).collect(), ..Steps::default() };
+        let clipping = steps.clipping().unwrap();
+        assert_eq!((clipping.p50, clipping.p90, clipping.p99, clipping.max), (51.0, 90.0, 99.0, 100.0));
+        assert_eq!(clipping.share, 0.25);
+        assert_eq!(Steps::default().clipping(), None);
     }
 
     #[test]

@@ -46,6 +46,24 @@ pub(super) fn words(frame: &DataFrame, name: &str) -> Result<Vec<Option<String>>
     column(frame, name, |c| Ok(c.str()?.iter().map(|v| v.map(str::to_owned)).collect()))
 }
 
+/// A column of yes and no.
+pub(super) fn truths(frame: &DataFrame, name: &str) -> Result<Vec<Option<bool>>> {
+    column(frame, name, |c| Ok(c.bool()?.iter().collect()))
+}
+
+/// Every cell of a column as text, as a person would write it; empty where there is none.
+pub(super) fn shown(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
+    let one = |value: AnyValue| match value {
+        AnyValue::Null => String::new(),
+        AnyValue::Boolean(yes) => if yes { "yes" } else { "no" }.to_owned(),
+        AnyValue::String(text) => text.to_owned(),
+        AnyValue::Float64(number) => number.to_string(),
+        other => other.to_string(),
+    };
+    column(frame, name, |c| (0..c.len()).map(|row| Ok(Some(one(c.get(row)?)))).collect())
+        .map(|cells| cells.into_iter().flatten().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

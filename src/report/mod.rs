@@ -4,14 +4,28 @@
 //! is listed and the rest is reported. What the models write lies beside them in `sample.json`. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
 //! `page` only show it.
 
+mod clipping;
 mod comparison;
+mod confounding;
+mod controlled;
 mod curves;
+mod figures;
 mod files;
 mod frames;
 mod page;
+mod pair;
+mod picture;
 mod protocol;
+mod references;
 mod samples;
+mod settings;
+mod several;
+mod several_words;
+mod standing;
+mod statistics;
+mod subject;
 mod table;
+mod tuning;
 mod verdict;
 mod words;
 
@@ -25,25 +39,45 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 
+pub use pair::{Named, Pair, Which};
+pub use several::Several;
+
 use comparison::{Comparison, compare};
+use confounding::{Confounding, confounding};
 use curves::{Curve, curve};
+use figures::Sources;
 use protocol::Protocol;
 use samples::{Shown, samples};
+use settings::Settings;
+use statistics::{Statistics, statistics};
 
 /// Configurations whose curves are drawn; the files have them all.
 const DRAWN: usize = 50;
-/// Points of all curves together: what a page holds in a few megabytes.
-const POINTS: usize = 40_000;
+/// Points of all curves together: what a page holds in two megabytes.
+const POINTS: usize = 24_000;
+/// Trials whose curves are drawn: some seeds of each of these configurations.
+const DRAWN_TRIALS: usize = 300;
 
 /// What an experiment came to.
 pub struct Report {
     protocol: Protocol,
     comparison: Comparison,
+    /// Which differences are real; `None` where nothing is ranked.
+    statistics: Option<Statistics>,
+    settings: Settings,
     curves: Vec<Curve>,
+    /// What other figures are drawn from.
+    sources: Sources,
     /// Configurations that have a figure but no curve on the page.
     not_drawn: usize,
     /// What the best of them write.
     samples: Vec<Shown>,
+    /// What changed along with the swept settings, and what forbids to call the first one better.
+    confounding: Confounding,
+    /// What the clip norms did.
+    clipping: Vec<String>,
+    /// What the figures are to be judged by, in sentences.
+    references: Vec<String>,
     damaged: Vec<String>,
 }
 
@@ -53,11 +87,33 @@ impl Report {
         let mut damaged = Vec::new();
         let frame = trials(folder, &mut damaged)?;
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
-        let protocol = Protocol::read(folder, &columns)?;
+        let protocol = Protocol::read_or_default(folder, &columns, &mut damaged);
         let comparison = compare(&frame, &protocol)?;
-        let (curves, not_drawn) = curves(folder, &comparison, &mut damaged);
+        let statistics = statistics(folder, &comparison, &protocol, &mut damaged);
+        let settings = Settings::read(&frame)?;
+        let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
+        let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
+        let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
+        let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
-        Ok(Self { protocol, comparison, curves, not_drawn, samples, damaged })
+        let confounding = confounding(&frame, &protocol, &comparison)?;
+        let clipping = clipping::notes(&frame);
+        // A damaged description is listed already.
+        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label)).unwrap_or_default();
+        Ok(Self {
+            protocol,
+            comparison,
+            statistics,
+            settings,
+            curves,
+            sources,
+            not_drawn,
+            samples,
+            confounding,
+            clipping,
+            references,
+            damaged,
+        })
     }
 
     /// Whether no trial has a result yet.
@@ -80,13 +136,23 @@ impl Report {
         files::summary(self)
     }
 
-    /// Writes `index.html`, `report.md`, `leaderboard.csv` and `summary.json` into a folder.
+    /// Writes `index.html`, `report.md`, `leaderboard.csv`, `summary.json` and, where there are curves, `figure.svg` into a folder.
     pub fn write(&self, into: &Path) -> Result<()> {
         durable::create_folder(into)?;
         durable::write(&into.join("leaderboard.csv"), files::leaderboard(self)?.as_bytes())?;
         durable::write_json(&into.join("summary.json"), &self.summary())?;
         durable::write(&into.join("report.md"), files::markdown(self).as_bytes())?;
+        if let Some(picture) = picture::svg(self) {
+            durable::write(&into.join("figure.svg"), picture.as_bytes())?;
+        }
         durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
+    }
+
+    /// The number of the best configuration, and its complete trials.
+    pub fn winner(&self) -> Option<(i64, Vec<TrialId>)> {
+        let best = self.comparison.configurations.first().filter(|c| c.place.is_some())?;
+        let complete = self.comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == "completed");
+        Some((best.number, complete.filter_map(|t| TrialId::parse(&t.id)).collect()))
     }
 
     /// Files that could not be read.
@@ -136,7 +202,7 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
     let rows = plan.height();
     let mut add = |column: Column| plan.with_column(column).map(|_| ()).map_err(frames::wrong);
     add(Column::new("status".into(), vec!["waiting"; rows]))?;
-    for name in ["reason", "last_lines", "program", "host", "device"] {
+    for name in ["reason", "last_lines", "program", "host", "device", "alias_of"] {
         add(Column::new(name.into(), vec![None::<&str>; rows]))?;
     }
     let integers =
@@ -149,21 +215,48 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
             add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
         }
     }
-    for name in ["training_seconds", "tokens_per_second"] {
+    for score in ["test", "best_test"] {
+        for unit in ["loss", "perplexity", "bits_per_byte"] {
+            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
+        }
+    }
+    let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
+    let scores = ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"];
+    for name in scores.into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)
 }
 
-/// The curves of the best configurations, of all that were tried where there are few; files that cannot be read are listed.
-fn curves(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> (Vec<Curve>, usize) {
-    let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
-    let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
-    let trials: Vec<_> = comparison.trials.iter().filter(|t| drawn.contains(&t.configuration)).collect();
+/// Trials that were not trained since another is the same to the bit, with that one.
+fn aliases(frame: &DataFrame) -> BTreeMap<String, String> {
+    let (Ok(ids), Ok(sources)) = (frames::words(frame, "trial_id"), frames::words(frame, "alias_of")) else {
+        return BTreeMap::new();
+    };
+    ids.into_iter().zip(sources).filter_map(|(id, source)| Some((id?, source?))).collect()
+}
+
+/// The curves of the configurations that are drawn, of an alias that of its source; files that cannot be read are listed.
+fn curves(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    drawn: &[i64],
+    aliases: &BTreeMap<String, String>,
+    damaged: &mut Vec<String>,
+) -> Vec<Curve> {
+    let most = (DRAWN_TRIALS / drawn.len().max(1)).max(1);
+    let mut seeds: BTreeMap<i64, usize> = drawn.iter().map(|&number| (number, 0)).collect();
+    let few = |trial: &&comparison::TrialLine| {
+        seeds.get_mut(&trial.configuration).is_some_and(|seen| {
+            *seen += 1;
+            *seen <= most
+        })
+    };
+    let trials: Vec<_> = comparison.trials.iter().filter(few).collect();
     let points = (POINTS / trials.len().max(1)).clamp(60, 600);
     let mut curves = Vec::new();
     for trial in trials {
-        let Some(id) = TrialId::parse(&trial.id) else { continue };
+        let Some(id) = TrialId::parse(aliases.get(&trial.id).unwrap_or(&trial.id)) else { continue };
         match curve(&folder.trial(&id), comparison.common_context, points) {
             Ok(Some(read)) => {
                 curves.push(Curve { trial_id: trial.id.clone(), configuration: trial.configuration, seed: trial.seed, ..read })
@@ -172,8 +265,10 @@ fn curves(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<
             Err(error) => damaged.push(error.chain()),
         }
     }
-    (curves, not_drawn)
+    curves
 }
 
+#[cfg(test)]
+mod browser_tests;
 #[cfg(test)]
 mod tests;

@@ -11,18 +11,24 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use plotly::Plot;
 use serde_json::json;
 
-use super::{Report, files, samples, table, verdict, words};
+use super::figures::{self, Section, rounded, unit};
+use super::{Report, files, samples, settings, table, verdict, words};
 use crate::error::{Error, Result};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+/// One script after the other; what a later one needs of an earlier one stands on its first lines.
+const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("curves.js"), include_str!("figures.js"));
 
-/// Points drawn for one axis; beyond them every n-th trial is drawn, the means are of all.
-const AXIS_POINTS: usize = 1_500;
+/// Rows of the leaderboard that the page holds, and of the table of settings; the files have all.
+const ROWS: usize = 1_000;
+const SETTINGS_ROWS: usize = 100;
+/// Reasons that are told at the top, with their last lines.
+const REASONS: usize = 6;
 
 pub(super) fn html(report: &Report) -> Result<String> {
-    let data = embeddable(&data(report));
+    let sections = figures::sections(report);
+    let data = embeddable(&data(report, &sections));
     let nonce = blake3::hash(data.as_bytes()).to_hex()[..32].to_owned();
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -48,7 +54,13 @@ pub(super) fn html(report: &Report) -> Result<String> {
             rows => rows(report),
             notes => strings(verdict::notes(report)),
             curves => !report.curves.is_empty(),
-            axes => axes_shown(report),
+            figures => shown_sections(&sections),
+            reasons => reasons(report),
+            command => command(report),
+            more_rows => report.comparison.configurations.len().saturating_sub(ROWS),
+            tied => tied(report).is_some_and(|set| set.len() > 1),
+            differing => differing(report),
+            same => pairs(report.settings.same()),
             samples => written(report),
             samples_heading => samples::HEADING,
             samples_caption => samples::caption(report),
@@ -59,10 +71,6 @@ pub(super) fn html(report: &Report) -> Result<String> {
             unit => unit(report),
         })
         .map_err(failed)
-}
-
-fn unit(report: &Report) -> &'static str {
-    if report.comparison.by_bytes { "bits per byte" } else { "perplexity" }
 }
 
 /// Plotly's own script, without the formula renderer that its crate adds.
@@ -109,7 +117,8 @@ fn sort_key(text: &str) -> String {
 
 fn rows(report: &Report) -> Value {
     let columns = table::columns(report);
-    let configurations = report.comparison.configurations.iter();
+    let configurations = report.comparison.configurations.iter().take(ROWS);
+    let tied = tied(report).unwrap_or_default();
     configurations
         .map(|configuration| {
             let cells = columns.iter().map(|column| {
@@ -125,10 +134,16 @@ fn rows(report: &Report) -> Value {
                 ("cells", cells.collect::<Value>()),
                 ("configuration", configuration.number.into()),
                 ("first", (configuration.place == Some(1)).into()),
+                ("tied", (tied.len() > 1 && tied.contains(&configuration.number)).into()),
                 ("lost", (configuration.place.is_none()).into()),
             ])
         })
         .collect()
+}
+
+/// The configurations that cannot be told from the best, where anything is known of that.
+fn tied(report: &Report) -> Option<Vec<i64>> {
+    report.statistics.as_ref()?.best_set()
 }
 
 fn written(report: &Report) -> Value {
@@ -170,8 +185,13 @@ fn provenance(report: &Report) -> Value {
     };
     add("trained by", comparison.programs.join("; "));
     add("on", comparison.machines.join("; "));
-    add("reported by", format!("votive {}", env!("CARGO_PKG_VERSION")));
-    add("text (hash)", report.protocol.text_hash.clone().unwrap_or_default());
+    let protocol = &report.protocol;
+    add("experiment file", protocol.file.clone().unwrap_or_default());
+    let dirty = |dirty: bool| if dirty { ", and files differed from it" } else { "" };
+    add("git commit", protocol.git.clone().map_or_else(String::new, |(commit, differs)| format!("{commit}{}", dirty(differs))));
+    add("Cargo.lock (hash)", protocol.lock_file.clone().unwrap_or_default());
+    add("text (hash)", protocol.text_hash.clone().unwrap_or_default());
+    add("reported by", crate::program());
     if let Some(started) = comparison.trials.iter().filter_map(|t| t.started_utc).min() {
         add("first start", time(started));
     }
@@ -182,25 +202,110 @@ fn provenance(report: &Report) -> Value {
     if peak > 0.0 {
         add("largest memory of a trial", words::bytes(peak as i64));
     }
+    self::pairs(pairs)
+}
+
+fn pairs(pairs: Vec<(String, String)>) -> Value {
     pairs.into_iter().map(|(name, value)| object([("name", name.into()), ("value", value.into())])).collect()
 }
 
+/// Each reason that trials have no result for, how many there are, and the last lines of the first one.
+fn reasons(report: &Report) -> Value {
+    let mut reasons: Vec<(String, String, usize)> = Vec::new();
+    for failure in files::failures(report) {
+        let status = failure.status.split(" after ").next().unwrap_or_default();
+        let text = match words::plain(&failure.reason) {
+            reason if reason.is_empty() => status.to_owned(),
+            reason => format!("{status}: {reason}"),
+        };
+        match reasons.iter_mut().find(|(known, ..)| *known == text) {
+            Some((.., count)) => *count += 1,
+            None => reasons.push((text, failure.last_lines, 1)),
+        }
+    }
+    let shown = reasons.into_iter().take(REASONS);
+    shown
+        .map(|(text, last_lines, count)| {
+            object([("text", text.into()), ("last_lines", words::lines(&last_lines).into()), ("count", count.into())])
+        })
+        .collect()
+}
+
+/// The command that trains what has no result yet; empty where nothing is left for it.
+fn command(report: &Report) -> String {
+    let left = report.comparison.trials.iter().any(|t| t.status != "completed");
+    let file = report.protocol.file.as_deref().unwrap_or("FILE");
+    let simple = file.chars().all(|c| c.is_alphanumeric() || "/._-~+".contains(c)) && !file.starts_with('-');
+    let quoted = if simple { file.to_owned() } else { format!("'{}'", file.replace('\'', "'\\''")) };
+    if left { words::plain(&format!("votive run {quoted}")) } else { String::new() }
+}
+
+/// Settings and planned figures that differ, a row a configuration.
+fn differing(report: &Report) -> Value {
+    let columns = report.settings.differing();
+    let configurations = &report.comparison.configurations;
+    if columns.is_empty() || configurations.len() < 2 {
+        return Value::from(());
+    }
+    let rows = configurations.iter().take(SETTINGS_ROWS).map(|c| {
+        let cells = columns.iter().map(|column| report.settings.shown(c.number, column).unwrap_or_default());
+        let cells: Vec<String> = std::iter::once(named(report, c)).chain(cells).collect();
+        strings(cells)
+    });
+    object([
+        ("headings", strings(columns.iter().map(|column| settings::heading(column)).collect())),
+        ("rows", rows.collect()),
+        ("more", configurations.len().saturating_sub(SETTINGS_ROWS).into()),
+    ])
+}
+
+/// A configuration in words that are never empty.
+fn named(report: &Report, configuration: &super::comparison::Configuration) -> String {
+    let name = verdict::name(report, configuration);
+    if name.is_empty() { format!("configuration {}", configuration.number) } else { name }
+}
+
 /// `2026-11-23 07:12 UTC`.
-fn time(microseconds: i64) -> String {
+pub(super) fn time(microseconds: i64) -> String {
     let time = jiff::Timestamp::from_microsecond(microseconds);
     time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
-fn axes_shown(report: &Report) -> Value {
-    axes(report).iter().map(|axis| Value::from(axis["label"].as_str().unwrap_or_default().to_owned())).collect()
+fn shown_sections(sections: &[Section]) -> Value {
+    let shown = |section: &Section| {
+        let panels = section.panels.iter();
+        let panels: Value = panels
+            .map(|p| object([("caption", words::plain(&p.caption).into()), ("label", words::plain(&p.label).into())]))
+            .collect();
+        let table = section.table.as_ref().map(|table| {
+            let (rows, more) = table.shown();
+            let headings = table.headings.iter();
+            let headings: Value = headings
+                .map(|(text, number)| object([("text", words::plain(text).into()), ("number", (*number).into())]))
+                .collect();
+            let cells = |row: &Vec<String>| strings(row.iter().map(|cell| words::plain(cell)).collect());
+            object([("headings", headings), ("rows", rows.iter().map(cells).collect()), ("more", more.into())])
+        });
+        object([
+            ("id", section.id.into()),
+            ("heading", section.heading.into()),
+            ("caption", section.caption.clone().into()),
+            ("panels", panels),
+            ("side_by_side", section.side_by_side.into()),
+            ("table", table.unwrap_or_default()),
+            ("files", section.files.into()),
+        ])
+    };
+    sections.iter().map(shown).collect()
 }
 
 /// What the figures are drawn from.
-fn data(report: &Report) -> serde_json::Value {
+fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
     let configurations: Vec<_> = report
         .comparison
         .configurations
         .iter()
+        .take(ROWS)
         .map(|c| {
             json!({
                 "number": c.number,
@@ -221,6 +326,9 @@ fn data(report: &Report) -> serde_json::Value {
                 "tokens": curve.tokens,
                 "hours": rounded(curve.hours.iter().copied()),
                 "loss": rounded(curve.loss.iter().copied()),
+                "raw": rounded(curve.raw.iter().copied()),
+                "norm": rounded(curve.norm.iter().copied()),
+                "raw_norm": rounded(curve.raw_norm.iter().copied()),
                 "validation": {
                     "steps": curve.validation.iter().map(|v| v.step).collect::<Vec<_>>(),
                     "tokens": curve.validation.iter().map(|v| v.tokens).collect::<Vec<_>>(),
@@ -231,78 +339,9 @@ fn data(report: &Report) -> serde_json::Value {
         })
         .collect();
     let settings = words::keys(&report.protocol.swept).join(" · ");
-    json!({ "unit": unit(report), "settings": settings, "configurations": configurations, "curves": curves, "axes": axes(report) })
-}
-
-/// Five digits that mean something: what a screen can show.
-fn rounded(values: impl Iterator<Item = f64>) -> Vec<serde_json::Value> {
-    values.map(|v| format!("{v:.4e}").parse::<f64>().map_or(serde_json::Value::Null, |v| json!(v))).collect()
-}
-
-/// One figure for each swept key that has at least two values: a point a trial, and the mean of each value.
-fn axes(report: &Report) -> Vec<serde_json::Value> {
-    let comparison = &report.comparison;
-    let by_number: BTreeMap<i64, _> =
-        comparison.configurations.iter().filter(|c| c.place.is_some()).map(|c| (c.number, c)).collect();
-    let trials: Vec<_> = comparison
-        .trials
-        .iter()
-        .filter(|t| t.status == "completed")
-        .filter_map(|t| {
-            let figure = if comparison.by_bytes { t.bits_per_byte } else { t.perplexity };
-            Some((t, by_number.get(&t.configuration)?, figure?))
-        })
-        .collect();
-    let every = trials.len().div_ceil(AXIS_POINTS).max(1);
-    let labels = words::keys(&report.protocol.swept);
-    let mut axes = Vec::new();
-    for (place, key) in report.protocol.swept.iter().enumerate() {
-        let values = ordered(comparison.configurations.iter().map(|c| (c.number, c.values[place].as_str())));
-        if values.len() < 2 || trials.is_empty() {
-            continue;
-        }
-        let index = |value: &str| values.iter().position(|v| v == value);
-        let points: Vec<_> = trials
-            .iter()
-            .step_by(every)
-            .filter_map(|(trial, c, figure)| Some(json!([index(&c.values[place])?, figure, c.number, trial.seed])))
-            .collect();
-        let means: Vec<_> = values
-            .iter()
-            .map(|value| {
-                // Perplexities are averaged as losses are, bits per byte as they are.
-                let list: Vec<f64> = by_number
-                    .values()
-                    .filter(|c| &c.values[place] == value)
-                    .filter_map(|c| if comparison.by_bytes { c.bits_per_byte.map(|f| f.mean) } else { c.loss })
-                    .collect();
-                let mean = (!list.is_empty()).then(|| list.iter().sum::<f64>() / list.len() as f64);
-                if comparison.by_bytes { mean } else { mean.map(f64::exp) }
-            })
-            .collect();
-        axes.push(json!({ "key": key, "label": labels[place], "values": values, "points": points, "means": means }));
-    }
-    axes
-}
-
-/// The distinct values of an axis: numbers by size with `off` and `full` after them, words in the order of the file.
-fn ordered<'a>(values: impl Iterator<Item = (i64, &'a str)>) -> Vec<String> {
-    let mut by_number: Vec<(i64, &str)> = values.collect();
-    by_number.sort_by_key(|(number, _)| *number);
-    let mut distinct: Vec<String> = Vec::new();
-    for (_, value) in by_number {
-        if !distinct.iter().any(|known| known == value) {
-            distinct.push(value.to_owned());
-        }
-    }
-    let size = |value: &String| match value.as_str() {
-        "off" | "full" => Some(f64::INFINITY),
-        other => other.replace('_', "").parse::<f64>().ok(),
-    };
-    if distinct.iter().all(|value| size(value).is_some()) {
-        distinct.sort_by(|a, b| size(a).unwrap_or(0.0).total_cmp(&size(b).unwrap_or(0.0)));
-    }
-    distinct
+    let figures: serde_json::Map<String, serde_json::Value> =
+        sections.iter().map(|section| (section.id.to_owned(), json!(section.data))).collect();
+    json!({ "unit": unit(report), "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })
 }
 
 #[cfg(test)]
@@ -325,15 +364,6 @@ mod tests {
     }
 
     #[test]
-    fn values_of_an_axis_are_in_the_order_a_person_expects() {
-        let order = |list: &[&'static str]| ordered(list.iter().enumerate().map(|(i, v)| (i as i64, *v)));
-        assert_eq!(order(&["off", "1.0", "0.5", "1.0"]), ["0.5", "1.0", "off"]);
-        assert_eq!(order(&["256", "64", "1_000"]), ["64", "256", "1_000"]);
-        assert_eq!(order(&["linear", "cosine", "linear"]), ["linear", "cosine"]);
-        assert_eq!(order(&["bpe-512", "7"]), ["bpe-512", "7"]);
-    }
-
-    #[test]
     fn columns_sort_by_number() {
         for (text, expected) in [("5.812 ± 0.041", "5.812"), ("12,345", "12345"), ("off", "1e300"), ("", ""), ("20_000", "20000")]
         {
@@ -344,10 +374,5 @@ mod tests {
     #[test]
     fn times_are_written_in_utc() {
         assert_eq!(time(1_700_000_000_000_000), "2023-11-14 22:13 UTC");
-    }
-
-    #[test]
-    fn numbers_on_the_page_have_five_digits() {
-        assert_eq!(json!(rounded([1.234_567_8, 0.000_012_345_67].into_iter())).to_string(), "[1.2346,0.000012346]");
     }
 }

@@ -17,6 +17,12 @@ pub(super) struct Protocol {
     pub(super) description: Option<String>,
     /// The keys that differ between configurations, in file order.
     pub(super) swept: Vec<String>,
+    /// The swept keys that take their best value in each combination of the others.
+    pub(super) tune: Vec<String>,
+    /// The keys that are computed from others.
+    pub(super) derived: Vec<String>,
+    /// Whether configurations were drawn at random, so that there is no grid.
+    pub(super) searched: bool,
     /// Which context ranks.
     pub(super) rank_by: RankBy,
     /// Which weights rank.
@@ -25,6 +31,12 @@ pub(super) struct Protocol {
     pub(super) common_context: Option<i64>,
     /// Hash of the text.
     pub(super) text_hash: Option<String>,
+    /// The experiment file as it was named to the last run.
+    pub(super) file: Option<String>,
+    /// Hash of the `Cargo.lock` of the program that ran last.
+    pub(super) lock_file: Option<String>,
+    /// Commit of the folder that was run in last, and whether files differed from it.
+    pub(super) git: Option<(String, bool)>,
     /// Tokenizer kinds that are known to give every text back (or not); see [`Protocol::is_lossless`].
     lossless: Vec<(String, bool)>,
 }
@@ -33,6 +45,18 @@ impl Protocol {
     /// Reads it, with the columns of the table of trials as a fallback for what is swept.
     pub(super) fn read(folder: &ExperimentFolder, columns: &[String]) -> Result<Self> {
         let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
+        Ok(Self::of(&json, folder, columns))
+    }
+
+    /// As [`Protocol::read`]; where the file cannot be read it is listed, and everything has its default.
+    pub(super) fn read_or_default(folder: &ExperimentFolder, columns: &[String], damaged: &mut Vec<String>) -> Self {
+        Self::read(folder, columns).unwrap_or_else(|error| {
+            damaged.push(error.chain());
+            Self::of(&Value::Null, folder, columns)
+        })
+    }
+
+    fn of(json: &Value, folder: &ExperimentFolder, columns: &[String]) -> Self {
         let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
         let folder_name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let listed = json["swept"].as_array().map(|keys| keys.iter().filter_map(text).collect::<Vec<_>>());
@@ -43,16 +67,22 @@ impl Protocol {
             _ => columns.iter().filter_map(|c| c.strip_prefix("swept_")).map(|c| c.replacen('_', ".", 1)).collect(),
         };
         let tokenizers = json["tokenizers"].as_array().cloned().unwrap_or_default();
-        Ok(Self {
+        Self {
             name: text(&json["name"]).unwrap_or(folder_name),
             description: text(&json["description"]),
+            tune: json["tune"].as_array().into_iter().flatten().filter_map(text).filter(|key| swept.contains(key)).collect(),
+            derived: json["derive"].as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect(),
+            searched: !json["search"].is_null(),
             swept,
             rank_by: serde_json::from_value(json["evaluate"]["rank_by"].clone()).unwrap_or(RankBy::Common),
             rank_at: serde_json::from_value(json["evaluate"]["rank_at"].clone()).unwrap_or(RankAt::Final),
             common_context: json["common_context"].as_i64(),
             text_hash: text(&json["text_hash"]),
+            file: text(&json["file"]),
+            lock_file: text(&json["lock_file"]),
+            git: text(&json["git"]["commit"]).map(|commit| (commit, json["git"]["dirty"].as_bool().unwrap_or(false))),
             lossless: tokenizers.iter().filter_map(|t| Some((text(&t["label"])?, t["lossless"].as_bool()?))).collect(),
-        })
+        }
     }
 
     /// Whether decode(encode(text)) = text is known of this tokenizer (`char`, `bpe-512` …): said by `experiment.json`
@@ -132,12 +162,15 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         let json = r#"{"name": "n", "description": "d", "swept": ["train.stride"], "common_context": 64,
-            "evaluate": {"rank_by": "native", "rank_at": "best"}, "tokenizers": [{"label": "char", "lossless": true}]}"#;
+            "evaluate": {"rank_by": "native", "rank_at": "best"}, "tune": ["train.stride", "model.width"],
+            "derive": {"train.stride": "sequence_length / 2"}, "search": null, "tokenizers": [{"label": "char", "lossless": true}]}"#;
         let protocol = read(Some(json), &["swept_train_stride"]);
         assert_eq!((protocol.name.as_str(), protocol.description.as_deref()), ("n", Some("d")));
         assert_eq!(protocol.swept, ["train.stride"]);
         assert_eq!((protocol.score(), protocol.other_score()), ("best_native", "best_common"));
         assert_eq!(protocol.common_context, Some(64));
+        assert_eq!(protocol.tune, ["train.stride"], "what is not swept cannot be tuned");
+        assert_eq!((protocol.derived.as_slice(), protocol.searched), (["train.stride".to_owned()].as_slice(), false));
         for (label, expected) in [("char", true), ("byte", true), ("bpe-512", true), ("word", false), ("file", false)] {
             assert_eq!(protocol.is_lossless(label), expected, "{label}");
         }

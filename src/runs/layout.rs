@@ -95,6 +95,11 @@ impl TrialFolder {
         &self.0
     }
 
+    /// Another trial of the same experiment.
+    pub fn beside(&self, id: &TrialId) -> Self {
+        Self(self.0.with_file_name(id.as_str()))
+    }
+
     /// What the worker is to do.
     pub fn job(&self) -> PathBuf {
         self.0.join("trial.json")
@@ -153,6 +158,11 @@ impl TrialFolder {
     /// The NLL of every scored token.
     pub fn token_nll(&self) -> PathBuf {
         self.0.join("token_nll.parquet")
+    }
+
+    /// The loss by the place in the window.
+    pub fn positions(&self) -> PathBuf {
+        self.0.join("positions.parquet")
     }
 
     /// All checkpoints.

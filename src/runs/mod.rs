@@ -14,9 +14,18 @@
 //! A trial with an outcome is over; one without is running while its lock is held, else waiting or interrupted by whether it
 //! has an attempt ([`state_of`]). No status is stored, so none can be wrong after a kill.
 //!
+//! # A trial that is the same as another
+//!
+//! Where a clip norm never bound, a trial that differs in nothing but a clip norm that would not have bound either is the same
+//! to the bit: it is not trained, but recorded as the other's alias. Its `outcome.json` names the source (`alias_of`, always a trial
+//! that was trained, never another alias) and holds the source's scores; evaluations, token losses and the sample are there
+//! under its own id, steps and checkpoints are not: those are the source's. It is over like any other trial. If the source's
+//! folder is taken away, the alias keeps its scores and has no weights; the next `votive run` opens it again and trains it.
+//!
 //! Of the experiment: `runner.lock` says who runs it ([`RunnerLock`]); `events.jsonl` what happened when ([`EventLog`]).
 
 mod attempts;
+mod clipping;
 mod events;
 mod layout;
 mod lock;
@@ -25,6 +34,7 @@ mod stamp;
 mod state;
 
 pub use attempts::{attempts, begin_attempt, end_attempt, next_attempt};
+pub use clipping::Clipping;
 pub use events::{Entry, EventLog, read_events};
 pub use layout::{ExperimentFolder, TrialFolder};
 pub use lock::{RunnerLock, TrialLock, is_held, runner_of, worker_of};

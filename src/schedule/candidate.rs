@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::family::limit;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
 use crate::runs::{End, Status};
@@ -43,6 +44,9 @@ pub struct Candidate {
     pub round: usize,
     /// Its largest gradient norm.
     pub clip_norm: ClipNorm,
+    /// The number of its family: trials that are equal but for the clip norm, of which one may turn out to be the same as another.
+    /// `None` where it is trained in any case.
+    pub family: Option<usize>,
     /// Seconds of work that are left of it, where they are known.
     pub expected_seconds: Option<f64>,
     /// What its folder says.
@@ -98,20 +102,16 @@ impl Default for Policy {
 }
 
 /// Which of two trials is started first: one seed of every configuration; within a round what was interrupted, then `off` and
-/// large clip norms (where those never bind, smaller ones need not be trained at all), then the longest, since a long trial begun
+/// large clip norms (where those never bind, smaller ones need not be trained at all: see `family`), then the longest, since a long trial begun
 /// last leaves the other slots idle.
 pub(super) fn order(a: (&Candidate, bool), b: (&Candidate, bool)) -> Ordering {
     let ((a, a_interrupted), (b, b_interrupted)) = (a, b);
-    let norm = |c: &Candidate| match c.clip_norm {
-        ClipNorm::Off => f64::INFINITY,
-        ClipNorm::At(norm) => norm,
-    };
     // A trial of unknown length may be the longest.
     let seconds = |c: &Candidate| c.expected_seconds.unwrap_or(f64::INFINITY);
     a.round
         .cmp(&b.round)
         .then(b_interrupted.cmp(&a_interrupted))
-        .then(norm(b).total_cmp(&norm(a)))
+        .then(limit(b).total_cmp(&limit(a)))
         .then(seconds(b).total_cmp(&seconds(a)))
 }
 
@@ -149,6 +149,7 @@ mod tests {
             id: TrialId::of(""),
             round,
             clip_norm,
+            family: None,
             expected_seconds,
             standing: Standing::Waiting,
         };

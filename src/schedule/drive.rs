@@ -83,6 +83,7 @@ impl Drive<'_> {
         loop {
             let now = now_utc();
             self.obey(stop.load(Ordering::Acquire), now);
+            self.record_aliases(now);
             let started = self.start_all(now);
             if self.queue.is_over(now) {
                 return;
@@ -117,6 +118,16 @@ impl Drive<'_> {
             if flag >= STOP_NOW && self.killed.insert(trial.clone()) {
                 self.executor.kill(trial);
             }
+        }
+    }
+
+    /// Has those trials recorded that are the same as one that was trained.
+    fn record_aliases(&mut self, now: i64) {
+        while let Some((trial, source)) = self.queue.next_alias() {
+            // Where that cannot be done the trial is trained like any other: only time is lost.
+            let outcome = self.executor.alias(&trial, &source).ok();
+            let events = self.queue.on_alias(&trial, outcome, now);
+            self.tell(&events);
         }
     }
 

@@ -29,6 +29,8 @@ struct Pretend {
     standings: VecDeque<Standing>,
     progress: Option<Progress>,
     given_up: Vec<(TrialId, String)>,
+    /// What an alias is recorded with; without it none can be.
+    outcome_of_source: Option<Outcome>,
     said: Vec<String>,
 }
 
@@ -78,6 +80,16 @@ impl Executor for Pretend {
         self.standings.pop_front().unwrap_or(Standing::HeldElsewhere)
     }
 
+    fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {
+        self.said.push("alias".to_owned());
+        match &self.outcome_of_source {
+            Some(outcome) if !self.running.contains_key(trial) => {
+                Ok(Box::new(Outcome { alias_of: Some(source.clone()), ..outcome.clone() }))
+            }
+            _ => Err(Error::internal("the disk is full")),
+        }
+    }
+
     fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
         self.given_up.push((trial.clone(), reason.to_owned()));
         Ok(())
@@ -89,17 +101,24 @@ fn id(n: usize) -> TrialId {
 }
 
 fn done(end: End) -> Script {
-    Script::Ends(Exit::Done(Box::new(Outcome {
-        end,
+    Script::Ends(Exit::Done(Box::new(Outcome { end, ..completed() })))
+}
+
+fn completed() -> Outcome {
+    Outcome {
+        end: End::Completed,
         reason: None,
         steps: 1,
         tokens_seen: 1,
         training_seconds: 1.0,
         peak_memory_bytes: 1,
         scores: Vec::new(),
+        protocol: 1,
         finished_utc: 1,
         program: String::new(),
-    })))
+        clipping: None,
+        alias_of: None,
+    }
 }
 
 fn crash() -> Script {
@@ -116,7 +135,7 @@ fn run_with(
     look: impl Fn(&Event, &AtomicU8),
 ) -> (Pretend, Vec<Event>, Summary) {
     let candidates = (0..scripts.len())
-        .map(|n| Candidate { id: id(n), round: 0, clip_norm: ClipNorm::Off, expected_seconds: None, standing })
+        .map(|n| Candidate { id: id(n), round: 0, clip_norm: ClipNorm::Off, family: None, expected_seconds: None, standing })
         .collect();
     for (n, script) in scripts.iter().enumerate() {
         pretend.scripts.insert(id(n), script.iter().cloned().collect());
@@ -271,4 +290,40 @@ fn a_silent_worker_is_killed_and_counts_as_hung() {
         .any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason, .. } if reason == "silent for more than 0.05 s"));
     assert!(hung);
     assert!(summary.all_completed(), "it is tried again");
+}
+
+#[test]
+fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
+    let outcome = Outcome { clipping: crate::runs::Clipping::of(vec![1.0], 0), ..completed() };
+    let end = Script::Ends(Exit::Done(Box::new(outcome.clone())));
+    for (can_be_recorded, starts, said) in
+        [(true, vec!["started", "ended", "aliased"], 1), (false, vec!["started", "ended", "started", "ended"], 1)]
+    {
+        let family = |n: usize| Candidate {
+            id: id(n),
+            round: 0,
+            clip_norm: ClipNorm::Off,
+            family: Some(1),
+            expected_seconds: None,
+            standing: Standing::Waiting,
+        };
+        let mut pretend = Pretend { outcome_of_source: can_be_recorded.then(|| outcome.clone()), ..Pretend::default() };
+        for n in 0..2 {
+            pretend.scripts.insert(id(n), [end.clone()].into());
+        }
+        let mut words = Vec::new();
+        let mut sink = |event: &Event| match event {
+            Event::Started { .. } => words.push("started"),
+            Event::Ended { .. } => words.push("ended"),
+            Event::Aliased { source, trial, .. } => {
+                assert_eq!((trial, source), (&id(1), &id(0)));
+                words.push("aliased");
+            }
+            _ => {}
+        };
+        let queue = Queue::new(vec![family(0), family(1)], Policy::default());
+        let summary = drive(queue, &mut pretend, &mut sink, &AtomicU8::new(0), Pace::default());
+        assert_eq!((words, pretend.said.len()), (starts, said));
+        assert!(summary.all_completed());
+    }
 }

@@ -80,6 +80,18 @@ pub enum Event {
         #[serde(skip)]
         outcome: Option<Box<Outcome>>,
     },
+    /// The trial is over without having been trained: it is the same as another, to the bit.
+    Aliased {
+        /// The trial.
+        trial: TrialId,
+        /// The one that was trained.
+        source: TrialId,
+        /// How that one ended, and this one with it.
+        end: End,
+        /// What stands in its outcome.
+        #[serde(skip)]
+        outcome: Box<Outcome>,
+    },
     /// The trial is not over, and this run does no more for it.
     Left {
         /// The trial.
@@ -247,6 +259,7 @@ impl Event {
             | Self::Failed { trial, .. }
             | Self::Retrying { trial, .. }
             | Self::Ended { trial, .. }
+            | Self::Aliased { trial, .. }
             | Self::Left { trial, .. } => Some(trial),
             Self::Stopping { .. } | Self::Overview(_) => None,
         }

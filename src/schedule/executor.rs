@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Exit, Standing, Start};
 use crate::error::Result;
 use crate::plan::TrialId;
-use crate::runs::Progress;
+use crate::runs::{Outcome, Progress};
 
 /// A worker that ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,10 @@ pub trait Executor {
 
     /// How a trial stands of which another worker holds the lock.
     fn standing(&mut self, trial: &TrialId) -> Standing;
+
+    /// Writes that a trial is the same as `source`, which was trained; what its outcome says. After an error it is as it was, and
+    /// can be trained.
+    fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>>;
 
     /// Writes that a trial failed for good: its worker cannot any more.
     fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()>;

@@ -3,11 +3,14 @@
 //! Pure: no clock (each call is told the time, microseconds since 1970, UTC), no process, no file. Whoever drives it
 //! asks [`Queue::next`] until it says nothing, tells [`Queue::on_exit`] how each worker ended, and calls [`Queue::finish`] when
 //! [`Queue::is_over`]. Every trial is then concluded exactly once.
+//!
+//! Where a trial turned out to be the same as one that ended, [`Queue::next_alias`] says so before [`Queue::next`] is asked.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::candidate::order;
 use super::estimate::{Experience, Track, seconds, until_all_end};
+use super::family::{self, Verdict};
 use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
@@ -42,8 +45,12 @@ struct Trial {
 
 #[derive(Debug)]
 enum Place {
-    Queued { ready_utc: i64 },
+    Queued {
+        ready_utc: i64,
+    },
     HeldElsewhere,
+    /// To be recorded as an alias of this trial.
+    SameAs(TrialId),
     Running(Running),
     Over(Conclusion),
 }
@@ -99,12 +106,44 @@ impl Queue {
         let slot = self.free_slot()?;
         let ready = |i: &usize| matches!(self.trials[*i].place, Place::Queued { ready_utc } if ready_utc <= now);
         let may_start = (0..self.trials.len()).filter(ready).filter(|i| self.can_end(*i, now));
-        // The first of equals: file order.
-        let best = may_start.min_by(|a, b| order(self.trials[*a].rank(), self.trials[*b].rank()))?;
+        let best = family::first(may_start.map(|i| (i, self.trials[i].rank())), &self.families_at_work(now))?;
         let threads = self.threads();
         let trial = &mut self.trials[best];
         trial.place = Place::Running(Running { slot, threads, since_utc: now, track: None });
         Some(Start { trial: trial.candidate.id.clone(), slot, threads })
+    }
+
+    /// Families of which a trial is worked on, or will be again after its pause.
+    fn families_at_work(&self, now: i64) -> HashSet<usize> {
+        let at_work = |trial: &&Trial| match trial.place {
+            Place::Running(_) | Place::HeldElsewhere | Place::SameAs(_) => true,
+            Place::Queued { ready_utc } => ready_utc > now,
+            Place::Over(_) => false,
+        };
+        self.trials.iter().filter(at_work).filter_map(|trial| trial.candidate.family).collect()
+    }
+
+    /// A trial that is to be recorded as an alias, and the one it is the same as; the same again until
+    /// [`Queue::on_alias`] is told.
+    pub fn next_alias(&self) -> Option<(TrialId, TrialId)> {
+        self.trials.iter().find_map(|trial| match &trial.place {
+            Place::SameAs(source) => Some((trial.candidate.id.clone(), source.clone())),
+            _ => None,
+        })
+    }
+
+    /// The alias was recorded with this outcome; without one it could not be, and the trial is trained.
+    pub fn on_alias(&mut self, id: &TrialId, outcome: Option<Box<Outcome>>, now: i64) -> Vec<Event> {
+        let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return Vec::new() };
+        let Place::SameAs(source) = &trial.place else { return Vec::new() };
+        let source = source.clone();
+        let Some(outcome) = outcome else {
+            trial.candidate.family = None;
+            trial.place = Place::Queued { ready_utc: now };
+            return Vec::new();
+        };
+        trial.place = Place::Over(Conclusion::Ended(outcome.end));
+        vec![Event::Aliased { trial: id.clone(), source, end: outcome.end, outcome }]
     }
 
     /// A worker says how far it is: `fraction` of its budget, 0 to 1.
@@ -192,7 +231,7 @@ impl Queue {
     pub fn is_over(&self, now: i64) -> bool {
         let stopped = self.stop.is_some();
         (0..self.trials.len()).all(|i| match self.trials[i].place {
-            Place::Running(_) => false,
+            Place::Running(_) | Place::SameAs(_) => false,
             Place::Over(_) => true,
             Place::HeldElsewhere => stopped,
             Place::Queued { ready_utc } => stopped || !self.can_end(i, now.max(ready_utc)),
@@ -207,6 +246,7 @@ impl Queue {
                 Place::Over(_) => continue,
                 Place::Running(_) => Left::Interrupted,
                 Place::HeldElsewhere => Left::HeldElsewhere,
+                Place::SameAs(_) => Left::NotStarted,
                 Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
                 Place::Queued { .. } if self.trials[i].failures > 0 => Left::Failed,
                 Place::Queued { .. } => Left::NotStarted,
@@ -230,7 +270,7 @@ impl Queue {
         for trial in &self.trials {
             match trial.place {
                 Place::Running(_) => overview.running += 1,
-                Place::Queued { .. } | Place::HeldElsewhere => overview.left += 1,
+                Place::Queued { .. } | Place::HeldElsewhere | Place::SameAs(_) => overview.left += 1,
                 Place::Over(conclusion) => match conclusion.end() {
                     Some(end) => {
                         overview.done += 1;
@@ -322,6 +362,7 @@ impl Queue {
         } else {
             self.streak = Streak::default();
         }
+        self.find_aliases(i, &outcome);
         if end == End::Completed {
             let trial = &self.trials[i];
             self.experience.add(trial.spent, trial.candidate.expected_seconds);
@@ -329,6 +370,20 @@ impl Queue {
         events.push(self.end(i, end, reason, took, Some(outcome)));
         events.extend(self.stop_after_same_failures());
         events
+    }
+
+    /// Which relatives of a trial that ended so are the same, and need not be started.
+    fn find_aliases(&mut self, i: usize, outcome: &Outcome) {
+        let trained = self.trials[i].candidate.clone();
+        let source = outcome.alias_of.as_ref().unwrap_or(&trained.id);
+        let queued = self.trials.iter_mut().filter(|trial| matches!(trial.place, Place::Queued { .. }));
+        for trial in queued.filter(|trial| trial.candidate.family.is_some() && trial.candidate.family == trained.family) {
+            match family::verdict(outcome, &trained, &trial.candidate) {
+                Verdict::Same => trial.place = Place::SameAs(source.clone()),
+                Verdict::Different => trial.candidate.family = None,
+                Verdict::Open => {}
+            }
+        }
     }
 
     fn on_interrupted(&mut self, i: usize, now: i64) -> Vec<Event> {

@@ -15,7 +15,14 @@ fn number(trial: &TrialId) -> usize {
 }
 
 fn waiting(n: usize) -> Candidate {
-    Candidate { id: id(n), round: 0, clip_norm: ClipNorm::At(1.0), expected_seconds: None, standing: Standing::Waiting }
+    Candidate {
+        id: id(n),
+        round: 0,
+        clip_norm: ClipNorm::At(1.0),
+        family: None,
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    }
 }
 
 fn queue(count: usize, policy: Policy) -> Queue {
@@ -31,8 +38,11 @@ fn done(end: End) -> Exit {
         training_seconds: 1.0,
         peak_memory_bytes: 1,
         scores: Vec::new(),
+        protocol: 1,
         finished_utc: 1,
         program: String::new(),
+        clipping: None,
+        alias_of: None,
     }))
 }
 
@@ -543,6 +553,7 @@ proptest! {
             id: id(n),
             round: *round,
             clip_norm: if *norm == 0 { ClipNorm::Off } else { ClipNorm::At(f64::from(*norm)) },
+            family: None,
             expected_seconds: seconds.map(f64::from),
             standing: match standing {
                 0 => Standing::Done(End::Completed),

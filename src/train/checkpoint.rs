@@ -21,6 +21,7 @@ use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::model::Config;
+use crate::plan::TrialId;
 
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
 pub const ARITHMETIC: u32 = 2;
@@ -253,6 +254,13 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<L
         }
     }
     Ok(None)
+}
+
+/// The step that a finished trial ended at: that of its newest checkpoint which says that it is the final one.
+pub fn final_step(checkpoints: &Path, trial: &TrialId) -> Result<Option<u64>> {
+    let steps = list(checkpoints)?.into_iter().rev();
+    let is_final = |p: &Position| p.trial == trial.as_str() && p.reason == Reason::Kept(CheckpointKind::Final);
+    Ok(steps.filter(|(_, folder)| position(folder).is_ok_and(|p| is_final(&p))).map(|(step, _)| step).next())
 }
 
 /// Drops the optimizer's state of a checkpoint whose weights stay: the manifest first, so that it holds at every moment.

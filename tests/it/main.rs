@@ -1,14 +1,19 @@
 //! The integration tests: one binary, since each one links candle and polars.
 
+mod alias;
 mod arithmetic;
 mod bad_input;
 mod cli;
+mod compare;
+mod damaged;
 mod experiments;
 mod golden;
 mod gradients;
 mod layering;
 mod parquet;
+mod protocol;
 mod rerun;
+mod rescore;
 mod resume;
 mod sample;
 mod start;

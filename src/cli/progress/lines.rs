@@ -36,9 +36,19 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         }
         Event::Left { why: Left::Interrupted, .. } => ("interrupted", format!("{label}: goes on from its last checkpoint")),
         Event::Stopping { why } => ("stopping", stopping(why)),
-        Event::Left { .. } | Event::Skipped { .. } | Event::Overview(_) => return None,
+        Event::Left { .. } | Event::Skipped { .. } | Event::Aliased { .. } | Event::Overview(_) => return None,
     };
     Some(format!("{word:<11} {rest}"))
+}
+
+/// The line for the trial called `label` that is the same as the one called `source`, and therefore is not trained.
+pub(crate) fn alias(label: &str, source: &str, outcome: &Outcome) -> String {
+    let what = match (final_perplexity(outcome), &outcome.reason) {
+        (Some(perplexity), _) => format!("; perplexity {perplexity:.2}"),
+        (None, Some(reason)) => format!("; {}", harmless(reason)),
+        (None, None) => String::new(),
+    };
+    format!("{:<11} {label}: the same as {source}{what}", "alias")
 }
 
 fn more_tries(retries_left: u32) -> String {

@@ -1,0 +1,218 @@
+//! Trials that are the same, to the bit, as one that is trained already: recorded, not trained.
+//!
+//! **Which.** A trial is an alias of another where both have the same settings (all that make the id) but for the clip norm, the same
+//! text, weights to start from and seed, and where the other one was trained without a single step being clipped and its largest
+//! gradient norm would not have been clipped by this trial's clip norm either ([`Clipping::never_binds`]). It does not matter
+//! which of the two clip norms is larger.
+//!
+//! **Which not.** With a budget in minutes, and on a GPU: there the same trial twice does not give the same bits. By another
+//! version of the arithmetic. Trials that a person asks for by `--retry`, and all with `--no-alias`.
+//!
+//! **Order of writing.** The outcome comes last, as for every trial: whoever is killed before leaves a trial without an outcome, which the
+//! next run records again or trains.
+//!
+//! **When the source goes.** An alias whose source is gone or has another outcome now is opened again by the next run.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::progress::alias_line;
+use super::run::{label, write_job};
+use super::say;
+use super::session::Session;
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::experiment::settings::Budget;
+use crate::plan::{Trial, TrialId};
+use crate::record::copy_scores;
+use crate::runs::{
+    Clipping, End, EventLog, Outcome, State, Status, TrialFolder, TrialLock, now_utc, set_aside_outcome, state_of, write_outcome,
+};
+use crate::schedule::{Event, Work};
+use crate::train::Job;
+
+/// Aliases that are named where many are recorded at once.
+const NAMED: usize = 8;
+
+/// Which trials could be the same as each other: the number of each one's family.
+pub(super) struct Families(HashMap<TrialId, usize>);
+
+impl Families {
+    /// The families of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
+    pub(super) fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
+        let mut families = HashMap::new();
+        if no_alias || session.device != "cpu" {
+            return Ok(Self(families));
+        }
+        let (mut keys, mut numbers) = (HashMap::new(), HashMap::new());
+        for trial in &session.whole().trials {
+            let reproducible = !matches!(trial.settings.train.budget, Budget::Minutes(_));
+            if !reproducible || retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
+                continue;
+            }
+            let key: &mut TrialId = match keys.entry(trial.configuration) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(session.without_clipping(&trial.settings)?),
+            };
+            let new = numbers.len();
+            let number = *numbers.entry((key.clone(), trial.seed)).or_insert(new);
+            families.insert(trial.id.clone(), number);
+        }
+        Ok(Self(families))
+    }
+
+    /// The number of a trial's family; `None` where it is to be trained in any case.
+    pub(super) fn of_trial(&self, id: &TrialId) -> Option<usize> {
+        self.0.get(id).copied()
+    }
+}
+
+/// Opens those aliases again that do not hold any more, or all of these with `no_alias`.
+pub(super) fn reopen(session: &Session, no_alias: bool, states: &mut [State]) -> Result<()> {
+    for (trial, state) in session.plan.trials.iter().zip(states) {
+        let Some(outcome) = &state.outcome else { continue };
+        let Some(source) = &outcome.alias_of else { continue };
+        let folder = session.folder.trial(&trial.id);
+        if no_alias || !still_holds(outcome, &folder.beside(source)) {
+            if !no_alias {
+                say(&format!("note: {} was the same as trial {source}, which is gone: it is open again", label(session, trial)));
+            }
+            set_aside_outcome(&folder)?;
+            *state = state_of(&folder);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the trial that another one is the same as is still there, with the same gradients and the same end.
+fn still_holds(alias: &Outcome, source: &TrialFolder) -> bool {
+    let outcome = durable::read_json::<Outcome>(&source.outcome()).ok().flatten();
+    outcome.is_some_and(|source| {
+        source.alias_of.is_none() && (source.end, source.clipping, source.steps) == (alias.end, alias.clipping, alias.steps)
+    })
+}
+
+/// Records every trial at once that is the same as one that was over before, and takes those out of their families that are certainly not.
+pub(super) fn record_at_once(session: &Session, families: &mut Families, states: &mut [State]) -> Result<()> {
+    let sources = sources(session, families, states);
+    let mut log = None;
+    let mut said = 0;
+    for (trial, state) in session.plan.trials.iter().zip(states) {
+        if state.outcome.is_some() || state.status == Status::Running {
+            continue;
+        }
+        let family = families.of_trial(&trial.id).and_then(|number| sources.get(&number));
+        let Some((source, clipping)) = family else { continue };
+        if !clipping.never_binds(trial.settings.train.clip_norm) {
+            // Its own clip norm will bind: it is the same as none of its family.
+            families.0.remove(&trial.id);
+            continue;
+        }
+        match record(session, trial, source) {
+            Ok(outcome) => {
+                said += 1;
+                if said <= NAMED {
+                    say(&alias_line(&label(session, trial), &source_label(session, source), &outcome));
+                }
+                let log = match &mut log {
+                    Some(log) => log,
+                    None => log.insert(EventLog::open(&session.folder.events())?),
+                };
+                let (end, outcome) = (outcome.end, Box::new(outcome));
+                let event = Event::Aliased { trial: trial.id.clone(), source: source.clone(), end, outcome };
+                if let Some(entry) = event.entry(now_utc()) {
+                    log.append(&entry)?;
+                }
+                *state = state_of(&session.folder.trial(&trial.id));
+            }
+            Err(error) if error.kind() == Kind::DiskFull => return Err(error),
+            Err(error) => warn(session, trial, &error),
+        }
+    }
+    if said > NAMED {
+        say(&format!("{:<11} {} more", "", said - NAMED));
+    }
+    Ok(())
+}
+
+/// A trial that was trained without being clipped, a family: all such of a family are the same.
+fn sources(session: &Session, families: &Families, states: &[State]) -> HashMap<usize, (TrialId, Clipping)> {
+    let asked: HashMap<&TrialId, &State> = session.plan.trials.iter().map(|trial| &trial.id).zip(states).collect();
+    let mut sources = HashMap::new();
+    for trial in &session.whole().trials {
+        let Some(family) = families.of_trial(&trial.id) else { continue };
+        let read = || durable::read_json::<Outcome>(&session.folder.trial(&trial.id).outcome()).ok().flatten();
+        let outcome = match asked.get(&trial.id) {
+            Some(state) => state.outcome.clone(),
+            // Not asked for by `--only`, but trained.
+            None => read(),
+        };
+        let Some(Outcome { end: End::Completed | End::Diverged, clipping: Some(clipping), alias_of, .. }) = outcome else {
+            continue;
+        };
+        // Aliases were looked after before: what they name is there.
+        if clipping.never_binds(trial.settings.train.clip_norm) {
+            sources.entry(family).or_insert((alias_of.unwrap_or_else(|| trial.id.clone()), clipping));
+        }
+    }
+    sources
+}
+
+/// Records one trial as an alias, with the scores that its source has now. What was trained of it goes.
+pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Result<Outcome> {
+    let from = session.folder.trial(source);
+    let to = session.folder.trial(&trial.id);
+    let found: Option<Outcome> = durable::read_json(&from.outcome())?;
+    let clip = trial.settings.train.clip_norm;
+    let same = |o: &Outcome| o.alias_of.is_none() && o.clipping.is_some_and(|clipping| clipping.never_binds(clip));
+    let Some(found) = found.filter(same) else {
+        return Err(Error::data(format!("trial {source} is not the same any more")));
+    };
+    let Some(_lock) = TrialLock::take(&to)? else {
+        return Err(Error::new(Kind::Busy, "another worker holds the trial"));
+    };
+    durable::sweep(to.path())?;
+    copy_scores(&from, &to, &trial.id)?;
+    write_job(session, trial, Work::Train)?;
+    // It was scored as its source was, whatever the experiment says now.
+    if let (Some(mut job), Some(scored)) = (durable::read_json::<Job>(&to.job())?, durable::read_json::<Job>(&from.job())?) {
+        job.evaluation = scored.evaluation;
+        durable::write_json(&to.job(), &job)?;
+    }
+    if let Ok(sample) = std::fs::read(from.sample()) {
+        durable::write(&to.sample(), &sample)?;
+    }
+    let outcome = Outcome { alias_of: Some(source.clone()), training_seconds: 0.0, finished_utc: now_utc(), ..found };
+    write_outcome(&to, &outcome)?;
+    Ok(outcome)
+}
+
+/// As [`record`], by ids; says so where it cannot be done.
+pub(super) fn record_or_say(session: &Session, trial: &Trial, source: &TrialId) -> Result<Outcome> {
+    record(session, trial, source).inspect_err(|error| warn(session, trial, error))
+}
+
+fn warn(session: &Session, trial: &Trial, error: &Error) {
+    let label = label(session, trial);
+    say(&format!("warning: {label} is the same as a trained trial, but cannot be recorded: {}", error.chain()));
+}
+
+/// What people call a trial; its id where it is not planned any more.
+fn source_label(session: &Session, id: &TrialId) -> String {
+    let trial = session.whole().trials.iter().find(|trial| trial.id == *id);
+    trial.map_or_else(|| format!("trial {id}"), |trial| label(session, trial))
+}
+
+/// What there is to say at the end of a run of so many aliases among all trials.
+pub(super) fn told(aliases: usize, trials: usize) -> Option<String> {
+    let of = format!("{aliases} of {trials}");
+    match aliases {
+        0 => None,
+        1 => Some(format!(
+            "{of} trials was not trained: it is the same, to the bit, as one with another clip norm (`--no-alias` trains all)"
+        )),
+        _ => Some(format!(
+            "{of} trials were not trained: each is the same, to the bit, as one with another clip norm (`--no-alias` trains all)"
+        )),
+    }
+}

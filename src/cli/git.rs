@@ -1,0 +1,31 @@
+//! The commit that a run was started at, for the report's provenance; it decides nothing.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// Commit of the folder that the program was started in, and whether tracked files differ from it; null outside a repository
+/// or where there is no git.
+pub(super) fn commit() -> Value {
+    let said = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        // It reads only: no lock of somebody's repository is taken for a report.
+        command.args(arguments).env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null()).stderr(Stdio::null());
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok()
+    };
+    let Some(commit) = said(&["rev-parse", "HEAD"]) else { return Value::Null };
+    let changed = said(&["status", "--porcelain", "--untracked-files=no"]);
+    json!({ "commit": commit.trim(), "dirty": changed.map(|changed| !changed.trim().is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_a_hash_and_no_repository_is_nothing() {
+        let git = commit();
+        assert!(git.is_null() || git["commit"].as_str().is_some_and(|commit| commit.len() >= 40), "{git}");
+    }
+}

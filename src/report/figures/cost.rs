@@ -1,0 +1,95 @@
+//! What a result costs: the figure that ranks against speed and against time, with those marked that nothing beats in both.
+
+use serde_json::json;
+
+use super::{Panel, Section, Table, figure, name, round, unit};
+use crate::report::{Report, words};
+
+pub(super) fn section(report: &Report) -> Option<Section> {
+    let by_bytes = report.comparison.by_bytes;
+    let points: Vec<_> = report
+        .comparison
+        .configurations
+        .iter()
+        .filter(|c| c.place.is_some())
+        .filter_map(|c| Some((c, c.figure(by_bytes)?, c.tokens_per_second?, c.training_seconds?)))
+        .collect();
+    if points.len() < 3 {
+        return None;
+    }
+    let longest = points.iter().map(|p| p.3).fold(0.0, f64::max);
+    let (scale, of_time) = match longest {
+        s if s < 180.0 => (1.0, "seconds"),
+        s if s < 3.0 * 3600.0 => (60.0, "minutes"),
+        _ => (3600.0, "hours"),
+    };
+    let by_rate = front(&points.iter().map(|p| (-p.2, p.1.mean)).collect::<Vec<_>>());
+    let by_time = front(&points.iter().map(|p| (p.3, p.1.mean)).collect::<Vec<_>>());
+    let panel = |x: &str, value: &dyn Fn(usize) -> f64, front: &[bool]| {
+        let rows: Vec<_> = points
+            .iter()
+            .enumerate()
+            .map(|(row, (c, f, ..))| json!([c.number, round(value(row)), round(f.mean), f.spread.map(round), front[row]]))
+            .collect();
+        json!({ "x": x, "points": rows })
+    };
+    let unit = unit(report);
+    let rows = points.iter().enumerate().map(|(row, (c, f, rate, seconds))| {
+        let on = |front: &[bool]| if front[row] { "yes" } else { "" }.to_owned();
+        let rate = words::thousands(rate.round() as i64);
+        vec![name(report, c), figure(report, f.mean), rate, on(&by_rate), words::duration(*seconds), on(&by_time)]
+    });
+    let headings = [
+        ("configuration", false),
+        (unit, true),
+        ("tokens/s", true),
+        ("on the front", false),
+        ("training", true),
+        ("on the front", false),
+    ];
+    Some(Section {
+        id: "cost",
+        heading: "What it costs",
+        caption:
+            "Filled points lie on the front: no other configuration is both better and faster. Rates and times are those of the \
+                  training steps, and hold for this machine and what else it did."
+                .to_owned(),
+        panels: vec![
+            Panel { caption: "against speed".to_owned(), label: format!("{unit} against tokens per second") },
+            Panel { caption: "against time".to_owned(), label: format!("{unit} against {of_time} of training") },
+        ],
+        side_by_side: true,
+        data: vec![
+            panel("target tokens a second", &|row| points[row].2, &by_rate),
+            panel(&format!("{of_time} of training"), &|row| points[row].3 / scale, &by_time),
+        ],
+        table: Some(Table::new(&headings, rows.collect())),
+        files: "leaderboard.csv",
+    })
+}
+
+/// Which points no other is below in one of the two and not above in the other.
+fn front(points: &[(f64, f64)]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|&a, &b| points[a].0.total_cmp(&points[b].0).then(points[a].1.total_cmp(&points[b].1)));
+    let (mut on, mut lowest) = (vec![false; points.len()], f64::INFINITY);
+    for place in order {
+        if points[place].1 < lowest {
+            lowest = points[place].1;
+            on[place] = true;
+        }
+    }
+    on
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_holds_what_nothing_beats_in_both() {
+        assert_eq!(front(&[(1.0, 5.0), (2.0, 3.0), (2.0, 4.0), (3.0, 3.5), (4.0, 1.0)]), [true, true, false, false, true]);
+        assert_eq!(front(&[(1.0, 1.0), (1.0, 1.0)]), [true, false]);
+        assert!(front(&[]).is_empty());
+    }
+}

@@ -1,0 +1,165 @@
+//! Settings and planned figures of the configurations: which differ, and which are the same everywhere.
+
+use std::collections::BTreeMap;
+
+use polars::prelude::DataFrame;
+
+use super::frames::{integers, shown};
+use super::words;
+use crate::error::Result;
+
+/// What the table of trials says about a trial, not about what is varied; and where its results begin.
+const NOT_SETTINGS: [&str; 3] = ["trial_id", "configuration", "seed"];
+const RESULTS: &str = "status";
+
+/// Settings and planned figures of each configuration, as text.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Settings {
+    /// The place of each configuration in the columns.
+    rows: BTreeMap<i64, usize>,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Column {
+    /// In the Parquet files.
+    name: String,
+    values: Vec<String>,
+}
+
+impl Settings {
+    /// Reads them from the table of trials.
+    pub(super) fn read(frame: &DataFrame) -> Result<Self> {
+        let mut rows = BTreeMap::new();
+        let mut first = Vec::new();
+        for (row, number) in integers(frame, "configuration")?.into_iter().enumerate() {
+            let Some(number) = number else { continue };
+            rows.entry(number).or_insert_with(|| {
+                first.push(row);
+                first.len() - 1
+            });
+        }
+        let names = frame.get_column_names().into_iter().map(|name| name.as_str());
+        let names: Vec<&str> = names
+            .take_while(|name| *name != RESULTS)
+            .filter(|name| !NOT_SETTINGS.contains(name) && !name.starts_with("swept_"))
+            .collect();
+        let mut columns: Vec<Column> = Vec::new();
+        for name in names {
+            let all = shown(frame, name)?;
+            let values: Vec<String> = first.iter().map(|&row| all[row].clone()).collect();
+            // `off` and `full` are no number, with a column beside it that says so.
+            let flag = ["off", "full"].into_iter().find_map(|word| Some((name.strip_suffix(word)?.strip_suffix('_')?, word)));
+            let flagged = flag.and_then(|(of, word)| Some((columns.iter_mut().find(|c| c.name == of)?, word)));
+            match flagged {
+                Some((column, word)) => set(&mut column.values, &values, word),
+                None => columns.push(Column { name: name.to_owned(), values }),
+            }
+        }
+        Ok(Self { rows, columns })
+    }
+
+    /// The value of a column as a number.
+    pub(super) fn number(&self, configuration: i64, column: &str) -> Option<f64> {
+        self.cell(configuration, column)?.parse().ok()
+    }
+
+    /// The value of a column as people read it.
+    pub(super) fn shown(&self, configuration: i64, column: &str) -> Option<String> {
+        self.cell(configuration, column).map(readable)
+    }
+
+    fn cell(&self, configuration: i64, column: &str) -> Option<&str> {
+        let row = *self.rows.get(&configuration)?;
+        Some(&self.columns.iter().find(|c| c.name == column)?.values[row])
+    }
+
+    /// Names of the columns whose values differ between configurations.
+    pub(super) fn differing(&self) -> Vec<&str> {
+        self.columns.iter().filter(|c| !is_same(&c.values)).map(|c| c.name.as_str()).collect()
+    }
+
+    /// What is the same everywhere and not empty, with its value.
+    pub(super) fn same(&self) -> Vec<(String, String)> {
+        let same = self.columns.iter().filter(|c| is_same(&c.values));
+        let pair = |c: &Column| Some((heading(&c.name), readable(c.values.first().filter(|value| !value.is_empty())?)));
+        same.filter_map(pair).collect()
+    }
+}
+
+fn is_same(values: &[String]) -> bool {
+    values.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+fn set(values: &mut [String], flags: &[String], word: &str) {
+    for (value, flag) in values.iter_mut().zip(flags) {
+        if flag == "yes" {
+            word.clone_into(value);
+        }
+    }
+}
+
+/// `train_clip_norm` as `train.clip_norm`, `steps_per_epoch` as `steps per epoch`.
+pub(super) fn heading(column: &str) -> String {
+    match column.split_once('_') {
+        Some((part @ ("corpus" | "tokenizer" | "model" | "train"), rest)) if !["tokens", "bytes"].contains(&rest) => {
+            format!("{part}.{rest}")
+        }
+        _ => column.replace('_', " "),
+    }
+}
+
+/// A number as people read it; anything else as it is.
+fn readable(text: &str) -> String {
+    match (text.parse::<i64>(), text.parse::<f64>()) {
+        (Ok(whole), _) => words::thousands(whole),
+        (_, Ok(number)) if number.is_finite() && (number.abs() >= 1e7 || (number != 0.0 && number.abs() < 1e-4)) => {
+            format!("{number:.3e}")
+        }
+        (_, Ok(number)) if number.is_finite() => format!("{:.5}", number).trim_end_matches('0').trim_end_matches('.').to_owned(),
+        _ => words::plain(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::ClipNorm;
+    use crate::record::tests::{completed, plan};
+    use crate::record::write_trials;
+
+    #[test]
+    fn settings_that_differ_are_told_from_those_that_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1]);
+        write_trials(&path, &plan, &[1.0, 1.1, 1.2, 1.3].map(|loss| completed(loss, None))).unwrap();
+        let settings = Settings::read(&crate::report::frames::read(&path, None).unwrap()).unwrap();
+        let differing = settings.differing();
+        assert!(differing.contains(&"train_sequence_length") && differing.contains(&"train_clip_norm"), "{differing:?}");
+        assert!(!differing.iter().any(|name| name.contains("perplexity") || name.contains("_off") || name.contains("swept")));
+        assert_eq!(settings.shown(1, "train_clip_norm").as_deref(), Some("off"));
+        assert_eq!((settings.number(1, "train_clip_norm"), settings.number(2, "train_clip_norm")), (None, Some(0.5)));
+        let same = settings.same();
+        assert!(same.contains(&("vocabulary".to_owned(), "61".to_owned())), "{same:?}");
+        assert!(same.iter().any(|(name, _)| name == "model.family"), "{same:?}");
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        for (text, expected) in [
+            ("450000", "450,000"),
+            ("0.001", "0.001"),
+            ("0.00000001", "1.000e-8"),
+            ("1234567890.5", "1.235e9"),
+            ("off", "off"),
+            ("2", "2"),
+        ] {
+            assert_eq!(readable(text), expected);
+        }
+        assert_eq!(
+            [heading("train_clip_norm"), heading("train_tokens"), heading("steps_per_epoch")],
+            ["train.clip_norm", "train tokens", "steps per epoch"]
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Trials that differ in nothing but their clip norm: once one of them is trained, others may turn out to be the same.
+//!
+//! Where a clip norm never bound, every relative whose clip norm would not have bound either is the same to the bit, and is
+//! recorded instead of trained ([`verdict`]). So one of a family is started first (`off`, else the largest norm, by the order of all
+//! trials; one that was begun before goes on), and its relatives wait for it, as long as there is something else to start
+//! ([`first`]). A slot never stays empty for it.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use super::Candidate;
+use super::candidate::order;
+use crate::experiment::settings::ClipNorm;
+use crate::runs::{End, Outcome};
+
+/// A trial that may start now: its place in the queue, what is known of it, and whether it was started before.
+pub(super) type Ready<'a> = (usize, (&'a Candidate, bool));
+
+/// Which of these is started first, the first of equals. `at_work` are the families of which a trial runs, or will run again
+/// after a pause: it may show that its relatives need not be trained, so they are started only where there is nothing
+/// else, and then the one that is least likely to be the same comes first.
+pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSet<usize>) -> Option<usize> {
+    let waits = |(_, (candidate, _)): &Ready<'_>| candidate.family.is_some_and(|family| at_work.contains(&family));
+    let (waiting, free): (Vec<Ready<'a>>, Vec<Ready<'a>>) = ready.partition(waits);
+    let best = free.into_iter().min_by(|a, b| order(a.1, b.1));
+    let best = best.or_else(|| waiting.into_iter().min_by(|a, b| last_resort(a.1, b.1)));
+    best.map(|(place, _)| place)
+}
+
+/// As the order of all trials, but with the smallest clip norms first: those are the ones most likely to bind.
+fn last_resort(a: (&Candidate, bool), b: (&Candidate, bool)) -> Ordering {
+    let (first, second) = (a.0.round.cmp(&b.0.round), b.1.cmp(&a.1));
+    first.then(second).then(limit(a.0).total_cmp(&limit(b.0))).then_with(|| order(a, b))
+}
+
+/// The largest norm that is let through.
+pub(super) fn limit(candidate: &Candidate) -> f64 {
+    match candidate.clip_norm {
+        ClipNorm::Off => f64::INFINITY,
+        ClipNorm::At(norm) => norm,
+    }
+}
+
+/// What the end of one trial says of a relative that has not been started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the same to the bit.
+    Same,
+    /// Its own clip norm will bind: it is the same as none, and has nothing to wait for.
+    Different,
+    /// Nothing: another relative may tell.
+    Open,
+}
+
+/// What the end of a trial with the clip norm of `trained` says of `relative`.
+///
+/// A trial that diverged counts like a complete one: the same gradients diverge at the same step. Where a step was clipped, it
+/// would have been with each smaller clip norm too, since up to the first such step all of them are equal.
+pub(super) fn verdict(outcome: &Outcome, trained: &Candidate, relative: &Candidate) -> Verdict {
+    let ended = matches!(outcome.end, End::Completed | End::Diverged);
+    match outcome.clipping.filter(|_| ended) {
+        None => Verdict::Open,
+        Some(clipping) if clipping.never_binds(relative.clip_norm) => Verdict::Same,
+        Some(clipping) if clipping.never_binds(trained.clip_norm) => Verdict::Different,
+        Some(_) if limit(relative) <= limit(trained) => Verdict::Different,
+        Some(_) => Verdict::Open,
+    }
+}
+
+#[cfg(test)]
+#[path = "family_tests.rs"]
+mod tests;
