@@ -140,7 +140,10 @@ fn a_value_that_joins_later_is_recorded_at_once_whichever_is_larger() {
     let source = trial(&scene, "50", 1);
     assert_alias(&trial(&scene, "off", 1), &source);
     let events = fs::read_to_string(scene.experiment().events()).unwrap();
-    assert!(events.contains(&format!(r#""kind":"aliased","trial":"{}","source":"{}""#, trial(&scene, "off", 1).0, source.0)));
+    let aliased =
+        events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|e| e["kind"] == "aliased").unwrap();
+    let told = [&aliased["trial"], &aliased["source"], &aliased["end"]];
+    assert_eq!(told, [trial(&scene, "off", 1).0.as_str(), &source.0, "completed"]);
 
     // Also where `--only` leaves the source out, and where the source is planned no more: an alias is never a source.
     scene.write(&clips("off, 50, 60", ""));
