@@ -17,7 +17,7 @@ import duckdb
 import numpy
 import pandas
 
-KINDS = ["steps", "evaluations", "checkpoints", "token_nll"]
+KINDS = ["steps", "evaluations", "checkpoints", "token_nll", "positions"]
 
 
 def quoted(path):

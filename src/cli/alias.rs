@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::progress::alias_line;
+use super::rescore::difference;
 use super::run::{label, write_job};
 use super::say;
 use super::session::Session;
@@ -26,9 +27,9 @@ use crate::experiment::settings::Budget;
 use crate::plan::{Trial, TrialId};
 use crate::record::copy_scores;
 use crate::runs::{
-    Clipping, End, EventLog, Outcome, State, Status, TrialFolder, TrialLock, now_utc, set_aside_outcome, state_of, write_outcome,
+    Clipping, End, EventLog, Outcome, State, Status, TrialLock, now_utc, set_aside_outcome, state_of, write_outcome,
 };
-use crate::schedule::Event;
+use crate::schedule::{Event, Work};
 use crate::train::Job;
 
 /// Aliases that are named where many are recorded at once.
@@ -67,29 +68,56 @@ impl Families {
     }
 }
 
-/// Opens those aliases again that do not hold any more, or all of these with `no_alias`.
-pub(super) fn reopen(session: &Session, no_alias: bool, states: &mut [State]) -> Result<()> {
+/// Opens those aliases again whose source is gone, or all of these with `no_alias`; gives the others their source's scores where
+/// those are newer.
+pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State]) -> Result<()> {
     for (trial, state) in session.plan.trials.iter().zip(states) {
         let Some(outcome) = &state.outcome else { continue };
         let Some(source) = &outcome.alias_of else { continue };
-        let folder = session.folder.trial(&trial.id);
-        if no_alias || !still_holds(outcome, &folder.beside(source)) {
-            if !no_alias {
-                say(&format!("note: {} was the same as trial {source}, which is gone: it is open again", label(session, trial)));
+        let found = durable::read_json::<Outcome>(&session.folder.trial(source).outcome()).ok().flatten();
+        match found.filter(|found| !no_alias && still_holds(outcome, found)) {
+            Some(found) if (&found.scores, found.protocol) == (&outcome.scores, outcome.protocol) => continue,
+            Some(_) => match record(session, trial, source) {
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::DiskFull => return Err(error),
+                Err(error) => {
+                    warn(session, trial, &error);
+                    continue;
+                }
+            },
+            None => {
+                if !no_alias {
+                    let label = label(session, trial);
+                    say(&format!("note: {label} was the same as trial {source}, which is gone: it is open again"));
+                }
+                set_aside_outcome(&session.folder.trial(&trial.id))?;
             }
-            set_aside_outcome(&folder)?;
-            *state = state_of(&folder);
         }
+        *state = state_of(&session.folder.trial(&trial.id));
     }
     Ok(())
 }
 
-/// Whether the trial that another one is the same as is still there, with the same gradients and the same end.
-fn still_holds(alias: &Outcome, source: &TrialFolder) -> bool {
-    let outcome = durable::read_json::<Outcome>(&source.outcome()).ok().flatten();
-    outcome.is_some_and(|source| {
-        source.alias_of.is_none() && (source.end, source.clipping, source.steps) == (alias.end, alias.clipping, alias.steps)
-    })
+/// Whether the trial that another one is the same as has the same gradients and the same end as when that was found.
+fn still_holds(alias: &Outcome, source: &Outcome) -> bool {
+    let told = |o: &Outcome| (o.end, o.clipping, o.steps);
+    source.alias_of.is_none() && told(source) == told(alias)
+}
+
+/// Opens those aliases again that cannot be compared as they are scored, after all that could be was scored again: their sources are
+/// not asked for.
+pub(super) fn open_stale(session: &Session, states: &mut [State]) -> Result<()> {
+    for (trial, state) in session.plan.trials.iter().zip(states) {
+        let alias = state.outcome.as_ref().filter(|outcome| outcome.alias_of.is_some());
+        let Some(why) = alias.and_then(|outcome| difference(trial, session.plan.common_context, outcome)) else { continue };
+        say(&format!(
+            "note: {} has the scores of a trial that was not scored again ({why}): it is open again",
+            label(session, trial)
+        ));
+        set_aside_outcome(&session.folder.trial(&trial.id))?;
+        *state = state_of(&session.folder.trial(&trial.id));
+    }
+    Ok(())
 }
 
 /// Records every trial at once that is the same as one that was over before, and takes those out of their families that are certainly not.
@@ -158,7 +186,7 @@ fn sources(session: &Session, families: &Families, states: &[State]) -> HashMap<
     sources
 }
 
-/// Records one trial as an alias. It must have no outcome; what was trained of it goes.
+/// Records one trial as an alias, or again with its source's newer scores. What was trained of it goes.
 pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Result<Outcome> {
     let from = session.folder.trial(source);
     let to = session.folder.trial(&trial.id);
@@ -173,7 +201,7 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     };
     durable::sweep(to.path())?;
     copy_scores(&from, &to, &trial.id)?;
-    write_job(session, trial)?;
+    write_job(session, trial, Work::Train)?;
     // It was scored as its source was, whatever the experiment says now.
     if let (Some(mut job), Some(scored)) = (durable::read_json::<Job>(&to.job())?, durable::read_json::<Job>(&from.job())?) {
         job.evaluation = scored.evaluation;

@@ -115,6 +115,10 @@ pub(super) struct Run {
     /// Do not measure time and memory of each shape first
     #[arg(long)]
     pub(super) no_probe: bool,
+    /// Score finished trials again whose scores were made otherwise (a shorter sequence length or another `evaluate.context` or
+    /// `evaluate.max_bytes` since): from their final and best weights, nothing is trained again
+    #[arg(long)]
+    pub(super) rescore: bool,
     /// Try this trial again, also one that diverged or did not fit
     #[arg(long, value_name = "ID")]
     pub(super) retry: Vec<String>,
@@ -224,6 +228,9 @@ pub(super) struct Sample {
 pub(super) struct Worker {
     /// The trial's folder
     pub(super) folder: PathBuf,
+    /// Score a finished trial again, and train nothing
+    #[arg(long)]
+    pub(super) score_again: bool,
     #[arg(long)]
     pub(super) attempt: u32,
     #[arg(long)]

@@ -14,6 +14,7 @@ mod plan;
 mod probe;
 pub mod progress;
 mod report;
+mod rescore;
 mod run;
 mod sample;
 mod session;

@@ -107,7 +107,7 @@ fn text(session: &Session) -> Result<String> {
             bytes(prepared.text_bytes),
             thousands(prepared.train.tokens),
             thousands(held_out),
-            thousands(known.scored_tokens.saturating_sub(1)),
+            thousands(known.prepared.scored_tokens.saturating_sub(1)),
         ));
         if let Some(from) = &known.from {
             let config = &from.config;

@@ -262,6 +262,7 @@ mod tests {
                 row(CheckpointKind::Final, Protocol::Native, 11.0),
                 row(CheckpointKind::Final, Protocol::Common, 12.25),
             ],
+            protocol: 1,
             finished_utc: 1,
             program: String::new(),
             clipping: None,

@@ -16,7 +16,7 @@ use super::exit_code::Code;
 use super::probe::Probes;
 use super::progress::{Look, Reporter, clock, duration, plural};
 use super::session::{Session, Summary, arithmetic, exclusions};
-use super::{Failure, report, say};
+use super::{Failure, report, rescore, say};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::On;
@@ -26,7 +26,7 @@ use crate::record::{TrialState, write_plan, write_trials};
 use crate::report::Report;
 use crate::runs::{EventLog, ExperimentFolder, Reopen, RunnerLock, Status, now_utc, reopen, state_of};
 use crate::schedule::{
-    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, drive,
+    Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, Work, drive,
     layout,
 };
 use crate::train::Job;
@@ -75,8 +75,33 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         standing.push(reopen(&session.folder.trial(&trial.id), which)?);
     }
     let mut families = Families::of(&session, arguments.no_alias, &arguments.retry)?;
-    alias::reopen(&session, arguments.no_alias, &mut standing)?;
+    alias::look_after(&session, arguments.no_alias, &mut standing)?;
     alias::record_at_once(&session, &mut families, &mut standing)?;
+    let machine = Machine::this();
+    let slots = arguments.slots.or(run.slots);
+    let flags = Flags::default();
+    let policy = |slots: usize| Policy {
+        slots,
+        cores: machine.cores,
+        threads: run.threads,
+        retries: run.retries,
+        until_utc,
+        ..Policy::default()
+    };
+    let stale = rescore::stale(plan, &standing);
+    let mut scored = crate::schedule::Summary::default();
+    if arguments.rescore {
+        let shape = layout(machine, slots, run.threads, stale.len().max(1), rescore::memory(&stale));
+        scored = rescore::execute(&session, &stale, policy(shape.slots), &flags)?;
+        alias::look_after(&session, false, &mut standing)?;
+        if scored.stopped.is_some() {
+            finish(&session)?;
+            return Ok(Code::of_run(&scored, flags.terminated()));
+        }
+        alias::open_stale(&session, &mut standing)?;
+    } else {
+        rescore::tell(&stale, &arguments.planning.file.file);
+    }
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
     if missing.is_empty() {
@@ -89,12 +114,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
             None,
         );
         finish(&session)?;
-        return Ok(Code::of_run(&summary, false));
+        return Ok(if scored.all_completed() { Code::of_run(&summary, false) } else { Code::SomeFailed });
     }
 
-    let machine = Machine::this();
     let planned = missing.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
-    let slots = arguments.slots.or(run.slots);
     let shape = layout(machine, slots, run.threads, missing.len(), planned);
     let probes = if arguments.no_probe { None } else { Some(probe(&session, &missing, shape)?) };
     // What was measured may need more memory than was expected: then fewer trials run at a time.
@@ -116,17 +139,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         });
     }
     announce(&session, &missing, &candidates, shape, until_utc);
-    let policy = Policy {
-        slots: shape.slots,
-        cores: machine.cores,
-        threads: run.threads,
-        retries: run.retries,
-        until_utc,
-        ..Policy::default()
-    };
-    let (summary, terminated) = train(&session, Queue::new(candidates, policy))?;
+    let queue = Queue::new(candidates, policy(shape.slots));
+    let summary = work_off(&session, queue, Work::Train, &flags)?;
     finish(&session)?;
-    let code = Code::of_run(&summary, terminated);
+    let code = match Code::of_run(&summary, flags.terminated()) {
+        Code::Ok if !scored.all_completed() => Code::SomeFailed,
+        code => code,
+    };
     if summary.left > 0 {
         let (left, trials) = (summary.left, summary.trials);
         say(&format!("{left} of {trials} trials are not done: the same command goes on where this one stopped"));
@@ -231,6 +250,25 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
     say(&text);
 }
 
+/// What signals ask for. They are watched from the first work on.
+#[derive(Default)]
+pub(super) struct Flags {
+    stop: Arc<AtomicU8>,
+    terminated: Arc<AtomicBool>,
+    watched: AtomicBool,
+}
+
+impl Flags {
+    /// Whether SIGTERM asked to stop, rather than Ctrl-C.
+    fn terminated(&self) -> bool {
+        self.terminated.load(Ordering::Acquire)
+    }
+
+    fn watch(&self) -> Result<()> {
+        if self.watched.swap(true, Ordering::AcqRel) { Ok(()) } else { watch_signals(&self.stop, &self.terminated) }
+    }
+}
+
 /// Sets the stop flag at the first Ctrl-C or SIGTERM, and once more at the second.
 fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<()> {
     let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
@@ -251,21 +289,21 @@ fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<(
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop).map_err(failed)
 }
 
-fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, bool)> {
+/// Works a queue off with worker processes of this program.
+pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flags) -> Result<crate::schedule::Summary> {
     let (plan, folder) = (&session.plan, &session.folder);
-    let (stop, terminated) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicBool::new(false)));
-    watch_signals(&stop, &terminated)?;
+    flags.watch()?;
     let by_id: HashMap<&TrialId, &Trial> = plan.trials.iter().map(|t| (&t.id, t)).collect();
     let prepare = Box::new(|id: &TrialId| {
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
-        write_job(session, trial)
+        write_job(session, trial, work)
     });
     let make_alias = Box::new(|id: &TrialId, source: &TrialId| {
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
         alias::record_or_say(session, trial, source)
     });
     let device = if session.device == "cuda" { "cuda:0" } else { session.device };
-    let settings = LocalSettings::this_program(device, &crate::program())?;
+    let settings = LocalSettings::this_program(device, &crate::program(), work)?;
     let mut executor = LocalExecutor::new(settings, folder.clone(), prepare).with_alias(make_alias);
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());
@@ -285,9 +323,9 @@ fn train(session: &Session, queue: Queue) -> Result<(crate::schedule::Summary, b
             let _ = write_tables(session).and_then(|_| Report::read(folder)?.write(&folder.report()));
         }
     };
-    let summary = drive(queue, &mut executor, &mut sink, &stop, Pace::default());
+    let summary = drive(queue, &mut executor, &mut sink, &flags.stop, Pace::default());
     reporter.finish();
-    Ok((summary, terminated.load(Ordering::Acquire)))
+    Ok(summary)
 }
 
 /// A trial's name for people: its configuration's values, and its seed where there are several.
@@ -296,11 +334,13 @@ pub(super) fn label(session: &Session, trial: &Trial) -> String {
     if session.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
 }
 
-/// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind.
-pub(super) fn write_job(session: &Session, trial: &Trial) -> Result<()> {
+/// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind; one
+/// that is scored again is given that of this plan.
+pub(super) fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
     let folder = session.folder.trial(&trial.id);
     durable::create_folder(folder.path())?;
-    let begun = durable::read_json::<Job>(&folder.job()).ok().flatten().filter(|_| folder.checkpoints().exists());
+    let begun =
+        durable::read_json::<Job>(&folder.job()).ok().flatten().filter(|_| work == Work::Train && folder.checkpoints().exists());
     let job = Job {
         version: Job::VERSION,
         id: trial.id.clone(),

@@ -13,13 +13,13 @@ use super::args::Planning;
 use super::figures::thousands;
 use super::progress::plural;
 use super::{Failure, say, style};
-use crate::corpus::{self, Part, Prepared, Stage, TokenFile};
+use crate::corpus::{self, Part, Prepared, References, Stage};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, load};
 use crate::model::Pretrained;
-use crate::plan::{self, Circumstances, Known, Plan, Refusal, TrialId, Warning, build};
+use crate::plan::{self, Circumstances, Known, Plan, Refusal, Trial, TrialId, Warning, build};
 use crate::runs::ExperimentFolder;
 use crate::schedule::Machine;
 use crate::train::{device, pretrained};
@@ -129,10 +129,23 @@ impl Session {
         self.corpora.all()
     }
 
+    /// Every text that a trial reads, once, with the name that the report gives to its tokenizer.
+    fn texts_of_trials(&self) -> Result<Vec<(String, Rc<Known>)>> {
+        let (mut seen, mut texts) = (Vec::new(), Vec::new());
+        for Trial { settings, .. } in &self.whole().trials {
+            let text = (&settings.corpus, &settings.tokenizer);
+            if !seen.contains(&text) {
+                seen.push(text);
+                texts.push((report_label(&settings.tokenizer), self.corpora.known(settings)?));
+            }
+        }
+        Ok(texts)
+    }
+
     /// Writes `experiment.yaml`, `experiment.json` and `plan.parquet`.
     pub(super) fn write(&self) -> Result<()> {
         let mut resolved = self.experiment.resolved();
-        let texts = self.texts();
+        let texts = self.texts_of_trials()?;
         resolved["swept"] = json!(self.plan.swept);
         resolved["common_context"] = json!(self.plan.common_context);
         resolved["device"] = json!(self.device);
@@ -148,9 +161,20 @@ impl Session {
                     "vocabulary": prepared.vocabulary,
                     "lossless": prepared.lossless,
                     "unknown_share": prepared.unknown_share,
+                    "scored_tokens": prepared.scored_tokens.saturating_sub(1),
+                    "scored_words": prepared.scored_words,
                 })
             })
             .collect();
+        let mut references = Vec::new();
+        for (label, known) in &texts {
+            if let Some(found) = References::of(&known.prepared, &self.folder.cache())? {
+                let mut line = json!(found);
+                line["tokenizer"] = json!(label);
+                references.push(line);
+            }
+        }
+        resolved["references"] = json!(references);
         resolved["trials"] = self
             .whole()
             .trials
@@ -277,14 +301,11 @@ impl Corpora {
         }
         let from = settings.model.from.as_deref().map(|from| self.look(from, tokenizer)).transpose()?;
         let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
-        let request = corpus::Request { corpus, tokenizer, base: &self.base, tokenizers: &tokenizers, cache: &cache };
+        let base = &self.base;
+        let request = corpus::Request { corpus, tokenizer, base, tokenizers: &tokenizers, cache: &cache, scored_bytes: most };
         let shown = Shown::new(plan_label(tokenizer));
         let prepared = corpus::prepare(&request, &|stage| shown.tell(stage))?;
-        let scored_tokens = match &prepared.validation {
-            Some(part) => TokenFile::open(&part.file)?.prefix_within(most),
-            None => 0,
-        };
-        let known = Rc::new(Known { prepared, scored_tokens, from });
+        let known = Rc::new(Known { prepared, from });
         let text = Text {
             corpus: corpus.clone(),
             tokenizer: tokenizer.clone(),
@@ -309,6 +330,14 @@ pub(super) fn plan_label(tokenizer: &settings::Tokenizer) -> String {
         settings::Tokenizer::Word => "word".to_owned(),
         settings::Tokenizer::Bpe { vocab_size } => format!("bpe-{vocab_size}"),
         settings::Tokenizer::File { path } => path.clone(),
+    }
+}
+
+/// What the report calls a tokenizer: its kind, and what makes it another of its kind.
+fn report_label(tokenizer: &settings::Tokenizer) -> String {
+    match tokenizer {
+        settings::Tokenizer::File { path } => format!("file {path}"),
+        other => plan_label(other),
     }
 }
 

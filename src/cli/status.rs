@@ -191,6 +191,7 @@ mod tests {
             training_seconds: 41.0,
             peak_memory_bytes: 1,
             scores: Vec::new(),
+            protocol: 1,
             finished_utc: 1,
             program: String::new(),
             clipping: None,

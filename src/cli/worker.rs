@@ -15,13 +15,14 @@ use super::exit_code::Code;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
-use crate::record::ParquetRecorder;
+use crate::record::{ParquetRecorder, ScoresAgain};
 use crate::runs::{
     Attempt, End, Outcome, Progress, TrialFolder, TrialLock, begin_attempt, end_attempt, host, now_utc, write_outcome,
     write_progress,
 };
 use crate::schedule::watch_runner;
-use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Recorder, StepRow, TokenNll};
+use crate::train::evaluate::PROTOCOL;
+use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
 use crate::train::{self, Ended, Job, Place, Sample, device};
 
 /// How long the lock of a worker that is just leaving is waited for.
@@ -45,6 +46,16 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|e| Error::internal("a signal cannot be caught").caused_by(e))?;
+    }
+    if arguments.score_again {
+        return match score_again(&folder, arguments, &stop) {
+            Ok(true) => Ok(Code::Ok),
+            Ok(false) => Ok(INTERRUPTED),
+            Err(error) => {
+                tracing::error!(error = error.chain(), "the trial could not be scored again");
+                Err(error.into())
+            }
+        };
     }
     let attempt = Attempt {
         attempt: arguments.attempt,
@@ -100,14 +111,41 @@ fn start_log(folder: &TrialFolder) -> Result<()> {
     Ok(())
 }
 
-/// Trains to the end (an outcome) or to a stop (none).
-fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -> Result<Option<Outcome>> {
+/// What the worker is to do.
+fn read_job(folder: &TrialFolder) -> Result<Job> {
     let job: Job =
         durable::read_json(&folder.job())?.ok_or_else(|| Error::data(format!("{} is missing", folder.job().display())))?;
     if job.version != Job::VERSION {
         let message = format!("{} has version {}, and this program reads {}", folder.job().display(), job.version, Job::VERSION);
         return Err(Error::data(message).help("run the experiment with the program that wrote it"));
     }
+    Ok(job)
+}
+
+/// Scores a finished trial again by the protocol of its job. The outcome is replaced last, so that a kill before that leaves a
+/// trial that is still to be scored again. False where it was asked to stop: nothing has changed then.
+fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -> Result<bool> {
+    let job = read_job(folder)?;
+    let outcome: Option<Outcome> = durable::read_json(&folder.outcome())?;
+    let Some(outcome) = outcome.filter(|outcome| outcome.end == End::Completed) else {
+        return Err(Error::data(format!("trial {} is not complete: there is nothing to score again", job.id)));
+    };
+    tracing::info!(trial = job.id.as_str(), context = job.evaluation.common_context, "is scored again");
+    let device = device::open(&arguments.device)?;
+    let checkpoints = folder.checkpoints();
+    let place = Place { experiment: experiment_of(folder.path())?, checkpoints: &checkpoints, name: "checkpoints" };
+    let mut again = ScoresAgain::default();
+    let Some(scores) = train::rescore(&job, place, &device, &mut again, &|| stop.load(Ordering::Acquire))? else {
+        return Ok(false);
+    };
+    again.write(folder, &job.id)?;
+    write_outcome(folder, &Outcome { scores, protocol: PROTOCOL, ..outcome })?;
+    Ok(true)
+}
+
+/// Trains to the end (an outcome) or to a stop (none).
+fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -> Result<Option<Outcome>> {
+    let job = read_job(folder)?;
     tracing::info!(trial = job.id.as_str(), attempt = arguments.attempt, threads = arguments.threads, "begins");
     let device = device::open(&arguments.device)?;
     let mut recorder = Telling::open(folder, &job, arguments.attempt)?;
@@ -123,6 +161,7 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         training_seconds: summary.training_seconds,
         peak_memory_bytes: peak_memory_bytes(),
         scores: summary.scores,
+        protocol: PROTOCOL,
         finished_utc: now_utc(),
         program: crate::program(),
         clipping: None,
@@ -225,7 +264,8 @@ fn open_record(folder: &TrialFolder, id: &TrialId) -> Result<ParquetRecorder> {
             tracing::warn!(error = error.chain(), "the record is damaged: the trial starts over");
             durable::remove_folder(&folder.checkpoints())?;
             durable::remove_folder(&folder.steps_parts())?;
-            for path in [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll()] {
+            let tables = [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll()];
+            for path in tables.into_iter().chain([folder.positions()]) {
                 if let Err(e) = std::fs::remove_file(&path)
                     && e.kind() != std::io::ErrorKind::NotFound
                 {
@@ -289,6 +329,10 @@ impl Recorder for Telling {
 
     fn token_nll(&mut self, scores: &TokenNll) -> Result<()> {
         self.parquet.token_nll(scores)
+    }
+
+    fn positions(&mut self, positions: &Positions) -> Result<()> {
+        self.parquet.positions(positions)
     }
 
     fn flush(&mut self) -> Result<()> {

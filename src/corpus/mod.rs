@@ -7,6 +7,8 @@
 //! 3. The tokenizer learns from the training part only, and is kept as a Hugging Face `tokenizer.json`.
 //! 4. Each part becomes a token file. The token stream is *defined* over pieces of the text that are cut by one fixed rule,
 //!    so a text of any size is tokenized in little memory, on all cores, with the same tokens whatever their number.
+//!    Each held-out token knows its bytes of the text; that these are all of it, each once, is checked, and so is whether
+//!    decoding gives the text back.
 //! 5. Workers map the token file ([`TokenFile`]), lay windows over it ([`Windows`]) and draw batches of them ([`Batches`]).
 //!
 //! Documents (files, rows) are joined by the tokenizer's end-of-text token. It stands for no byte of the text, so byte counts
@@ -17,16 +19,20 @@ mod batches;
 mod bpe;
 mod pieces;
 mod prepare;
+mod references;
 mod source;
+mod spellings;
 mod split;
 mod text_stream;
 mod token_file;
 mod tokenizer;
 mod training;
 mod windows;
+mod words;
 
 pub use batches::{Batch, Batches};
 pub use prepare::{Part, Prepared, Request, Stage, prepare};
+pub use references::{Reference, References};
 pub use source::files_of;
 pub use text_stream::{TextStream, complete};
 pub use token_file::TokenFile;

@@ -8,17 +8,20 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::pieces::{self, Piece};
+use super::spellings::Spellings;
 use super::split::{Span, Split};
 use super::token_file::{self, TokenFile, Writer};
 use super::tokenizer::{Encoded, Tokenizer};
 use super::training;
+use super::words::count_words;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, Join};
 
 /// Text that is tokenized at a time. What it takes on top of that is some fifty bytes a byte of text in work.
 const BATCH: usize = 4 << 20;
-/// Pieces that are decoded again and compared: all of the first, and every so many after them.
+/// Pieces that are decoded again and compared: all that are held out; of the training part all of the first, and every so many
+/// after them. Where the bytes of each token are known, every piece of every part is compared with those besides.
 const FIRST_CHECKED: u64 = 64;
 const CHECK_EVERY: u64 = 64;
 
@@ -35,6 +38,8 @@ pub struct Request<'a> {
     pub tokenizers: &'a Path,
     /// Where token files are kept.
     pub cache: &'a Path,
+    /// How much of the validation part is scored.
+    pub scored_bytes: u64,
 }
 
 /// How far preparation is.
@@ -80,10 +85,17 @@ pub struct Prepared {
     pub vocabulary: usize,
     /// The token that stands between documents, where there are several and it is used.
     pub end_of_text: Option<u32>,
-    /// Whether decoding gives the held-out text back, byte for byte (the training text where nothing is held out): measured.
+    /// Whether decoding gives the text of every part back, byte for byte, and no held-out token stands for something unknown:
+    /// measured.
     pub lossless: bool,
-    /// Share of tokens there that stand for something the vocabulary does not have.
+    /// Share of held-out tokens (of all, where nothing is held out) that stand for something the vocabulary does not have.
     pub unknown_share: f64,
+    /// Validation tokens that are scored, the first one (context only) included: as many as fit into the bytes asked for.
+    #[serde(default)]
+    pub scored_tokens: u64,
+    /// Words of the scored text, as white space parts them; 0 where nothing is scored.
+    #[serde(default)]
+    pub scored_words: u64,
     /// Tokens of the whole text, all parts cut from it.
     pub text_tokens: u64,
     /// Bytes of the whole text, all parts cut from it.
@@ -125,12 +137,17 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
     let tokenizer = Tokenizer::from_file(&file)?;
     let end_of_text = tokenizer.end_of_text().filter(|_| joints);
 
-    let work = Work { tokenizer: &tokenizer, split: &split, end_of_text, progress };
+    let spellings = Spellings::of(&tokenizer);
+    let work = Work { tokenizer: &tokenizer, spellings, split: &split, end_of_text, progress };
     let part = |name: &'static str, spans: &[Span]| {
         let description = format!("{}\n{text_hash}\n{key}\n{name}", token_file::VERSION);
         let path = request.cache.join(format!("{}.tokens", &blake3::hash(description.as_bytes()).to_hex()[..32]));
         let held_out = name != "training";
         let tokens = work.token_file(&path, name, spans, held_out)?;
+        // What a score by the byte rests on: no byte is lost and none is counted twice.
+        if tokens.bytes() != spans.iter().map(|span| span.text.end - span.text.start).sum::<u64>() {
+            return Err(Error::internal(format!("the bytes of the {name} part's tokens are not those of its text")));
+        }
         Ok::<_, Error>((Part { file: path, tokens: tokens.len(), bytes: tokens.bytes() }, tokens))
     };
     let train = part("training", &split.train)?;
@@ -141,6 +158,10 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
     let held_out: Vec<&TokenFile> = [&validation, &test].into_iter().flatten().map(|(_, file)| file).collect();
     let asked = if held_out.is_empty() { vec![&train.1] } else { held_out };
     let (unknown, tokens) = asked.iter().fold((0, 0), |(u, n), file| (u + file.unknown(), n + file.len()));
+    let (scored_tokens, scored_words) = match (&validation, &split.validation) {
+        (Some((_, file)), Some(spans)) => scored(&split, spans, file, request.scored_bytes)?,
+        _ => (0, 0),
+    };
     let of_text = |setting: &settings::Part, part: &Option<(Part, TokenFile)>| match (setting, part) {
         (settings::Part::Fraction(_), Some((part, _))) => (part.tokens, part.bytes),
         _ => (0, 0),
@@ -153,14 +174,26 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         tokenizer_file: file,
         vocabulary: tokenizer.vocabulary(),
         end_of_text,
-        lossless: unknown == 0 && asked.iter().all(|file| file.round_trips()),
+        lossless: unknown == 0 && train.1.round_trips() && asked.iter().all(|file| file.round_trips()),
         unknown_share: if tokens == 0 { 0.0 } else { unknown as f64 / tokens as f64 },
+        scored_tokens,
+        scored_words,
         text_tokens: train.0.tokens + v.0 + t.0,
         text_bytes: train.0.bytes + v.1 + t.1,
         train: train.0,
         validation: validation.map(|(part, _)| part),
         test: test.map(|(part, _)| part),
     })
+}
+
+/// Tokens of the validation part within `bytes`, and the words of those that are scored.
+fn scored(split: &Split, spans: &[Span], file: &TokenFile, bytes: u64) -> Result<(u64, u64)> {
+    let tokens = file.prefix_within(bytes);
+    let missing = || Error::internal("a held-out part has no byte lengths");
+    let first = file.byte_length(0).map_or(0, u64::from);
+    let end = file.bytes_between(0, tokens).ok_or_else(missing)?;
+    let words = if tokens > 1 { count_words(split, spans, &(first..end))? } else { 0 };
+    Ok((tokens, words))
 }
 
 /// The tokenizer's key and its `tokenizer.json`, made where it is not there yet.
@@ -230,6 +263,7 @@ fn tokenizer_of(request: &Request, split: &Split, joints: bool, progress: &dyn F
 
 struct Work<'a> {
     tokenizer: &'a Tokenizer,
+    spellings: Option<Spellings>,
     split: &'a Split,
     end_of_text: Option<u32>,
     progress: &'a dyn Fn(Stage),
@@ -270,11 +304,13 @@ impl Work<'_> {
 
     /// Tokenizes pieces on all cores, and writes them in their order.
     fn add(&self, batch: &[Piece], number: u64, lengths: bool, writer: &mut Writer) -> Result<()> {
+        let (tokenizer, spellings) = (self.tokenizer, &self.spellings);
         let encode = |(piece, number): (&Piece, u64)| {
-            let encoded = self.tokenizer.encode_piece(&piece.text, lengths)?;
-            let checked = number < FIRST_CHECKED || number.is_multiple_of(CHECK_EVERY);
-            let same = !checked || self.tokenizer.decode(&encoded.tokens)? == piece.text;
-            Ok((encoded, same))
+            let encoded = tokenizer.encode_piece(&piece.text, lengths)?;
+            let spelled = spellings.as_ref().map(|known| known.give_back(&piece.text, &encoded)).transpose()?;
+            let due = number < FIRST_CHECKED || number.is_multiple_of(CHECK_EVERY) || (lengths && spelled.is_none());
+            let decoded = !due || tokenizer.decode(&encoded.tokens)? == piece.text;
+            Ok((encoded, decoded && spelled != Some(false)))
         };
         let numbered: Vec<(&Piece, u64)> = batch.iter().zip(number..).collect();
         let all: Vec<(Encoded, bool)> = numbered.into_par_iter().map(encode).collect::<Result<_>>()?;

@@ -35,9 +35,12 @@ impl Place {
 
     fn prepare(&self, kind: &settings::Tokenizer) -> Result<Prepared> {
         let (tokenizers, cache) = (self.path().join("tokenizers"), self.path().join("cache"));
-        let request =
-            Request { corpus: &self.corpus, tokenizer: kind, base: self.path(), tokenizers: &tokenizers, cache: &cache };
+        let request = self.request(kind, &tokenizers, &cache);
         prepare(&request, &|_| {})
+    }
+
+    fn request<'a>(&'a self, tokenizer: &'a settings::Tokenizer, tokenizers: &'a Path, cache: &'a Path) -> Request<'a> {
+        Request { corpus: &self.corpus, tokenizer, base: self.path(), tokenizers, cache, scored_bytes: u64::MAX }
     }
 
     fn ready(&self, kind: &settings::Tokenizer) -> Prepared {
@@ -149,6 +152,55 @@ fn text_beyond_ascii_comes_back_and_is_counted_in_bytes() {
 }
 
 #[test]
+fn the_scored_tokens_decode_to_the_bytes_of_the_validation_part_under_every_tokenizer() {
+    let line = "“Naïve”, said the keeper: 日本語 — 12.5 %\r\n\r\n";
+    let text = line.repeat(400);
+    let place = Place::new(&[("a.txt", &text)]);
+    let made = place.ready(&Kinds::Bpe { vocab_size: 290 });
+    fs::copy(&made.tokenizer_file, place.path().join("own.json")).unwrap();
+    let own = Kinds::File { path: "own.json".to_owned() };
+    for kind in kinds().into_iter().chain([own]) {
+        let ready = place.ready(&kind);
+        let (part, tokenizer) = (ready.validation.unwrap(), Tokenizer::from_file(&ready.tokenizer_file).unwrap());
+        let (file, all) = (TokenFile::open(&part.file).unwrap(), tokens(&part));
+        let held_out = &text[text.len() - part.bytes as usize..];
+        assert_eq!(ready.lossless, kind != Kinds::Word, "{kind:?}");
+        assert_eq!(ready.scored_tokens, part.tokens);
+        // The first token is context only; the others stand for what follows its bytes.
+        let first = u64::from(file.byte_length(0).unwrap());
+        assert_eq!(file.bytes_between(1, part.tokens).unwrap() + first, held_out.len() as u64, "{kind:?}");
+        if ready.lossless {
+            assert_eq!(tokenizer.decode(&all).unwrap(), held_out, "{kind:?}");
+            let mut bytes = held_out.as_bytes();
+            for (i, &token) in all.iter().enumerate() {
+                let (own, rest) = bytes.split_at(file.byte_length(i as u64).unwrap() as usize);
+                let text = tokenizer.decode(&[token]).unwrap();
+                assert!(text.contains('\u{FFFD}') || text.as_bytes() == own, "{kind:?}, token {i}: {text:?}");
+                bytes = rest;
+            }
+        }
+        let words = held_out.split_whitespace().count() as u64;
+        // Where the first token is a whole word, that word is not scored.
+        assert!(ready.scored_words == words || ready.scored_words + 1 == words, "{kind:?}: {} of {words}", ready.scored_words);
+    }
+}
+
+#[test]
+fn a_tokenizer_is_lossless_only_where_it_gives_the_training_text_back_too() {
+    // Lower case is all that is held out, so only the training part shows what is lost.
+    let place = Place::new(&[("a.txt", &format!("{}{}", "Some WORDS here.\n\n".repeat(90), "more words here.\n\n".repeat(10)))]);
+    let made = place.ready(&Kinds::Bpe { vocab_size: 260 });
+    assert!(made.lossless);
+    let json = fs::read_to_string(&made.tokenizer_file).unwrap();
+    let lowered = json.replacen("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}", 1);
+    assert_ne!(json, lowered);
+    fs::write(place.path().join("lower.json"), lowered).unwrap();
+    let ready = place.ready(&Kinds::File { path: "lower.json".to_owned() });
+    assert!(!ready.lossless);
+    assert_eq!(ready.unknown_share, 0.0);
+}
+
+#[test]
 fn nothing_is_dropped_what_was_not_seen_becomes_unknown() {
     let train = "plain old words here.\n\n".repeat(30);
     let place = Place::new(&[("a.txt", &format!("{train}newer wörds ☃.\n\n"))]);
@@ -177,8 +229,14 @@ fn the_tokenizer_learns_from_the_training_part_only() {
             Corpus { text: vec!["a.txt".to_owned()], validation: Held::Path("v.txt".to_owned()), ..place.corpus.clone() };
         let (tokenizers, cache) = (place.path().join("t"), place.path().join("c"));
         let tokenizer = Kinds::Bpe { vocab_size: 300 };
-        let request =
-            Request { corpus: &corpus, tokenizer: &tokenizer, base: place.path(), tokenizers: &tokenizers, cache: &cache };
+        let request = Request {
+            corpus: &corpus,
+            tokenizer: &tokenizer,
+            base: place.path(),
+            tokenizers: &tokenizers,
+            cache: &cache,
+            scored_bytes: u64::MAX,
+        };
         prepare(&request, &|_| {}).unwrap()
     };
     let (a, b) = (with(&one), with(&two));
@@ -386,8 +444,14 @@ fn progress_is_told_in_order_and_ends_at_the_whole() {
     let place = Place::keeper();
     let told = std::cell::RefCell::new(Vec::new());
     let (tokenizers, cache) = (place.path().join("t"), place.path().join("c"));
-    let request =
-        Request { corpus: &place.corpus, tokenizer: &Kinds::Char, base: place.path(), tokenizers: &tokenizers, cache: &cache };
+    let request = Request {
+        corpus: &place.corpus,
+        tokenizer: &Kinds::Char,
+        base: place.path(),
+        tokenizers: &tokenizers,
+        cache: &cache,
+        scored_bytes: u64::MAX,
+    };
     let ready = prepare(&request, &|stage| told.borrow_mut().push(stage)).unwrap();
     let told = told.into_inner();
     let bytes = ready.text_bytes;

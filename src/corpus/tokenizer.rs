@@ -24,6 +24,8 @@ pub struct Tokenizer {
     unknown: Option<u32>,
     end_of_text: Option<u32>,
     byte_level: bool,
+    /// Whether decoding is putting the bytes of the tokens together, and nothing else.
+    decodes_bytes: bool,
 }
 
 /// Where every byte or character is a token there is a much faster way to the same numbers.
@@ -79,8 +81,9 @@ impl Tokenizer {
         let decoder = &json["decoder"];
         let byte_level = decoder["type"] == "ByteLevel"
             || decoder["decoders"].as_array().is_some_and(|all| all.iter().any(|d| d["type"] == "ByteLevel"));
+        let decodes_bytes = decoder["type"] == "ByteLevel";
         let shortcut = Shortcut::find(&json, &inner, unknown);
-        Ok(Self { inner, shortcut, vocabulary, unknown, end_of_text, byte_level })
+        Ok(Self { inner, shortcut, vocabulary, unknown, end_of_text, byte_level, decodes_bytes })
     }
 
     /// The tokens of a text, in one go: nothing is put before or after them.
@@ -137,6 +140,24 @@ impl Tokenizer {
     /// The token that stands between documents, where there is one.
     pub fn end_of_text(&self) -> Option<u32> {
         self.end_of_text
+    }
+
+    /// The number of each character by its code, `u32::MAX` where it has none; `None` where tokens are no characters.
+    pub(crate) fn characters_by_code(&self) -> Option<&[u32]> {
+        match &self.shortcut {
+            Shortcut::Characters(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Whether decoding is putting the bytes of the tokens together, and nothing else.
+    pub(crate) fn decodes_bytes(&self) -> bool {
+        self.decodes_bytes
+    }
+
+    /// A token as the vocabulary spells it.
+    pub(crate) fn token_text(&self, token: u32) -> Option<String> {
+        self.inner.id_to_token(token)
     }
 
     /// The tokens of a piece, with the bytes that each stands for where `lengths` asks for them.

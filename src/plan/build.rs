@@ -17,8 +17,6 @@ use crate::model::{Config, Pretrained, shape};
 pub struct Known {
     /// The text, split and tokenized.
     pub prepared: Prepared,
-    /// Validation tokens that are scored: as many as fit into `evaluate.max_bytes`.
-    pub scored_tokens: u64,
     /// What `model.from` leads to.
     pub from: Option<Pretrained>,
 }
@@ -113,6 +111,7 @@ pub fn build(
     if !refused.is_empty() {
         return Err(refusal(&refused).into());
     }
+    warnings.extend(unequal_text(&plan.trials));
     Ok((plan, warnings))
 }
 
@@ -288,11 +287,11 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         .help(format!("take a text of about {whole:.0} tokens or more, or a shorter `train.sequence_length`")));
     }
     if let Some(validation) = &prepared.validation
-        && known.scored_tokens < needed
+        && prepared.scored_tokens < needed
     {
         return Err(Error::usage(format!(
             "the scored validation part has {} tokens (of {}), and one window of {length} needs {needed}",
-            known.scored_tokens, validation.tokens
+            prepared.scored_tokens, validation.tokens
         ))
         .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
     }
@@ -329,7 +328,9 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         text_windows: whole.count(),
         train_tokens: prepared.train.tokens,
         train_bytes: prepared.train.bytes,
-        validation_tokens: known.scored_tokens,
+        validation_tokens: prepared.scored_tokens,
+        validation_words: prepared.scored_words,
+        unknown_share: prepared.unknown_share,
         windows: windows.count(),
         steps_per_epoch: epoch.steps(),
         partial_batch: epoch.partial(),
@@ -388,6 +389,15 @@ fn remarks(settings: &Settings, facts: &Facts, from: Option<&Pretrained>) -> Vec
         remarks.push(format!("each token is trained on {:.1} times: it may be learned by heart", facts.views));
     }
     remarks
+}
+
+/// Equal tokens are other amounts of text where the tokenizer varies.
+fn unequal_text(trials: &[Trial]) -> Option<Warning> {
+    let counts_tokens = |trial: &Trial| matches!(trial.settings.train.budget, Budget::Tokens(_) | Budget::Steps(_));
+    let varies = trials.windows(2).any(|two| two[0].settings.tokenizer != two[1].settings.tokenizer);
+    let text = "a budget in tokens or steps is another amount of text for each: `train.budget: {bytes: …}` gives each as much";
+    (varies && trials.iter().any(counts_tokens))
+        .then(|| Warning::Configuration { label: "the tokenizer varies".to_owned(), text: text.to_owned() })
 }
 
 fn refusal(refused: &[(String, Error)]) -> Error {

@@ -109,6 +109,12 @@ pub struct Facts {
     pub train_bytes: u64,
     /// Tokens of the scored validation part.
     pub validation_tokens: u64,
+    /// Words of the scored text, as white space parts them.
+    #[serde(default)]
+    pub validation_words: u64,
+    /// Share of the held-out tokens that stand for something the vocabulary does not have.
+    #[serde(default)]
+    pub unknown_share: f64,
     /// Windows of the training part, an epoch.
     pub windows: u64,
     /// Optimizer steps an epoch, the partial one included.

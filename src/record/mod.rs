@@ -5,13 +5,14 @@
 //! never NaN: [`Column`]s of numbers refuse it when they are filled. Files are written whole through
 //! [`crate::durable`], under temporary names that no `*.parquet` pattern matches, so every file a reader finds is complete.
 //!
-//! [`ParquetRecorder`] receives a trial's rows while it trains; [`write_plan`] and [`write_trials`] write the two tables of the
+//! [`ParquetRecorder`] receives a trial's rows while it trains, [`ScoresAgain`] when only its weights are scored again; [`write_plan`] and [`write_trials`] write the two tables of the
 //! whole experiment; [`copy_scores`] gives the scores of a trial to one that is the same.
 
 mod alias;
 mod parquet_recorder;
 mod rows;
 mod schema;
+mod scores_again;
 mod steps;
 mod table;
 mod trials;
@@ -19,6 +20,7 @@ mod trials;
 pub use alias::copy_scores;
 pub use parquet_recorder::ParquetRecorder;
 pub use schema::{Column, Schema, Type, VERSION, schemas};
+pub use scores_again::ScoresAgain;
 pub use trials::{TrialState, plan_schema, trials_schema, write_plan, write_trials};
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, token_nll_table};
+use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, positions_table, token_nll_table};
 use super::schema;
 use super::steps::{PART_ROWS, StepsFile};
 use super::table::{Table, write_tables};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{Clipping, TrialFolder};
-use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Recorder, StepRow, TokenNll};
+use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
 
 /// How long rows may stay in memory only.
 const FLUSH_AFTER: Duration = Duration::from_secs(30);
@@ -29,6 +29,7 @@ pub struct ParquetRecorder {
     evaluations_changed: bool,
     checkpoints: Vec<CheckpointRow>,
     token_nll: Vec<TokenNll>,
+    positions: Vec<Positions>,
     flush_after: Duration,
     flushed: Instant,
 }
@@ -48,6 +49,7 @@ impl ParquetRecorder {
             evaluations_changed: false,
             checkpoints: read(&folder.checkpoints_parquet(), schema::checkpoints(), checkpoints_rows)?,
             token_nll: Vec::new(),
+            positions: Vec::new(),
             flush_after,
             flushed: Instant::now(),
         })
@@ -94,9 +96,17 @@ impl ParquetRecorder {
     }
 
     fn write_token_nll(&self) -> Result<()> {
-        let tables = self.token_nll.iter().map(|scores| Ok(token_nll_table(&self.trial_id, scores)));
-        write_tables(&self.folder.token_nll(), &schema::token_nll(), Some(&self.trial_id), tables)
+        write_token_nll(&self.folder, &self.trial_id, &self.token_nll)
     }
+}
+
+pub(super) fn write_token_nll(folder: &TrialFolder, trial_id: &str, all: &[TokenNll]) -> Result<()> {
+    let tables = all.iter().map(|scores| Ok(token_nll_table(trial_id, scores)));
+    write_tables(&folder.token_nll(), &schema::token_nll(), Some(trial_id), tables)
+}
+
+pub(super) fn write_positions(folder: &TrialFolder, trial_id: &str, all: &[Positions]) -> Result<()> {
+    positions_table(trial_id, all).write(&folder.positions(), Some(trial_id))
 }
 
 impl Recorder for ParquetRecorder {
@@ -117,9 +127,11 @@ impl Recorder for ParquetRecorder {
         }
         self.write_checkpoints()?;
         self.token_nll.clear();
-        let scores = self.folder.token_nll();
-        if scores.exists() {
-            std::fs::remove_file(&scores).map_err(|e| Error::io("remove", &scores, e))?;
+        self.positions.clear();
+        for scores in [self.folder.token_nll(), self.folder.positions()] {
+            if scores.exists() {
+                std::fs::remove_file(&scores).map_err(|e| Error::io("remove", &scores, e))?;
+            }
         }
         self.flushed = Instant::now();
         Ok(())
@@ -169,6 +181,12 @@ impl Recorder for ParquetRecorder {
         self.write_token_nll()
     }
 
+    fn positions(&mut self, positions: &Positions) -> Result<()> {
+        self.positions.retain(|other| (other.protocol, other.kind) != (positions.protocol, positions.kind));
+        self.positions.push(positions.clone());
+        write_positions(&self.folder, &self.trial_id, &self.positions)
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.steps.flush()?;
         self.write_evaluations()?;
@@ -177,7 +195,7 @@ impl Recorder for ParquetRecorder {
     }
 }
 
-fn read<T>(path: &Path, schema: schema::Schema, rows: impl Fn(&Table) -> Result<Vec<T>>) -> Result<Vec<T>> {
+pub(super) fn read<T>(path: &Path, schema: schema::Schema, rows: impl Fn(&Table) -> Result<Vec<T>>) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -193,7 +211,7 @@ fn now_utc() -> i64 {
 mod tests {
     use super::*;
     use crate::record::rows::tests::{checkpoint, evaluation, step};
-    use crate::train::recorder::Protocol;
+    use crate::train::recorder::{PositionBin, Protocol};
 
     fn trial() -> (tempfile::TempDir, TrialFolder, TrialId) {
         let dir = tempfile::tempdir().unwrap();
@@ -211,6 +229,11 @@ mod tests {
             tokens: vec![7, 8, 9],
             nll: vec![nll; 3],
         }
+    }
+
+    fn positions(kind: CheckpointKind, nll_sum: f64) -> Positions {
+        let bin = |first, last| PositionBin { first, last, tokens: 9, nll_sum };
+        Positions { protocol: Protocol::Native, context: 4, kind, bins: vec![bin(1, 1), bin(2, 2), bin(3, 4)] }
     }
 
     /// What a trial of 40 steps tells, from after `step` on; a checkpoint each tenth.
@@ -234,7 +257,7 @@ mod tests {
     }
 
     fn files(folder: &TrialFolder) -> Vec<Vec<u8>> {
-        [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll()]
+        [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll(), folder.positions()]
             .map(|path| std::fs::read(path).unwrap())
             .to_vec()
     }
@@ -242,6 +265,7 @@ mod tests {
     fn finish(mut recorder: ParquetRecorder) {
         recorder.evaluation(&evaluation(40, CheckpointKind::Final)).unwrap();
         recorder.token_nll(&scores(CheckpointKind::Final, 1.0)).unwrap();
+        recorder.positions(&positions(CheckpointKind::Final, 1.0)).unwrap();
         recorder.finish().unwrap();
     }
 
@@ -320,8 +344,13 @@ mod tests {
         let table = Table::read(&folder.token_nll(), schema::token_nll()).unwrap();
         assert_eq!(table.int64("position"), [2, 3, 4, 2, 3, 4].map(Some));
         assert_eq!(table.float64("nll"), [Some(1.0), Some(1.0), Some(1.0), None, None, None]);
+        recorder.positions(&positions(CheckpointKind::Final, 1.0)).unwrap();
+        recorder.positions(&positions(CheckpointKind::Final, f64::NAN)).unwrap();
+        let table = Table::read(&folder.positions(), schema::positions()).unwrap();
+        assert_eq!(table.int64("last_position"), [1, 2, 4].map(Some));
+        assert_eq!(table.float64("nll_sum"), [None; 3]);
         recorder.resume(0).unwrap();
-        assert!(!folder.token_nll().exists());
+        assert!(!folder.token_nll().exists() && !folder.positions().exists());
     }
 
     #[test]
@@ -335,7 +364,8 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();
-        assert_eq!(names, ["checkpoints", "checkpoints.parquet", "evaluations.parquet", "steps.parquet", "token_nll.parquet"]);
+        let kinds = ["checkpoints", "evaluations", "positions", "steps", "token_nll"].map(|kind| format!("{kind}.parquet"));
+        assert_eq!(names, [&["checkpoints".to_owned()][..], &kinds].concat());
     }
 
     #[test]

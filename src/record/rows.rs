@@ -5,7 +5,7 @@ use parquet::data_type::ByteArray;
 use super::schema;
 use super::table::{Table, Value};
 use crate::error::{Error, Result};
-use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Protocol, StepRow, TokenNll};
+use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Protocol, StepRow, TokenNll};
 
 /// exp(loss), or null where it overflows.
 fn perplexity(loss: Option<f64>) -> Value {
@@ -172,6 +172,25 @@ pub(super) fn token_nll_table(trial_id: &str, scores: &TokenNll) -> Table {
             Value::Int64(Some(i64::from(token))),
             Value::Float32(Some(nll)),
         ]);
+    }
+    table
+}
+
+pub(super) fn positions_table(trial_id: &str, all: &[Positions]) -> Table {
+    let mut table = Table::new(schema::positions(), all.iter().map(|p| p.bins.len()).sum());
+    for positions in all {
+        for bin in &positions.bins {
+            table.push([
+                Value::text(trial_id),
+                Value::text(positions.kind.name()),
+                Value::text(positions.protocol.name()),
+                Value::Int64(Some(positions.context)),
+                Value::Int64(Some(bin.first)),
+                Value::Int64(Some(bin.last)),
+                Value::Int64(Some(bin.tokens)),
+                Value::Float64(Some(bin.nll_sum)),
+            ]);
+        }
     }
     table
 }

@@ -202,10 +202,28 @@ pub(super) fn token_nll() -> Schema {
     }
 }
 
+pub(super) fn positions() -> Schema {
+    use Type::{Float64, Int64, Text};
+    Schema {
+        name: "positions",
+        row: "a range of places in the window, over every target of an evaluation in full",
+        columns: columns(&[
+            ("trial_id", Text),
+            ("checkpoint_kind", Text),
+            ("protocol", Text),
+            ("context", Int64),
+            ("first_position", Int64),
+            ("last_position", Int64),
+            ("tokens", Int64),
+            ("nll_sum", Float64),
+        ]),
+    }
+}
+
 /// The columns of every file kind that a trial leaves, for documentation and for the test that keeps it right. The two tables
 /// of the whole experiment have columns that depend on what is swept: [`super::plan_schema`], [`super::trials_schema`].
 pub fn schemas() -> Vec<Schema> {
-    vec![steps(), evaluations(), token_nll(), checkpoints()]
+    vec![steps(), evaluations(), token_nll(), positions(), checkpoints()]
 }
 
 #[cfg(test)]
@@ -226,6 +244,7 @@ mod tests {
                  loss, perplexity, bits_per_byte, seconds, time_utc",
             ),
             ("token_nll", "trial_id, protocol, context, stride, checkpoint_kind, position, token, nll"),
+            ("positions", "trial_id, checkpoint_kind, protocol, context, first_position, last_position, tokens, nll_sum"),
             (
                 "checkpoints",
                 "trial_id, step, tokens_seen, kind, path, bytes, blake3, validation_loss, save_seconds, time_utc, deleted_utc",

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::experiment::{Cell, settings::Settings};
 use crate::plan::{Facts, Plan, Trial, TrialId};
 use crate::runs::{Attempt, Clipping, Outcome, Status};
+use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// What became of one trial so far.
@@ -77,6 +78,8 @@ fn blank(plan: &Plan) -> Trial {
             train_tokens: 0,
             train_bytes: 0,
             validation_tokens: 0,
+            validation_words: 0,
+            unknown_share: 0.0,
             windows: 0,
             steps_per_epoch: 0,
             partial_batch: 0,
@@ -121,6 +124,7 @@ fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
         ("train_tokens", facts.train_tokens),
         ("train_bytes", facts.train_bytes),
         ("validation_tokens", facts.validation_tokens),
+        ("validation_words", facts.validation_words),
         ("windows", facts.windows),
         ("steps_per_epoch", facts.steps_per_epoch),
         ("partial_batch", facts.partial_batch),
@@ -148,7 +152,9 @@ fn swept_column(key: &str) -> String {
 fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell> {
     let outcome = state.outcome.as_ref();
     let (first, last) = (state.attempts.first(), state.attempts.last());
-    let score = |protocol, kind| score(outcome, protocol, kind);
+    // What was scored on other tokens, or by another version of the protocol, is to be scored again and has no figure here.
+    let scored = outcome.filter(|outcome| is_comparable(trial, outcome));
+    let score = |protocol, kind| scored?.score("validation", protocol, kind);
     let common = score(Protocol::Common, CheckpointKind::Final);
     // Where the common context is the trial's own it is scored once.
     let same = trial.settings.train.sequence_length == plan.common_context;
@@ -156,7 +162,11 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
     let best = score(Protocol::Common, CheckpointKind::Best);
     let best_native = score(Protocol::Native, CheckpointKind::Best).or_else(|| best.filter(|_| same));
     // Where the final weights are the best ones they are scored once.
-    let (best, best_native) = if best.is_none() { (common, native) } else { (best, best_native) };
+    let test_score = |kind| scored?.score("test", Protocol::Common, kind);
+    let (test, best_test) = (test_score(CheckpointKind::Final), test_score(CheckpointKind::Best));
+    let (best, best_native, best_test) = if best.is_none() { (common, native, test) } else { (best, best_native, best_test) };
+    let words = trial.facts.validation_words as f64;
+    let word_perplexity = common.filter(|_| words > 0.0).and_then(|row| Some((row.nll_sum? / words).exp()));
 
     let text = |name: &str, value: Option<&str>| (name.to_owned(), Type::Text, Value::texts(value));
     let int = |name: &str, value: Option<i64>| (name.to_owned(), Type::Int64, Value::Int64(value));
@@ -194,6 +204,14 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
         float("best_native_loss", best_native.and_then(EvaluationRow::loss)),
         float("best_native_perplexity", best_native.and_then(EvaluationRow::perplexity)),
         float("best_native_bits_per_byte", best_native.and_then(EvaluationRow::bits_per_byte)),
+        float("test_loss", test.and_then(EvaluationRow::loss)),
+        float("test_perplexity", test.and_then(EvaluationRow::perplexity)),
+        float("test_bits_per_byte", test.and_then(EvaluationRow::bits_per_byte)),
+        float("best_test_loss", best_test.and_then(EvaluationRow::loss)),
+        float("best_test_perplexity", best_test.and_then(EvaluationRow::perplexity)),
+        float("best_test_bits_per_byte", best_test.and_then(EvaluationRow::bits_per_byte)),
+        float("word_perplexity", word_perplexity),
+        float("unknown_share", Some(trial.facts.unknown_share)),
         int("best_step", best.map(|row| row.step)),
         int("scored_tokens", common.map(|row| row.scored_tokens)),
         int("scored_bytes", common.map(|row| row.scored_bytes)),
@@ -215,10 +233,12 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
     ]
 }
 
-/// The newest score of the validation part by this protocol.
-fn score(outcome: Option<&Outcome>, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
-    let scores = &outcome?.scores;
-    scores.iter().rev().find(|row| row.protocol == protocol && row.kind == kind && row.part == "validation")
+/// Whether a trial was scored on the tokens that the plan scores, and by this version of the protocol.
+fn is_comparable(trial: &Trial, outcome: &Outcome) -> bool {
+    let planned = trial.facts.validation_tokens;
+    let row = outcome.score("validation", Protocol::Common, CheckpointKind::Final);
+    let same = |row: &EvaluationRow| planned == 0 || row.scored_tokens as u64 + 1 == planned;
+    outcome.protocol == PROTOCOL && row.is_none_or(same)
 }
 
 #[cfg(test)]
@@ -299,6 +319,7 @@ pub(crate) mod tests {
                 training_seconds: 3.2,
                 peak_memory_bytes: 1 << 27,
                 scores,
+                protocol: 1,
                 finished_utc: 1_700_000_100_000_000,
                 program: "votive 0.1.0".to_owned(),
                 clipping: None,
@@ -430,6 +451,66 @@ pub(crate) mod tests {
         let mut state = completed(2.0, None);
         let test = EvaluationRow { part: "test".to_owned(), nll_sum: Some(1.0), ..evaluation(100, CheckpointKind::Final) };
         state.outcome.as_mut().unwrap().scores.push(test);
-        assert_eq!(score(state.outcome.as_ref(), Protocol::Common, CheckpointKind::Final).unwrap().nll_sum, Some(2000.0));
+        let outcome = state.outcome.unwrap();
+        assert_eq!(outcome.score("validation", Protocol::Common, CheckpointKind::Final).unwrap().nll_sum, Some(2000.0));
+    }
+
+    #[test]
+    fn the_test_part_has_columns_of_its_own_for_final_and_best_weights() {
+        let mut state = completed(2.0, None);
+        let plan = plan(&[32], &[ClipNorm::Off], &[1]);
+        let cell = |state: &TrialState, name: &str| {
+            state_cells(&plan, &plan.trials[0], state).into_iter().find(|(n, _, _)| n == name).unwrap().2
+        };
+        assert_eq!(cell(&state, "test_loss"), Value::Float64(None));
+        let row = |kind, part: &str, sum| EvaluationRow { part: part.to_owned(), nll_sum: Some(sum), ..evaluation(100, kind) };
+        let scores = &mut state.outcome.as_mut().unwrap().scores;
+        scores.push(row(CheckpointKind::Final, "test", 2_100.0));
+        assert_eq!(cell(&state, "test_loss"), Value::Float64(Some(2.1)));
+        assert_eq!(cell(&state, "best_test_loss"), Value::Float64(Some(2.1)), "the final weights are the best ones");
+        let scores = &mut state.outcome.as_mut().unwrap().scores;
+        scores.push(row(CheckpointKind::Best, "validation", 1_900.0));
+        scores.push(row(CheckpointKind::Best, "test", 2_050.0));
+        assert_eq!(cell(&state, "test_loss"), Value::Float64(Some(2.1)));
+        assert_eq!(cell(&state, "best_test_loss"), Value::Float64(Some(2.05)));
+        // The best weights are gone, and could not be scored again: the final ones are not taken for them.
+        for row in state.outcome.as_mut().unwrap().scores.iter_mut().filter(|row| row.kind == CheckpointKind::Best) {
+            row.nll_sum = None;
+        }
+        assert_eq!(cell(&state, "best_test_loss"), Value::Float64(None));
+        assert_eq!(cell(&state, "best_common_loss"), Value::Float64(None));
+    }
+
+    #[test]
+    fn word_perplexity_is_that_of_the_scored_tokens_only() {
+        let state = completed(2.0, None);
+        let plan = plan(&[32], &[ClipNorm::Off], &[1]);
+        let cell = |words: u64, tokens: u64| {
+            let mut trial = plan.trials[0].clone();
+            (trial.facts.validation_words, trial.facts.validation_tokens) = (words, tokens);
+            state_cells(&plan, &trial, &state).into_iter().find(|(n, _, _)| n == "word_perplexity").unwrap().2
+        };
+        assert_eq!(cell(500, 1_001), Value::Float64(Some((2_000.0_f64 / 500.0).exp())));
+        assert_eq!(cell(500, 2_001), Value::Float64(None), "scored on other tokens");
+        assert_eq!(cell(0, 1_001), Value::Float64(None));
+    }
+
+    #[test]
+    fn what_was_scored_on_other_tokens_or_by_another_protocol_has_no_figure() {
+        let mut plan = plan(&[32], &[ClipNorm::Off], &[1]);
+        let loss = |plan: &Plan, state: &TrialState| {
+            let cells = state_cells(plan, &plan.trials[0], state);
+            ["common_loss", "native_loss", "best_common_loss"]
+                .map(|name| cells.iter().find(|(n, _, _)| n == name).unwrap().2.clone())
+        };
+        let (there, none) = ([2.0; 3].map(|loss| Value::Float64(Some(loss))), [(); 3].map(|()| Value::Float64(None)));
+        let mut state = completed(2.0, None);
+        assert_eq!(loss(&plan, &state), there);
+        plan.trials[0].facts.validation_tokens = 2_001;
+        assert_eq!(loss(&plan, &state), none);
+        plan.trials[0].facts.validation_tokens = 1_001;
+        assert_eq!(loss(&plan, &state), there);
+        state.outcome.as_mut().unwrap().protocol = PROTOCOL + 1;
+        assert_eq!(loss(&plan, &state), none);
     }
 }

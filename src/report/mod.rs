@@ -153,8 +153,13 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
             add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
         }
     }
+    for score in ["test", "best_test"] {
+        for unit in ["loss", "perplexity", "bits_per_byte"] {
+            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
+        }
+    }
     let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
-    for name in ["training_seconds", "tokens_per_second"].into_iter().chain(clipping) {
+    for name in ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"].into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)

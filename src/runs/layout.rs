@@ -160,6 +160,11 @@ impl TrialFolder {
         self.0.join("token_nll.parquet")
     }
 
+    /// The loss by the place in the window.
+    pub fn positions(&self) -> PathBuf {
+        self.0.join("positions.parquet")
+    }
+
     /// All checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Clipping;
 use crate::plan::TrialId;
-use crate::train::recorder::EvaluationRow;
+use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct Outcome {
     pub peak_memory_bytes: i64,
     /// Evaluations in full of the final and the best weights.
     pub scores: Vec<EvaluationRow>,
+    /// Version of the protocol that they were made by.
+    #[serde(default = "first_protocol")]
+    pub protocol: u32,
     /// Microseconds since 1970 (UTC).
     pub finished_utc: i64,
     /// The program that finished it.
@@ -48,6 +51,18 @@ pub struct Outcome {
     /// clipping are the source's then, `training_seconds` is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias_of: Option<TrialId>,
+}
+
+/// What outcomes of before there were versions were scored by.
+fn first_protocol() -> u32 {
+    1
+}
+
+impl Outcome {
+    /// The newest score of a part (`validation` or `test`).
+    pub fn score(&self, part: &str, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
+        self.scores.iter().rev().find(|row| row.protocol == protocol && row.kind == kind && row.part == part)
+    }
 }
 
 /// `progress.json`: how far a worker is. Decides nothing.

@@ -114,6 +114,7 @@ mod tests {
             training_seconds: 1.5,
             peak_memory_bytes: 1,
             scores: Vec::new(),
+            protocol: 1,
             finished_utc: 3,
             program: "votive".to_owned(),
             clipping: None,

@@ -171,6 +171,7 @@ mod tests {
             training_seconds: 0.0,
             peak_memory_bytes: 0,
             scores: Vec::new(),
+            protocol: 1,
             finished_utc: 0,
             program: String::new(),
             clipping: None,

@@ -36,6 +36,7 @@ fn outcome(end: End, max: f64, clipped: usize) -> Outcome {
         training_seconds: 1.0,
         peak_memory_bytes: 1,
         scores: Vec::new(),
+        protocol: 1,
         finished_utc: 1,
         program: String::new(),
         clipping: Clipping::of(vec![max / 2.0, max], clipped),

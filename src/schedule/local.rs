@@ -40,6 +40,18 @@ pub struct LocalSettings {
     pub device: String,
     /// The program's version and build, for attempts and outcomes that the runner writes.
     pub version: String,
+    /// What workers do.
+    pub work: Work,
+}
+
+/// What a worker does with its trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// It trains it: an attempt.
+    Train,
+    /// It scores a finished trial again, which is no attempt: the outcome is there from the start and says nothing of this work,
+    /// the worker's exit code does.
+    ScoreAgain,
 }
 
 impl LocalSettings {
@@ -47,14 +59,18 @@ impl LocalSettings {
     ///
     /// On Linux by `/proc/self/exe`, which stays the program that runs also when its file is built anew during the
     /// night: one experiment, one program.
-    pub fn this_program(device: &str, version: &str) -> Result<Self> {
+    pub fn this_program(device: &str, version: &str, work: Work) -> Result<Self> {
         let running = Path::new("/proc/self/exe");
         let program = if running.exists() {
             running.to_owned()
         } else {
             std::env::current_exe().map_err(|e| Error::internal("this program does not know its own path").caused_by(e))?
         };
-        Ok(Self { program, arguments: vec!["worker".into()], device: device.to_owned(), version: version.to_owned() })
+        let arguments = match work {
+            Work::Train => vec!["worker".into()],
+            Work::ScoreAgain => vec!["worker".into(), "--score-again".into()],
+        };
+        Ok(Self { program, arguments, device: device.to_owned(), version: version.to_owned(), work })
     }
 }
 
@@ -136,8 +152,11 @@ impl<'a> LocalExecutor<'a> {
             killed_by_us: worker.killed,
             memory_ran_out: worker.oom_kills.is_some() && oom_kills() > worker.oom_kills,
         };
-        let exit = classify(evidence, crate::durable::read_json::<Outcome>(&worker.folder.outcome()), last_lines.clone());
+        let decides = self.settings.work == Work::Train || evidence.code == Some(0);
+        let outcome = if decides { crate::durable::read_json::<Outcome>(&worker.folder.outcome()) } else { Ok(None) };
+        let exit = classify(evidence, outcome, last_lines.clone());
         let note = match &exit {
+            _ if self.settings.work == Work::ScoreAgain => None,
             Exit::Failed(failure) => Some(describe(failure)),
             Exit::Interrupted if worker.killed => Some("killed".to_owned()),
             _ => None,
@@ -228,6 +247,10 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
+        if self.settings.work == Work::ScoreAgain {
+            // It stays as finished as it was, with the scores that it had.
+            return Ok(());
+        }
         let folder = self.experiment.trial(trial);
         // Somebody else is at it after all: the outcome is theirs to write.
         let Some(_lock) = TrialLock::take(&folder)? else { return Ok(()) };
@@ -240,6 +263,7 @@ impl Executor for LocalExecutor<'_> {
             training_seconds: progress.as_ref().map_or(0.0, |p| p.training_seconds),
             peak_memory_bytes: 0,
             scores: Vec::new(),
+            protocol: 1,
             finished_utc: now_utc(),
             program: self.settings.version.clone(),
             clipping: None,

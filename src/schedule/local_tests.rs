@@ -13,12 +13,17 @@ const OUTCOME: &str = r#"{"end":"completed","reason":null,"steps":3,"tokens_seen
 
 /// An executor whose workers are this shell script: `$1` is the trial's folder, `$3` the attempt, `$5` slot, `$7` threads.
 fn shell(dir: &Path, script: &str) -> LocalExecutor<'static> {
+    shell_for(Work::Train, dir, script)
+}
+
+fn shell_for(work: Work, dir: &Path, script: &str) -> LocalExecutor<'static> {
     let script = script.replace("OUTCOME", OUTCOME);
     let settings = LocalSettings {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into(), "worker".into()],
         device: "cpu".to_owned(),
         version: "votive test".to_owned(),
+        work,
     };
     let experiment = ExperimentFolder::new(dir, "e");
     let prepare = {
@@ -255,7 +260,7 @@ fn a_trial_given_up_has_an_outcome_unless_somebody_else_is_at_it() {
 
 #[test]
 fn this_program_starts_itself_as_a_worker() {
-    let settings = LocalSettings::this_program("cpu", "votive").unwrap();
+    let settings = LocalSettings::this_program("cpu", "votive", Work::Train).unwrap();
     assert!(settings.program.exists());
     assert_eq!(settings.arguments, ["worker"]);
 }
@@ -315,4 +320,25 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
             assert_eq!((attempt.host.as_str(), attempt.slot), ("h", 2), "what the worker wrote stands");
         }
     }
+}
+
+#[test]
+fn a_worker_that_scores_again_is_judged_by_its_exit_code_and_leaves_no_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = folder(dir.path());
+    durable::create_folder(place.path()).unwrap();
+    durable::write(&place.outcome(), OUTCOME.as_bytes()).unwrap();
+    let run = |script: &str| {
+        let mut executor = shell_for(Work::ScoreAgain, dir.path(), script);
+        executor.start(&start()).unwrap();
+        let exit = end_of(&mut executor);
+        executor.give_up(&start().trial, "it crashed").unwrap();
+        exit
+    };
+    assert!(matches!(run("exit 0"), Exit::Done(_)));
+    assert_eq!(run("exit 130"), Exit::Interrupted);
+    let Exit::Failed(failure) = run("echo oh no >&2; exit 101") else { panic!() };
+    assert_eq!((failure.cause, failure.last_lines), (Cause::Crash, vec!["oh no".to_owned()]));
+    assert_eq!(attempts(&place).unwrap(), []);
+    assert_eq!(std::fs::read_to_string(place.outcome()).unwrap(), OUTCOME, "it stays as finished as it was");
 }

@@ -38,6 +38,7 @@ fn done(end: End) -> Exit {
         training_seconds: 1.0,
         peak_memory_bytes: 1,
         scores: Vec::new(),
+        protocol: 1,
         finished_utc: 1,
         program: String::new(),
         clipping: None,

@@ -255,6 +255,13 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<L
     Ok(None)
 }
 
+/// The step that a finished trial ended at: that of its newest checkpoint which says that it is the final one.
+pub fn final_step(checkpoints: &Path, job: &Job) -> Result<Option<u64>> {
+    let steps = list(checkpoints)?.into_iter().rev();
+    let is_final = |p: &Position| p.trial == job.id.as_str() && p.reason == Reason::Kept(CheckpointKind::Final);
+    Ok(steps.filter(|(_, folder)| position(folder).is_ok_and(|p| is_final(&p))).map(|(step, _)| step).next())
+}
+
 /// Drops the optimizer's state of a checkpoint whose weights stay: the manifest first, so that it holds at every moment.
 pub fn keep_weights_only(folder: &Path) -> Result<()> {
     let mut manifest = read_manifest(folder)?;

@@ -3,13 +3,45 @@
 //! A window feeds `context` tokens and scores only its last `stride` targets; the first window scores all of its targets;
 //! the last one is moved to the left so that it is whole, and scores only what is left. So every token but the first (which
 //! is context only) is scored once, and each but those of the first window sees between context − stride + 1 and context
-//! tokens before it. Which tokens are scored never depends on the configuration.
+//! tokens before it. Which tokens are scored never depends on the configuration, nor on how many windows go through the model
+//! at once.
+//!
+//! The windows predict all their targets, also those that another window scores. [`Scores::bins`] keeps those too: the loss by the
+//! place in the window, where the first targets see little and the last ones all of the context.
 
 use crate::corpus::TokenFile;
 use crate::error::{Error, Result};
 use crate::model::plain::Windows;
 
 use super::learner::Learner;
+use super::recorder::PositionBin;
+
+/// Version of the protocol: where it differs, a score is not comparable, and finished trials are to be scored again.
+pub const PROTOCOL: u32 = 1;
+
+/// Windows that go through the model together.
+pub const GROUP: usize = 64;
+
+/// How the windows lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Tokens that a window feeds.
+    pub context: usize,
+    /// How far a window moves on, and so how many of its targets it scores.
+    pub stride: usize,
+}
+
+impl Layout {
+    /// Windows that overlap by half: how scores in full are made.
+    pub fn overlapping(context: usize) -> Self {
+        Self { context, stride: (context / 2).max(1) }
+    }
+
+    /// Windows side by side: how the cheap evaluations on the way are made.
+    pub fn side_by_side(context: usize) -> Self {
+        Self { context, stride: context }
+    }
+}
 
 /// One window of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +82,34 @@ pub struct Scores {
     pub sum: Option<f64>,
     /// UTF-8 bytes of exactly the scored tokens.
     pub bytes: u64,
+    /// Loss by the place in the window, over all targets of all windows.
+    pub bins: Vec<PositionBin>,
 }
 
-/// Scores the first `tokens` tokens of a part.
-pub fn score(learner: &mut Learner, part: &TokenFile, tokens: u64, context: usize, stride: usize) -> Result<Scores> {
+/// The bin of a place in the window, from 1: 1, 2, 3–4, 5–8, 9–16 …
+fn bin_of(place: usize) -> usize {
+    (usize::BITS - (place - 1).leading_zeros()) as usize
+}
+
+/// The empty bins of windows of this length.
+fn bins(length: usize) -> Vec<PositionBin> {
+    let bin = |number: usize| PositionBin {
+        first: if number == 0 { 1 } else { (1 << (number - 1)) + 1 },
+        last: (1_i64 << number).min(length as i64),
+        tokens: 0,
+        nll_sum: 0.0,
+    };
+    if length == 0 { Vec::new() } else { (0..=bin_of(length)).map(bin).collect() }
+}
+
+/// Scores the first `tokens` tokens of a part, `group` windows at a time.
+pub fn score(learner: &mut Learner, part: &TokenFile, tokens: u64, layout: Layout, group: usize) -> Result<Scores> {
     let tokens = tokens.min(part.len());
-    let windows = windows(tokens, context, stride);
+    let windows = windows(tokens, layout.context, layout.stride);
     let mut nll = Vec::with_capacity(tokens.saturating_sub(1) as usize);
-    // Windows of one length go through the model together; what is scored does not depend on how many.
-    for group in windows.chunks(64) {
+    let mut bins = bins(windows.first().map_or(0, |window| window.length));
+    // All windows are of one length: there is one that is shorter only where it is the only one.
+    for group in windows.chunks(group.max(1)) {
         let length = group[0].length;
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         let mut buffer = vec![0; length + 1];
@@ -67,22 +118,32 @@ pub fn score(learner: &mut Learner, part: &TokenFile, tokens: u64, context: usiz
             inputs.extend_from_slice(&buffer[..length]);
             targets.extend_from_slice(&buffer[1..]);
         }
-        let scored = learner.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
-        for (window, row) in group.iter().zip(scored.chunks(length)) {
+        let predicted = learner.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
+        for (window, row) in group.iter().zip(predicted.chunks(length)) {
             nll.extend_from_slice(&row[window.from..]);
+            for (place, &nll) in row.iter().enumerate() {
+                let bin = &mut bins[bin_of(place + 1)];
+                bin.tokens += 1;
+                bin.nll_sum += f64::from(nll);
+            }
         }
     }
     if nll.len() as u64 != tokens.saturating_sub(1) {
         return Err(Error::internal(format!("{} tokens were scored instead of {}", nll.len(), tokens.saturating_sub(1))));
     }
     let sum: f64 = nll.iter().copied().map(f64::from).sum();
-    let bytes = part.bytes_between(1, tokens).ok_or_else(|| Error::internal("a scored part has no byte lengths"))?;
-    Ok(Scores { sum: sum.is_finite().then_some(sum), nll, bytes })
+    let bytes = part.bytes_between(1.min(tokens), tokens).ok_or_else(|| Error::internal("a scored part has no byte lengths"))?;
+    Ok(Scores { sum: sum.is_finite().then_some(sum), nll, bytes, bins })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::{Request, prepare};
+    use crate::experiment::settings::{Corpus, Model, Tokenizer, Train};
+    use crate::model::{Config, initial_values};
+    use crate::train::learner::LearnerState;
+    use candle_core::Device;
     use proptest::prelude::*;
 
     #[test]
@@ -92,6 +153,79 @@ mod tests {
         assert_eq!(windows(9, 4, 4), [window(0, 0), window(4, 0)]);
         assert_eq!(windows(4, 4, 2), [Window { start: 0, length: 3, from: 0 }]);
         assert_eq!(windows(1, 4, 2), []);
+    }
+
+    #[test]
+    fn bins_are_log_spaced_and_end_with_the_window() {
+        let edges = |length| bins(length).iter().map(|b| (b.first, b.last)).collect::<Vec<_>>();
+        assert_eq!(edges(1), [(1, 1)]);
+        assert_eq!(edges(4), [(1, 1), (2, 2), (3, 4)]);
+        assert_eq!(edges(6), [(1, 1), (2, 2), (3, 4), (5, 6)]);
+        assert_eq!(edges(0), []);
+        for place in 1..=70 {
+            let bin = &bins(70)[bin_of(place)];
+            assert!((bin.first..=bin.last).contains(&(place as i64)), "{place}: {bin:?}");
+        }
+    }
+
+    /// A small model of random weights and the held-out part of a text.
+    fn model_and_part(length: usize) -> (tempfile::TempDir, Learner, TokenFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let corpus = Corpus { text: vec!["builtin:keeper".to_owned()], max_bytes: Some(20_000), ..Corpus::default() };
+        let request = Request {
+            corpus: &corpus,
+            tokenizer: &Tokenizer::Char,
+            base: dir.path(),
+            tokenizers: &dir.path().join("tokenizers"),
+            cache: &dir.path().join("cache"),
+            scored_bytes: u64::MAX,
+        };
+        let prepared = prepare(&request, &|_| {}).unwrap();
+        let settings = Model { layers: 1, heads: 2, width: 16, ..Model::default() };
+        let config = Config::of(&settings, None, prepared.vocabulary, length).unwrap();
+        let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
+        let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
+        let learner = Learner::new(&config, &Train::default(), 1, &Device::Cpu, &state).unwrap();
+        (dir, learner, TokenFile::open(&prepared.validation.unwrap().file).unwrap())
+    }
+
+    #[test]
+    fn how_many_windows_go_through_the_model_at_once_does_not_matter() {
+        let (_dir, mut learner, part) = model_and_part(32);
+        for layout in [Layout::overlapping(32), Layout::side_by_side(32), Layout::overlapping(7)] {
+            let mut score = |group| score(&mut learner, &part, part.len() - 5, layout, group).unwrap();
+            let one = score(1);
+            for group in [7, GROUP] {
+                let other = score(group);
+                let worst = one.nll.iter().zip(&other.nll).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 1e-6, "{layout:?}, {group} at a time: {worst}");
+                assert!((one.sum.unwrap() / other.sum.unwrap() - 1.0).abs() < 1e-6);
+                assert_eq!((one.bytes, one.nll.len()), (other.bytes, other.nll.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_bins_hold_every_target_of_every_window() {
+        let (_dir, mut learner, part) = model_and_part(32);
+        // Side by side, but for the last window, every target is scored: all bins together are the score.
+        let tokens = 32 * 20 + 1;
+        let scores = score(&mut learner, &part, tokens, Layout::side_by_side(32), GROUP).unwrap();
+        let all: f64 = scores.bins.iter().map(|b| b.nll_sum).sum();
+        assert!((all / scores.sum.unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!(scores.bins.iter().map(|b| b.tokens).collect::<Vec<_>>(), [20, 20, 40, 80, 160, 320]);
+        // Overlapping by half, nearly every target twice.
+        let scores = score(&mut learner, &part, tokens, Layout::overlapping(32), GROUP).unwrap();
+        assert_eq!(scores.bins.iter().map(|b| b.tokens).sum::<i64>(), 39 * 32);
+    }
+
+    #[test]
+    fn scored_bytes_leave_out_the_first_token_and_what_is_not_scored() {
+        let (_dir, mut learner, part) = model_and_part(32);
+        let all = score(&mut learner, &part, u64::MAX, Layout::overlapping(32), GROUP).unwrap();
+        assert_eq!(all.bytes + u64::from(part.byte_length(0).unwrap()), part.bytes());
+        let few = score(&mut learner, &part, 101, Layout::overlapping(32), GROUP).unwrap();
+        assert_eq!(Some(few.bytes), part.bytes_between(1, 101));
     }
 
     proptest! {

@@ -12,8 +12,10 @@ pub mod learner;
 pub mod pretrained;
 pub mod recorder;
 pub mod sample;
+mod scoring;
 mod trainer;
 
 pub use job::Job;
 pub use sample::Sample;
+pub use scoring::rescore;
 pub use trainer::{Ended, Place, Summary, run};

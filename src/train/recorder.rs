@@ -166,6 +166,34 @@ pub struct TokenNll {
     pub nll: Vec<f32>,
 }
 
+/// The loss by the place in the window, over every target of every window of an evaluation in full in a configuration's own
+/// context. Windows overlap by half, so most tokens count twice: once with little before them and once with much. What is scored
+/// counts each once and is in [`EvaluationRow`]; this says what more context is worth to the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Positions {
+    /// `native`.
+    pub protocol: Protocol,
+    /// Tokens in a window.
+    pub context: i64,
+    /// `best` or `final`.
+    pub kind: CheckpointKind,
+    /// From the first place to the last.
+    pub bins: Vec<PositionBin>,
+}
+
+/// Places in the window, from 1 (a target at place p is predicted from p tokens): 1, 2, 3–4, 5–8, 9–16 …
+#[derive(Debug, Clone, PartialEq)]
+pub struct PositionBin {
+    /// The first of them.
+    pub first: i64,
+    /// The last of them.
+    pub last: i64,
+    /// Targets there.
+    pub tokens: i64,
+    /// Sum of their NLL, nats; not finite where one of them is not.
+    pub nll_sum: f64,
+}
+
 /// What a trial is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -210,6 +238,8 @@ pub trait Recorder {
     fn checkpoint_deleted(&mut self, path: &str, time_utc: i64) -> Result<()>;
     /// Every token of an evaluation in full was scored. Rows of the same protocol and kind are replaced.
     fn token_nll(&mut self, scores: &TokenNll) -> Result<()>;
+    /// The loss by the place in the window. Rows of the same protocol and kind are replaced.
+    fn positions(&mut self, positions: &Positions) -> Result<()>;
     /// What was received must be on disk when this returns.
     fn flush(&mut self) -> Result<()>;
 }

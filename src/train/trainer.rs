@@ -8,11 +8,12 @@ use candle_core::Device;
 
 use super::Job;
 use super::checkpoint::{self, ARITHMETIC, Best, Position, Reason, Written};
-use super::evaluate::{self, Scores};
+use super::evaluate::{self, GROUP, Layout};
 use super::learner::{Learner, LearnerState};
 use super::pretrained;
-use super::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Phase, Protocol, Recorder, StepRow, TokenNll};
+use super::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Phase, Protocol, Recorder, StepRow};
 use super::sample::{self, Sample};
+use super::scoring::{self, HeldOut, Weights};
 use crate::corpus::{Batches, TokenFile, Windows as CorpusWindows};
 use crate::durable;
 use crate::error::{Error, Result};
@@ -70,18 +71,8 @@ pub struct Summary {
     pub sample: Option<Sample>,
 }
 
-fn now_utc() -> i64 {
+pub(super) fn now_utc() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
-}
-
-/// What an evaluation is of.
-#[derive(Debug, Clone, Copy)]
-struct What {
-    part: &'static str,
-    protocol: Protocol,
-    kind: CheckpointKind,
-    context: usize,
-    stride: usize,
 }
 
 struct Trial<'a> {
@@ -90,7 +81,7 @@ struct Trial<'a> {
     place: Place<'a>,
     recorder: &'a mut dyn Recorder,
     learner: Learner,
-    validation: Option<TokenFile>,
+    held_out: HeldOut,
     step: u64,
     tokens_seen: u64,
     training_seconds: f64,
@@ -118,11 +109,8 @@ pub fn run(
     let tokens = TokenFile::open(&place.experiment.join(&job.corpus.train.file))?;
     let windows = CorpusWindows { tokens: tokens.len(), length: train.sequence_length, stride: train.stride() };
     let mut batches = Batches::new(windows.count(), train.batch_size, train.shuffle, job.seed);
-    let validation = match &job.corpus.validation {
-        Some(part) => Some(TokenFile::open(&place.experiment.join(&part.file))?),
-        None => None,
-    };
-    let mut trial = Trial::start(job, config, place, device, recorder, validation, attempt)?;
+    let held_out = HeldOut::open(job, place)?;
+    let mut trial = Trial::start(job, config, place, device, recorder, held_out, attempt)?;
     let schedule = LearningRate::new(train);
     let length = train.sequence_length;
     let limit = 3.0 * (job.corpus.vocabulary as f64).ln();
@@ -201,7 +189,7 @@ impl<'a> Trial<'a> {
         place: Place<'a>,
         device: &Device,
         recorder: &'a mut dyn Recorder,
-        validation: Option<TokenFile>,
+        held_out: HeldOut,
         attempt: u32,
     ) -> Result<Self> {
         let loaded = checkpoint::newest(place.checkpoints, job, &config)?;
@@ -226,7 +214,7 @@ impl<'a> Trial<'a> {
             place,
             recorder,
             learner,
-            validation,
+            held_out,
             step: 0,
             tokens_seen: 0,
             training_seconds: 0.0,
@@ -414,32 +402,19 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// The row of an evaluation at this step.
-    fn row_of(&self, what: What, scores: &Scores, started: Instant) -> EvaluationRow {
-        EvaluationRow {
-            step: self.step as i64,
-            tokens_seen: self.tokens_seen as i64,
-            protocol: what.protocol,
-            kind: what.kind,
-            part: what.part.to_owned(),
-            context: what.context as i64,
-            stride: what.stride as i64,
-            scored_tokens: scores.nll.len() as i64,
-            scored_bytes: scores.bytes as i64,
-            nll_sum: scores.sum,
-            seconds: started.elapsed().as_secs_f64(),
-            time_utc: now_utc(),
-        }
+    /// The weights of this step.
+    fn weights(&self, kind: CheckpointKind) -> Weights {
+        Weights { kind, step: self.step, tokens_seen: self.tokens_seen }
     }
 
     /// The cheap evaluation on the way: one pass over a fixed part, in the common context.
     fn evaluate_cheaply(&mut self) -> Result<EvaluationRow> {
-        let (started, context) = (Instant::now(), self.job.evaluation.common_context);
-        let part = self.validation.as_ref().ok_or_else(|| Error::internal("there is no validation part to score"))?;
-        let scores = evaluate::score(&mut self.learner, part, self.job.evaluation.periodic_tokens, context, context)?;
-        let kind = CheckpointKind::Periodic;
-        let what = What { part: "validation", protocol: Protocol::Common, kind, context, stride: context };
-        Ok(self.row_of(what, &scores, started))
+        let (started, plan) = (Instant::now(), &self.job.evaluation);
+        let layout = Layout::side_by_side(plan.common_context);
+        let validation = self.held_out.validation.as_ref();
+        let part = validation.ok_or_else(|| Error::internal("there is no validation part to score"))?;
+        let scores = evaluate::score(&mut self.learner, part, plan.periodic_tokens, layout, GROUP)?;
+        Ok(self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started))
     }
 
     fn interrupt(mut self) -> Result<Ended> {
@@ -463,27 +438,20 @@ impl<'a> Trial<'a> {
         Summary { steps: self.step, tokens_seen: self.tokens_seen, training_seconds: self.training_seconds, scores, sample: None }
     }
 
-    /// Both protocols in full for the final weights, and for the best ones where they are others; then what need not stay goes.
+    /// The final weights are scored in full, and the best ones where they are others; then what need not stay goes.
     fn finish(mut self, device: &Device) -> Result<Ended> {
         self.recorder.phase(Phase::Scoring);
-        let mut scores = self.score_in_full(CheckpointKind::Final)?;
+        let held_out = (self.job, &self.held_out);
+        let in_full = |learner: &mut Learner, weights, recorder: &mut dyn Recorder| {
+            scoring::in_full(held_out, learner, weights, recorder, &|| false).map(Option::unwrap_or_default)
+        };
+        let weights = self.weights(CheckpointKind::Final);
+        let mut scores = in_full(&mut self.learner, weights, &mut *self.recorder)?;
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            // The best weights take the final ones' place: those are on disk, and nothing is trained after this.
-            let best = self.learner_of(best, device)?;
-            let last = std::mem::replace(&mut self.learner, best);
-            scores.extend(self.score_in_full(CheckpointKind::Best)?);
-            self.learner = last;
-        }
-        if let Some(test) = &self.job.corpus.test {
-            let part = TokenFile::open(&self.place.experiment.join(&test.file))?;
-            let context = self.job.evaluation.common_context;
-            let (started, stride) = (Instant::now(), (context / 2).max(1));
-            let tokens = part.prefix_within(self.job.settings.evaluate.max_bytes);
-            let found = evaluate::score(&mut self.learner, &part, tokens, context, stride)?;
-            let what = What { part: "test", protocol: Protocol::Common, kind: CheckpointKind::Final, context, stride };
-            let row = self.row_of(what, &found, started);
-            self.recorder.evaluation(&row)?;
-            scores.push(row);
+            let loaded = checkpoint::load(&self.place.checkpoints.join(checkpoint::name(best.step)), &self.config)?;
+            let mut learner = scoring::learner_of(loaded.state.values, self.job, &self.config, device)?;
+            let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: loaded.position.tokens_seen };
+            scores.extend(in_full(&mut learner, weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
         self.tidy()?;
@@ -494,7 +462,7 @@ impl<'a> Trial<'a> {
 
     /// A short text by the final weights. It changes nothing, and a trial that is trained and scored does not fail for it.
     fn sample(&self, device: &Device) -> Option<Sample> {
-        let (part, tokens) = (self.validation.as_ref(), sample::tokens_after(self.tokens_seen));
+        let (part, tokens) = (self.held_out.validation.as_ref(), sample::tokens_after(self.tokens_seen));
         if tokens == 0 {
             return None;
         }
@@ -505,53 +473,6 @@ impl<'a> Trial<'a> {
                 None
             }
         }
-    }
-
-    /// The weights with the lowest validation loss on the way.
-    fn learner_of(&self, best: Best, device: &Device) -> Result<Learner> {
-        let folder = self.place.checkpoints.join(checkpoint::name(best.step));
-        let values = checkpoint::load(&folder, &self.config)?.state.values;
-        let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-        Learner::new(&self.config, &self.job.settings.train, self.job.seed, device, &state)
-    }
-
-    /// Both protocols in full, for the learner's weights.
-    fn score_in_full(&mut self, kind: CheckpointKind) -> Result<Vec<EvaluationRow>> {
-        let plan = &self.job.evaluation;
-        let Some(part) = &self.validation else { return Ok(Vec::new()) };
-        let (common, native) = (plan.common_context, self.job.settings.train.sequence_length);
-        let mut rows: Vec<EvaluationRow> = Vec::new();
-        for (protocol, context) in [(Protocol::Common, common), (Protocol::Native, native)] {
-            let stride = (context / 2).max(1);
-            if let Some(same) = rows.first().filter(|row| row.context == context as i64) {
-                // Both protocols are the same here: computed once, told twice.
-                let row = EvaluationRow { protocol, seconds: 0.0, ..same.clone() };
-                self.recorder.evaluation(&row)?;
-                rows.push(row);
-                continue;
-            }
-            let started = Instant::now();
-            let scores = evaluate::score(&mut self.learner, part, plan.scored_tokens, context, stride)?;
-            let mut row = self.row_of(What { part: "validation", protocol, kind, context, stride }, &scores, started);
-            let nll = scores.nll;
-            if let (CheckpointKind::Best, Some(best)) = (kind, self.best) {
-                row.step = best.step as i64;
-            }
-            self.recorder.evaluation(&row)?;
-            let mut tokens = vec![0; nll.len()];
-            part.read(1, &mut tokens);
-            self.recorder.token_nll(&TokenNll {
-                protocol,
-                context: context as i64,
-                stride: stride as i64,
-                kind,
-                positions: (2..nll.len() as i64 + 2).collect(),
-                tokens,
-                nll,
-            })?;
-            rows.push(row);
-        }
-        Ok(rows)
     }
 
     /// What stays of a complete trial: `checkpoint.when_done`.

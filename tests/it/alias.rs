@@ -19,9 +19,14 @@ fn clips(list: &str, rest: &str) -> String {
 /// The id and the folder of the trial with this clip norm and seed.
 #[track_caller]
 fn trial(scene: &Scene, clip: &str, seed: u64) -> (String, TrialFolder) {
+    named(scene, &format!("clip {clip}"), seed)
+}
+
+#[track_caller]
+fn named(scene: &Scene, label: &str, seed: u64) -> (String, TrialFolder) {
     let plan = scene.plan(&[]);
     let trials = plan["trials"].as_array().unwrap();
-    let found = trials.iter().find(|t| t["label"] == format!("clip {clip}") && t["seed"] == seed);
+    let found = trials.iter().find(|t| t["label"] == label && t["seed"] == seed);
     let id = found.unwrap_or_else(|| panic!("{plan}"))["id"].as_str().unwrap().to_owned();
     let folder = TrialFolder::at(&scene.experiment().trials().join(&id));
     (id, folder)
@@ -44,7 +49,7 @@ fn assert_alias(alias: &(String, TrialFolder), source: &(String, TrialFolder)) {
     let (outcome, original) = (state.outcome.unwrap(), original.outcome.unwrap());
     assert_eq!((outcome.scores, outcome.clipping, outcome.steps), (original.scores, original.clipping, original.steps));
     assert!(attempts(&alias.1).unwrap().is_empty(), "it was never started");
-    for file in ["evaluations.parquet", "token_nll.parquet"] {
+    for file in ["evaluations.parquet", "token_nll.parquet", "positions.parquet"] {
         let (copy, original) = (read(&alias.1.path().join(file)), read(&source.1.path().join(file)));
         let ids = copy.column("trial_id").unwrap().str().unwrap().clone();
         assert!(ids.iter().all(|id| id == Some(alias.0.as_str())), "{file} is under its own id");
@@ -187,6 +192,32 @@ fn a_trial_that_diverged_unclipped_has_aliases_too_and_retry_trains_them() {
     scene.run(&["--retry", &alias.0]).exits(3).says("diverged    clip 1e300: the ");
     assert_eq!((alias_of(&alias.1), attempts(&alias.1).unwrap().len()), (None, 1));
     assert_eq!(state_of(&alias.1).reason, state_of(&source.1).reason);
+}
+
+#[test]
+fn scored_again_with_its_source_an_alias_has_the_new_scores() {
+    let lengths = |lengths: &str, clips: &str| {
+        let grid = format!("grid: {{train.sequence_length: [{lengths}], train.clip_norm: [{clips}]}}\n");
+        small(&format!("{grid}tokenizer: {{kind: byte}}\nevaluate: {{at_most: 1}}"))
+    };
+    let scene = Scene::new(&lengths("64", "off, 50"));
+    scene.run(&["--slots", "1"]).exits(0);
+    scene.write(&lengths("64, 32", "off, 50"));
+    let (off, fifty) = ("length 64 · clip off", "length 64 · clip 50");
+    let said = scene.run(&["--slots", "1"]).exits(0).says("1 finished trial is scored otherwise than this plan compares");
+    said.says("2 of 4 trials were not trained");
+    assert_alias(&named(&scene, fifty, 1), &named(&scene, off, 1));
+    scene.run(&["--rescore"]).exits(0).says("1 finished trial again").says("nothing to train: all 4 trials are over already");
+    assert_alias(&named(&scene, fifty, 1), &named(&scene, off, 1));
+    let contexts = read(&scene.experiment().trials_parquet()).column("common_context").unwrap().i64().unwrap().clone();
+    assert_eq!(contexts.iter().collect::<Vec<_>>(), [Some(32); 4]);
+    assert_eq!(scene.attempts().iter().sum::<usize>(), 2);
+
+    // Its source is planned no more, and is not scored again: the alias is trained.
+    scene.write(&lengths("64, 16", "50"));
+    let said = scene.run(&["--rescore"]).exits(0).says("length 64 · clip 50 has the scores of a trial that was not scored again");
+    said.says("training    2 trials on");
+    assert_eq!(alias_of(&named(&scene, fifty, 1).1), None);
 }
 
 #[test]

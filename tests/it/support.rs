@@ -186,6 +186,11 @@ impl Scene {
         }
     }
 
+    /// `trials.parquet`.
+    pub(crate) fn table(&self) -> DataFrame {
+        read(&self.experiment().trials_parquet())
+    }
+
     /// `report/summary.json`.
     pub(crate) fn summary(&self) -> Value {
         json(&self.experiment().report().join("summary.json"))
@@ -267,6 +272,19 @@ pub(crate) fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
+/// A column of numbers, of any type.
+#[track_caller]
+pub(crate) fn numbers(frame: &DataFrame, name: &str) -> Vec<Option<f64>> {
+    let column = frame.column(name).unwrap().cast(&DataType::Float64).unwrap();
+    column.f64().unwrap().iter().collect()
+}
+
+/// A column of words.
+#[track_caller]
+pub(crate) fn words(frame: &DataFrame, name: &str) -> Vec<String> {
+    frame.column(name).unwrap().str().unwrap().iter().map(|word| word.unwrap_or_default().to_owned()).collect()
+}
+
 /// The weights that a trial ended with after so many steps.
 pub(crate) fn final_weights(folder: &TrialFolder, steps: u64) -> Vec<u8> {
     let path = folder.checkpoints().join(format!("step-{steps:08}/model.safetensors"));
@@ -289,8 +307,8 @@ pub(crate) fn table(path: &Path) -> DataFrame {
 #[track_caller]
 pub(crate) fn assert_alike(one: &TrialFolder, other: &TrialFolder, steps: u64) {
     assert!(final_weights(one, steps) == final_weights(other, steps), "the final weights differ");
-    for file in ["steps.parquet", "evaluations.parquet", "checkpoints.parquet", "token_nll.parquet"] {
-        let (a, b) = (table(&one.path().join(file)), table(&other.path().join(file)));
+    for file in ["steps", "evaluations", "checkpoints", "token_nll", "positions"].map(|kind| format!("{kind}.parquet")) {
+        let (a, b) = (table(&one.path().join(&file)), table(&other.path().join(&file)));
         assert!(a.height() > 0, "{file} is empty");
         assert!(a.equals_missing(&b), "{file} differs: {}\n{a:?}\n{b:?}", first_difference(&a, &b));
     }

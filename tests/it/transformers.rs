@@ -90,15 +90,60 @@ fn transformers_computes_what_we_compute() {
         fs::write(folder.path().join("ours.json"), ours.to_string()).unwrap();
         assert_eq!(json(&folder.job())["steps"], STEPS);
     }
+    python("check_transformers.py", &scene, "validation.txt", 5);
+}
+
+/// Runs a script on the experiment and one of its texts; it finds no fault with this many trials.
+#[track_caller]
+fn python(script: &str, scene: &Scene, text: &str, trials: usize) {
     let python = std::env::var("VOTIVE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/check_transformers.py"))
+        .arg(format!("{}/scripts/{script}", env!("CARGO_MANIFEST_DIR")))
         .arg(scene.experiment().path())
-        .arg(scene.path().join("validation.txt"))
+        .arg(scene.path().join(text))
         .output()
         .unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
-    assert_eq!(out.matches(" 0 faults").count(), 5, "{out}\n{err}");
+    assert_eq!(out.matches(" 0 faults").count(), trials, "{out}\n{err}");
+}
+
+/// A part of the text for testing, less scored than there is, contexts above the smallest, and every sort of tokenizer; trained for
+/// so long on so little that the best weights are not the last ones.
+const SCORED: &str = "\
+name: small
+corpus: {text: book.txt, validation: 0.1, test: 0.05}
+model: {layers: 1, heads: 2, width: 32}
+train: {sequence_length: 64, batch_size: 8, learning_rate: 2e-2, schedule: constant, budget: {steps: 60}}
+evaluate: {max_bytes: 4000, at_most: 1}
+points:
+  - {train.sequence_length: 32}
+  - {tokenizer: {kind: bpe, vocab_size: 300}, model.family: llama}
+  - {tokenizer: {kind: byte}}
+  - {tokenizer: {kind: word}, model.family: llama, train.sequence_length: 48}
+";
+
+#[test]
+#[ignore = "needs a Python with torch and transformers, as VOTIVE_PYTHON: see .ci/run"]
+fn an_independent_program_gets_the_same_sums_from_checkpoints_and_text() {
+    let scene = Scene::new(SCORED);
+    let book = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/data/keeper.txt")).unwrap();
+    // Characters of several bytes at the start of what is scored.
+    let held_out = book.len() * 85 / 100;
+    let cut = held_out + book[held_out..].windows(2).position(|two| two == b"\n\n").unwrap();
+    scene.put("book.txt", [&book[..cut], "\n\n“Naïve”, said the café’s owner. ".repeat(40).as_bytes(), &book[cut..]].concat());
+    scene.run(&[]).exits(0);
+    let trials = scene.trials();
+    let best = trials.values().filter(|folder| {
+        let scores = json(&folder.outcome())["scores"].as_array().unwrap().clone();
+        scores.iter().any(|row| row["kind"] == "best" && row["part"] == "test")
+    });
+    assert!(best.count() > 0, "no trial got worse towards its end");
+    python("score_independently.py", &scene, "book.txt", 4);
+
+    // And again when a shorter sequence length has joined.
+    scene.write(&format!("{SCORED}  - {{train.sequence_length: 24}}\n"));
+    scene.run(&["--rescore"]).exits(0).says("4 finished trials again (context 32 instead of 24)");
+    python("score_independently.py", &scene, "book.txt", 5);
 }

@@ -35,6 +35,8 @@ fn corpus(end_of_text: Option<u32>) -> Prepared {
         end_of_text,
         lossless: true,
         unknown_share: 0.0,
+        scored_tokens: 0,
+        scored_words: 0,
         text_tokens: 0,
         text_bytes: 0,
         train: part,

@@ -1,0 +1,179 @@
+//! Scoring in full: what the final and the best weights of a trial are worth, and the same again when the protocol has changed.
+//!
+//! The validation part is scored in the common context and in the trial's own; the test part once, in the common context. The
+//! final weights rank. The best ones on the way stand beside them: they were chosen on the validation part, so their validation
+//! score flatters them, and only their test score does not.
+
+use std::time::Instant;
+
+use candle_core::Device;
+
+use super::checkpoint::{self, Best};
+use super::evaluate::{self, GROUP, Layout, Scores};
+use super::learner::{Learner, LearnerState};
+use super::recorder::{CheckpointKind, EvaluationRow, Phase, Positions, Protocol, Recorder, TokenNll};
+use super::{Job, Place};
+use crate::corpus::{Part, TokenFile};
+use crate::error::{Error, Result};
+use crate::model::Config;
+
+/// The parts of a trial's text that are not learned from.
+pub(super) struct HeldOut {
+    pub(super) validation: Option<TokenFile>,
+    test: Option<TokenFile>,
+}
+
+impl HeldOut {
+    /// Maps what a job has of them.
+    pub(super) fn open(job: &Job, place: Place<'_>) -> Result<Self> {
+        let open = |part: &Option<Part>| match part {
+            Some(part) => TokenFile::open(&place.experiment.join(&part.file)).map(Some),
+            None => Ok(None),
+        };
+        Ok(Self { validation: open(&job.corpus.validation)?, test: open(&job.corpus.test)? })
+    }
+}
+
+/// Which weights are scored, and how much they had seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weights {
+    pub(super) kind: CheckpointKind,
+    pub(super) step: u64,
+    pub(super) tokens_seen: u64,
+}
+
+impl Weights {
+    /// The row of an evaluation of these weights that began at `started`.
+    pub(super) fn row(self, part: &str, protocol: Protocol, layout: Layout, scores: &Scores, started: Instant) -> EvaluationRow {
+        EvaluationRow {
+            step: self.step as i64,
+            tokens_seen: self.tokens_seen as i64,
+            protocol,
+            kind: self.kind,
+            part: part.to_owned(),
+            context: layout.context as i64,
+            stride: layout.stride as i64,
+            scored_tokens: scores.nll.len() as i64,
+            scored_bytes: scores.bytes as i64,
+            nll_sum: scores.sum,
+            seconds: started.elapsed().as_secs_f64(),
+            time_utc: super::trainer::now_utc(),
+        }
+    }
+}
+
+/// Scores weights in full: both protocols on the validation part, the common one on the test part. `None` where `stop` said so.
+pub(super) fn in_full(
+    (job, held_out): (&Job, &HeldOut),
+    learner: &mut Learner,
+    weights: Weights,
+    recorder: &mut dyn Recorder,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Vec<EvaluationRow>>> {
+    let mut rows = Vec::new();
+    let (common, native) = (job.evaluation.common_context, job.settings.train.sequence_length);
+    if let Some(part) = &held_out.validation {
+        // Where both contexts are one they are scored once and told twice.
+        let contexts = [(Protocol::Common, common), (Protocol::Native, native)];
+        for (protocol, context) in contexts.into_iter().take(if common == native { 1 } else { 2 }) {
+            if stop() {
+                return Ok(None);
+            }
+            let (started, layout) = (Instant::now(), Layout::overlapping(context));
+            let scores = evaluate::score(learner, part, job.evaluation.scored_tokens, layout, GROUP)?;
+            let row = weights.row("validation", protocol, layout, &scores, started);
+            recorder.evaluation(&row)?;
+            rows.push(row.clone());
+            if common == native {
+                let row = EvaluationRow { protocol: Protocol::Native, seconds: 0.0, ..row };
+                recorder.evaluation(&row)?;
+                rows.push(row);
+            }
+            if context == native {
+                let (protocol, context, kind) = (Protocol::Native, context as i64, weights.kind);
+                recorder.positions(&Positions { protocol, context, kind, bins: scores.bins })?;
+            }
+            recorder.token_nll(&token_nll(part, (protocol, layout, weights.kind), scores.nll))?;
+        }
+    }
+    if let Some(part) = &held_out.test {
+        if stop() {
+            return Ok(None);
+        }
+        let (started, layout) = (Instant::now(), Layout::overlapping(common));
+        let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
+        let scores = evaluate::score(learner, part, tokens, layout, GROUP)?;
+        let row = weights.row("test", Protocol::Common, layout, &scores, started);
+        recorder.evaluation(&row)?;
+        rows.push(row);
+    }
+    Ok(Some(rows))
+}
+
+fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, Layout, CheckpointKind), nll: Vec<f32>) -> TokenNll {
+    let mut tokens = vec![0; nll.len()];
+    part.read(1, &mut tokens);
+    TokenNll {
+        protocol,
+        context: layout.context as i64,
+        stride: layout.stride as i64,
+        kind,
+        positions: (2..nll.len() as i64 + 2).collect(),
+        tokens,
+        nll,
+    }
+}
+
+/// A learner that only scores.
+pub(super) fn learner_of(values: Vec<Vec<f32>>, job: &Job, config: &Config, device: &Device) -> Result<Learner> {
+    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
+    Learner::new(config, &job.settings.train, job.seed, device, &state)
+}
+
+/// Scores a finished trial again from the weights that it left, by the protocol of its job; nothing is trained and no
+/// checkpoint is touched. The rows for its outcome; `None` where `stop` said so.
+///
+/// Where the best weights are gone (`checkpoint.when_done: final`) they have a row without a figure, in the outcome only: the
+/// final ones must not be taken for the best.
+///
+/// # Errors
+/// Where the final weights are missing or not as they were written.
+pub fn rescore(
+    job: &Job,
+    place: Place<'_>,
+    device: &Device,
+    recorder: &mut dyn Recorder,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Vec<EvaluationRow>>> {
+    recorder.phase(Phase::Scoring);
+    let config = job.model()?;
+    let held_out = HeldOut::open(job, place)?;
+    let Some(step) = checkpoint::final_step(place.checkpoints, job)? else {
+        let message = format!("there are no final weights of trial {} in {}", job.id, place.checkpoints.display());
+        return Err(Error::data(message).help("they are needed to score it again; without them it must be trained again"));
+    };
+    let load = |step: u64| checkpoint::load(&place.checkpoints.join(checkpoint::name(step)), &config);
+    let last = load(step)?;
+    let tokens_seen = last.position.tokens_seen;
+    let mut learner = learner_of(last.state.values, job, &config, device)?;
+    let weights = Weights { kind: CheckpointKind::Final, step, tokens_seen };
+    let Some(mut rows) = in_full((job, &held_out), &mut learner, weights, recorder, stop)? else { return Ok(None) };
+    let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
+    if !place.checkpoints.join(checkpoint::name(step)).exists() {
+        let gone = |row: &EvaluationRow| EvaluationRow {
+            kind: CheckpointKind::Best,
+            step: step as i64,
+            nll_sum: None,
+            seconds: 0.0,
+            ..row.clone()
+        };
+        rows.extend(rows.iter().map(gone).collect::<Vec<_>>());
+        return Ok(Some(rows));
+    }
+    let best = load(step)?;
+    let weights = Weights { kind: CheckpointKind::Best, step, tokens_seen: best.position.tokens_seen };
+    let mut learner = learner_of(best.state.values, job, &config, device)?;
+    let Some(of_best) = in_full((job, &held_out), &mut learner, weights, recorder, stop)? else { return Ok(None) };
+    rows.extend(of_best);
+    Ok(Some(rows))
+}
