@@ -13,8 +13,8 @@
 //!
 //! **When the source goes.** An alias whose source is gone or has another outcome now is opened again by the next run.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::progress::alias_line;
 use super::rescore::difference;
@@ -42,11 +42,13 @@ impl Families {
     /// The families of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
     pub(super) fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
         let mut families = HashMap::new();
-        if no_alias || session.device != "cpu" {
+        let trials = &session.whole().trials;
+        let swept = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
+        if no_alias || !swept || session.device != "cpu" {
             return Ok(Self(families));
         }
         let (mut keys, mut numbers) = (HashMap::new(), HashMap::new());
-        for trial in &session.whole().trials {
+        for trial in trials {
             let reproducible = !matches!(trial.settings.train.budget, Budget::Minutes(_));
             if !reproducible || retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
                 continue;
@@ -60,6 +62,12 @@ impl Families {
             families.insert(trial.id.clone(), number);
         }
         Ok(Self(families))
+    }
+
+    /// How many of these trials may turn out to be the same as another one of them.
+    pub(super) fn at_most(&self, trials: &[Trial]) -> usize {
+        let members: Vec<usize> = trials.iter().filter_map(|trial| self.of_trial(&trial.id)).collect();
+        members.len() - members.iter().collect::<HashSet<_>>().len()
     }
 
     /// The number of a trial's family; `None` where it is to be trained in any case.

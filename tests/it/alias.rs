@@ -65,6 +65,7 @@ fn assert_alias(alias: &(String, TrialFolder), source: &(String, TrialFolder)) {
 #[test]
 fn a_clip_norm_that_never_binds_is_not_trained_and_would_have_come_to_the_same_bytes() {
     let scene = Scene::new(&clips("off, 100, 0.1", "seeds: 2"));
+    scene.votive(&["plan", "small.yaml"]).exits(0).says("up to 4 trials may turn out to be the same as another");
     let said =
         scene.run(&["--slots", "2"]).exits(0).says("alias       clip 100, seed 1: the same as clip off, seed 1; perplexity ");
     let said = said.says("2 of 6 trials were not trained: each is the same, to the bit, as one with another clip norm");
@@ -223,6 +224,7 @@ fn scored_again_with_its_source_an_alias_has_the_new_scores() {
 #[test]
 fn budgets_in_minutes_have_no_aliases() {
     let scene = Scene::new(&clips("off, 100", "").replace("{steps: 40}", "{minutes: 0.005}"));
+    scene.votive(&["plan", "small.yaml"]).exits(0).says_nothing_of("may turn out");
     scene.run(&["--slots", "1"]).exits(0).says_nothing_of("alias ");
     assert_eq!(scene.attempts(), [1, 1]);
 }
