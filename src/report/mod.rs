@@ -221,8 +221,7 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
         }
     }
     let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
-    let scores = ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"];
-    for name in scores.into_iter().chain(clipping) {
+    for name in ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"].into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)
