@@ -62,13 +62,13 @@ mod tests {
     }
 
     #[test]
-    fn with_three_seeds_a_lead_of_about_three_deviations_is_within_reach() {
+    fn with_three_seeds_a_lead_of_three_to_four_deviations_is_within_reach() {
         let (fit, all) = fit();
         let deviation = fit.scatter.as_ref().unwrap().variance.sqrt();
         let found = detectable(&fit, &all, Some(0.5 * deviation)).unwrap();
         let reach = found.difference / deviation;
         println!("12 configurations, 3 seeds: a lead of {reach} deviations is found 4 times in 5");
-        assert!((2.5..3.6).contains(&reach), "{reach}");
+        assert!((3.4..3.9).contains(&reach), "{reach}");
         assert_eq!((found.seeds, found.configurations), (3, 12));
     }
 
