@@ -9,7 +9,7 @@ use crate::record::tests::{completed, ended, plan, waiting};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
 use crate::runs::Status;
 use crate::train::Sample;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow};
+use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow, TokenNll};
 
 pub(super) const NASTY: &str = "</script><img src=x onerror=alert(1)>";
 
@@ -187,6 +187,46 @@ fn what_is_tied_with_the_best_is_named_and_marked_everywhere() {
     assert_eq!(summary["statistics"]["against"][0]["in_best_set"], true);
     assert_eq!(summary["statistics"]["residual"]["degrees"], 4);
     assert!(summary["statistics"]["no_text"].as_str().unwrap().contains("is not on disk"), "{}", summary["statistics"]);
+}
+
+#[test]
+fn a_text_that_tells_two_apart_no_better_than_chance_ties_them_whatever_the_seeds_say() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2, 3]);
+    let states: Vec<TrialState> = [1.50, 1.62, 1.55, 1.60, 1.721, 1.65].map(|loss| completed(loss, None)).into();
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    let write = |scatter: f32| {
+        for trial in &plan.trials {
+            let folder = night.folder.trial(&trial.id);
+            std::fs::create_dir_all(folder.path()).unwrap();
+            let mut recorder = ParquetRecorder::open(&folder, &trial.id).unwrap();
+            let own = if trial.configuration == 1 { -scatter } else { scatter };
+            let nll = (0..1000).map(|n| 1.6 + if n / 50 % 2 == 0 { own } else { -own } + own.signum() * 0.05);
+            let scores = TokenNll {
+                protocol: Scored::Common,
+                context: 32,
+                stride: 16,
+                kind: CheckpointKind::Final,
+                positions: (2..1002).collect(),
+                tokens: vec![1; 1000],
+                nll: nll.collect(),
+            };
+            recorder.token_nll(&scores).unwrap();
+            recorder.finish().unwrap();
+        }
+    };
+    write(0.01);
+    let report = night.report();
+    let statistics = report.statistics.as_ref().unwrap();
+    assert_eq!((statistics.text.unwrap().blocks, statistics.no_text.as_deref()), (31, None));
+    assert_eq!(statistics.best_set().unwrap(), [1], "by seeds and by text");
+    assert!(report.table(Some(150), false).contains("Other text of this kind could give the leader"));
+    write(1.0);
+    let report = night.report();
+    assert_eq!(report.statistics.as_ref().unwrap().best_set().unwrap(), [1, 2]);
+    assert!(report.verdict().contains("1 of these is tied by the held-out text alone"), "{}", report.verdict());
+    std::fs::write(night.folder.trial(&plan.trials[0].id).token_nll(), b"torn").unwrap();
+    let report = night.report();
+    assert_eq!((report.damaged().len(), report.statistics.as_ref().unwrap().best_set().unwrap()), (1, vec![1]));
 }
 
 #[test]

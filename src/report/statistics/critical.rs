@@ -8,10 +8,10 @@ use statrs::function::erf::erfc;
 use statrs::function::gamma::ln_gamma;
 
 /// Half width and step of the integral over a standard normal number.
-const WIDTH: f64 = 8.0;
-const STEP: f64 = 0.1;
+const WIDTH: f64 = 6.5;
+const STEP: f64 = 0.25;
 /// Steps of the integral over the residual deviation.
-const DEVIATIONS: usize = 96;
+const DEVIATIONS: usize = 160;
 
 /// The standard normal distribution.
 fn normal(x: f64) -> f64 {
@@ -113,7 +113,7 @@ fn solve(from: f64, to: f64, rising: impl Fn(f64) -> f64) -> f64 {
     for _ in 0..100 {
         let middle = (low * at_high - high * at_low) / (at_high - at_low);
         let value = rising(middle);
-        if value.abs() < 1e-9 || high - low < 1e-9 {
+        if value.abs() < 1e-8 || high - low < 1e-8 {
             return middle;
         }
         if value < 0.0 {
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn a_thousand_comparisons_and_many_degrees_are_no_trouble() {
-        // The largest of 999 standard normal numbers less an independent one, over √2.
+        // The largest of 999 standard normal numbers less an independent one, over √2: (3.24 + 1.645 √(1 + 0.35²)) / √2, nearly.
         let found = Comparisons::balanced(999).critical(0.95, 1_998);
-        assert!((3.6..3.9).contains(&found), "{found}");
+        assert!((3.5..3.57).contains(&found), "{found}");
         assert_eq!(Comparisons::balanced(0).critical(0.95, 5), 0.0);
     }
 
@@ -189,7 +189,8 @@ mod tests {
     fn the_deviation_of_any_degrees_is_a_distribution() {
         for degrees in [1, 2, 3, 10, 100, 5_000] {
             let deviation = Deviation::new(degrees);
-            assert!((deviation.mean(|_| 1.0) - 1.0).abs() < 1e-6, "{degrees}");
+            let all = deviation.mean(|_| 1.0);
+            assert!((all - 1.0).abs() < 1e-6, "{degrees}: {all}");
             assert!((deviation.mean(|s| s * s) - 1.0).abs() < 1e-6, "{degrees}: the variance is unbiased");
         }
     }

@@ -30,8 +30,10 @@ pub(super) fn gather(
     let ranked: Vec<i64> = ranked.filter(|number| twins.contains_key(number)).collect();
     let fit = Fit::new(&results.observations(&twins));
     let compared: Vec<i64> = ranked.iter().map(|number| twins[number]).collect::<BTreeSet<_>>().into_iter().collect();
-    let standings: BTreeMap<i64, best::Standing> =
-        best::against_the_best(&fit, &compared).into_iter().map(|s| (s.configuration, s)).collect();
+    let standings: BTreeMap<i64, best::Standing> = best::against_the_best(&fit, &compared, &mut best::CriticalValues::default())
+        .into_iter()
+        .map(|s| (s.configuration, s))
+        .collect();
 
     let mean = |number: &i64| standings[&twins[number]].mean;
     let leader = *ranked.iter().min_by(|a, b| mean(a).total_cmp(&mean(b)))?;

@@ -62,13 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn with_three_seeds_a_lead_of_about_three_deviations_is_within_reach() {
+    fn with_three_seeds_a_lead_of_three_to_four_deviations_is_within_reach() {
         let (fit, all) = fit();
         let deviation = fit.scatter.as_ref().unwrap().variance.sqrt();
         let found = detectable(&fit, &all, Some(0.5 * deviation)).unwrap();
         let reach = found.difference / deviation;
-        println!("12 configurations, 3 seeds: a lead of {reach} deviations is found 4 times in 5");
-        assert!((2.5..3.6).contains(&reach), "{reach}");
+        assert!((3.4..3.9).contains(&reach), "{reach}");
         assert_eq!((found.seeds, found.configurations), (3, 12));
     }
 
@@ -78,7 +77,6 @@ mod tests {
         let deviation = fit.scatter.as_ref().unwrap().variance.sqrt();
         let seeds = |lead: f64| detectable(&fit, &all, Some(lead * deviation)).unwrap().seeds_to_separate;
         let found: Vec<Option<usize>> = [4.0, 2.0, 1.0, 0.1, 0.0].map(seeds).to_vec();
-        println!("seeds for leads of 4, 2, 1 and 0.1 deviations: {found:?}");
         // About 2 (d + 0.84)² / lead², with d near 2.5.
         assert!(found[0].is_some_and(|n| n <= 3) && found[1].is_some_and(|n| (5..=8).contains(&n)), "{found:?}");
         assert!(found[2].is_some_and(|n| (18..=26).contains(&n)), "{found:?}");

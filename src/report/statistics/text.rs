@@ -244,7 +244,6 @@ mod tests {
             };
             all += usize::from(drawn.iter().zip(&truth).all(holds));
         }
-        println!("100 blocks: own loss covered {own}, all differences at once {all} of {experiments}");
         assert!((270..=297).contains(&own) && (270..=297).contains(&all), "{own} {all}");
     }
 
