@@ -4,6 +4,9 @@
 //! started and tells [`Event`]s, which are facts for others to show. An [`Executor`] does: [`LocalExecutor`] starts a process
 //! a trial on this machine. [`drive()`] joins the two until nothing is left to do.
 //!
+//! Trials that differ in nothing but their clip norm may turn out to be the same, to the bit: then one is trained and the others
+//! are recorded ([`Executor::alias`]); `family` says who waits for whom.
+//!
 //! Why a process a trial: memory, panics, GPU errors and thread pools stay inside it. Runner and worker share the trial's folder
 //! and a pipe: when the pipe ends the worker saves and leaves ([`watch_runner`]), however the runner died. A runner finds
 //! a worker of an earlier runner by the lock of its trial, waits for it, and never kills by a stored process id.
