@@ -72,7 +72,7 @@ pub(super) fn sentences(report: &Report, best: &Configuration) -> Vec<String> {
     let gap = format!("next is {}, {}", named(report, next.configuration), difference(statistics, next.mean - own.mean));
     match statistics.best_set() {
         Some(set) => {
-            sentences.push(set_sentence(report, statistics, &set, &others, &gap));
+            sentences.push(set_sentence(report, statistics, &set, &others, own, &gap));
             sentences.extend(by_text(statistics));
             sentences.extend(reach(statistics, set.len() > 1));
         }
@@ -89,7 +89,7 @@ fn named(report: &Report, number: i64) -> String {
     found.map(|c| verdict::name(report, c)).unwrap_or_default()
 }
 
-fn set_sentence(report: &Report, statistics: &Statistics, set: &[i64], others: &[&Against], gap: &str) -> String {
+fn set_sentence(report: &Report, statistics: &Statistics, set: &[i64], others: &[&Against], own: &Against, gap: &str) -> String {
     let tied: Vec<i64> = set.iter().copied().filter(|number| others.iter().any(|line| line.configuration == *number)).collect();
     let all = words::thousands(others.len() as i64);
     if tied.is_empty() {
@@ -103,13 +103,15 @@ fn set_sentence(report: &Report, statistics: &Statistics, set: &[i64], others: &
     }
     let mut order: Vec<&Against> = tied.iter().filter_map(|&number| statistics.of(number)).collect();
     order.sort_by(|a, b| a.mean.total_cmp(&b.mean));
-    let names: Vec<String> = order.iter().take(NAMED).map(|line| named(report, line.configuration)).collect();
+    let behind =
+        |line: &Against| format!("{} ({})", named(report, line.configuration), difference(statistics, line.mean - own.mean));
+    let names: Vec<String> = order.iter().take(NAMED).map(|line| behind(line)).collect();
     let more = match tied.len().saturating_sub(NAMED) {
         0 => String::new(),
         n => format!("; and {} more", words::thousands(n as i64)),
     };
     let count = words::thousands(tied.len() as i64);
-    format!("{count} of the {all} others cannot be told from it: {}{more} ({gap}).", names.join("; "))
+    format!("{count} of the {all} others cannot be told from it: {}{more}.", names.join("; "))
 }
 
 /// Where the text leaves more open than the seeds do.

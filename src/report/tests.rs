@@ -171,7 +171,7 @@ fn what_is_tied_with_the_best_is_named_and_marked_everywhere() {
     let night = night(&plan, &states, r#"{"common_context": 32}"#);
     let report = night.report();
     let verdict = report.verdict();
-    let tied = "1 of the 2 others cannot be told from it: length 128 · clip off (next is length 128 · clip off, +0.33 %).";
+    let tied = "1 of the 2 others cannot be told from it: length 128 · clip off (+0.33 %).";
     assert!(verdict.contains(tied), "{verdict}");
     let statistics = report.statistics.as_ref().unwrap();
     assert_eq!((statistics.leader, statistics.best_set().unwrap()), (2, vec![2, 3]));

@@ -201,7 +201,7 @@ pub(super) fn ordered(values: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// A value as a number: `off` and `full` are beyond all others, and of values that move together the first one counts.
-pub(super) fn size(value: &str) -> Option<f64> {
+pub(in crate::report) fn size(value: &str) -> Option<f64> {
     match value.split(" · ").next().unwrap_or(value) {
         "off" | "full" => Some(f64::INFINITY),
         other => other.replace('_', "").parse().ok().filter(|n: &f64| n.is_finite()),
