@@ -273,13 +273,24 @@ pub(super) fn summary(several: &Several) -> Value {
     })
 }
 
+/// A row of the table of all groups.
+struct Row<'a> {
+    group: usize,
+    place: usize,
+    line: &'a Line,
+    settings: &'a [String],
+}
+
 /// All groups in one table; only lines of one group compare. Settings that vary in no group are left out.
 pub(super) fn leaderboard(several: &Several) -> Result<String> {
-    let lines: Vec<(usize, usize, &Line, &Group)> = several
+    let rows: Vec<Row<'_>> = several
         .groups
         .iter()
         .enumerate()
-        .flat_map(|(g, group)| group.lines.iter().enumerate().map(move |(place, line)| (g + 1, place + 1, line, group)))
+        .flat_map(|(g, group)| {
+            let rows = group.lines.iter().enumerate();
+            rows.map(move |(place, line)| Row { group: g + 1, place: place + 1, line, settings: &group.settings })
+        })
         .collect();
     let mut keys: Vec<&String> = Vec::new();
     for key in several.groups.iter().flat_map(|group| &group.settings) {
@@ -287,37 +298,37 @@ pub(super) fn leaderboard(several: &Several) -> Result<String> {
             keys.push(key);
         }
     }
-    let integers = |name: &str, value: &dyn Fn(&(usize, usize, &Line, &Group)) -> Option<i64>| {
-        Column::new(name.into(), lines.iter().map(value).collect::<Vec<_>>())
+    let integers = |name: &str, value: &dyn Fn(&Row<'_>) -> Option<i64>| {
+        Column::new(name.into(), rows.iter().map(value).collect::<Vec<_>>())
     };
     let numbers = |name: &str, value: &dyn Fn(&Line) -> Option<f64>| {
-        Column::new(name.into(), lines.iter().map(|(_, _, line, _)| value(line)).collect::<Vec<_>>())
+        Column::new(name.into(), rows.iter().map(|row| value(row.line)).collect::<Vec<_>>())
     };
     let mut columns = vec![
-        integers("group", &|l| Some(l.0 as i64)),
-        integers("place", &|l| Some(l.1 as i64)),
-        Column::new("experiment".into(), lines.iter().map(|l| defused(&l.2.experiment)).collect::<Vec<_>>()),
-        integers("configuration", &|l| Some(l.2.configuration.number)),
+        integers("group", &|row| Some(row.group as i64)),
+        integers("place", &|row| Some(row.place as i64)),
+        Column::new("experiment".into(), rows.iter().map(|row| defused(&row.line.experiment)).collect::<Vec<_>>()),
+        integers("configuration", &|row| Some(row.line.configuration.number)),
     ];
     for key in keys {
-        let value = |l: &(usize, usize, &Line, &Group)| {
-            let place = l.3.settings.iter().position(|k| k == key);
-            let written = place.map(|place| l.2.values[place].as_str()).or_else(|| l.2.setting(key));
+        let value = |row: &Row<'_>| {
+            let place = row.settings.iter().position(|k| k == key);
+            let written = place.map(|place| row.line.values[place].as_str()).or_else(|| row.line.setting(key));
             defused(written.unwrap_or_default())
         };
-        columns.push(Column::new(defused(key).into(), lines.iter().map(value).collect::<Vec<_>>()));
+        columns.push(Column::new(defused(key).into(), rows.iter().map(value).collect::<Vec<_>>()));
     }
     columns.extend([
         numbers("perplexity", &|l| l.configuration.perplexity.map(|f| f.mean)),
         numbers("perplexity_spread", &|l| l.configuration.perplexity.and_then(|f| f.spread)),
-        integers("seeds", &|l| Some(l.2.configuration.seeds as i64)),
+        integers("seeds", &|row| Some(row.line.configuration.seeds as i64)),
         numbers("loss", &|l| l.configuration.loss),
         numbers("bits_per_byte", &|l| l.configuration.bits_per_byte.map(|f| f.mean)),
         numbers("tokens_per_second", &|l| l.configuration.tokens_per_second),
         numbers("training_seconds", &|l| l.configuration.training_seconds),
-        integers("parameters", &|l| l.2.configuration.parameters),
+        integers("parameters", &|row| row.line.configuration.parameters),
     ]);
-    let mut frame = DataFrame::new(lines.len(), columns).map_err(frames::wrong)?;
+    let mut frame = DataFrame::new(rows.len(), columns).map_err(frames::wrong)?;
     let mut bytes = Vec::new();
     CsvWriter::new(&mut bytes).finish(&mut frame).map_err(frames::wrong)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

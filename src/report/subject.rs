@@ -178,15 +178,18 @@ fn settings(frame: &DataFrame) -> Result<Vec<(String, Vec<String>)>> {
     Ok(settings)
 }
 
+/// How the value of a column is added to what is known of a setting.
+type Join = fn(&mut String, String);
+
 /// How a column that is only a part of a setting adds to it: parts of a block, and the flags beside numbers.
-fn joined(column: &str) -> Option<(&'static str, fn(&mut String, String))> {
-    let add: fn(&mut String, String) = |known, value| {
+fn joined(column: &str) -> Option<(&'static str, Join)> {
+    let add: Join = |known, value| {
         if !known.is_empty() && !value.is_empty() {
             known.push('-');
         }
         known.push_str(&value);
     };
-    let after: fn(&mut String, String) = |known, amount| *known = format!("{amount} {known}");
+    let after: Join = |known, amount| *known = format!("{amount} {known}");
     Some(match column {
         "tokenizer_kind" | "tokenizer_vocab_size" | "tokenizer_path" => ("tokenizer", add),
         "train_budget_unit" => ("train.budget", add),

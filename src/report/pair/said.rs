@@ -151,7 +151,7 @@ fn conclusion(pair: &Pair) -> String {
         Finding::Alike => format!("The two cannot be told apart{holds}.{wider}"),
         Finding::Undecided => "Neither can be called better: the difference may be chance.".to_owned(),
         Finding::Refused => {
-            let what: Vec<String> = pair.forbids.iter().map(|f| reason(f)).collect();
+            let what: Vec<String> = pair.forbids.iter().map(reason).collect();
             format!("Neither is called better: {}, and that alone may make the difference.", listed(&dedup(what)))
         }
     }
