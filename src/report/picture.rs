@@ -127,7 +127,8 @@ fn range(lines: &[Line]) -> Option<(f64, f64)> {
         }
     }
     let room = 0.06 * (high - low);
-    (low.is_finite() && high.is_finite()).then(|| if room > 0.0 { (low - room, high + room) } else { (low - 0.1, low + 0.1) })
+    let ends = if room > 0.0 { (low - room, high + room) } else { (low - 0.1, low + 0.1) };
+    (low.is_finite() && high.is_finite()).then_some(ends)
 }
 
 /// Round numbers within a range, about so many.
