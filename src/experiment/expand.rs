@@ -190,6 +190,7 @@ impl Experiment {
             "file": self.file,
             "description": self.description,
             "swept": self.targets.iter().map(|target| &target.key).collect::<Vec<_>>(),
+            "tune": self.tune,
             "seeds": self.seeds,
             "settings": self.base,
             "grids": grids,

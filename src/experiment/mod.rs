@@ -73,6 +73,7 @@ pub struct Experiment {
     points: Vec<Point>,
     derives: Vec<Derive>,
     excludes: Vec<Exclude>,
+    tune: Vec<String>,
     overrides: Vec<Override>,
 }
 

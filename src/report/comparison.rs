@@ -13,6 +13,7 @@ use polars::prelude::*;
 
 use super::frames::{integers, numbers, words, wrong};
 use super::protocol::{Protocol, column_of};
+use super::tuning::{self, Tuned};
 use crate::error::Result;
 
 /// A trial as the report knows it.
@@ -25,6 +26,10 @@ pub(super) struct TrialLine {
     pub(super) reason: Option<String>,
     pub(super) last_lines: Option<String>,
     pub(super) attempts: i64,
+    /// Whether its figures count: complete, and scored at the context of the others.
+    pub(super) counts: bool,
+    /// The trial whose result it shares, where it was not trained itself.
+    pub(super) alias_of: Option<String>,
     pub(super) perplexity: Option<f64>,
     pub(super) loss: Option<f64>,
     pub(super) bits_per_byte: Option<f64>,
@@ -68,6 +73,8 @@ pub(super) struct Configuration {
     pub(super) tokenizer: String,
     /// Whether its perplexity was lower at an earlier step than at the end.
     pub(super) got_worse: bool,
+    /// How it stands to those that differ in tuned settings only; `None` where nothing is tuned or there is no figure.
+    pub(super) tuned: Option<Tuned>,
 }
 
 /// All configurations, best first; those without a figure last.
@@ -120,11 +127,12 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
             figures.clone().put_into(configuration);
         }
     }
+    tuning::choose(&mut configurations, protocol, by_bytes);
     rank(&mut configurations, by_bytes, |label| protocol.is_lossless(label));
 
     Ok(Comparison {
         configurations,
-        trials: trial_lines(frame, protocol)?,
+        trials: trial_lines(frame, protocol, context)?,
         by_bytes,
         common_context: context,
         common_stride: most_common(integers(&counted, "common_stride")?.into_iter().flatten()),
@@ -271,29 +279,33 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             vocabulary: vocabulary[row],
             tokenizer: tokenizer[row].clone().unwrap_or_default(),
             got_worse: false,
+            tuned: None,
         });
         *configuration.status.entry(status[row].clone().unwrap_or_default()).or_default() += 1;
     }
     Ok(configurations.into_values().collect())
 }
 
-/// Best first; then those whose tokenizer forbids a rank; then those without a figure, in file order.
+/// Best first; then those that a tuned setting's better value stands for; then those whose tokenizer forbids a rank; then
+/// those without a figure, in file order.
 fn rank(configurations: &mut [Configuration], by_bytes: bool, is_lossless: impl Fn(&str) -> bool) {
-    let ranked = |c: &Configuration| c.figure(by_bytes).is_some() && (!by_bytes || is_lossless(&c.tokenizer));
+    let rankable = |c: &Configuration| c.figure(by_bytes).is_some() && (!by_bytes || is_lossless(&c.tokenizer));
+    let ranked = |c: &Configuration| rankable(c) && c.tuned.as_ref().is_none_or(|tuned| tuned.chosen);
     let key = |c: &Configuration| {
         let figure = c.figure(by_bytes).map_or(f64::INFINITY, |f| f.mean);
-        (!ranked(c), c.figure(by_bytes).is_none(), figure, c.number)
+        let group = [!ranked(c), !rankable(c), c.figure(by_bytes).is_none()].into_iter().filter(|&out| out).count();
+        (group, figure, c.number)
     };
     configurations.sort_by(|a, b| {
-        let ((a0, a1, a2, a3), (b0, b1, b2, b3)) = (key(a), key(b));
-        (a0, a1).cmp(&(b0, b1)).then(a2.total_cmp(&b2)).then(a3.cmp(&b3))
+        let ((a0, a1, a2), (b0, b1, b2)) = (key(a), key(b));
+        a0.cmp(&b0).then(a1.total_cmp(&b1)).then(a2.cmp(&b2))
     });
     for (place, configuration) in configurations.iter_mut().enumerate() {
         configuration.place = ranked(configuration).then_some(place + 1);
     }
 }
 
-fn trial_lines(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<TrialLine>> {
+fn trial_lines(frame: &DataFrame, protocol: &Protocol, context: Option<i64>) -> Result<Vec<TrialLine>> {
     let score = protocol.score();
     let (id, status, reason) = (words(frame, "trial_id")?, words(frame, "status")?, words(frame, "reason")?);
     let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
@@ -301,6 +313,9 @@ fn trial_lines(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<TrialLine>>
     let perplexity = numbers(frame, &format!("{score}_perplexity"))?;
     let (loss, bits) = (numbers(frame, &format!("{score}_loss"))?, numbers(frame, &format!("{score}_bits_per_byte"))?);
     let (started, finished) = (integers(frame, "started_utc")?, integers(frame, "finished_utc")?);
+    let contexts = integers(frame, "common_context")?;
+    // Tables of older versions know no aliases.
+    let alias_of = words(frame, "alias_of").unwrap_or_else(|_| vec![None; frame.height()]);
     Ok((0..frame.height())
         .map(|row| TrialLine {
             id: id[row].clone().unwrap_or_default(),
@@ -310,6 +325,10 @@ fn trial_lines(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<TrialLine>>
             reason: reason[row].clone(),
             last_lines: last_lines[row].clone(),
             attempts: attempts[row].unwrap_or(0),
+            counts: status[row].as_deref() == Some("completed")
+                && loss[row].is_some()
+                && (context.is_none() || contexts[row].is_none() || contexts[row] == context),
+            alias_of: alias_of[row].clone(),
             perplexity: perplexity[row],
             loss: loss[row],
             bits_per_byte: bits[row],
@@ -347,7 +366,7 @@ fn most_common(values: impl Iterator<Item = i64>) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::experiment::settings::{ClipNorm, Tokenizer};
     use crate::plan::Plan;
@@ -355,7 +374,7 @@ mod tests {
     use crate::record::{TrialState, write_trials};
     use crate::runs::{ExperimentFolder, Status};
 
-    fn compared_as(plan: &Plan, states: &[TrialState], json: &str) -> Comparison {
+    pub(in crate::report) fn compared_as(plan: &Plan, states: &[TrialState], json: &str) -> Comparison {
         let dir = tempfile::tempdir().unwrap();
         let folder = ExperimentFolder::at(dir.path());
         std::fs::write(folder.experiment_json(), json).unwrap();
@@ -369,7 +388,7 @@ mod tests {
         compared_as(plan, states, "{}")
     }
 
-    fn order(comparison: &Comparison) -> Vec<(i64, Option<usize>)> {
+    pub(in crate::report) fn order(comparison: &Comparison) -> Vec<(i64, Option<usize>)> {
         comparison.configurations.iter().map(|c| (c.number, c.place)).collect()
     }
 

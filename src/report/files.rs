@@ -7,9 +7,16 @@
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
-//! `bits_per_byte`, `bits_per_byte_spread`, `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
+//! `bits_per_byte`, `bits_per_byte_spread`, `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
+//! the smallest or largest tried), `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes`, `status` {status: number of
-//! trials}, `trials` (ids)} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`, `text`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
+//! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
+//! where `by_bytes`): {`residual` {`deviation`, `degrees`, `blocks`, `dominated_by`}, `no_limits` (why there are none), `leader`, `against`, a
+//! line for each ranked configuration: {`configuration`, `mean`, `seeds`, `own` {`lower`, `upper`} (95 % over seeds), `difference` (to the
+//! lowest of the others), `limits` (simultaneous, of that difference), `text_own`, `text_difference` (over text), `in_best_set`}, `text`
+//! {`blocks`, `block_tokens`, `tokens`, `draws`, `configurations`}, `no_text` (why), `effects`: {`keys`, `levels`: {`value`, `mean`,
+//! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `row_values`, `column_values`, `means`, `note`},
+//! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`, `text`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
@@ -42,6 +49,8 @@ pub(super) fn summary(report: &Report) -> Value {
                 "other_perplexity_spread": c.other_perplexity.and_then(|f| f.spread),
                 "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
                 "bits_per_byte_spread": c.bits_per_byte.and_then(|f| f.spread),
+                "chosen": c.tuned.as_ref().map(|tuned| tuned.chosen),
+                "at_edge": c.tuned.as_ref().map(|tuned| &tuned.at_edge),
                 "tokenizer": c.tokenizer,
                 "vocabulary": c.vocabulary,
                 "parameters": c.parameters,
@@ -71,6 +80,8 @@ pub(super) fn summary(report: &Report) -> Value {
         "wall_seconds": report.wall_seconds(),
         "training_seconds": comparison.training_seconds,
         "swept": protocol.swept,
+        "tune": protocol.tune,
+        "statistics": report.statistics,
         "configurations": configurations,
         "samples": report.samples.iter().map(samples::json).collect::<Vec<_>>(),
         "notes": verdict::notes(report),
@@ -94,6 +105,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
     let integers = |name: &str, value: &dyn Fn(&Configuration) -> Option<i64>| {
         Column::new(name.into(), configurations.iter().map(value).collect::<Vec<_>>())
     };
+    let line = |c: &Configuration| report.statistics.as_ref()?.of(c.number);
     let mut columns =
         vec![integers("place", &|c| c.place.map(|place| place as i64)), integers("configuration", &|c| Some(c.number))];
     for (place, key) in report.protocol.swept.iter().enumerate() {
@@ -112,7 +124,16 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
         numbers("training_seconds", &|c| c.training_seconds),
         numbers("peak_memory_bytes", &|c| c.peak_memory_bytes),
         integers("parameters", &|c| c.parameters),
-        Column::new("status".into(), configurations.iter().map(|c| defused(&verdict::standing(c))).collect::<Vec<_>>()),
+        numbers("difference_to_best", &|c| Some(line(c)?.difference)),
+        numbers("difference_lower", &|c| Some(line(c)?.limits?.lower)),
+        numbers("difference_upper", &|c| Some(line(c)?.limits?.upper)),
+        Column::new("in_best_set".into(), configurations.iter().map(|c| line(c)?.in_best_set).collect::<Vec<_>>()),
+        numbers("perplexity_lower", &|c| Some(line(c)?.own?.lower.exp()).filter(|_| !report.comparison.by_bytes)),
+        numbers("perplexity_upper", &|c| Some(line(c)?.own?.upper.exp()).filter(|_| !report.comparison.by_bytes)),
+        numbers("text_difference_lower", &|c| Some(line(c)?.text_difference?.lower)),
+        numbers("text_difference_upper", &|c| Some(line(c)?.text_difference?.upper)),
+        Column::new("chosen".into(), configurations.iter().map(|c| Some(c.tuned.as_ref()?.chosen)).collect::<Vec<_>>()),
+        Column::new("status".into(), configurations.iter().map(|c| defused(&verdict::state(c))).collect::<Vec<_>>()),
     ]);
     let mut frame = DataFrame::new(configurations.len(), columns).map_err(frames::wrong)?;
     let mut bytes = Vec::new();

@@ -16,8 +16,10 @@ mod protocol;
 mod references;
 mod samples;
 mod settings;
+mod standing;
 mod statistics;
 mod table;
+mod tuning;
 mod verdict;
 mod words;
 
@@ -75,7 +77,7 @@ impl Report {
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
         let protocol = Protocol::read(folder, &columns)?;
         let comparison = compare(&frame, &protocol)?;
-        let statistics = statistics(&comparison, &protocol);
+        let statistics = statistics(folder, &comparison, &protocol, &mut damaged);
         let settings = Settings::read(&frame)?;
         let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
         let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();

@@ -17,6 +17,12 @@ pub(super) struct Protocol {
     pub(super) description: Option<String>,
     /// The keys that differ between configurations, in file order.
     pub(super) swept: Vec<String>,
+    /// The swept keys that take their best value in each combination of the others.
+    pub(super) tune: Vec<String>,
+    /// The keys that are computed from others.
+    pub(super) derived: Vec<String>,
+    /// Whether configurations were drawn at random, so that there is no grid.
+    pub(super) searched: bool,
     /// Which context ranks.
     pub(super) rank_by: RankBy,
     /// Which weights rank.
@@ -52,6 +58,9 @@ impl Protocol {
         Ok(Self {
             name: text(&json["name"]).unwrap_or(folder_name),
             description: text(&json["description"]),
+            tune: json["tune"].as_array().into_iter().flatten().filter_map(text).filter(|key| swept.contains(key)).collect(),
+            derived: json["derive"].as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect(),
+            searched: !json["search"].is_null(),
             swept,
             rank_by: serde_json::from_value(json["evaluate"]["rank_by"].clone()).unwrap_or(RankBy::Common),
             rank_at: serde_json::from_value(json["evaluate"]["rank_at"].clone()).unwrap_or(RankAt::Final),
@@ -141,12 +150,15 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         let json = r#"{"name": "n", "description": "d", "swept": ["train.stride"], "common_context": 64,
-            "evaluate": {"rank_by": "native", "rank_at": "best"}, "tokenizers": [{"label": "char", "lossless": true}]}"#;
+            "evaluate": {"rank_by": "native", "rank_at": "best"}, "tune": ["train.stride", "model.width"],
+            "derive": {"train.stride": "sequence_length / 2"}, "search": null, "tokenizers": [{"label": "char", "lossless": true}]}"#;
         let protocol = read(Some(json), &["swept_train_stride"]);
         assert_eq!((protocol.name.as_str(), protocol.description.as_deref()), ("n", Some("d")));
         assert_eq!(protocol.swept, ["train.stride"]);
         assert_eq!((protocol.score(), protocol.other_score()), ("best_native", "best_common"));
         assert_eq!(protocol.common_context, Some(64));
+        assert_eq!(protocol.tune, ["train.stride"], "what is not swept cannot be tuned");
+        assert_eq!((protocol.derived.as_slice(), protocol.searched), (["train.stride".to_owned()].as_slice(), false));
         for (label, expected) in [("char", true), ("byte", true), ("bpe-512", true), ("word", false), ("file", false)] {
             assert_eq!(protocol.is_lossless(label), expected, "{label}");
         }

@@ -3,7 +3,7 @@
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::comparison::{Comparison, Configuration, Figure};
-use super::{Report, verdict, words};
+use super::{Report, standing, verdict, words};
 
 /// Rows shown on a terminal; the files have all.
 const ROWS: usize = 40;
@@ -44,11 +44,31 @@ pub(super) fn columns(report: &Report) -> Vec<Shown> {
     if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
         columns.push(figures(other, comparison, |c| c.other_perplexity));
     }
+    columns.extend(statistics(report));
     columns.push(shown("seeds", true, |c| if c.seeds > 0 { c.seeds.to_string() } else { String::new() }));
     columns
         .push(shown("tokens/s", true, |c| c.tokens_per_second.map_or_else(String::new, |r| words::thousands(r.round() as i64))));
     columns.push(shown("training", true, |c| c.training_seconds.map_or_else(String::new, words::duration)));
-    columns.push(shown("status", false, verdict::standing));
+    columns.push(shown("status", false, verdict::state));
+    columns
+}
+
+/// How each stands to the best of the others, and which may be the best: nothing where one alone is ranked.
+fn statistics(report: &Report) -> Vec<Shown> {
+    let Some(statistics) = report.statistics.clone().filter(|statistics| statistics.against.len() > 1) else { return Vec::new() };
+    let mut columns = Vec::new();
+    if report.comparison.configurations.iter().any(|c| c.tuned.is_some()) {
+        columns.push(shown("tuned", false, |c| match &c.tuned {
+            Some(tuned) if tuned.chosen && !tuned.at_edge.is_empty() => "chosen, at the edge".to_owned(),
+            Some(tuned) if tuned.chosen => "chosen".to_owned(),
+            _ => String::new(),
+        }));
+    }
+    if statistics.no_limits.is_none() {
+        let set = statistics.best_set().unwrap_or_default();
+        columns.push(shown("best?", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }));
+    }
+    columns.push(shown("to the best", true, move |c| standing::cell(&statistics, c)));
     columns
 }
 

@@ -1,11 +1,11 @@
 //! The verdict: what the figures allow to be said, and no more.
 //!
-//! It names the configuration with the lowest figure. It says "best of" a number of configurations at this budget, never that one
-//! setting is better than another: whether a difference is larger than chance is for the statistics to say. Where there is one
-//! seed it says that there is no spread; where the next one is nearer than the seeds are to each other it says that too.
+//! It names the configuration with the lowest figure. It says "best of" a number of configurations, never that one
+//! setting is better than another; what is larger than chance is for the statistics to say ([`standing`]).
 
 use super::Report;
 use super::comparison::{Configuration, Figure};
+use super::standing;
 use super::words;
 use crate::plan::label_name;
 
@@ -17,7 +17,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     };
     let mut sentences = vec![first(report, best, figure, ranked.len())];
     sentences.extend(reference(report, best));
-    sentences.extend(next(report, figure, &ranked));
+    sentences.extend(standing::sentences(report, best));
     sentences.extend(other_context(report, best, &ranked));
     sentences.extend(got_worse(&ranked));
     sentences
@@ -38,7 +38,13 @@ fn nothing_yet(report: &Report) -> String {
 
 fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -> String {
     let total = report.comparison.configurations.len();
+    let tuned = report.comparison.configurations.iter().filter(|c| c.tuned.is_some()).count();
     let what = match (ranked, total) {
+        (ranked, total) if tuned > 0 => format!(
+            "Best of {}, each at its best of {} tried",
+            words::count(ranked, "combination"),
+            words::count(total, "configuration")
+        ),
         (_, 1) => "One configuration".to_owned(),
         (1, total) => format!("The only one of {} configurations with a result", words::thousands(total as i64)),
         (ranked, total) if ranked == total => format!("Best of {} configurations", words::thousands(total as i64)),
@@ -53,11 +59,13 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let name = name(report, best);
     let name = if name.is_empty() { String::new() } else { format!(": {name}") };
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
-    let seeds = match figure.spread {
-        Some(spread) => format!("± {} over {}", words::spread(figure.mean, spread), words::count(best.seeds, "seed")),
-        None => "with one seed".to_owned(),
-    };
-    format!("{what}{name}. {unit} {} {seeds} ({}).", words::perplexity(figure.mean), measured(report))
+    let figure_words = format!("{}{}", words::perplexity(figure.mean), standing::figure_limits(report, best));
+    format!("{what}{}{name}. {unit} {figure_words} ({}).", scope(report), measured(report))
+}
+
+/// What the comparison holds for: `, at this learning rate`.
+fn scope(_report: &Report) -> String {
+    String::new()
 }
 
 /// `common context 64, final weights`.
@@ -81,21 +89,6 @@ pub(super) fn name(report: &Report, configuration: &Configuration) -> String {
 fn reference(report: &Report, best: &Configuration) -> Option<String> {
     let vocabulary = best.vocabulary.filter(|v| *v > 1 && !report.comparison.by_bytes)?;
     Some(format!("An untrained model has {}, one for each token it could guess.", words::thousands(vocabulary)))
-}
-
-fn next(report: &Report, figure: Figure, ranked: &[&Configuration]) -> Option<String> {
-    let next = ranked.get(1)?;
-    let other = next.figure(report.comparison.by_bytes)?;
-    let gap = other.mean - figure.mean;
-    let name = name(report, next);
-    let gap_words = words::spread(figure.mean, gap);
-    let spread = figure.spread.into_iter().chain(other.spread).reduce(f64::max);
-    let caution = match spread {
-        Some(spread) if gap <= 2.0 * spread => ", within what seeds differ by: their order may be chance",
-        Some(_) => "",
-        None => ": with one seed each that may be chance",
-    };
-    Some(format!("Next is {name}, {gap_words} behind{caution}."))
 }
 
 /// The winner under the other context, where it is another one.
@@ -133,6 +126,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(standing::notes(report));
     if comparison.by_bytes {
         notes.push(
             "Tokenizers differ, so perplexities do not compare: bits per byte rank, and only tokenizers known to give every text \
@@ -178,7 +172,7 @@ pub(super) fn lost(configuration: &Configuration) -> usize {
 }
 
 /// How it stands with a configuration, in a few words: `3 seeds`, `2 of 3, 1 diverged`.
-pub(super) fn standing(configuration: &Configuration) -> String {
+pub(super) fn state(configuration: &Configuration) -> String {
     let total: usize = configuration.status.values().sum();
     let completed = configuration.status.get("completed").copied().unwrap_or(0);
     if completed == total {

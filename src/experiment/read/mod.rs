@@ -4,6 +4,7 @@ mod base;
 mod grid;
 mod points;
 mod rules;
+mod tune;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -156,13 +157,9 @@ impl Reader {
             }
         }
         let get = |name: &str| top.iter().find(|(key, _)| key.text == name).map(|(key, node)| (key.clone(), node.clone()));
-        for (name, issue) in
-            [("tune", "the best value of an axis is not chosen yet"), ("confirm", "fresh seeds for the leaders come later")]
-        {
-            if let Some((key, _)) = get(name) {
-                let message = format!("`{name}` is not supported yet: {issue}");
-                self.add(Problem::error(message).key(name).at(&key.place).help("take it out; `grid` and `seeds` do the rest"));
-            }
+        if let Some((key, _)) = get("confirm") {
+            let problem = Problem::error("`confirm` is not supported yet: fresh seeds for the leaders come later").key("confirm");
+            self.add(problem.at(&key.place).help("take it out; `grid` and `seeds` do the rest"));
         }
         self.names_of_ones_own(get("let"));
         self.override_ones_own(&overrides);
@@ -187,6 +184,7 @@ impl Reader {
         let names = Names::with(kinds);
         let derives = self.derives(get("derive"), &names, &written);
         let excludes = self.excludes(get("exclude"), &names);
+        let tune = self.tune(get("tune"), &blocks, search.as_ref(), &points, &derives);
 
         let seeds = seeds.unwrap_or_else(|| vec![1]);
         let base = match layers::extract(&self.base) {
@@ -214,6 +212,7 @@ impl Reader {
             points,
             derives,
             excludes,
+            tune,
             overrides: std::mem::take(&mut self.overrides),
         };
         self.required(&experiment);

@@ -224,7 +224,17 @@ fn what_cannot_be_swept() {
 
 #[test]
 fn what_is_not_built_yet() {
-    assert_snapshot!(said_after_head("tune: [train.learning_rate]\nconfirm: {top: 4, seeds: 3}\n"));
+    assert_snapshot!(said_after_head("confirm: {top: 4, seeds: 3}\n"));
+}
+
+#[test]
+fn what_cannot_be_tuned() {
+    assert_snapshot!(said_after_head(
+        "grid:\n  train.sequence_length: [64, 128]\nderive: {train.stride: sequence_length / 2}\ntune: [train.sequence_length, \
+         train.sequence_length, train.stride, train.learning_rate, lr, {a: 1}]\n"
+    ));
+    assert_snapshot!(said_after_head("grid: {train.batch_size: [8, 16]}\ntune: {train.batch_size: 8}\n"));
+    assert_snapshot!(said_after_head("grid: {train.batch_size: [8, 16]}\ntune: train.batch_size\n"));
 }
 
 #[test]

@@ -262,3 +262,16 @@ fn ten_thousand_configurations_are_expanded_quickly() {
     // A guard against a quadratic slip, not a measurement: that is the benchmark's work.
     assert!(start.elapsed().as_secs_f64() < 5.0, "{:?}", start.elapsed());
 }
+
+#[test]
+fn tuned_axes_are_axes_like_others_and_are_told_to_the_report() {
+    let text = "name: x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}}\ngrid:\n  train.batch_size: [8, 16]\n  \
+                train.learning_rate: [1e-3, 3e-3]\ntune: [train.learning_rate]\n";
+    let (experiment, notes) = parse("x.yaml", text, &Overrides::default()).unwrap();
+    assert_eq!(notes, []);
+    assert_eq!(experiment.combinations(), Some(4));
+    assert_eq!(experiment.resolved()["tune"], serde_json::json!(["train.learning_rate"]));
+    let one = Overrides { set: vec!["train.learning_rate=1e-3".to_owned()], ..Overrides::default() };
+    let (experiment, _) = parse("x.yaml", text, &one).unwrap();
+    assert_eq!((experiment.combinations(), &experiment.resolved()["tune"]), (Some(2), &serde_json::json!([])));
+}

@@ -4,10 +4,21 @@
 //! difference in loss is a ratio of perplexities; [`Statistics::shown`] and [`Statistics::difference_shown`] turn both into what
 //! people read.
 
+mod best;
+mod critical;
+mod effects;
+mod gather;
+mod residual;
+mod resolution;
+mod text;
+
+pub(super) use effects::size;
+
 use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::protocol::Protocol;
+use crate::runs::ExperimentFolder;
 
 /// Lower and upper limit, at 95 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -17,7 +28,7 @@ pub(super) struct Interval {
 }
 
 /// What the figures say about each other.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Statistics {
     /// Whether the response is bits per byte; else it is loss in nats per token.
     pub(super) by_bytes: bool,
@@ -42,7 +53,7 @@ pub(super) struct Statistics {
 }
 
 /// The pooled scatter of results once configurations (and seeds) are accounted for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Residual {
     /// Standard deviation of one trial's response.
     pub(super) deviation: f64,
@@ -50,10 +61,12 @@ pub(super) struct Residual {
     pub(super) degrees: usize,
     /// Whether seeds were taken as blocks: what a seed does to every configuration alike is then not part of it.
     pub(super) blocks: bool,
+    /// The configuration that more than half of the scatter comes from, where one does: the limits of all are as wide as its own.
+    pub(super) dominated_by: Option<i64>,
 }
 
 /// A configuration against the best of all others.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Against {
     /// Its number.
     pub(super) configuration: i64,
@@ -77,7 +90,7 @@ pub(super) struct Against {
 }
 
 /// How the uncertainty of the text was found: a bootstrap over blocks of tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Text {
     /// Blocks that were drawn from.
     pub(super) blocks: usize,
@@ -92,7 +105,7 @@ pub(super) struct Text {
 }
 
 /// The main effect of an axis: mean over the cells of each value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Effect {
     /// Its keys: several where settings move together.
     pub(super) keys: Vec<String>,
@@ -107,7 +120,7 @@ pub(super) struct Effect {
 }
 
 /// One value of an axis.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Level {
     /// As written; several joined by ` · ` where settings move together.
     pub(super) value: String,
@@ -118,7 +131,7 @@ pub(super) struct Level {
 }
 
 /// The cell means of two axes, over the combinations of all others in which each of these cells has a result.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Interaction {
     /// Keys of the rows.
     pub(super) rows: Vec<String>,
@@ -135,7 +148,7 @@ pub(super) struct Interaction {
 }
 
 /// How small a difference the experiment could see.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Detectable {
     /// The lead (in the response) that would be found four times in five.
     pub(super) difference: f64,
@@ -175,7 +188,13 @@ impl Statistics {
     }
 }
 
-/// The statistics of a comparison; `None` where no configuration is ranked.
-pub(super) fn statistics(_comparison: &Comparison, _protocol: &Protocol) -> Option<Statistics> {
-    None
+/// The statistics of a comparison; `None` where no configuration is ranked. Files of single tokens that cannot be read are
+/// listed.
+pub(super) fn statistics(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    protocol: &Protocol,
+    damaged: &mut Vec<String>,
+) -> Option<Statistics> {
+    gather::gather(folder, comparison, protocol, damaged)
 }

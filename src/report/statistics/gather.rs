@@ -1,0 +1,268 @@
+//! The comparison's figures go in, and the statistics of all of them come out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::super::comparison::{Comparison, Configuration, TrialLine};
+use super::super::protocol::Protocol;
+use super::effects::{self, Cell, Factor, Scale};
+use super::residual::{Fit, Observation};
+use super::text::{self, Blocks, Drawn, Wanted};
+use super::{Against, Effect, Interaction, Interval, Residual, Statistics, Text, best, resolution};
+use crate::plan::TrialId;
+use crate::runs::ExperimentFolder;
+
+/// The quantile of t that leaves 2.5 % above it.
+fn two_sided(degrees: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, degrees).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
+}
+
+pub(super) fn gather(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    protocol: &Protocol,
+    damaged: &mut Vec<String>,
+) -> Option<Statistics> {
+    let results = Results::new(comparison);
+    let twins = results.twins();
+    let ranked = comparison.configurations.iter().filter(|c| c.place.is_some()).map(|c| c.number);
+    let ranked: Vec<i64> = ranked.filter(|number| twins.contains_key(number)).collect();
+    let fit = Fit::new(&results.observations(&twins));
+    let compared: Vec<i64> = ranked.iter().map(|number| twins[number]).collect::<BTreeSet<_>>().into_iter().collect();
+    let standings: BTreeMap<i64, best::Standing> =
+        best::against_the_best(&fit, &compared).into_iter().map(|s| (s.configuration, s)).collect();
+
+    let mean = |number: &i64| standings[&twins[number]].mean;
+    let leader = *ranked.iter().min_by(|a, b| mean(a).total_cmp(&mean(b)))?;
+    let next = compared.iter().filter(|number| **number != twins[&leader]).map(&mean).reduce(f64::min);
+    let mut against: Vec<Against> = ranked
+        .iter()
+        .map(|number| {
+            let standing = standings[&twins[number]];
+            // One that has the very same results is as far ahead of it as it is of that one.
+            let is_twin = ranked.iter().any(|other| other != number && twins[other] == twins[number]);
+            let difference = if is_twin { standing.difference.max(0.0) } else { standing.difference };
+            let own = fit.within.map(|within| {
+                let half = two_sided(within.degrees) * (within.variance / standing.count as f64).sqrt();
+                Interval { lower: standing.mean - half, upper: standing.mean + half }
+            });
+            Against {
+                configuration: *number,
+                mean: standing.mean,
+                seeds: standing.count,
+                own,
+                difference,
+                limits: standing.limits,
+                text_own: None,
+                text_difference: None,
+                in_best_set: standing.may_be_best,
+            }
+        })
+        .collect();
+
+    let (text, no_text) = match of_text(folder, comparison, protocol, &against, leader, damaged) {
+        Ok((text, drawn)) => {
+            for line in &mut against {
+                let Some(drawn) = drawn.get(&line.configuration) else { continue };
+                (line.text_own, line.text_difference) = (Some(drawn.own), drawn.difference);
+                // The larger of the two uncertainties decides.
+                let open = drawn.difference.is_some_and(|limits| limits.lower <= 0.0);
+                line.in_best_set = line.in_best_set.map(|by_seeds| by_seeds || open);
+            }
+            (Some(text), None)
+        }
+        Err(reason) => (None, Some(reason)),
+    };
+    let scale = fit
+        .scatter
+        .as_ref()
+        .map(|scatter| Scale { deviation: scatter.variance.sqrt(), quantile: two_sided(scatter.degrees as f64) });
+    let (effects, interactions) = by_setting(comparison, protocol, scale);
+    let limited = standings.values().any(|standing| standing.limits.is_some());
+    Some(Statistics {
+        by_bytes: comparison.by_bytes,
+        residual: fit.scatter.as_ref().map(|scatter| Residual {
+            deviation: scatter.variance.sqrt(),
+            degrees: scatter.degrees,
+            blocks: scatter.blocks,
+            dominated_by: fit.dominant(),
+        }),
+        no_limits: (!limited).then(|| no_limits(&compared, &ranked, &fit)),
+        leader,
+        against,
+        text,
+        no_text,
+        effects,
+        interactions,
+        detectable: resolution::detectable(&fit, &compared, next.map(|next| next - mean(&leader))),
+    })
+}
+
+/// Why there are no limits.
+fn no_limits(compared: &[i64], ranked: &[i64], fit: &Fit) -> String {
+    if ranked.len() < 2 && fit.within.is_none() {
+        "With one seed nothing says how much another seed would change the figure: there is no interval.".to_owned()
+    } else if ranked.len() < 2 {
+        "Only one configuration is ranked: there is nothing to compare it with.".to_owned()
+    } else if compared.len() < 2 {
+        "All configurations that are ranked have the very same results.".to_owned()
+    } else if fit.within.is_none() {
+        "With one seed each nothing says how much another seed would change the figures: there are no intervals.".to_owned()
+    } else {
+        "Too few seeds are complete to say how much another seed would change the figures: there are no intervals.".to_owned()
+    }
+}
+
+/// The trials that count, by configuration.
+struct Results<'a> {
+    by_configuration: BTreeMap<i64, Vec<(&'a TrialLine, f64)>>,
+}
+
+impl<'a> Results<'a> {
+    /// Also of the values of a tuned setting that were not chosen: they say as much about the scatter.
+    fn new(comparison: &'a Comparison) -> Self {
+        let known: BTreeSet<i64> =
+            comparison.configurations.iter().filter(|c| c.place.is_some() || c.tuned.is_some()).map(|c| c.number).collect();
+        let mut by_configuration: BTreeMap<i64, Vec<(&TrialLine, f64)>> = BTreeMap::new();
+        for trial in comparison.trials.iter().filter(|trial| trial.counts && known.contains(&trial.configuration)) {
+            let response = if comparison.by_bytes { trial.bits_per_byte } else { trial.loss };
+            if let Some(response) = response {
+                by_configuration.entry(trial.configuration).or_default().push((trial, response));
+            }
+        }
+        Self { by_configuration }
+    }
+
+    /// The first configuration with the very same results, for each: a clip norm that never bound gives the same trial as another
+    /// one, and counted twice it would pass for two that agree by chance.
+    fn twins(&self) -> BTreeMap<i64, i64> {
+        let mut first: BTreeMap<Vec<(Option<i64>, u64)>, i64> = BTreeMap::new();
+        let of = |(&number, trials): (&i64, &Vec<(&TrialLine, f64)>)| {
+            let mut key: Vec<_> = trials.iter().map(|(trial, response)| (trial.seed, response.to_bits())).collect();
+            key.sort_unstable();
+            (number, *first.entry(key).or_insert(number))
+        };
+        self.by_configuration.iter().map(of).collect()
+    }
+
+    fn observations(&self, twins: &BTreeMap<i64, i64>) -> Vec<Observation> {
+        let own = self.by_configuration.iter().filter(|(number, _)| twins[number] == **number);
+        own.flat_map(|(&configuration, trials)| {
+            trials.iter().map(move |(trial, response)| Observation {
+                configuration,
+                seed: trial.seed.unwrap_or_default(),
+                response: *response,
+            })
+        })
+        .collect()
+    }
+}
+
+/// What the text leaves open, by configuration; an error says why that is not known.
+fn of_text(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    protocol: &Protocol,
+    against: &[Against],
+    leader: i64,
+    damaged: &mut Vec<String>,
+) -> Result<(Text, BTreeMap<i64, Drawn>), String> {
+    if comparison.by_bytes {
+        return Err(
+            "Tokenizers differ, so that configurations do not predict the same tokens: the text is not resampled.".to_owned()
+        );
+    }
+    let (Some(tokens), Some(context)) = (comparison.scored_tokens, comparison.common_context) else {
+        return Err("It is not known which tokens were scored: the text is not resampled.".to_owned());
+    };
+    let (tokens, context) = (usize::try_from(tokens).unwrap_or(0), usize::try_from(context).unwrap_or(1));
+    let blocks = Blocks::new(tokens, context)?;
+    let wanted = Wanted { protocol: protocol.rank_by(), kind: protocol.rank_at(), context: comparison.common_context };
+    let mut order: Vec<&Against> = against.iter().collect();
+    order.sort_by(|a, b| (a.configuration != leader).cmp(&(b.configuration != leader)).then(a.mean.total_cmp(&b.mean)));
+    let (mut numbers, mut sums, mut read) = (Vec::new(), Vec::new(), 0);
+    for line in order.into_iter().take(text::MOST_CONFIGURATIONS) {
+        if numbers.len() >= 2 && read + line.seeds * tokens > text::MOST_TOKENS {
+            break;
+        }
+        read += line.seeds * tokens;
+        match of_configuration(folder, comparison, line.configuration, wanted, blocks, damaged) {
+            Some(own) => {
+                numbers.push(line.configuration);
+                sums.push(own);
+            }
+            None if line.configuration == leader => {
+                return Err("The NLL of each token of the leader is not on disk: the text is not resampled.".to_owned());
+            }
+            None => {}
+        }
+    }
+    let (text, drawn) = text::bootstrap(&sums, blocks);
+    Ok((text, numbers.into_iter().zip(drawn).collect()))
+}
+
+/// The block sums of a configuration, averaged over its seeds; `None` where one is missing.
+fn of_configuration(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    number: i64,
+    wanted: Wanted<'_>,
+    blocks: Blocks,
+    damaged: &mut Vec<String>,
+) -> Option<Vec<f64>> {
+    let trials: Vec<&TrialLine> = comparison.trials.iter().filter(|t| t.configuration == number && t.counts).collect();
+    let mut sums = vec![0.0; blocks.count];
+    for trial in &trials {
+        // A trial that was not trained itself may have left its tokens with the one that was.
+        let ids = std::iter::once(&trial.id).chain(&trial.alias_of).filter_map(|id| TrialId::parse(id));
+        let path = ids.map(|id| folder.trial(&id).token_nll()).find(|path| path.exists())?;
+        match text::block_sums(&path, wanted, blocks) {
+            Ok(own) => sums.iter_mut().zip(own?).for_each(|(sum, own)| *sum += own / trials.len() as f64),
+            Err(error) => {
+                damaged.push(error.chain());
+                return None;
+            }
+        }
+    }
+    (!trials.is_empty()).then_some(sums)
+}
+
+/// Main effects and pairs. A tuned setting is looked at over all its values, the others over the chosen configurations.
+fn by_setting(comparison: &Comparison, protocol: &Protocol, scale: Option<Scale>) -> (Vec<Effect>, Vec<Interaction>) {
+    if protocol.searched {
+        return (Vec::new(), Vec::new());
+    }
+    let keys = &protocol.swept;
+    let cell = |c: &Configuration| {
+        let figure = if comparison.by_bytes { c.bits_per_byte.map(|f| f.mean) } else { c.loss };
+        let counts = c.place.is_some() || c.tuned.is_some();
+        Cell { values: c.values.clone(), result: figure.filter(|_| counts).map(|mean| (mean, c.seeds)) }
+    };
+    let mut sorted: Vec<&Configuration> = comparison.configurations.iter().collect();
+    sorted.sort_by_key(|c| c.number);
+    let all: Vec<Cell> = sorted.iter().map(|c| cell(c)).collect();
+    let derived = |key: &str| protocol.derived.iter().any(|other| other == key);
+    let tuned = |key: &str| protocol.tune.iter().any(|other| other == key);
+    if all.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    let factors = effects::factors(&all, keys, derived);
+    let (over, open): (Vec<Cell>, Vec<Factor>) = if protocol.tune.is_empty() {
+        (all.clone(), factors.clone())
+    } else {
+        let others = effects::factors(&all, keys, |key| derived(key) || tuned(key));
+        // What has no figure at all keeps its combination's place, so that a missing one is told.
+        let kept = sorted.iter().filter(|c| c.tuned.as_ref().is_none_or(|tuned| tuned.chosen)).map(|c| cell(c));
+        (kept.collect(), others)
+    };
+    let main = factors.iter().map(|factor| match open.contains(factor) {
+        true => effects::effect(&over, keys, &open, factor, scale),
+        false => effects::effect(&all, keys, &factors, factor, scale),
+    });
+    let mut pairs = Vec::new();
+    for (place, rows) in open.iter().enumerate() {
+        pairs.extend(open[place + 1..].iter().filter_map(|columns| effects::interaction(&over, keys, &open, rows, columns)));
+    }
+    (main.collect(), pairs)
+}

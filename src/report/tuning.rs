@@ -1,0 +1,105 @@
+//! Tuned settings (`tune:`): each combination of the other settings is ranked at the value that suits it best.
+//!
+//! A learning rate that suits one batch size may not suit another, so that a comparison at one rate is a comparison of who was
+//! luckier with it. The value is chosen by the figure that ranks, on the very text that ranks, which the report says: the
+//! figures of all are a little too good. A best value at the edge of what was tried may not be the best there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::comparison::Configuration;
+use super::protocol::Protocol;
+use super::statistics::size;
+
+/// How a configuration stands to those that differ from it in tuned settings only.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tuned {
+    /// Whether it has the lowest figure of them.
+    pub(super) chosen: bool,
+    /// The tuned keys whose chosen value is the smallest or largest that was planned here.
+    pub(super) at_edge: Vec<String>,
+}
+
+/// Says of each configuration with a figure whether it is the chosen one of its combination.
+pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, by_bytes: bool) {
+    if protocol.tune.is_empty() {
+        return;
+    }
+    let tuned: Vec<usize> = (0..protocol.swept.len()).filter(|&place| protocol.tune.contains(&protocol.swept[place])).collect();
+    // What is computed from a tuned setting moves with it.
+    let others: Vec<usize> = (0..protocol.swept.len())
+        .filter(|place| !tuned.contains(place) && !protocol.derived.contains(&protocol.swept[*place]))
+        .collect();
+    let combination =
+        |c: &Configuration| others.iter().map(|&place| c.values.get(place).cloned().unwrap_or_default()).collect::<Vec<_>>();
+    let mut groups: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
+    for (place, configuration) in configurations.iter().enumerate() {
+        groups.entry(combination(configuration)).or_default().push(place);
+    }
+    for members in groups.into_values() {
+        let figure = |place: usize| configurations[place].figure(by_bytes).map(|figure| figure.mean);
+        let with_figure: Vec<(usize, f64)> = members.iter().filter_map(|&place| Some((place, figure(place)?))).collect();
+        let best = with_figure.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|&(place, _)| place);
+        let Some(best) = best else { continue };
+        let edges = tuned.iter().filter(|&&key| is_at_edge(configurations, &members, best, key));
+        let at_edge: Vec<String> = edges.map(|&key| protocol.swept[key].clone()).collect();
+        for (place, _) in with_figure {
+            let chosen = place == best;
+            let at_edge = if chosen { at_edge.clone() } else { Vec::new() };
+            configurations[place].tuned = Some(Tuned { chosen, at_edge });
+        }
+    }
+}
+
+/// Whether the chosen value is the smallest or largest of at least two; words have no edge.
+fn is_at_edge(configurations: &[Configuration], members: &[usize], best: usize, key: usize) -> bool {
+    let value = |place: usize| configurations[place].values.get(key).map_or("", String::as_str);
+    let distinct: BTreeSet<&str> = members.iter().map(|&place| value(place)).collect();
+    let sizes: Option<Vec<f64>> = distinct.iter().map(|value| size(value)).collect();
+    let (Some(sizes), Some(own)) = (sizes, size(value(best))) else { return false };
+    sizes.len() > 1 && (sizes.iter().all(|&other| other >= own) || sizes.iter().all(|&other| other <= own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::tests::{compared_as, order};
+    use super::*;
+    use crate::experiment::settings::ClipNorm;
+    use crate::record::tests::{completed, ended, plan, waiting};
+    use crate::runs::Status;
+
+    const TUNED: &str = r#"{"tune": ["train.clip_norm"]}"#;
+
+    /// Two lengths, and three clip norms that stand for any tuned number.
+    fn lengths() -> crate::plan::Plan {
+        plan(&[32, 64], &[ClipNorm::At(0.25), ClipNorm::At(0.5), ClipNorm::At(1.0)], &[1])
+    }
+
+    #[test]
+    fn each_combination_is_ranked_at_its_best_value_only() {
+        let states = [3.0, 2.0, 2.5, 2.4, 2.2, 1.9].map(|loss| completed(loss, None));
+        let comparison = compared_as(&lengths(), &states, TUNED);
+        assert_eq!(order(&comparison)[..2], [(6, Some(1)), (2, Some(2))]);
+        assert_eq!(order(&comparison)[2..], [(5, None), (4, None), (3, None), (1, None)], "the others stay in the table");
+        let tuned = |place: usize| comparison.configurations[place].tuned.clone().unwrap();
+        assert_eq!(tuned(0), Tuned { chosen: true, at_edge: vec!["train.clip_norm".to_owned()] }, "1.0 is the largest tried");
+        assert_eq!(tuned(1), Tuned { chosen: true, at_edge: Vec::new() });
+        assert!(!tuned(2).chosen);
+    }
+
+    #[test]
+    fn a_value_that_diverged_still_bounds_the_range() {
+        let mut states = [3.0, 2.0, 2.5, 2.4, 2.2, 1.9].map(|loss| completed(loss, None));
+        states[2] = ended(Status::Diverged, "x", &[]);
+        states[5] = waiting();
+        let comparison = compared_as(&lengths(), &states, TUNED);
+        assert_eq!(order(&comparison)[..2], [(2, Some(1)), (5, Some(2))]);
+        assert!(comparison.configurations[..2].iter().all(|c| c.tuned.as_ref().unwrap().at_edge.is_empty()));
+    }
+
+    #[test]
+    fn without_tune_all_are_ranked() {
+        let states = [3.0, 2.0, 2.5, 2.4, 2.2, 1.9].map(|loss| completed(loss, None));
+        let comparison = compared_as(&lengths(), &states, "{}");
+        assert!(comparison.configurations.iter().all(|c| c.tuned.is_none() && c.place.is_some()));
+    }
+}
