@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Reads the results of an experiment the way other tools would, and checks them.
 
-    pip install duckdb pandas pyarrow
+    pip install duckdb pandas pyarrow polars
     python scripts/read_results.py runs/quickstart
 
-Checks that every Parquet file opens in DuckDB and in pandas with the same columns and number of rows, that no number is
-NaN or infinite, that the files of a kind have one schema, that the patterns a person would write work, that no
-step is there twice, and that each complete trial has its steps. Exits with 1 and a line for each fault otherwise.
+Checks that every Parquet file opens in DuckDB, in pandas and (where it is installed) in polars with the same columns and number of
+rows, that no number is NaN or infinite, that the files of a kind have one schema, that the patterns a person would write work, that
+no step is there twice, that each complete trial has its steps, and that its loss in the table of trials is that of its
+evaluations and of its tokens. Exits with 1 and a line for each fault otherwise.
 """
 
 import argparse
@@ -16,6 +17,11 @@ import sys
 import duckdb
 import numpy
 import pandas
+
+try:
+    import polars
+except ImportError:
+    polars = None
 
 KINDS = ["steps", "evaluations", "checkpoints", "token_nll", "positions"]
 
@@ -43,6 +49,14 @@ def check_file(database, path, faults):
         faults.append(f"{path}: DuckDB sees {rows} rows, pandas {len(frame)}")
     if columns != list(frame.columns):
         faults.append(f"{path}: DuckDB and pandas see different columns")
+    if polars is not None:
+        try:
+            read = polars.read_parquet(path)
+        except Exception as error:
+            faults.append(f"{path}: polars: {error}")
+        else:
+            if (read.height, read.columns) != (rows, columns):
+                faults.append(f"{path}: polars sees {read.height} rows of {read.width} columns")
     # pandas shows null as NaN, so the numbers themselves are asked through DuckDB.
     for name, kind in (row[:2] for row in described):
         if kind in ("FLOAT", "DOUBLE"):
@@ -56,6 +70,20 @@ def check_file(database, path, faults):
     infinite = [c for c in frame.select_dtypes("number") if numpy.isinf(frame[c].to_numpy(float, na_value=0.0)).any()]
     faults.extend(f"{path}: {name} holds an infinite number in pandas" for name in infinite)
     return frame
+
+
+def check_loss(database, folder, trial, faults):
+    """A trial's loss three times: in the table of trials, in its evaluations, and token by token."""
+    files = [(folder / "evaluations.parquet", "kind", "last(nll_sum ORDER BY time_utc) / last(scored_tokens ORDER BY time_utc)")]
+    files.append((folder / "token_nll.parquet", "checkpoint_kind", "avg(nll)"))
+    for path, kind, loss in files:
+        if not path.exists():
+            continue
+        part = "AND part = 'validation'" if kind == "kind" else f"AND context = {int(trial.common_context)}"
+        query = f"SELECT {loss} FROM {quoted(path)} WHERE {kind} = 'final' AND protocol = 'common' {part}"
+        value = one(database, query)
+        if value is not None and abs(value - trial.common_loss) > 1e-5 * max(1.0, trial.common_loss):
+            faults.append(f"{path}: a loss of {value}, the table of trials has {trial.common_loss}")
 
 
 def main():
@@ -101,11 +129,23 @@ def main():
             else:
                 if together != rows[kind]:
                     faults.append(f"{pattern}: {together} rows, one by one {rows[kind]}")
+            if polars is not None:
+                try:
+                    together = polars.scan_parquet(str(pattern)).select(polars.len()).collect().item()
+                except Exception as error:
+                    faults.append(f"polars.scan_parquet({pattern}): {error}")
+                else:
+                    if together != rows[kind]:
+                        faults.append(f"polars.scan_parquet({pattern}): {together} rows, one by one {rows[kind]}")
 
     trials = tables.get("trials")
     if trials is not None:
         for trial in trials[trials.status == "completed"].itertuples():
+            check_loss(database, folder / "trials" / trial.trial_id, trial, faults)
             path = folder / "trials" / trial.trial_id / "steps.parquet"
+            # What was trained once under another clip norm has no steps of its own.
+            if isinstance(getattr(trial, "alias_of", None), str):
+                continue
             if not path.exists():
                 faults.append(f"{path}: missing, but the trial is completed")
             elif int(trial.steps_done) != one(database, f"SELECT count(*) FROM {quoted(path)}"):

@@ -13,10 +13,11 @@
 //!
 //! **When the source goes.** An alias whose source is gone or has another outcome now is opened again by the next run.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use super::progress::alias_line;
+use super::rescore::difference;
 use super::run::{label, write_job};
 use super::say;
 use super::session::Session;
@@ -26,7 +27,7 @@ use crate::experiment::settings::Budget;
 use crate::plan::{Trial, TrialId};
 use crate::record::copy_scores;
 use crate::runs::{
-    Clipping, End, EventLog, Outcome, State, Status, TrialFolder, TrialLock, now_utc, set_aside_outcome, state_of, write_outcome,
+    Clipping, End, EventLog, Outcome, State, Status, TrialLock, now_utc, set_aside_outcome, state_of, write_outcome,
 };
 use crate::schedule::{Event, Work};
 use crate::train::Job;
@@ -41,11 +42,13 @@ impl Families {
     /// The families of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
     pub(super) fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
         let mut families = HashMap::new();
-        if no_alias || session.device != "cpu" {
+        let trials = &session.whole().trials;
+        let swept = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
+        if no_alias || !swept || session.device != "cpu" {
             return Ok(Self(families));
         }
         let (mut keys, mut numbers) = (HashMap::new(), HashMap::new());
-        for trial in &session.whole().trials {
+        for trial in trials {
             let reproducible = !matches!(trial.settings.train.budget, Budget::Minutes(_));
             if !reproducible || retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
                 continue;
@@ -61,35 +64,54 @@ impl Families {
         Ok(Self(families))
     }
 
+    /// How many of these trials may turn out to be the same as another one of them.
+    pub(super) fn at_most(&self, trials: &[Trial]) -> usize {
+        let members: Vec<usize> = trials.iter().filter_map(|trial| self.of_trial(&trial.id)).collect();
+        members.len() - members.iter().collect::<HashSet<_>>().len()
+    }
+
     /// The number of a trial's family; `None` where it is to be trained in any case.
     pub(super) fn of_trial(&self, id: &TrialId) -> Option<usize> {
         self.0.get(id).copied()
     }
 }
 
-/// Opens those aliases again that do not hold any more, or all of these with `no_alias`.
-pub(super) fn reopen(session: &Session, no_alias: bool, states: &mut [State]) -> Result<()> {
+/// Opens those aliases again whose source is gone, or all of these with `no_alias`; gives the others their source's scores where
+/// those are newer.
+pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State]) -> Result<()> {
     for (trial, state) in session.plan.trials.iter().zip(states) {
         let Some(outcome) = &state.outcome else { continue };
         let Some(source) = &outcome.alias_of else { continue };
-        let folder = session.folder.trial(&trial.id);
-        if no_alias || !still_holds(outcome, &folder.beside(source)) {
-            if !no_alias {
-                say(&format!("note: {} was the same as trial {source}, which is gone: it is open again", label(session, trial)));
+        let found = durable::read_json::<Outcome>(&session.folder.trial(source).outcome()).ok().flatten();
+        match found.filter(|found| !no_alias && still_holds(outcome, found)) {
+            Some(found) if (&found.scores, found.protocol) == (&outcome.scores, outcome.protocol) => continue,
+            // A source that is not planned any more keeps its old scores, and the alias may have been scored since.
+            Some(found) if difference(trial, session.plan.common_context, &found).is_some() => continue,
+            Some(_) => match record(session, trial, source) {
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::DiskFull => return Err(error),
+                Err(error) => {
+                    warn(session, trial, &error);
+                    continue;
+                }
+            },
+            None => {
+                if !no_alias {
+                    let label = label(session, trial);
+                    say(&format!("note: {label} was the same as trial {source}, which is gone: it is open again"));
+                }
+                set_aside_outcome(&session.folder.trial(&trial.id))?;
             }
-            set_aside_outcome(&folder)?;
-            *state = state_of(&folder);
         }
+        *state = state_of(&session.folder.trial(&trial.id));
     }
     Ok(())
 }
 
-/// Whether the trial that another one is the same as is still there, with the same gradients and the same end.
-fn still_holds(alias: &Outcome, source: &TrialFolder) -> bool {
-    let outcome = durable::read_json::<Outcome>(&source.outcome()).ok().flatten();
-    outcome.is_some_and(|source| {
-        source.alias_of.is_none() && (source.end, source.clipping, source.steps) == (alias.end, alias.clipping, alias.steps)
-    })
+/// Whether the trial that another one is the same as has the same gradients and the same end as when that was found.
+fn still_holds(alias: &Outcome, source: &Outcome) -> bool {
+    let told = |o: &Outcome| (o.end, o.clipping, o.steps);
+    source.alias_of.is_none() && told(source) == told(alias)
 }
 
 /// Records every trial at once that is the same as one that was over before, and takes those out of their families that are certainly not.
@@ -158,7 +180,7 @@ fn sources(session: &Session, families: &Families, states: &[State]) -> HashMap<
     sources
 }
 
-/// Records one trial as an alias, with the scores that its source has now. What was trained of it goes.
+/// Records one trial as an alias, or again with its source's newer scores. What was trained of it goes.
 pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Result<Outcome> {
     let from = session.folder.trial(source);
     let to = session.folder.trial(&trial.id);

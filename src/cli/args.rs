@@ -44,8 +44,10 @@ pub(super) enum Command {
     Show(Show),
     /// Show what is done, running, waiting or failed, and why. Changes nothing
     Status(Status),
-    /// Write the report again from the Parquet files, and print the table
+    /// Write the report again from the Parquet files, and print the table; several experiments in one table
     Report(Report),
+    /// Put two configurations or trials side by side: what differs, by how much, and how sure that is
+    Compare(Compare),
     /// Let a trained model go on with a text
     Sample(Sample),
     /// Print a completion script for a shell
@@ -188,9 +190,29 @@ pub(super) struct Status {
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The experiment's folder
-    #[arg(required = true, num_args = 1)]
-    pub(super) folder: PathBuf,
+    /// The experiment's folder; of several, those that were measured alike stand in one table
+    #[arg(required = true, value_name = "DIR")]
+    pub(super) folders: Vec<PathBuf>,
+    /// Write the report here; of one experiment the default is its own `report` folder, of several none
+    #[arg(long, value_name = "DIR")]
+    pub(super) into: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// A configuration (`quickstart#3`; its number alone where it is clear of which experiment), an experiment's name or folder for
+    /// its best configuration, or a single trial by its id, the beginning of one, or its folder
+    #[arg(value_name = "A")]
+    pub(super) first: String,
+    /// The other one
+    #[arg(value_name = "B")]
+    pub(super) second: String,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Where ids and names are looked for
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 mod alias;
 mod args;
 mod check;
+mod compare;
 pub mod exit_code;
 pub mod explain;
 mod explain_command;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::execute(&arguments),
         Command::Status(arguments) => status_command::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Compare(arguments) => compare::execute(&arguments),
         Command::Sample(arguments) => sample::execute(&arguments),
         Command::Completions { shell } => args::completions(shell),
         Command::Man => args::man_page(),

@@ -4,6 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::json;
 
+use super::alias::Families;
 use super::args::Plan as Arguments;
 use super::exit_code::Code;
 use super::figures::{bytes, short, thousands};
@@ -126,6 +127,13 @@ fn text(session: &Session) -> Result<String> {
         }
     }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
+    let same = Families::of(session, false, &[])?.at_most(&plan.trials) as u64;
+    if same > 0 {
+        lines.push(format!(
+            "  up to {} may turn out to be the same as another, to the bit, and need no training: where their clip norm never binds",
+            counted(same, "trial")
+        ));
+    }
     lines.push(table(plan)?);
     if plan.trials.len() > SHOWN {
         lines.push(format!("… and {} more: `--csv` lists all of them", plan.trials.len() - SHOWN));

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::alias;
 use super::figures::thousands;
 use super::run::{Flags, work_off};
 use super::say;
@@ -19,22 +18,21 @@ use crate::train::recorder::{CheckpointKind, Protocol};
 pub(super) struct Stale<'a> {
     trial: &'a Trial,
     why: String,
-    /// The trial that it is the same as.
-    alias_of: Option<TrialId>,
 }
 
-/// Those among the trials of a plan; `standing` is in its order.
+/// Those among the trials of a plan; `standing` is in its order. An alias takes the scores of its source when that
+/// has them; where the source is not in the plan it is scored from the weights that lie there.
 pub(super) fn stale<'a>(plan: &'a Plan, standing: &[State]) -> Vec<Stale<'a>> {
     let finished = plan.trials.iter().zip(standing).filter_map(|(trial, state)| Some((trial, state.outcome.as_ref()?)));
-    let stale = |(trial, outcome): (&'a Trial, &Outcome)| {
-        let why = difference(trial, plan.common_context, outcome)?;
-        Some(Stale { trial, why, alias_of: outcome.alias_of.clone() })
-    };
-    finished.filter_map(stale).collect()
+    let planned: HashSet<&TrialId> = plan.trials.iter().map(|trial| &trial.id).collect();
+    finished
+        .filter(|(_, outcome)| outcome.alias_of.as_ref().is_none_or(|source| !planned.contains(source)))
+        .filter_map(|(trial, outcome)| Some(Stale { trial, why: difference(trial, plan.common_context, outcome)? }))
+        .collect()
 }
 
 /// What differs between how a complete trial was scored and how it would be now; `None` where nothing does.
-fn difference(trial: &Trial, context: usize, outcome: &Outcome) -> Option<String> {
+pub(super) fn difference(trial: &Trial, context: usize, outcome: &Outcome) -> Option<String> {
     let tokens = i64::try_from(trial.facts.validation_tokens).unwrap_or(i64::MAX) - 1;
     if outcome.end != End::Completed || tokens < 1 {
         return None;
@@ -86,15 +84,7 @@ pub(super) fn execute(session: &Session, stale: &[Stale<'_>], policy: Policy, fl
         return Ok(Summary::default());
     }
     say(&format!("scoring     {} again ({}): nothing is trained", counted(stale.len() as u64, "finished trial"), reasons(stale)));
-    // What is the same as a trial that is scored again, or was since, takes its scores: they are one.
-    let stale_ids: HashSet<&TrialId> = stale.iter().map(|stale| &stale.trial.id).collect();
-    let context = session.plan.common_context;
-    let (copied, scored): (Vec<&Stale<'_>>, Vec<&Stale<'_>>) = stale.iter().partition(|stale| {
-        let Some(source) = &stale.alias_of else { return false };
-        let outcome = state_of(&session.folder.trial(source)).outcome;
-        stale_ids.contains(source) || outcome.is_some_and(|outcome| difference(stale.trial, context, &outcome).is_none())
-    });
-    let candidate = |stale: &&Stale<'_>| Candidate {
+    let candidate = |stale: &Stale<'_>| Candidate {
         id: stale.trial.id.clone(),
         round: 0,
         clip_norm: stale.trial.settings.train.clip_norm,
@@ -102,22 +92,12 @@ pub(super) fn execute(session: &Session, stale: &[Stale<'_>], policy: Policy, fl
         expected_seconds: None,
         standing: Standing::Waiting,
     };
-    let mut summary = Summary::default();
-    if !scored.is_empty() {
-        let queue = Queue::new(scored.iter().map(candidate).collect(), policy);
-        summary = work_off(session, queue, Work::ScoreAgain, flags)?;
-    }
-    for (stale, source) in copied.into_iter().filter_map(|stale| Some((stale, stale.alias_of.as_ref()?))) {
-        let outcome = state_of(&session.folder.trial(source)).outcome;
-        if outcome.is_some_and(|outcome| difference(stale.trial, context, &outcome).is_none()) {
-            // It is said where it cannot be done, and counted below.
-            let _ = alias::record_or_say(session, stale.trial, source);
-        }
-    }
+    let queue = Queue::new(stale.iter().map(candidate).collect(), policy);
+    let summary = work_off(session, queue, Work::ScoreAgain, flags)?;
     let again: Vec<State> = stale.iter().map(|s| state_of(&session.folder.trial(&s.trial.id))).collect();
     let left = stale.iter().zip(&again).filter(|(stale, state)| {
         let outcome = state.outcome.as_ref().filter(|_| state.status == Status::Completed);
-        outcome.is_none_or(|outcome| difference(stale.trial, context, outcome).is_some())
+        outcome.is_none_or(|outcome| difference(stale.trial, session.plan.common_context, outcome).is_some())
     });
     let (left, all) = (left.count(), stale.len());
     if left > 0 {

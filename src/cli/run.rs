@@ -86,12 +86,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         ..Policy::default()
     };
     let mut families = Families::of(&session, arguments.no_alias, &arguments.retry)?;
-    alias::reopen(&session, arguments.no_alias, &mut standing)?;
+    alias::look_after(&session, arguments.no_alias, &mut standing)?;
     let mut scored = crate::schedule::Summary::default();
     if arguments.rescore {
         let stale = rescore::stale(plan, &standing);
         let shape = layout(machine, slots, run.threads, stale.len().max(1), rescore::memory(&stale));
         scored = rescore::execute(&session, &stale, policy(shape.slots), &flags)?;
+        alias::look_after(&session, false, &mut standing)?;
         if scored.stopped.is_some() {
             finish(&session)?;
             return Ok(Code::of_run(&scored, flags.terminated()));

@@ -16,7 +16,9 @@
 //! lowest of the others), `limits` (simultaneous, of that difference), `text_own`, `text_difference` (over text), `in_best_set`}, `text`
 //! {`blocks`, `block_tokens`, `tokens`, `draws`, `configurations`}, `no_text` (why), `effects`: {`keys`, `levels`: {`value`, `mean`,
 //! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `row_values`, `column_values`, `means`, `note`},
-//! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`, `text`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
+//! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
+//! `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}], `uncontrolled` [{`what`, `configurations`, `of`,
+//! `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
@@ -84,6 +86,7 @@ pub(super) fn summary(report: &Report) -> Value {
         "statistics": report.statistics,
         "configurations": configurations,
         "samples": report.samples.iter().map(samples::json).collect::<Vec<_>>(),
+        "confounding": report.confounding.json(),
         "notes": verdict::notes(report),
         "damaged": report.damaged,
         "programs": comparison.programs,
@@ -92,7 +95,7 @@ pub(super) fn summary(report: &Report) -> Value {
 }
 
 /// Text that a spreadsheet would take for a formula gets a leading apostrophe; numbers stay numbers.
-fn defused(text: &str) -> String {
+pub(super) fn defused(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
     if formula { format!("'{text}") } else { text.to_owned() }
 }
@@ -142,7 +145,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
 }
 
 /// Text of others inside Markdown: one line, and nothing in it is markup.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in words::plain(text).chars() {
         match c {

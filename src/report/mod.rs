@@ -6,18 +6,24 @@
 
 mod clipping;
 mod comparison;
+mod confounding;
+mod controlled;
 mod curves;
 mod figures;
 mod files;
 mod frames;
 mod page;
+mod pair;
 mod picture;
 mod protocol;
 mod references;
 mod samples;
 mod settings;
+mod several;
+mod several_words;
 mod standing;
 mod statistics;
+mod subject;
 mod table;
 mod tuning;
 mod verdict;
@@ -33,7 +39,11 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 
+pub use pair::{Named, Pair, Which};
+pub use several::Several;
+
 use comparison::{Comparison, compare};
+use confounding::{Confounding, confounding};
 use curves::{Curve, curve};
 use figures::Sources;
 use protocol::Protocol;
@@ -62,6 +72,8 @@ pub struct Report {
     not_drawn: usize,
     /// What the best of them write.
     samples: Vec<Shown>,
+    /// What changed along with the swept settings, and what forbids to call the first one better.
+    confounding: Confounding,
     /// What the clip norms did.
     clipping: Vec<String>,
     /// What the figures are to be judged by, in sentences.
@@ -75,7 +87,7 @@ impl Report {
         let mut damaged = Vec::new();
         let frame = trials(folder, &mut damaged)?;
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
-        let protocol = Protocol::read(folder, &columns)?;
+        let protocol = Protocol::read_or_default(folder, &columns, &mut damaged);
         let comparison = compare(&frame, &protocol)?;
         let statistics = statistics(folder, &comparison, &protocol, &mut damaged);
         let settings = Settings::read(&frame)?;
@@ -84,8 +96,10 @@ impl Report {
         let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
+        let confounding = confounding(&frame, &protocol, &comparison)?;
         let clipping = clipping::notes(&frame);
-        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label))?;
+        // A damaged description is listed already.
+        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label)).unwrap_or_default();
         Ok(Self {
             protocol,
             comparison,
@@ -95,6 +109,7 @@ impl Report {
             sources,
             not_drawn,
             samples,
+            confounding,
             clipping,
             references,
             damaged,
@@ -131,6 +146,13 @@ impl Report {
             durable::write(&into.join("figure.svg"), picture.as_bytes())?;
         }
         durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
+    }
+
+    /// The number of the best configuration, and its complete trials.
+    pub fn winner(&self) -> Option<(i64, Vec<TrialId>)> {
+        let best = self.comparison.configurations.first().filter(|c| c.place.is_some())?;
+        let complete = self.comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == "completed");
+        Some((best.number, complete.filter_map(|t| TrialId::parse(&t.id)).collect()))
     }
 
     /// Files that could not be read.
@@ -199,8 +221,7 @@ fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
         }
     }
     let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
-    let scores = ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"];
-    for name in scores.into_iter().chain(clipping) {
+    for name in ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"].into_iter().chain(clipping) {
         add(Column::new(name.into(), vec![None::<f64>; rows]))?;
     }
     Ok(plan)

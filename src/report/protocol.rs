@@ -45,6 +45,18 @@ impl Protocol {
     /// Reads it, with the columns of the table of trials as a fallback for what is swept.
     pub(super) fn read(folder: &ExperimentFolder, columns: &[String]) -> Result<Self> {
         let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
+        Ok(Self::of(&json, folder, columns))
+    }
+
+    /// As [`Protocol::read`]; where the file cannot be read it is listed, and everything has its default.
+    pub(super) fn read_or_default(folder: &ExperimentFolder, columns: &[String], damaged: &mut Vec<String>) -> Self {
+        Self::read(folder, columns).unwrap_or_else(|error| {
+            damaged.push(error.chain());
+            Self::of(&Value::Null, folder, columns)
+        })
+    }
+
+    fn of(json: &Value, folder: &ExperimentFolder, columns: &[String]) -> Self {
         let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
         let folder_name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let listed = json["swept"].as_array().map(|keys| keys.iter().filter_map(text).collect::<Vec<_>>());
@@ -55,7 +67,7 @@ impl Protocol {
             _ => columns.iter().filter_map(|c| c.strip_prefix("swept_")).map(|c| c.replacen('_', ".", 1)).collect(),
         };
         let tokenizers = json["tokenizers"].as_array().cloned().unwrap_or_default();
-        Ok(Self {
+        Self {
             name: text(&json["name"]).unwrap_or(folder_name),
             description: text(&json["description"]),
             tune: json["tune"].as_array().into_iter().flatten().filter_map(text).filter(|key| swept.contains(key)).collect(),
@@ -70,7 +82,7 @@ impl Protocol {
             lock_file: text(&json["lock_file"]),
             git: text(&json["git"]["commit"]).map(|commit| (commit, json["git"]["dirty"].as_bool().unwrap_or(false))),
             lossless: tokenizers.iter().filter_map(|t| Some((text(&t["label"])?, t["lossless"].as_bool()?))).collect(),
-        })
+        }
     }
 
     /// Whether decode(encode(text)) = text is known of this tokenizer (`char`, `bpe-512` …): said by `experiment.json`

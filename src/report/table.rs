@@ -6,10 +6,10 @@ use super::comparison::{Comparison, Configuration, Figure};
 use super::{Report, standing, verdict, words};
 
 /// Rows shown on a terminal; the files have all.
-const ROWS: usize = 40;
+pub(super) const ROWS: usize = 40;
 
 /// A line under the heading and one at the end: rows need none between them.
-const LINES: TableStyle = TableStyle::new()
+pub(super) const LINES: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 

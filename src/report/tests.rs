@@ -396,7 +396,7 @@ fn every_file_of_the_report_is_written_whole() {
     night.train(&plan, 4, 20);
     night.page();
     let picture = std::fs::read_to_string(night.folder.report().join("figure.svg")).unwrap();
-    assert!(picture.contains("class=\"line best\"") && picture.contains("64 · off   2.858"), "{picture}");
+    assert!(picture.contains("class=\"line best\"") && picture.contains("64 · off: 2.858"), "{picture}");
     let mut names: Vec<PathBuf> =
         std::fs::read_dir(night.folder.report()).unwrap().map(|e| PathBuf::from(e.unwrap().file_name())).collect();
     names.sort();
@@ -429,7 +429,7 @@ fn configurations_that_got_worse_towards_the_end_are_counted() {
         scores.push(EvaluationRow { kind: CheckpointKind::Best, step: 60, nll_sum: Some(1_900.0), ..scores[0].clone() });
     }
     let verdict = night(&plan, &states, "{}").report().verdict();
-    assert!(verdict.ends_with("1 of 4 was better at an earlier step than at the end of the budget."), "{verdict}");
+    assert!(verdict.contains("1 of 4 was better at an earlier step than at the end of the budget."), "{verdict}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     sentences.extend(standing::sentences(report, best));
     sentences.extend(other_context(report, best, &ranked));
     sentences.extend(got_worse(&ranked));
+    sentences.extend(report.confounding.sentences());
     sentences
 }
 
@@ -159,6 +160,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             comparison.programs.join("; ")
         ));
     }
+    notes.extend(report.confounding.note());
     notes.extend(report.clipping.iter().chain(&report.references).cloned());
     if report.not_drawn > 0 {
         notes.push(format!("Curves are those of the best {}; the files have all.", super::DRAWN));

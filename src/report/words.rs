@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+use crate::plan::label_name;
+
 /// A perplexity with the digits that mean something: 5.812, 25.31, 312.4, 12,345.
 pub(super) fn perplexity(value: f64) -> String {
     match value {
@@ -75,6 +77,12 @@ pub(super) fn apart(keys: &[String], name: impl Fn(&str) -> String) -> Vec<Strin
     let short: Vec<String> = keys.iter().map(|k| name(k)).collect();
     let twice = |name: &String| short.iter().filter(|other| *other == name).count() > 1;
     short.iter().zip(keys).map(|(name, full)| if twice(name) { full.clone() } else { name.clone() }).collect()
+}
+
+/// `length 128 · stride 64`, as a run's lines have it; whole keys where two would be called the same.
+pub(super) fn named(keys: &[String], values: &[String]) -> String {
+    let pairs = apart(keys, label_name).into_iter().zip(values).map(|(key, value)| format!("{key} {}", plain(value)));
+    pairs.collect::<Vec<_>>().join(" · ")
 }
 
 /// `1 seed`, `3 seeds`.

@@ -19,9 +19,14 @@ fn clips(list: &str, rest: &str) -> String {
 /// The id and the folder of the trial with this clip norm and seed.
 #[track_caller]
 fn trial(scene: &Scene, clip: &str, seed: u64) -> (String, TrialFolder) {
+    named(scene, &format!("clip {clip}"), seed)
+}
+
+#[track_caller]
+fn named(scene: &Scene, label: &str, seed: u64) -> (String, TrialFolder) {
     let plan = scene.plan(&[]);
     let trials = plan["trials"].as_array().unwrap();
-    let found = trials.iter().find(|t| t["label"] == format!("clip {clip}") && t["seed"] == seed);
+    let found = trials.iter().find(|t| t["label"] == label && t["seed"] == seed);
     let id = found.unwrap_or_else(|| panic!("{plan}"))["id"].as_str().unwrap().to_owned();
     let folder = TrialFolder::at(&scene.experiment().trials().join(&id));
     (id, folder)
@@ -44,7 +49,7 @@ fn assert_alias(alias: &(String, TrialFolder), source: &(String, TrialFolder)) {
     let (outcome, original) = (state.outcome.unwrap(), original.outcome.unwrap());
     assert_eq!((outcome.scores, outcome.clipping, outcome.steps), (original.scores, original.clipping, original.steps));
     assert!(attempts(&alias.1).unwrap().is_empty(), "it was never started");
-    for file in ["evaluations.parquet", "token_nll.parquet"] {
+    for file in ["evaluations.parquet", "token_nll.parquet", "positions.parquet"] {
         let (copy, original) = (read(&alias.1.path().join(file)), read(&source.1.path().join(file)));
         let ids = copy.column("trial_id").unwrap().str().unwrap().clone();
         assert!(ids.iter().all(|id| id == Some(alias.0.as_str())), "{file} is under its own id");
@@ -60,6 +65,7 @@ fn assert_alias(alias: &(String, TrialFolder), source: &(String, TrialFolder)) {
 #[test]
 fn a_clip_norm_that_never_binds_is_not_trained_and_would_have_come_to_the_same_bytes() {
     let scene = Scene::new(&clips("off, 100, 0.1", "seeds: 2"));
+    scene.votive(&["plan", "small.yaml"]).exits(0).says("up to 4 trials may turn out to be the same as another");
     let said =
         scene.run(&["--slots", "2"]).exits(0).says("alias       clip 100, seed 1: the same as clip off, seed 1; perplexity ");
     let said = said.says("2 of 6 trials were not trained: each is the same, to the bit, as one with another clip norm");
@@ -140,7 +146,10 @@ fn a_value_that_joins_later_is_recorded_at_once_whichever_is_larger() {
     let source = trial(&scene, "50", 1);
     assert_alias(&trial(&scene, "off", 1), &source);
     let events = fs::read_to_string(scene.experiment().events()).unwrap();
-    assert!(events.contains(&format!(r#""kind":"aliased","trial":"{}","source":"{}""#, trial(&scene, "off", 1).0, source.0)));
+    let aliased =
+        events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|e| e["kind"] == "aliased").unwrap();
+    let told = [&aliased["trial"], &aliased["source"], &aliased["end"]];
+    assert_eq!(told, [trial(&scene, "off", 1).0.as_str(), &source.0, "completed"]);
 
     // Also where `--only` leaves the source out, and where the source is planned no more: an alias is never a source.
     scene.write(&clips("off, 50, 60", ""));
@@ -187,8 +196,38 @@ fn a_trial_that_diverged_unclipped_has_aliases_too_and_retry_trains_them() {
 }
 
 #[test]
+fn scored_again_with_its_source_an_alias_has_the_new_scores() {
+    let lengths = |lengths: &str, clips: &str| {
+        let grid = format!("grid: {{train.sequence_length: [{lengths}], train.clip_norm: [{clips}]}}\n");
+        small(&format!("{grid}tokenizer: {{kind: byte}}\nevaluate: {{at_most: 1}}"))
+    };
+    let scene = Scene::new(&lengths("64", "off, 50"));
+    scene.run(&["--slots", "1"]).exits(0);
+    scene.write(&lengths("64, 32", "off, 50"));
+    let (off, fifty) = ("length 64 · clip off", "length 64 · clip 50");
+    let said = scene.run(&["--slots", "1"]).exits(0).says("1 finished trial is scored otherwise than this plan compares");
+    said.says("2 of 4 trials were not trained");
+    assert_alias(&named(&scene, fifty, 1), &named(&scene, off, 1));
+    scene.run(&["--rescore"]).exits(0).says("1 finished trial again").says("nothing to train: all 4 trials are over already");
+    assert_alias(&named(&scene, fifty, 1), &named(&scene, off, 1));
+    let contexts = read(&scene.experiment().trials_parquet()).column("common_context").unwrap().i64().unwrap().clone();
+    assert_eq!(contexts.iter().collect::<Vec<_>>(), [Some(32); 4]);
+    assert_eq!(scene.attempts().iter().sum::<usize>(), 2);
+
+    // Its source is planned no more: it is scored from the weights that lie there, and not trained.
+    scene.write(&lengths("64, 16", "50"));
+    let said = scene.run(&["--rescore"]).exits(0).says("1 finished trial again (context 32 instead of 16)");
+    said.says("training    1 trial");
+    assert!(alias_of(&named(&scene, fifty, 1).1).is_some());
+    scene.run(&[]).exits(0).says_nothing_of("otherwise than this plan");
+    let contexts = read(&scene.experiment().trials_parquet()).column("common_context").unwrap().i64().unwrap().clone();
+    assert_eq!(contexts.iter().collect::<Vec<_>>(), [Some(16); 2]);
+}
+
+#[test]
 fn budgets_in_minutes_have_no_aliases() {
     let scene = Scene::new(&clips("off, 100", "").replace("{steps: 40}", "{minutes: 0.005}"));
+    scene.votive(&["plan", "small.yaml"]).exits(0).says_nothing_of("may turn out");
     scene.run(&["--slots", "1"]).exits(0).says_nothing_of("alias ");
     assert_eq!(scene.attempts(), [1, 1]);
 }

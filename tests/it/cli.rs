@@ -8,7 +8,7 @@ use crate::support::{SMALL, Scene, Signal, small};
 fn help_names_every_command_and_every_exit_code() {
     let scene = Scene::new(SMALL);
     let help = scene.votive(&["--help"]).exits(0);
-    for word in ["run", "plan", "check", "explain", "show", "status", "report", "sample", "completions", "man"] {
+    for word in ["run", "plan", "check", "explain", "show", "status", "report", "compare", "sample", "completions", "man"] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(word)), "{word}: {}", help.out);
     }
     for code in ["0", "1", "2", "3", "4", "5", "75", "130, 143"] {
@@ -18,7 +18,7 @@ fn help_names_every_command_and_every_exit_code() {
     for hidden in ["worker", "probe"] {
         assert!(!help.out.lines().any(|line| line.trim_start().starts_with(hidden)), "{hidden} is not for people");
     }
-    for command in ["run", "plan", "check", "explain", "show", "status", "report", "sample"] {
+    for command in ["run", "plan", "check", "explain", "show", "status", "report", "compare", "sample"] {
         let help = scene.votive(&[command, "--help"]).exits(0);
         assert!(help.out.contains("Usage: votive"), "{}", help.out);
     }

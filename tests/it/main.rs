@@ -4,6 +4,8 @@ mod alias;
 mod arithmetic;
 mod bad_input;
 mod cli;
+mod compare;
+mod damaged;
 mod experiments;
 mod golden;
 mod gradients;

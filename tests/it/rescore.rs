@@ -147,28 +147,3 @@ fn a_trial_without_its_weights_cannot_be_scored_again_and_says_so() {
     said.says("there are no final weights");
     assert_eq!(common_contexts(&scene), [Some(64.0)], "it keeps the scores that it had");
 }
-
-#[test]
-fn trials_that_are_the_same_as_another_are_scored_with_it() {
-    let yaml = |lengths: &str| {
-        small(&format!("grid: {{train.sequence_length: [{lengths}], train.clip_norm: [off, 1e6]}}\ntokenizer: {{kind: byte}}"))
-    };
-    let scene = Scene::new(&yaml("64"));
-    scene.run(&[]).exits(0).says("1 of 2 trials was not trained");
-    let before: Vec<_> = scene.trials().into_values().collect();
-    scene.write(&yaml("64, 32"));
-    scene.run(&["--rescore"]).exits(0).says("2 finished trials again (context 64 instead of 32)");
-    assert_eq!(common_contexts(&scene), [Some(32.0); 4]);
-    let losses = numbers(&scene.table(), "common_loss");
-    assert_eq!((losses[0], losses[2]), (losses[1], losses[3]));
-    let aliases = words(&scene.table(), "alias_of").iter().filter(|id| !id.is_empty()).count();
-    assert_eq!(aliases, 2, "what is the same stays the same");
-    for folder in &before {
-        assert_eq!(contexts(folder), [32.0]);
-    }
-    // Also where only the one that was not trained is still planned.
-    scene.write(&yaml("64").replace("off, ", ""));
-    let context = ["--set", "evaluate.context=16", "--rescore"];
-    scene.run(&context).exits(0).says("1 finished trial again (context 32 instead of 16)");
-    assert_eq!(common_contexts(&scene), [Some(16.0)]);
-}

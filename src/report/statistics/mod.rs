@@ -13,6 +13,7 @@ mod resolution;
 mod text;
 
 pub(super) use effects::size;
+pub(super) use text::paired;
 
 use serde::Serialize;
 

@@ -162,6 +162,16 @@ pub(super) fn bootstrap(configurations: &[Vec<f64>], blocks: Blocks) -> (Text, V
     (text, drawn.collect())
 }
 
+/// The limits over text of the mean of these differences, one a scored token, in the order of the text; and what they are made of.
+pub(in crate::report) fn paired(differences: &[f64], context: usize) -> std::result::Result<(Interval, Text), String> {
+    let blocks = Blocks::new(differences.len(), context)?;
+    let mut sums = vec![0.0; blocks.count];
+    differences.iter().enumerate().for_each(|(token, difference)| sums[blocks.of(token)] += difference);
+    let (text, drawn) = bootstrap(&[vec![0.0; blocks.count], sums], blocks);
+    let limits = drawn.get(1).and_then(|drawn| drawn.difference);
+    limits.map(|limits| (limits, text)).ok_or_else(|| "nothing was drawn".to_owned())
+}
+
 /// How often each block is drawn, draw by draw: one matrix for all configurations, the same for every report.
 fn resampling(blocks: usize) -> Vec<Vec<f64>> {
     let mut stream = Stream::new(0, "block bootstrap", &[blocks as u64]);

@@ -1,0 +1,340 @@
+//! What else differs between configurations than what was swept, and what it forbids to say.
+//!
+//! Two sorts. What **follows by arithmetic** from a swept setting (a smaller batch makes more steps of the same tokens) cannot be
+//! taken apart from it: it is listed as "also changed". What differs **outside** the swept settings (program, device, tokenizer,
+//! text, protocol, seeds, budget) could be the reason of a difference all alone: there the word "better" is refused, and said why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use polars::prelude::DataFrame;
+use serde_json::{Value, json};
+
+use super::comparison::{Comparison, Configuration};
+use super::controlled::{amount, forbidding};
+use super::protocol::Protocol;
+use super::subject::{QUANTITIES, Quantity, Subject, subjects};
+use super::words;
+use crate::error::Result;
+
+/// Two values are told apart from this ratio on: a budget ends with the first step that reaches it, so that tokens of equal
+/// budgets differ by less than a step.
+const APART: f64 = 1.01;
+
+/// Settings for which another learning rate may suit best.
+const RECIPE: [&str; 15] = [
+    "train.batch_size",
+    "train.sequence_length",
+    "train.clip_norm",
+    "train.schedule",
+    "train.warmup",
+    "train.final_learning_rate",
+    "train.weight_decay",
+    "train.beta1",
+    "train.beta2",
+    "model.family",
+    "model.layers",
+    "model.heads",
+    "model.width",
+    "model.activation",
+    "tokenizer",
+];
+
+/// What is confounded in an experiment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Confounding {
+    /// What follows from the swept settings, with its range over the configurations.
+    pub(super) also_changed: Vec<Changed>,
+    /// What differs outside them between the first configuration and others.
+    pub(super) uncontrolled: Vec<Uncontrolled>,
+    /// What a verdict holds at: `at this budget (200,000 tokens)`.
+    pub(super) labels: Vec<String>,
+    /// The swept settings for people.
+    swept: Vec<String>,
+}
+
+/// A quantity that changed along.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Changed {
+    /// Which.
+    pub(super) quantity: Quantity,
+    /// The smallest over the configurations; of a pair that of the first.
+    pub(super) low: f64,
+    /// The largest; of a pair that of the second.
+    pub(super) high: f64,
+}
+
+/// Something outside the swept settings.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Uncontrolled {
+    /// `program`, `device`, `tokenizer`, `text`, `protocol`, `seeds`, `budget`.
+    pub(super) what: &'static str,
+    /// Ranked configurations that differ in it from the first.
+    pub(super) configurations: usize,
+    /// Ranked configurations beside the first.
+    pub(super) of: usize,
+    /// What it is for the first, and for the others.
+    pub(super) values: Vec<String>,
+}
+
+/// What is confounded in the trials of this table.
+pub(super) fn confounding(frame: &DataFrame, protocol: &Protocol, comparison: &Comparison) -> Result<Confounding> {
+    let subjects = subjects(frame, protocol.score())?;
+    Ok(of(&subjects, protocol, comparison))
+}
+
+fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Confounding {
+    let swept = words::apart(&protocol.swept, words::key);
+    let ranked: Vec<&Configuration> = comparison.configurations.iter().filter(|c| c.place.is_some()).collect();
+    let mut by_number: BTreeMap<i64, Vec<&Subject>> = BTreeMap::new();
+    for subject in subjects.iter().filter(|s| s.counts()) {
+        by_number.entry(subject.configuration).or_default().push(subject);
+    }
+    let trials = |c: &Configuration| by_number.get(&c.number).map_or(&[] as &[&Subject], Vec::as_slice);
+    let mut uncontrolled: Vec<Uncontrolled> = Vec::new();
+    if let Some((first, others)) = ranked.split_first() {
+        let leader = trials(first);
+        let chosen = |key: &str| protocol.swept.iter().any(|s| covers(s, key));
+        for other in others {
+            for forbids in forbidding(leader, trials(other), &chosen) {
+                match uncontrolled.iter_mut().find(|u| u.what == forbids.what) {
+                    Some(known) => {
+                        known.configurations += 1;
+                        if !known.values.contains(&forbids.second) {
+                            known.values.push(forbids.second);
+                        }
+                    }
+                    None => uncontrolled.push(Uncontrolled {
+                        what: forbids.what,
+                        configurations: 1,
+                        of: others.len(),
+                        values: vec![forbids.first, forbids.second],
+                    }),
+                }
+            }
+        }
+    }
+    Confounding {
+        also_changed: also_changed(subjects, &protocol.swept),
+        uncontrolled,
+        labels: labels(subjects, &protocol.swept),
+        swept,
+    }
+}
+
+/// Whether a swept key is this setting, or a part of it.
+pub(super) fn covers(swept: &str, setting: &str) -> bool {
+    swept == setting || swept.strip_prefix(setting).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// The quantities that differ between these trials, with their smallest and largest value.
+pub(super) fn also_changed(subjects: &[Subject], swept: &[String]) -> Vec<Changed> {
+    let one = |key: &str| subjects.iter().all(|s| s.setting(key) == subjects[0].setting(key));
+    let budgets = swept.iter().any(|key| covers(key, "train.budget"));
+    let mut changed = Vec::new();
+    for (place, quantity) in QUANTITIES.into_iter().enumerate() {
+        let values = subjects.iter().filter_map(|s| s.quantities[place]);
+        let (low, high) = values.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
+        // Bytes go with tokens unless their ratio changes; a swept budget is what was asked for.
+        let same_as_another = match quantity.key {
+            "trained_bytes" => one("tokenizer"),
+            "target_tokens" => budgets && one("train.sequence_length") && one("train.batch_size"),
+            _ => false,
+        };
+        if high > low * APART && !same_as_another {
+            changed.push(Changed { quantity, low, high });
+        }
+    }
+    changed
+}
+
+/// What a verdict about these trials holds at.
+pub(super) fn labels(subjects: &[Subject], swept: &[String]) -> Vec<String> {
+    let mut labels = Vec::new();
+    let values = |key: &str| subjects.iter().filter_map(|s| s.setting(key)).collect::<BTreeSet<_>>();
+    if swept.is_empty() {
+        return labels;
+    }
+    let budgets = values("train.budget");
+    match budgets.iter().next() {
+        Some(budget) if budgets.len() == 1 => labels.push(format!("at this budget ({})", amount(budget))),
+        _ => {}
+    }
+    let rates = values("train.learning_rate");
+    let touches_rate = swept.iter().any(|key| RECIPE.iter().any(|setting| covers(key, setting)));
+    match rates.iter().next() {
+        Some(rate) if rates.len() == 1 && touches_rate => {
+            labels.push(format!("at this learning rate ({rate}, the same for all)"));
+        }
+        _ => {}
+    }
+    labels
+}
+
+impl Changed {
+    /// `steps 195 to 1,563`.
+    pub(super) fn sentence(self) -> String {
+        let shown = |value| self.quantity.shown(value);
+        format!("{} {} to {}", self.quantity.name, shown(self.low), shown(self.high))
+    }
+}
+
+impl Uncontrolled {
+    /// `program (votive 0.1.0, votive 0.2.0) in 3 of 11`.
+    fn words(&self) -> String {
+        let values: Vec<String> = self.values.iter().map(|value| words::plain(value)).collect();
+        let (n, of) = (words::thousands(self.configurations as i64), words::thousands(self.of as i64));
+        format!("the {} ({}) for {n} of {of}", self.what, values.join("; "))
+    }
+}
+
+impl Confounding {
+    /// What belongs to a verdict: at what it holds, and what forbids to call the first one better.
+    pub(super) fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if !self.labels.is_empty() {
+            sentences.push(format!("This holds {}.", self.labels.join(" and ")));
+        }
+        if !self.uncontrolled.is_empty() {
+            let list: Vec<String> = self.uncontrolled.iter().map(Uncontrolled::words).collect();
+            sentences.push(format!(
+                "It is not called better than configurations that differ from it outside the swept settings, in {}.",
+                list.join(", in ")
+            ));
+        }
+        sentences
+    }
+
+    /// What changed along, in a sentence; `None` where nothing did.
+    pub(super) fn note(&self) -> Option<String> {
+        let changed: Vec<String> = self.also_changed.iter().map(|changed| changed.sentence()).collect();
+        let with = listed(&self.swept);
+        (!changed.is_empty() && !self.swept.is_empty()).then(|| format!("Also changed with {with}: {}.", changed.join(", ")))
+    }
+
+    /// As `summary.json` has it: `also_changed` [{`quantity`, `name`, `low`, `high`}] · `uncontrolled` [{`what`,
+    /// `configurations`, `of`, `values`}] · `holds` (what a verdict holds at).
+    pub(super) fn json(&self) -> Value {
+        let changed: Vec<Value> = self.also_changed.iter().map(|c| c.json("low", "high")).collect();
+        let uncontrolled: Vec<Value> = self
+            .uncontrolled
+            .iter()
+            .map(|u| json!({ "what": u.what, "configurations": u.configurations, "of": u.of, "values": u.values }))
+            .collect();
+        json!({ "also_changed": changed, "uncontrolled": uncontrolled, "holds": self.labels })
+    }
+}
+
+impl Changed {
+    /// As JSON, its two values by these names.
+    pub(super) fn json(&self, low: &str, high: &str) -> Value {
+        json!({ "quantity": self.quantity.key, "name": self.quantity.name, low: self.low, high: self.high })
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn listed(list: &[String]) -> String {
+    match list {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::{BatchSize, ClipNorm};
+    use crate::plan::Plan;
+    use crate::record::TrialState;
+    use crate::record::tests::{completed, plan};
+    use crate::report::comparison::compare;
+    use crate::report::frames;
+    use crate::runs::ExperimentFolder;
+
+    /// Two lengths, two seeds; the second half as many steps and twice as many tokens a step.
+    fn lengths() -> (Plan, Vec<TrialState>) {
+        let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
+        plan.swept = vec!["train.sequence_length".to_owned()];
+        for trial in &mut plan.trials {
+            trial.values.truncate(1);
+            let long = trial.settings.train.sequence_length == 64;
+            let facts = &mut trial.facts;
+            (facts.steps, facts.tokens_per_step) = if long { (195, 1024) } else { (391, 512) };
+            facts.target_tokens = facts.steps * facts.tokens_per_step;
+            (facts.parameters, facts.flops) = (100_000, if long { 1.3e12 } else { 1.2e12 });
+            (facts.train_bytes, facts.train_tokens) = (3000, 3000);
+            trial.settings.train.budget = crate::experiment::settings::Budget::Tokens(199_680);
+        }
+        let states = [2.0, 2.1, 1.8, 1.9].map(|loss| completed(loss, None)).to_vec();
+        (plan, states)
+    }
+
+    fn confounded(plan: &Plan, states: &[TrialState]) -> Confounding {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::new(dir.path(), "night");
+        std::fs::create_dir_all(folder.path()).unwrap();
+        crate::record::write_trials(&folder.trials_parquet(), plan, states).unwrap();
+        let frame = frames::read(&folder.trials_parquet(), None).unwrap();
+        let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
+        let mut protocol = Protocol::read(&folder, &columns).unwrap();
+        protocol.swept.clone_from(&plan.swept);
+        confounding(&frame, &protocol, &compare(&frame, &protocol).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_follows_from_the_swept_setting_is_listed_with_its_range() {
+        let (plan, states) = lengths();
+        let found = confounded(&plan, &states);
+        assert_eq!(
+            found.note().unwrap(),
+            "Also changed with sequence length: steps 195 to 391, tokens per step 512 to 1,024, warm-up steps 10 to 20, FLOPs \
+             1.2e12 to 1.3e12, evaluation context in native 32 to 64."
+        );
+        assert!(found.uncontrolled.is_empty());
+        assert_eq!(
+            found.sentences(),
+            ["This holds at this budget (199,680 tokens) and at this learning rate (0.001, the same for all)."]
+        );
+        let json = found.json();
+        assert_eq!(json["also_changed"][0], json!({"quantity": "steps", "name": "steps", "low": 195.0, "high": 391.0}));
+    }
+
+    #[test]
+    fn another_program_or_device_forbids_the_word_better_and_its_number_does_not() {
+        let (plan, mut states) = lengths();
+        states[0].outcome.as_mut().unwrap().program = "votive 0.0.9".to_owned();
+        states[2].attempts[0].device = "cpu:0".to_owned();
+        let found = confounded(&plan, &states);
+        let [one] = found.uncontrolled.as_slice() else { panic!("{:?}", found.uncontrolled) };
+        assert_eq!((one.what, one.configurations, one.of), ("program", 1, 1));
+        assert_eq!(
+            found.sentences()[1],
+            "It is not called better than configurations that differ from it outside the swept settings, in the program (votive \
+             0.1.0; votive 0.0.9, votive 0.1.0) for 1 of 1."
+        );
+        states[0].outcome.as_mut().unwrap().program = "votive 0.1.0".to_owned();
+        states[3].attempts[0].device = "cuda:0".to_owned();
+        assert_eq!(confounded(&plan, &states).uncontrolled[0].what, "device");
+    }
+
+    #[test]
+    fn a_swept_learning_rate_is_no_condition_and_a_stride_does_not_ask_for_another() {
+        let (mut plan, states) = lengths();
+        for trial in &mut plan.trials[2..] {
+            trial.settings.train.learning_rate = 3e-3;
+        }
+        assert_eq!(confounded(&plan, &states).labels, ["at this budget (199,680 tokens)"]);
+        let (mut plan, states) = lengths();
+        plan.swept = vec!["train.stride".to_owned()];
+        assert_eq!(confounded(&plan, &states).labels, ["at this budget (199,680 tokens)"]);
+        plan.trials[0].settings.train.batch_size = BatchSize::Full;
+        plan.swept = vec!["train.batch_size".to_owned()];
+        assert_eq!(confounded(&plan, &states).labels.len(), 2);
+    }
+
+    #[test]
+    fn lists_are_written_as_people_do() {
+        let words = |list: &[&str]| listed(&list.iter().map(|&w| w.to_owned()).collect::<Vec<_>>());
+        assert_eq!([words(&[]), words(&["a"]), words(&["a", "b", "c"])], ["", "a", "a, b and c"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether two sides differ in nothing but what is compared.
+
+use std::collections::BTreeSet;
+
+use super::subject::Subject;
+use super::words;
+
+/// Why two sides must not be called better and worse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Forbids {
+    /// `program`, `device`, `tokenizer`, `text`, `protocol`, `budget`, `seeds`.
+    pub(super) what: &'static str,
+    /// What it is on the first side.
+    pub(super) first: String,
+    /// On the second.
+    pub(super) second: String,
+}
+
+/// Why these two sides must not be called better and worse; `chosen` says which settings an experiment that both belong to
+/// sweeps.
+pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn Fn(&str) -> bool) -> Vec<Forbids> {
+    let mut forbids = Vec::new();
+    let mut differ = |what, a: BTreeSet<String>, b: BTreeSet<String>| {
+        if !a.is_empty() && !b.is_empty() && a != b {
+            let shown = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
+            forbids.push(Forbids { what, first: shown(a), second: shown(b) });
+        }
+    };
+    let each = |side: &[&Subject], value: &dyn Fn(&Subject) -> Option<String>| -> BTreeSet<String> {
+        side.iter().filter_map(|s| value(s)).collect()
+    };
+    let setting = |key: &'static str| move |s: &Subject| s.setting(key).filter(|v| !v.is_empty()).map(str::to_owned);
+    let both = |value: &dyn Fn(&Subject) -> Option<String>| (each(first, value), each(second, value));
+
+    let (a, b) = both(&|s| s.program.clone());
+    differ("program", a, b);
+    let (a, b) = both(&|s| s.device.clone());
+    differ("device", a, b);
+    let (a, b) = both(&setting("tokenizer"));
+    let same_tokens = a == b;
+    if !chosen("tokenizer") {
+        differ("tokenizer", a, b);
+    }
+    for key in ["corpus.text", "corpus.field", "corpus.join", "corpus.validation", "corpus.max_bytes"] {
+        if !chosen(key) {
+            let (a, b) = both(&|s| Some(format!("{key}: {}", s.setting(key).filter(|v| !v.is_empty()).unwrap_or("–"))));
+            differ("text", a, b);
+        }
+    }
+    // Across tokenizers the same text is another number of tokens, and the same context another number of bytes.
+    let (a, b) = both(&|s| {
+        let tokens = s.scored_tokens.filter(|_| same_tokens);
+        let tokens = tokens.map_or_else(String::new, |n| format!("{} tokens ", words::thousands(n)));
+        Some(format!("{tokens}in windows of {} moving by {}", s.common_context?, s.common_stride?))
+    });
+    differ("protocol", a, b);
+    if !chosen("train.budget") {
+        let (a, b) = both(&|s| s.setting("train.budget").map(amount));
+        differ("budget", a, b);
+    }
+    let seeds = |side: &[&Subject]| side.iter().filter_map(|s| s.seed).collect::<BTreeSet<_>>();
+    let (a, b) = (seeds(first), seeds(second));
+    if a.is_disjoint(&b) {
+        let shown = |set: &BTreeSet<i64>| set.iter().map(|seed| Some(seed.to_string())).collect::<Option<BTreeSet<_>>>();
+        differ("seeds", shown(&a).unwrap_or_default(), shown(&b).unwrap_or_default());
+    }
+    forbids
+}
+
+/// `200000 tokens` as `200,000 tokens`.
+pub(super) fn amount(budget: &str) -> String {
+    match budget.split_once(' ').map(|(number, unit)| (number.parse::<i64>(), unit)) {
+        Some((Ok(number), unit)) => format!("{} {unit}", words::thousands(number)),
+        _ => budget.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::tests::of;
+    use super::*;
+    use crate::experiment::settings::ClipNorm;
+    use crate::record::tests::{completed, plan};
+
+    #[test]
+    fn another_protocol_budget_text_or_no_seed_in_common_forbids_it_too() {
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+        let subjects = of(&plan, &[completed(2.0, None), completed(1.8, None)]);
+        let why = |change: &dyn Fn(&mut Subject), chosen: &str| -> Vec<&'static str> {
+            let mut other = subjects[1].clone();
+            change(&mut other);
+            forbidding(&[&subjects[0]], &[&other], &|key| key == chosen).into_iter().map(|f| f.what).collect()
+        };
+        let set = |key: &'static str, value: &'static str| {
+            move |s: &mut Subject| s.settings.iter_mut().find(|(k, _)| k == key).unwrap().1 = value.to_owned()
+        };
+        assert!(why(&|_| {}, "").is_empty());
+        assert_eq!(why(&|s| s.seed = Some(7), ""), ["seeds"]);
+        assert_eq!(why(&|s| s.scored_tokens = Some(7), ""), ["protocol"]);
+        assert_eq!(why(&|s| s.common_context = Some(7), ""), ["protocol"]);
+        assert_eq!(why(&set("train.budget", "7 steps"), ""), ["budget"]);
+        assert_eq!(why(&set("corpus.validation", "0.2"), ""), ["text"]);
+        assert_eq!(why(&set("tokenizer", "byte"), ""), ["tokenizer"]);
+        assert!(why(&set("tokenizer", "byte"), "tokenizer").is_empty(), "what is swept is what is compared");
+        assert!(why(&set("train.budget", "7 steps"), "train.budget").is_empty());
+    }
+}

@@ -1,0 +1,158 @@
+//! The two sides of a comparison, found in their experiments.
+
+use polars::prelude::DataFrame;
+use serde_json::Value;
+
+use super::{Named, Which};
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::plan::TrialId;
+use crate::report::comparison::{Comparison, compare};
+use crate::report::controlled::Forbids;
+use crate::report::protocol::Protocol;
+use crate::report::subject::{Subject, subjects};
+use crate::report::words;
+use crate::runs::ExperimentFolder;
+
+/// One of the two.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::report) struct Side {
+    /// Where it lies.
+    pub(super) folder: ExperimentFolder,
+    /// Its experiment's name.
+    pub(super) experiment: String,
+    /// Its number there.
+    pub(super) configuration: i64,
+    /// Where it is a single trial: which.
+    pub(super) trial: Option<String>,
+    /// Its swept settings, as a run's lines have them.
+    pub(super) name: String,
+    /// Its complete trials.
+    pub(super) subjects: Vec<Subject>,
+    /// What its experiment sweeps.
+    pub(super) swept: Vec<String>,
+    /// The values of that, as the file has them.
+    values: Vec<String>,
+    /// The figure that is compared: `common`, `best_native` …
+    pub(super) score: &'static str,
+}
+
+impl Side {
+    /// The value of a setting, as its file writes it where it is swept there.
+    pub(super) fn value(&self, key: &str, otherwise: &str) -> String {
+        let written = self.swept.iter().position(|swept| swept == key).and_then(|place| self.values.get(place));
+        written.cloned().unwrap_or_else(|| otherwise.to_owned())
+    }
+
+    /// Mean of its trials' figures, in loss or in bits per byte.
+    pub(super) fn mean(&self, by_bytes: bool) -> f64 {
+        let values = self.subjects.iter().filter_map(|s| if by_bytes { s.bits_per_byte } else { s.loss });
+        let values: Vec<f64> = values.collect();
+        values.iter().sum::<f64>() / values.len().max(1) as f64
+    }
+}
+
+/// An experiment's table, how it ranks, and the ranking.
+pub(in crate::report) struct Figures {
+    pub(in crate::report) frame: DataFrame,
+    pub(in crate::report) protocol: Protocol,
+    pub(in crate::report) comparison: Comparison,
+}
+
+/// Reads them; damaged files are listed.
+pub(in crate::report) fn figures(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<Figures> {
+    let frame = crate::report::trials(folder, damaged)?;
+    let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
+    let protocol = Protocol::read_or_default(folder, &columns, damaged);
+    let comparison = compare(&frame, &protocol)?;
+    Ok(Figures { frame, protocol, comparison })
+}
+
+/// Finds both sides, by the figure that ranks in both experiments.
+pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> Result<(Side, Side)> {
+    let (a, b) = (figures(&first.folder, damaged)?, figures(&second.folder, damaged)?);
+    // Where each ranks by another figure, the one that every experiment has is taken for both.
+    let score = if a.protocol.score() == b.protocol.score() { a.protocol.score() } else { "common" };
+    Ok((side(first, &a, score)?, side(second, &b, score)?))
+}
+
+fn side(named: &Named, figures: &Figures, score: &'static str) -> Result<Side> {
+    let path = named.folder.path().display();
+    let all = subjects(&figures.frame, score)?;
+    let (configuration, trial) = asked(named, figures, &all)?;
+    let mine = |s: &&Subject| s.configuration == configuration && trial.as_ref().is_none_or(|id| *id == s.id);
+    let subjects: Vec<Subject> = all.iter().filter(mine).filter(|s| s.counts()).cloned().collect();
+    if subjects.is_empty() {
+        let what = match &trial {
+            Some(id) => format!("the trial {id} of {path}"),
+            None => format!("configuration {configuration} of {path}"),
+        };
+        let status = all.iter().find(mine).map_or("waiting", |s| s.status.as_str()).replace('_', " ");
+        let error = Error::new(Kind::Nothing, format!("{what} has no result to compare, and is {status}"));
+        return Err(error.help(format!("`votive status {path}` says how it stands")));
+    }
+    let shown = figures.comparison.configurations.iter().find(|c| c.number == configuration);
+    Ok(Side {
+        folder: named.folder.clone(),
+        experiment: figures.protocol.name.clone(),
+        configuration,
+        trial,
+        name: shown.map(|c| words::named(&figures.protocol.swept, &c.values)).unwrap_or_default(),
+        subjects,
+        swept: figures.protocol.swept.clone(),
+        values: shown.map(|c| c.values.clone()).unwrap_or_default(),
+        score,
+    })
+}
+
+/// The configuration that is asked for, and the trial where it is one alone.
+fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Option<String>)> {
+    let path = named.folder.path().display();
+    match &named.which {
+        Which::Configuration(number) if all.iter().any(|s| s.configuration == *number) => Ok((*number, None)),
+        Which::Configuration(number) => {
+            let last = all.iter().map(|s| s.configuration).max().unwrap_or(0);
+            let error = Error::usage(format!("there is no configuration {number} in {path}"));
+            Err(error.help(format!("take a number from 1 to {last}")))
+        }
+        Which::Trial(id) => match all.iter().find(|s| s.id == id.as_str()) {
+            Some(subject) => Ok((subject.configuration, Some(subject.id.clone()))),
+            None => {
+                let error = Error::usage(format!("the trial {id} is not in the table of {path}"));
+                Err(error.help("it may belong to an earlier version of the file: `votive run` of the file lists orphans"))
+            }
+        },
+        Which::Best => match figures.comparison.configurations.first().filter(|c| c.place.is_some()) {
+            Some(best) => Ok((best.number, None)),
+            None => {
+                let error = Error::new(Kind::Nothing, format!("the report of {path} ranks no configuration yet"));
+                Err(error.help(format!("`votive status {path}` says how its trials stand")))
+            }
+        },
+    }
+}
+
+/// What is known of the content of text and tokenizer: hashes, from the `trial.json` of one of these trials.
+pub(in crate::report) fn content(folder: &ExperimentFolder, subjects: &[Subject]) -> Option<(String, String)> {
+    subjects.iter().find_map(|subject| {
+        let id = TrialId::parse(&subject.id)?;
+        let job: Value = durable::read_json(&folder.trial(&id).job()).ok().flatten()?;
+        let hash = |key: &str| job["corpus"][key].as_str().map(str::to_owned);
+        Some((hash("text_hash")?, hash("tokenizer_hash")?))
+    })
+}
+
+/// Where the contents of both texts are known they say whether they differ, whatever their paths are called.
+pub(super) fn by_content(forbids: &mut Vec<Forbids>, first: &Side, second: &Side) {
+    let (Some(a), Some(b)) = (content(&first.folder, &first.subjects), content(&second.folder, &second.subjects)) else { return };
+    let together = first.folder == second.folder;
+    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+    if a.0 == b.0 {
+        forbids.retain(|f| f.what != "text");
+    } else if !forbids.iter().any(|f| f.what == "text") {
+        forbids.push(Forbids { what: "text", first: short(&a.0), second: short(&b.0) });
+    }
+    if a.1 != b.1 && !together && !forbids.iter().any(|f| f.what == "tokenizer") {
+        forbids.push(Forbids { what: "tokenizer", first: short(&a.1), second: short(&b.1) });
+    }
+}

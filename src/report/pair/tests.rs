@@ -1,0 +1,208 @@
+//! Pairs in experiments made by the recorder.
+
+use super::*;
+use crate::durable;
+use crate::experiment::settings::ClipNorm;
+use crate::plan::Plan;
+use crate::record::tests::{completed, plan, waiting};
+use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
+use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
+
+struct Night {
+    _dir: tempfile::TempDir,
+    folder: ExperimentFolder,
+}
+
+fn night(plan: &Plan, states: &[TrialState]) -> Night {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = ExperimentFolder::at(&dir.path().join("night"));
+    std::fs::create_dir_all(folder.path()).unwrap();
+    std::fs::write(folder.experiment_json(), r#"{"name": "night"}"#).unwrap();
+    write_plan(&folder.plan_parquet(), plan).unwrap();
+    write_trials(&folder.trials_parquet(), plan, states).unwrap();
+    Night { _dir: dir, folder }
+}
+
+impl Night {
+    fn named(&self, number: i64) -> Named {
+        Named { folder: self.folder.clone(), which: Which::Configuration(number) }
+    }
+
+    fn pair(&self, first: i64, second: i64) -> Pair {
+        Pair::read(&self.named(first), &self.named(second)).unwrap()
+    }
+
+    /// Gives a trial the NLL of each of these tokens.
+    fn score(&self, plan: &Plan, trial: usize, nll: Vec<f32>) {
+        let id = &plan.trials[trial].id;
+        let folder = self.folder.trial(id);
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let mut recorder = ParquetRecorder::open(&folder, id).unwrap();
+        let scores = TokenNll {
+            protocol: Protocol::Common,
+            kind: CheckpointKind::Final,
+            context: 32,
+            stride: 16,
+            positions: (2..nll.len() as i64 + 2).collect(),
+            tokens: vec![7; nll.len()],
+            nll,
+        };
+        recorder.token_nll(&scores).unwrap();
+        recorder.finish().unwrap();
+    }
+}
+
+/// Two clip norms with three seeds each, the second better by 0.1, 0.2 and 0.3.
+fn three_seeds() -> (Plan, Vec<TrialState>) {
+    let plan = plan(&[32], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1, 2, 3]);
+    let losses = [2.0, 2.1, 2.2, 1.9, 1.9, 1.9];
+    (plan, losses.map(|loss| completed(loss, None)).to_vec())
+}
+
+#[test]
+fn the_difference_is_taken_seed_by_seed_with_a_t_interval() {
+    let (plan, states) = three_seeds();
+    let night = night(&plan, &states);
+    let pair = night.pair(1, 2);
+    assert!((pair.difference - 0.2).abs() < 1e-12);
+    let interval = pair.training.clone().unwrap();
+    // t(0.975, 2) = 4.30265, standard error 0.1 / √3.
+    let half = 4.302_652_7 * 0.1 / 3f64.sqrt();
+    assert!((interval.lower - (0.2 - half)).abs() < 1e-6 && (interval.upper - (0.2 + half)).abs() < 1e-6, "{interval:?}");
+    assert_eq!(pair.settings, [("train.clip_norm".to_owned(), "off".to_owned(), "0.5".to_owned())]);
+    assert_eq!((pair.seeds.as_slice(), pair.finding()), ([1, 2, 3].as_slice(), Finding::Alike));
+    let back = night.pair(2, 1);
+    assert_eq!((back.difference, back.training.unwrap().upper), (-pair.difference, -interval.lower));
+}
+
+#[test]
+fn a_difference_that_every_seed_shows_is_called_better_and_at_what() {
+    let (plan, mut states) = three_seeds();
+    for (state, loss) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.9, 2.001, 2.099]) {
+        *state = completed(loss, None);
+    }
+    let pair = night(&plan, &states).pair(1, 2);
+    assert_eq!(pair.finding(), Finding::Second);
+    let text = pair.text();
+    assert!(
+        text.contains("B is better than A at this budget (0 tokens) and at this learning rate (0.001, the same for all)."),
+        "{text}"
+    );
+    assert!(text.contains("Unadjusted: one pair looked at."), "{text}");
+}
+
+#[test]
+fn only_seeds_that_both_have_are_compared() {
+    let (plan, mut states) = three_seeds();
+    states[1] = waiting();
+    let night = night(&plan, &states);
+    let pair = night.pair(1, 2);
+    assert_eq!(pair.seeds, [1, 3]);
+    assert!((pair.difference - 0.2).abs() < 1e-12, "{}", pair.difference);
+    let (mut states, alone) = (states, Which::Trial(plan.trials[0].id.clone()));
+    let trial = Named { folder: night.folder.clone(), which: alone };
+    let pair = Pair::read(&trial, &night.named(2)).unwrap();
+    assert_eq!(pair.seeds, [1]);
+    assert_eq!((pair.training.clone().is_err(), pair.finding()), (true, Finding::Undecided));
+    states[0] = waiting();
+    states[2] = waiting();
+    write_trials(&night.folder.trials_parquet(), &plan, &states).unwrap();
+    let error = Pair::read(&trial, &night.named(2)).unwrap_err();
+    assert!(error.to_string().contains("has no result to compare, and is waiting"), "{error}");
+}
+
+#[test]
+fn one_seed_has_no_interval_and_the_text_says_why() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+    let text = night(&plan, &[completed(2.0, None), completed(1.8, None)]).pair(1, 2).text();
+    assert!(
+        text.contains("With other seeds: no interval; with one seed nothing says how far another seed would move it."),
+        "{text}"
+    );
+    assert!(text.contains("Neither can be called better: the difference may be chance."), "{text}");
+    assert!(!text.contains("is better than"), "{text}");
+}
+
+#[test]
+fn the_wider_of_the_two_intervals_decides() {
+    let (plan, mut states) = three_seeds();
+    for (state, loss) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.9, 2.001, 2.099]) {
+        *state = completed(loss, None);
+    }
+    let night = night(&plan, &states);
+    let mut stream = crate::random::Stream::new(1, "test", &[]);
+    for trial in 0..6 {
+        // The same text is hard for both; half of it is far harder for the first.
+        let nll = (0..3_200).map(|i| if trial < 3 && i < 1_600 { 4.0 } else { 1.9 } + stream.uniform() as f32).collect();
+        night.score(&plan, trial, nll);
+    }
+    let pair = night.pair(1, 2);
+    let text = pair.text.clone().unwrap();
+    assert_eq!((text.tokens, text.blocks), (3_200, 100));
+    assert!(text.interval.lower > 0.7 && text.interval.upper < 1.4, "{text:?}");
+    assert_eq!(pair.deciding().unwrap().0, "text");
+    assert!(pair.text().contains("The wider interval, over text, decides."), "{}", pair.text());
+}
+
+#[test]
+fn the_word_better_is_refused_where_something_else_differs() {
+    let (plan, mut states) = three_seeds();
+    for (state, loss) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.9, 2.001, 2.099]) {
+        *state = completed(loss, None);
+    }
+    for state in &mut states[..3] {
+        state.outcome.as_mut().unwrap().program = "votive 0.0.9".to_owned();
+    }
+    let pair = night(&plan, &states).pair(1, 2);
+    assert_eq!(pair.finding(), Finding::Refused);
+    let text = pair.text();
+    assert!(
+        text.contains("Neither is called better: they were trained by different programs, and that alone may make the"),
+        "{text}"
+    );
+    assert!(!text.contains("is better than"), "{text}");
+    assert_eq!(pair.json()["uncontrolled"][0]["a"], "votive 0.0.9");
+}
+
+#[test]
+fn experiments_on_other_text_are_told_apart_by_content_and_not_by_path() {
+    let (plan, states) = three_seeds();
+    let (one, mut elsewhere) = (night(&plan, &states), plan.clone());
+    for trial in &mut elsewhere.trials {
+        trial.settings.corpus.text = vec!["elsewhere.txt".to_owned()];
+    }
+    let other = night(&elsewhere, &states);
+    let pair = Pair::read(&one.named(1), &other.named(2)).unwrap();
+    assert_eq!(pair.forbids.iter().map(|f| f.what).collect::<Vec<_>>(), ["text"]);
+    for (night, trial) in [(&one, 0), (&other, 3)] {
+        let folder = night.folder.trial(&plan.trials[trial].id);
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let json = serde_json::json!({ "corpus": { "text_hash": "same", "tokenizer_hash": "same" } });
+        durable::write_json(&folder.job(), &json).unwrap();
+    }
+    assert!(Pair::read(&one.named(1), &other.named(2)).unwrap().forbids.is_empty());
+}
+
+#[test]
+fn what_does_not_exist_is_said_with_what_does() {
+    let (plan, states) = three_seeds();
+    let night = night(&plan, &states);
+    let error = Pair::read(&night.named(1), &night.named(9)).unwrap_err();
+    assert!(error.to_string().starts_with("there is no configuration 9 in "), "{error}");
+    assert_eq!(error.help_text(), Some("take a number from 1 to 2"));
+    let best = Named { folder: night.folder.clone(), which: Which::Best };
+    assert_eq!(Pair::read(&best, &night.named(1)).unwrap().first.configuration, 2);
+}
+
+#[test]
+fn a_comparison_in_words() {
+    let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2, 3]);
+    for trial in &mut plan.trials {
+        let long = trial.settings.train.sequence_length == 64;
+        (trial.facts.steps, trial.facts.tokens_per_step) = if long { (195, 1024) } else { (391, 512) };
+        (trial.facts.target_tokens, trial.facts.parameters) = (199_680, 804_096);
+    }
+    let losses = [2.0, 2.1, 2.2, 1.9, 1.99, 2.1];
+    let states = losses.map(|loss| completed(loss, None));
+    insta::assert_snapshot!(night(&plan, &states).pair(1, 2).text());
+}

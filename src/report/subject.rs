@@ -1,0 +1,294 @@
+//! What the table of trials says of a trial beside its figures: its settings, what follows from them by arithmetic, and what it
+//! was trained with. It is what a comparison is controlled by.
+
+use polars::prelude::{Column, DataFrame, DataType};
+
+use super::frames::{integers, numbers, words, wrong};
+use super::words::thousands;
+use crate::error::Result;
+use crate::experiment::settings::Settings;
+
+/// A quantity that follows from the settings: nobody chose it, but it may be why a configuration wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quantity {
+    /// Its name in `summary.json`.
+    pub(super) key: &'static str,
+    /// Its name for people.
+    pub(super) name: &'static str,
+    /// Whether it is a count, which is shown in full.
+    whole: bool,
+}
+
+const fn quantity(key: &'static str, name: &'static str, whole: bool) -> Quantity {
+    Quantity { key, name, whole }
+}
+
+/// All of them, in the order in which they are told.
+pub(super) const QUANTITIES: [Quantity; 11] = [
+    quantity("steps", "steps", true),
+    quantity("target_tokens", "tokens trained on", true),
+    quantity("trained_bytes", "bytes trained on", true),
+    quantity("distinct_targets", "distinct tokens", true),
+    quantity("views", "times each token is seen", false),
+    quantity("tokens_per_step", "tokens per step", true),
+    quantity("warmup_steps", "warm-up steps", true),
+    quantity("flops", "FLOPs", false),
+    quantity("parameters", "parameters", true),
+    quantity("vocabulary", "vocabulary", true),
+    quantity("native_context", "evaluation context in native", true),
+];
+
+impl Quantity {
+    /// 1,563; 2.3; 1.2e13.
+    pub(super) fn shown(self, value: f64) -> String {
+        match value {
+            v if self.whole => thousands(v.round() as i64),
+            v if v >= 1e6 => format!("{v:.1e}"),
+            v if v >= 100.0 => thousands(v.round() as i64),
+            v => format!("{v:.1}"),
+        }
+    }
+}
+
+/// A trial.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Subject {
+    pub(super) id: String,
+    pub(super) configuration: i64,
+    pub(super) seed: Option<i64>,
+    pub(super) status: String,
+    /// Every setting and its value in words, in the program's order; the parts of a block as one.
+    pub(super) settings: Vec<(String, String)>,
+    /// In the order of [`QUANTITIES`]; `None` where it is not known.
+    pub(super) quantities: Vec<Option<f64>>,
+    pub(super) program: Option<String>,
+    /// `cpu`, `cuda`, `metal`: its number says nothing about results.
+    pub(super) device: Option<String>,
+    pub(super) scored_tokens: Option<i64>,
+    pub(super) common_context: Option<i64>,
+    pub(super) common_stride: Option<i64>,
+    pub(super) loss: Option<f64>,
+    pub(super) bits_per_byte: Option<f64>,
+}
+
+impl Subject {
+    /// The value of a setting, in words.
+    pub(super) fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a setting is what it is because another one is: windows that tile move by their length.
+    pub(super) fn follows(&self, key: &str) -> bool {
+        let as_another = |other: &str| self.setting(key) == self.setting(other);
+        match key {
+            "train.stride" => as_another("train.sequence_length"),
+            "model.kv_heads" => as_another("model.heads"),
+            _ => false,
+        }
+    }
+
+    /// Whether it counts: complete, and scored.
+    pub(super) fn counts(&self) -> bool {
+        self.status == "completed" && self.loss.is_some()
+    }
+}
+
+/// The trials of a table, with their figures by this score (`common`, `best_native` …).
+pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
+    let settings = settings(frame)?;
+    let quantities = quantities(frame)?;
+    let (id, status) = (words(frame, "trial_id")?, words(frame, "status")?);
+    let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
+    let (program, device) = (words(frame, "program")?, words(frame, "device")?);
+    let scored = integers(frame, "scored_tokens")?;
+    let (context, stride) = (integers(frame, "common_context")?, integers(frame, "common_stride")?);
+    let loss = numbers(frame, &format!("{score}_loss"))?;
+    let bits = numbers(frame, &format!("{score}_bits_per_byte"))?;
+    Ok((0..frame.height())
+        .map(|row| Subject {
+            id: id[row].clone().unwrap_or_default(),
+            configuration: configuration[row].unwrap_or(0),
+            seed: seed[row],
+            status: status[row].clone().unwrap_or_default(),
+            settings: settings.iter().map(|(key, values)| (key.clone(), values[row].clone())).collect(),
+            quantities: quantities.iter().map(|column| column[row]).collect(),
+            program: program[row].clone(),
+            device: device[row].as_deref().map(|d| d.split(':').next().unwrap_or(d).to_owned()),
+            scored_tokens: scored[row],
+            common_context: context[row],
+            common_stride: stride[row],
+            loss: loss[row],
+            bits_per_byte: bits[row],
+        })
+        .collect())
+}
+
+/// A column a quantity, in the order of [`QUANTITIES`].
+fn quantities(frame: &DataFrame) -> Result<Vec<Vec<Option<f64>>>> {
+    let rows = frame.height();
+    let column = |name: &str| numbers(frame, name).unwrap_or_else(|_| vec![None; rows]);
+    // A budget in minutes plans no steps: what was done stands for it.
+    let planned = |name: &str, done: &str| -> Vec<Option<f64>> {
+        let planned = column(name).into_iter().zip(column(done));
+        planned.map(|(planned, done)| planned.filter(|n| *n > 0.0).or(done)).collect()
+    };
+    let (steps, tokens) = (planned("steps", "steps_done"), planned("target_tokens", "tokens_seen"));
+    let (text_bytes, text_tokens, warmup) = (column("train_bytes"), column("train_tokens"), column("train_warmup"));
+    let bytes = (0..rows).map(|i| Some(tokens[i]? * text_bytes[i]? / text_tokens[i].filter(|n| *n > 0.0)?));
+    let warmup_steps = (0..rows).map(|i| Some((steps[i]? * warmup[i]?).round()));
+    let (bytes, warmup_steps) = (bytes.collect(), warmup_steps.collect());
+    Ok(vec![
+        steps,
+        tokens,
+        bytes,
+        column("distinct_targets"),
+        column("views"),
+        column("tokens_per_step"),
+        warmup_steps,
+        column("flops"),
+        column("parameters"),
+        column("vocabulary"),
+        column("train_sequence_length"),
+    ])
+}
+
+/// Every setting with its value in each row, in words.
+fn settings(frame: &DataFrame) -> Result<Vec<(String, Vec<String>)>> {
+    let mut settings: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, _) in Settings::default().columns() {
+        // A table that another version wrote may lack some.
+        let Ok(column) = frame.column(name) else { continue };
+        let values = in_words(column)?;
+        match joined(name) {
+            None => settings.push((name.replacen('_', ".", 1), values.into_iter().map(Option::unwrap_or_default).collect())),
+            Some((key, join)) => {
+                let place = match settings.iter().position(|(known, _)| known == key) {
+                    Some(place) => place,
+                    None => {
+                        settings.push((key.to_owned(), vec![String::new(); frame.height()]));
+                        settings.len() - 1
+                    }
+                };
+                for (known, value) in settings[place].1.iter_mut().zip(values) {
+                    join(known, value.unwrap_or_default());
+                }
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// How a column that is only a part of a setting adds to it: parts of a block, and the flags beside numbers.
+fn joined(column: &str) -> Option<(&'static str, fn(&mut String, String))> {
+    let add: fn(&mut String, String) = |known, value| {
+        if !known.is_empty() && !value.is_empty() {
+            known.push('-');
+        }
+        known.push_str(&value);
+    };
+    let after: fn(&mut String, String) = |known, amount| *known = format!("{amount} {known}");
+    Some(match column {
+        "tokenizer_kind" | "tokenizer_vocab_size" | "tokenizer_path" => ("tokenizer", add),
+        "train_budget_unit" => ("train.budget", add),
+        "train_budget" => ("train.budget", after),
+        "train_batch_size" => ("train.batch_size", add),
+        "train_batch_size_full" => ("train.batch_size", |known, flag| flagged(known, &flag, "full")),
+        "train_clip_norm" => ("train.clip_norm", add),
+        "train_clip_norm_off" => ("train.clip_norm", |known, flag| flagged(known, &flag, "off")),
+        _ => return None,
+    })
+}
+
+fn flagged(known: &mut String, flag: &str, word: &str) {
+    if flag == "yes" {
+        *known = word.to_owned();
+    }
+}
+
+/// The cells of a column as a person writes them.
+fn in_words(column: &Column) -> Result<Vec<Option<String>>> {
+    match column.dtype() {
+        DataType::Boolean => {
+            let flags = column.bool().map_err(wrong)?;
+            Ok(flags.iter().map(|v| v.map(|flag| if flag { "yes" } else { "no" }.to_owned())).collect())
+        }
+        DataType::Float64 => {
+            let values = column.f64().map_err(wrong)?;
+            Ok(values.iter().map(|v| v.map(number)).collect())
+        }
+        DataType::String => Ok(column.str().map_err(wrong)?.iter().map(|v| v.map(str::to_owned)).collect()),
+        _ => {
+            let values = column.cast(&DataType::Int64).map_err(wrong)?;
+            Ok(values.i64().map_err(wrong)?.iter().map(|v| v.map(|n| n.to_string())).collect())
+        }
+    }
+}
+
+/// 0.001, 20000, 1e-8.
+fn number(value: f64) -> String {
+    if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e9) { format!("{value:e}") } else { value.to_string() }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::experiment::settings::{BatchSize, ClipNorm, Tokenizer};
+    use crate::plan::Plan;
+    use crate::record::tests::{completed, plan, waiting};
+    use crate::record::{TrialState, write_trials};
+    use crate::report::frames;
+
+    /// The subjects of a plan whose trials came to this.
+    pub(in crate::report) fn of(plan: &Plan, states: &[TrialState]) -> Vec<Subject> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        write_trials(&path, plan, states).unwrap();
+        subjects(&frames::read(&path, None).unwrap(), "common").unwrap()
+    }
+
+    #[test]
+    fn settings_are_read_back_in_words_and_blocks_are_one() {
+        let mut plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1]);
+        plan.trials[0].settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        plan.trials[1].settings.train.batch_size = BatchSize::Full;
+        plan.trials[1].settings.train.learning_rate = 3e-5;
+        let states = [completed(2.0, None), waiting(), waiting(), waiting()];
+        let subjects = of(&plan, &states);
+        let said = |row: usize, key: &str| subjects[row].setting(key).unwrap().to_owned();
+        assert_eq!([said(0, "tokenizer"), said(1, "tokenizer")], ["bpe-512", "char"]);
+        assert_eq!([said(0, "train.clip_norm"), said(1, "train.clip_norm")], ["off", "0.5"]);
+        assert_eq!([said(0, "train.batch_size"), said(1, "train.batch_size")], ["16", "full"]);
+        assert_eq!([said(0, "train.learning_rate"), said(1, "train.learning_rate")], ["0.001", "3e-5"]);
+        assert!(said(0, "train.budget").ends_with("tokens"), "{}", said(0, "train.budget"));
+        assert_eq!(said(0, "model.tied"), "yes");
+        assert!(subjects[0].setting("train.clip_norm_off").is_none() && subjects[0].setting("tokenizer.kind").is_none());
+        assert!(subjects[0].counts() && !subjects[1].counts());
+    }
+
+    #[test]
+    fn quantities_follow_from_the_plan_and_from_what_was_done_where_the_budget_is_a_time() {
+        let mut plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        for trial in &mut plan.trials {
+            trial.facts.target_tokens = 6_400;
+            (trial.facts.train_bytes, trial.facts.train_tokens) = (3_000, 1_000);
+        }
+        (plan.trials[1].facts.steps, plan.trials[1].facts.target_tokens) = (0, 0);
+        let subjects = of(&plan, &[completed(2.0, None), completed(2.0, None)]);
+        let value = |row: usize, key: &str| {
+            let place = QUANTITIES.iter().position(|q| q.key == key).unwrap();
+            subjects[row].quantities[place]
+        };
+        for row in [0, 1] {
+            assert_eq!((value(row, "steps"), value(row, "target_tokens")), (Some(100.0), Some(6_400.0)));
+            assert_eq!((value(row, "trained_bytes"), value(row, "warmup_steps")), (Some(19_200.0), Some(5.0)));
+            assert_eq!(value(row, "native_context"), Some(32.0));
+        }
+    }
+
+    #[test]
+    fn quantities_are_shown_as_people_write_them() {
+        let shown = |key: &str, value: f64| QUANTITIES.iter().find(|q| q.key == key).unwrap().shown(value);
+        assert_eq!([shown("steps", 1562.0), shown("views", 2.345), shown("views", 1234.0)], ["1,562", "2.3", "1,234"]);
+        assert_eq!(shown("flops", 1.234e13), "1.2e13");
+    }
+}
