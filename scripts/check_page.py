@@ -151,8 +151,8 @@ class Page:
     def draw_all(self):
         """Scrolls through the page, since figures are drawn when they come near, and waits until all are."""
         self.look("""(async () => {
-            for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
-                scrollTo(0, y); await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)));
+            for (const at of document.querySelectorAll(".figure")) {
+                at.scrollIntoView(); await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 20)));
             }
             scrollTo(0, 0);
         })()""")
@@ -216,12 +216,22 @@ def check_table(page, faults, measured):
     left = page.look("[...document.querySelectorAll('#leaderboard tbody tr')].filter((row) => row.offsetHeight > 0).length")
     if not 1 <= left <= rows:
         faults.append(f"the filter {word!r} leaves {left} of {rows} rows")
+    if not page.look("document.getElementById('all').hidden"):
+        faults.append("with a filter there is still a button for all rows")
     page.look("""(() => { const filter = document.getElementById("filter"); filter.value = "no row has this word";
         filter.dispatchEvent(new Event("input")); })()""")
     if page.look("[...document.querySelectorAll('#leaderboard tbody tr')].some((row) => row.offsetHeight > 0)"):
         faults.append("rows stay that no filter fits")
     page.look("""(() => { const filter = document.getElementById("filter"); filter.value = "";
         filter.dispatchEvent(new Event("input")); document.querySelector("#leaderboard tbody tr[tabindex='0']").focus(); })()""")
+    if rows > 40:
+        shown = "[...document.querySelectorAll('#leaderboard tbody tr')].filter((row) => row.offsetHeight > 0).length"
+        before = page.look(shown)
+        start = time.monotonic()
+        page.look("document.getElementById('all').click()")
+        if (before, page.look(shown)) != (40, rows):
+            faults.append(f"{before} rows and then {page.look(shown)} are not 40 and then {rows}")
+        measured["all rows"] = 1000 * (time.monotonic() - start)
     if rows > 1:
         page.key("ArrowDown")
     page.key("Enter", "\r")
@@ -326,7 +336,8 @@ def check(browser, index, shots, texts):
     page.close()
     print(
         f"{label}: {size / 1e6:.2f} MB ({measured['data']:.2f} MB data), opened in {measured['open']:.0f} ms, "
-        f"slowest sort {measured['sort']:.0f} ms, filter {measured['filter']:.0f} ms, {len(faults)} faults"
+        f"slowest sort {measured['sort']:.0f} ms, filter {measured['filter']:.0f} ms, {len(faults)} faults",
+        flush=True,
     )
     return [f"{label}: {fault}" for fault in faults]
 

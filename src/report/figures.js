@@ -8,6 +8,8 @@ const drawers = {
   differences(at, figure) {
     const rows_ = figure.rows.filter((row) => isKept(row.configuration));
     tall(at, 64 + 22 * Math.max(1, rows_.length));
+    const [least, most] = [Math.min(0, ...rows_.map((row) => row.lower)), Math.max(0, ...rows_.map((row) => row.upper))];
+    const room = 0.03 * (most - least) || 1;
     const hue = (row) => (row.tied ? colour("--accent") : colour("--rank-near"));
     const text = (row) => `<b>${escaped(named(row.configuration))}</b><br>${row.difference > 0 ? "+" : ""}${row.difference} ${figure.unit}, from ${row.lower} to ${row.upper}<br>` + (row.tied ? "may be the best" : "not the best");
     draw(at, [
@@ -17,7 +19,7 @@ const drawers = {
     ], {
       margin: { l: 60, r: 16, t: 8, b: 44 },
       shapes: [{ type: "line", xref: "x", x0: 0, x1: 0, yref: "paper", y0: 0, y1: 1, line: { color: colour("--line-strong"), width: 1 }, layer: "below" }],
-      xaxis: { ...axis(`above the best other, ${figure.unit}`), nticks: 7 },
+      xaxis: { ...axis(`above the best other, ${figure.unit}`), nticks: 7, range: [least - room, most + room] },
       yaxis: { ...axis(""), tickvals: rows_.map((_, i) => i), ticktext: rows_.map((row) => escaped(cut(places.get(row.configuration)?.short || named(row.configuration), narrow() ? 16 : 40))), range: [rows_.length - 0.4, -0.6], showgrid: false, fixedrange: true },
     });
   },

@@ -101,6 +101,16 @@ body.addEventListener("keydown", (event) => {
   if (act) { event.preventDefault(); act(); }
 });
 
+// Of many rows the first forty, in whatever order, until all are asked for or some are looked for.
+const all = document.getElementById("all");
+let isShort = body.rows.length > 40;
+const shorten = () => {
+  table.classList.toggle("short", isShort && kept === null);
+  all.hidden = !(isShort && kept === null);
+};
+shorten();
+all.addEventListener("click", () => { isShort = false; shorten(); });
+
 // Every word has to begin a word of the row, or of a heading and its cell: `64 off`, `batch=16`.
 const filter = document.getElementById("filter");
 const said = document.getElementById("filtered");
@@ -122,6 +132,7 @@ filter.addEventListener("input", () => {
     if (!row.hidden) found.add(Number(row.dataset.configuration));
   }
   kept = words.length > 0 ? found : null;
+  shorten();
   said.textContent = kept === null ? "" : `${found.size} of ${body.rows.length}`;
   // Figures follow when the typing pauses.
   clearTimeout(typed);

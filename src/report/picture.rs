@@ -14,7 +14,7 @@ const AREA: [f64; 4] = [56.0, 84.0, 690.0, 434.0];
 const LINES: usize = 12;
 const LABEL: f64 = 17.0;
 /// Characters that a line of the picture holds.
-const CHARACTERS: usize = 118;
+const CHARACTERS: usize = 138;
 
 const STYLE: &str = "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#22201c;font-variant-numeric:tabular-nums}\
 .title{font-size:20px;font-family:Georgia,serif}.soft{fill:#6d675d}.tick{fill:#6d675d;font-size:11px}.grid{stroke:#e5e0d6}\
@@ -56,8 +56,8 @@ pub(super) fn svg(report: &Report) -> Option<String> {
     text(left - 40.0, 54.0, "soft", "start", &cut(verdict::sentences(report).first().map_or("", String::as_str), CHARACTERS));
     text(left - 40.0, 74.0, "tick", "start", "held-out loss, nats per token");
     let unit = super::figures::unit(report);
-    text(right + 14.0, 74.0, "tick", "start", &cut(&format!("{}, {unit}", words::keys(&report.protocol.swept).join(" · ")), 44));
-    for tick in ticks(low, high, 6) {
+    text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", words::keys(&report.protocol.swept).join(" · ")), 70));
+    for tick in ticks(low, high, 8) {
         text(left - 8.0, y(tick) + 4.0, "tick", "end", &number(tick));
     }
     for tick in ticks(0.0, x_end, 6) {
@@ -69,7 +69,7 @@ pub(super) fn svg(report: &Report) -> Option<String> {
     for (line, at) in lines.iter().zip(&at) {
         text(right + 20.0, at + 4.0, if line.first { "first" } else { "" }, "start", &cut(&line.label, 38));
     }
-    for tick in ticks(low, high, 6) {
+    for tick in ticks(low, high, 8) {
         let y = y(tick);
         let _ = write!(svg, "<path class=\"grid\" d=\"M{left} {y:.1}H{right}\"/>");
     }
@@ -108,7 +108,7 @@ fn lines(report: &Report) -> Vec<Line> {
         let whole = by_step.into_values().filter(|(_, losses)| losses.len() == all);
         let points: Vec<(f64, f64)> = whole.map(|(tokens, l)| (tokens, l.iter().sum::<f64>() / l.len() as f64)).collect();
         let figure = c.figure(by_bytes).map(|f| words::perplexity(f.mean)).unwrap_or_default();
-        let label = [c.values.join(" · "), figure].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("   ");
+        let label = [c.values.join(" · "), figure].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
         (!points.is_empty()).then_some(Line { first: c.place == Some(1), label, points })
     };
     ranked.filter_map(line).take(LINES).collect()
@@ -127,7 +127,8 @@ fn range(lines: &[Line]) -> Option<(f64, f64)> {
         }
     }
     let room = 0.06 * (high - low);
-    (low.is_finite() && high.is_finite()).then(|| if room > 0.0 { (low - room, high + room) } else { (low - 0.1, low + 0.1) })
+    let ends = if room > 0.0 { (low - room, high + room) } else { (low - 0.1, low + 0.1) };
+    (low.is_finite() && high.is_finite()).then_some(ends)
 }
 
 /// Round numbers within a range, about so many.

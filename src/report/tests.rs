@@ -436,7 +436,7 @@ fn every_file_of_the_report_is_written_whole() {
     night.train(&plan, 4, 20);
     night.page();
     let picture = std::fs::read_to_string(night.folder.report().join("figure.svg")).unwrap();
-    assert!(picture.contains("class=\"line best\"") && picture.contains("64 · off   2.858"), "{picture}");
+    assert!(picture.contains("class=\"line best\"") && picture.contains("64 · off: 2.858"), "{picture}");
     let mut names: Vec<PathBuf> =
         std::fs::read_dir(night.folder.report()).unwrap().map(|e| PathBuf::from(e.unwrap().file_name())).collect();
     names.sort();
