@@ -32,7 +32,7 @@ impl<'a> Continuation<'a> {
         Ok(Self { model, cache, window, logits })
     }
 
-    /// The logits [vocabulary] of the token that follows.
+    /// The logits (`[vocabulary]`) of the token that follows.
     pub fn logits(&self) -> &[f32] {
         &self.logits
     }

@@ -206,7 +206,7 @@ impl PlainModel {
         Cache::new(&self.config, &self.device)
     }
 
-    /// Reads these tokens after those in the cache and puts them there too: the logits [vocabulary] of the token that follows.
+    /// Reads these tokens after those in the cache and puts them there too: the logits (`[vocabulary]`) of the token that follows.
     /// No dropout, no gradients. They agree with [`Self::logits`] of all these tokens up to rounding.
     ///
     /// # Errors
