@@ -3,8 +3,10 @@
 use super::Tokenizer;
 use crate::error::Result;
 
-/// Tokens that are decoded together: what a token becomes depends on those before it, but not on far ones.
-const KEPT: usize = 8;
+/// Tokens that are decoded together: what a token becomes depends on those before it, but not on far ones. Where a token is a byte the
+/// first three may be the rest of a character, and what is held back at the end may be nine (U+FFFD, where it is text, is three
+/// bytes): they must not meet.
+const KEPT: usize = 16;
 /// An incomplete character is at most so many replacement characters at the end (a decoder may write one for each byte).
 const HELD: usize = 3;
 const REPLACEMENT: char = '\u{FFFD}';
@@ -102,6 +104,18 @@ mod tests {
         assert_eq!(streamed(&tokenizer, &tokens[..2], &tokens[2..]), ["", "€", "b"], "a prompt that ends within a character");
         assert_eq!(streamed(&tokenizer, &tokens[..4], &[0x80, u32::from(b'c')]), ["", "\u{FFFD}c"], "what is no UTF-8");
         assert_eq!(streamed(&tokenizer, &[], &tokens[..3]).concat(), "a", "an incomplete one at the end is left out");
+    }
+
+    #[test]
+    fn a_replacement_character_that_is_text_is_told_once() {
+        let tokenizer = byte();
+        let text = "\u{10EB0}\u{10300}\u{FFFD}\u{11305}";
+        let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+        for before in 0..tokens.len() {
+            let prompt = tokenizer.decode(&tokens[..before]).unwrap();
+            let told = complete(&prompt).to_owned() + &streamed(&tokenizer, &tokens[..before], &tokens[before..]).concat();
+            assert_eq!(told, text, "{before}");
+        }
     }
 
     #[test]

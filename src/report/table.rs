@@ -68,7 +68,7 @@ fn statistics(report: &Report) -> Vec<Shown> {
         let set = statistics.best_set().unwrap_or_default();
         columns.push(shown("best?", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }));
     }
-    columns.push(shown("to the best", true, move |c| standing::cell(&statistics, c)));
+    columns.push(shown("to best other", true, move |c| standing::cell(&statistics, c)));
     columns
 }
 
