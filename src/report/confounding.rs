@@ -171,10 +171,11 @@ pub(super) fn labels(subjects: &[Subject], swept: &[String]) -> Vec<String> {
 }
 
 impl Changed {
-    /// `steps 195 to 1,563`.
+    /// `steps 195 to 1,563`; `FLOPs about 1.5e11` where both ends look the same.
     pub(super) fn sentence(self) -> String {
-        let shown = |value| self.quantity.shown(value);
-        format!("{} {} to {}", self.quantity.name, shown(self.low), shown(self.high))
+        let [low, high] = [self.low, self.high].map(|value| self.quantity.shown(value));
+        let name = self.quantity.name;
+        if low == high { format!("{name} about {low}") } else { format!("{name} {low} to {high}") }
     }
 }
 
