@@ -183,20 +183,7 @@ mod tests {
     }
 
     fn completed() -> Row {
-        let outcome = Outcome {
-            end: End::Completed,
-            reason: None,
-            steps: 1,
-            tokens_seen: 1,
-            training_seconds: 41.0,
-            peak_memory_bytes: 1,
-            scores: Vec::new(),
-            protocol: 1,
-            finished_utc: 1,
-            program: String::new(),
-            clipping: None,
-            alias_of: None,
-        };
+        let outcome = Outcome { training_seconds: 41.0, ..Outcome::example(End::Completed) };
         let mut row = row(1, Status::Completed, None);
         row.state.outcome = Some(outcome);
         row

@@ -65,6 +65,27 @@ impl Outcome {
     }
 }
 
+#[cfg(test)]
+impl Outcome {
+    /// A trial that ended so after one step, never scored: what tests begin with.
+    pub(crate) fn example(end: End) -> Self {
+        Self {
+            end,
+            reason: None,
+            steps: 1,
+            tokens_seen: 1,
+            training_seconds: 1.0,
+            peak_memory_bytes: 1,
+            scores: Vec::new(),
+            protocol: 1,
+            finished_utc: 1,
+            program: String::new(),
+            clipping: None,
+            alias_of: None,
+        }
+    }
+}
+
 /// `progress.json`: how far a worker is. Decides nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {

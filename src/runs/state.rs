@@ -107,18 +107,13 @@ mod tests {
 
     fn outcome(end: End) -> Outcome {
         Outcome {
-            end,
             reason: (end != End::Completed).then(|| "for a reason".to_owned()),
             steps: 10,
             tokens_seen: 100,
             training_seconds: 1.5,
-            peak_memory_bytes: 1,
-            scores: Vec::new(),
-            protocol: 1,
             finished_utc: 3,
             program: "votive".to_owned(),
-            clipping: None,
-            alias_of: None,
+            ..Outcome::example(end)
         }
     }
 

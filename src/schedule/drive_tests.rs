@@ -105,20 +105,7 @@ fn done(end: End) -> Script {
 }
 
 fn completed() -> Outcome {
-    Outcome {
-        end: End::Completed,
-        reason: None,
-        steps: 1,
-        tokens_seen: 1,
-        training_seconds: 1.0,
-        peak_memory_bytes: 1,
-        scores: Vec::new(),
-        protocol: 1,
-        finished_utc: 1,
-        program: String::new(),
-        clipping: None,
-        alias_of: None,
-    }
+    Outcome::example(End::Completed)
 }
 
 fn crash() -> Script {

@@ -164,18 +164,11 @@ mod tests {
     #[test]
     fn an_outcome_counts_whatever_the_exit_code() {
         let outcome = Outcome {
-            end: End::Diverged,
             reason: Some("loss is not finite".to_owned()),
-            steps: 1,
-            tokens_seen: 1,
             training_seconds: 0.0,
             peak_memory_bytes: 0,
-            scores: Vec::new(),
-            protocol: 1,
             finished_utc: 0,
-            program: String::new(),
-            clipping: None,
-            alias_of: None,
+            ..Outcome::example(End::Diverged)
         };
         for evidence in [code(0), code(3), code(130), signal(11), Evidence { killed_by_us: true, ..signal(9) }] {
             assert_eq!(classify(evidence, Ok(Some(outcome.clone())), Vec::new()), Exit::Done(Box::new(outcome.clone())));

@@ -28,20 +28,7 @@ fn queue(candidates: &[Candidate], slots: usize) -> Queue {
 
 /// The end of a trial with this largest norm, of whose steps so many were clipped.
 fn outcome(end: End, max: f64, clipped: usize) -> Outcome {
-    Outcome {
-        end,
-        reason: None,
-        steps: 2,
-        tokens_seen: 1,
-        training_seconds: 1.0,
-        peak_memory_bytes: 1,
-        scores: Vec::new(),
-        protocol: 1,
-        finished_utc: 1,
-        program: String::new(),
-        clipping: Clipping::of(vec![max / 2.0, max], clipped),
-        alias_of: None,
-    }
+    Outcome { steps: 2, clipping: Clipping::of(vec![max / 2.0, max], clipped), ..Outcome::example(end) }
 }
 
 fn done(end: End, max: f64, clipped: usize) -> Exit {

@@ -30,20 +30,7 @@ fn queue(count: usize, policy: Policy) -> Queue {
 }
 
 fn done(end: End) -> Exit {
-    Exit::Done(Box::new(Outcome {
-        end,
-        reason: (end != End::Completed).then(|| "a reason".to_owned()),
-        steps: 1,
-        tokens_seen: 1,
-        training_seconds: 1.0,
-        peak_memory_bytes: 1,
-        scores: Vec::new(),
-        protocol: 1,
-        finished_utc: 1,
-        program: String::new(),
-        clipping: None,
-        alias_of: None,
-    }))
+    Exit::Done(Box::new(Outcome { reason: (end != End::Completed).then(|| "a reason".to_owned()), ..Outcome::example(end) }))
 }
 
 fn crash(reason: &str) -> Exit {
