@@ -37,25 +37,7 @@ def torch_worker(task):
     import torch
     import torch.nn as nn
     import torch.nn.functional as F
-
-    class Block(nn.Module):
-        def __init__(self, width, heads):
-            super().__init__()
-            self.heads = heads
-            self.ln_1 = nn.LayerNorm(width, bias=False)
-            self.c_attn = nn.Linear(width, 3 * width, bias=False)
-            self.c_proj = nn.Linear(width, width, bias=False)
-            self.ln_2 = nn.LayerNorm(width, bias=False)
-            self.c_fc = nn.Linear(width, 4 * width, bias=False)
-            self.mlp_proj = nn.Linear(4 * width, width, bias=False)
-
-        def forward(self, x):
-            b, t, c = x.shape
-            parts = self.c_attn(self.ln_1(x)).split(c, dim=2)
-            q, k, v = (p.view(b, t, self.heads, c // self.heads).transpose(1, 2) for p in parts)
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.c_proj(y.transpose(1, 2).contiguous().view(b, t, c))
-            return x + self.mlp_proj(F.gelu(self.c_fc(self.ln_2(x))))
+    from plain_gpt import Gpt, adamw
 
     class LlamaBlock(nn.Module):
         def __init__(self, width, heads, length):
@@ -85,23 +67,18 @@ def torch_worker(task):
             normed = self.ln_2(x)
             return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
 
-    class Model(nn.Module):
-        def __init__(self, family, layers, heads, width, vocabulary, length, **_):
+    class Llama(nn.Module):
+        def __init__(self, vocabulary, length, layers, heads, width):
             super().__init__()
             self.wte = nn.Embedding(vocabulary, width)
-            llama = family == "llama"
-            self.wpe = None if llama else nn.Embedding(length, width)
-            block = (lambda: LlamaBlock(width, heads, length)) if llama else (lambda: Block(width, heads))
-            self.blocks = nn.ModuleList([block() for _ in range(layers)])
-            self.ln_f = nn.RMSNorm(width, eps=1e-5) if llama else nn.LayerNorm(width, bias=False)
+            self.blocks = nn.ModuleList([LlamaBlock(width, heads, length) for _ in range(layers)])
+            self.ln_f = nn.RMSNorm(width, eps=1e-5)
             for parameter in self.parameters():
                 if parameter.dim() == 2:
                     nn.init.normal_(parameter, 0.0, 0.02)
 
         def forward(self, inputs, targets):
             x = self.wte(inputs)
-            if self.wpe is not None:
-                x = x + self.wpe.weight[: inputs.shape[1]]
             for block in self.blocks:
                 x = block(x)
             logits = self.ln_f(x) @ self.wte.weight.t()
@@ -109,12 +86,9 @@ def torch_worker(task):
 
     torch.set_num_threads(task["threads"])
     torch.manual_seed(1)
-    model = Model(**{key: task[key] for key in ("family", "layers", "heads", "width", "vocabulary", "length")})
-    groups = [
-        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
-        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
+    family = Llama if task["family"] == "llama" else Gpt
+    model = family(**{key: task[key] for key in ("vocabulary", "length", "layers", "heads", "width")})
+    optimizer = adamw(model)
     run = torch.compile(model) if task["compiled"] else model
     tokens = torch.randint(task["vocabulary"], (task["batch"], task["length"] + 1))
     inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
