@@ -40,8 +40,8 @@ pub(super) fn notes(frame: &DataFrame) -> Vec<String> {
         let share = share / *trials as f64;
         if share > MOSTLY {
             notes.push(format!(
-                "Clip norm {} clipped {:.0}% of the steps: there it acts as a lower learning rate, as far as AdamW does not scale \
-                 it away, rather than as a guard against a few large gradients.",
+                "Clip norm {} clipped {:.0} % of the steps (mean over its trials): there it acts as a lower learning rate, as far as \
+                 AdamW does not scale it away, rather than as a guard against a few large gradients.",
                 named(limit),
                 100.0 * share
             ));
@@ -132,7 +132,9 @@ mod tests {
         let notes = noted(&[off, tenth], &[Some(0), Some(0), Some(90), Some(96)], &[]);
         assert_eq!(notes.len(), 1);
         assert!(
-            notes[0].starts_with("Clip norm 0.1 clipped 93% of the steps: there it acts as a lower learning rate"),
+            notes[0].starts_with(
+                "Clip norm 0.1 clipped 93 % of the steps (mean over its trials): there it acts as a lower learning rate"
+            ),
             "{notes:?}"
         );
         assert!(noted(&[off], &[Some(0), None], &[]).is_empty());

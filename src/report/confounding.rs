@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(
             found.note().unwrap(),
             "Also changed with sequence length: steps 195 to 391, tokens per step 512 to 1,024, warm-up steps 10 to 20, FLOPs \
-             1.2e12 to 1.3e12, evaluation context in native 32 to 64."
+             1.2e12 to 1.3e12, own context 32 to 64."
         );
         assert!(found.uncontrolled.is_empty());
         assert_eq!(

@@ -8,7 +8,7 @@
 //! {key: value}, `loss`, `perplexity`, `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `seeds`, `tokens_per_second`,
 //! `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color};
 use minijinja::{AutoEscape, Environment, context};
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::confounding::listed;
 use super::files::{defused, escaped};
 use super::several::{Group, Line, Several};
-use super::table::{LINES, ROWS};
+use super::table::{ROWS, drawn};
 use super::{frames, words};
 use crate::error::{Error, Result};
 
@@ -134,33 +134,16 @@ pub(super) fn terminal(several: &Several, width: Option<u16>, colour: bool) -> S
         if let Some(why) = apart(several, place) {
             text += &format!("\n{why}\n");
         }
-        let mut table = Table::new();
-        table.load_style(LINES);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        match width {
-            Some(width) => table.set_width(width),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
-        };
-        if colour {
-            table.enforce_styling()
-        } else {
-            table.force_no_tty()
-        };
         let columns = columns(group);
-        table.set_header(columns.iter().map(|c| Cell::new(&c.heading).add_attribute(Attribute::Bold)).collect::<Vec<_>>());
-        for row in 0..group.lines.len().min(ROWS) {
+        let rows = (0..group.lines.len().min(ROWS)).map(|row| {
             let cells = columns.iter().map(|column| match row {
                 0 => Cell::new(&column.cells[row]).fg(Color::Green).add_attribute(Attribute::Bold),
                 _ => Cell::new(&column.cells[row]),
             });
-            table.add_row(cells.collect::<Vec<_>>());
-        }
-        for (column, shown) in table.column_iter_mut().zip(&columns) {
-            if shown.number {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        text += &format!("{table}\n");
+            cells.collect()
+        });
+        let headings: Vec<(&str, bool)> = columns.iter().map(|c| (c.heading.as_str(), c.number)).collect();
+        text += &format!("{}\n", drawn(&headings, rows, width, colour));
         if group.lines.len() > ROWS {
             text += &format!("… and {} more\n", words::thousands((group.lines.len() - ROWS) as i64));
         }

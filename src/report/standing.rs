@@ -178,12 +178,15 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         let own = statistics.of(statistics.leader).and_then(|line| line.text_own);
         if let Some(own) = own {
             notes.push(format!(
-                "Other text of this kind could give the leader {} ({} blocks of {} tokens, drawn {} times); the larger of both \
-                 uncertainties, of seeds and of text, decides what may be best.",
+                "Other text of this kind could give the leader {} ({} blocks of {} tokens, drawn {} times){}.",
                 from_to(statistics, own),
                 text.blocks,
                 words::thousands(text.block_tokens as i64),
-                words::thousands(text.draws as i64)
+                words::thousands(text.draws as i64),
+                match statistics.no_limits {
+                    None => "; the larger of both uncertainties, of seeds and of text, decides what may be best",
+                    Some(_) => "",
+                }
             ));
         }
     }

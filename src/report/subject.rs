@@ -35,7 +35,7 @@ pub(super) const QUANTITIES: [Quantity; 11] = [
     quantity("flops", "FLOPs", false),
     quantity("parameters", "parameters", true),
     quantity("vocabulary", "vocabulary", true),
-    quantity("native_context", "evaluation context in native", true),
+    quantity("native_context", "own context", true),
 ];
 
 impl Quantity {

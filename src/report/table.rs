@@ -9,7 +9,7 @@ use super::{Report, standing, verdict, words};
 pub(super) const ROWS: usize = 40;
 
 /// A line under the heading and one at the end: rows need none between them.
-pub(super) const LINES: TableStyle = TableStyle::new()
+const LINES: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
@@ -20,19 +20,20 @@ pub(super) struct Shown {
     pub(super) cell: Box<dyn Fn(&Configuration) -> String>,
 }
 
-/// The columns that are worth showing, the same on the terminal, in Markdown and on the page.
+/// The columns that are worth showing, the same on the terminal, in Markdown and on the page: the place, the configuration's number,
+/// by which commands call it, the settings that vary, figures.
 pub(super) fn columns(report: &Report) -> Vec<Shown> {
     let comparison = &report.comparison;
     let by_bytes = comparison.by_bytes;
-    let mut columns = vec![shown("", true, |c| c.place.map_or_else(String::new, |place| place.to_string()))];
+    let mut columns = vec![
+        shown("", true, |c| c.place.map_or_else(String::new, |place| place.to_string())),
+        shown("#", true, |c| c.number.to_string()),
+    ];
     let keys = words::keys(&report.protocol.swept);
     let numbers = |place: usize| {
         let numeric = |value: &String| value.replace('_', "").parse::<f64>().is_ok() || value == "off" || value == "full";
         comparison.configurations.iter().all(|c| c.values.get(place).is_none_or(numeric))
     };
-    if keys.is_empty() {
-        columns.push(shown("configuration", false, |c| c.number.to_string()));
-    }
     for (place, key) in keys.into_iter().enumerate() {
         columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))));
     }
@@ -94,7 +95,14 @@ fn shown_figure(figure: Option<Figure>, smallest: f64) -> String {
     }
 }
 
-pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> String {
+/// A table for a terminal of this width, as wide as it needs to be where there is none: headings and whether they stand over
+/// numbers, and rows.
+pub(super) fn drawn(
+    headings: &[(&str, bool)],
+    rows: impl Iterator<Item = Vec<Cell>>,
+    width: Option<u16>,
+    colour: bool,
+) -> String {
     let mut table = Table::new();
     table.load_style(LINES);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -107,10 +115,20 @@ pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> Str
     } else {
         table.force_no_tty()
     };
+    table.set_header(headings.iter().map(|(text, _)| Cell::new(text).add_attribute(Attribute::Bold)).collect::<Vec<_>>());
+    table.add_rows(rows);
+    for (column, (_, number)) in table.column_iter_mut().zip(headings) {
+        if *number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.to_string()
+}
+
+pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> String {
     let columns = columns(report);
-    table.set_header(columns.iter().map(|c| Cell::new(&c.heading).add_attribute(Attribute::Bold)).collect::<Vec<_>>());
     let configurations = &report.comparison.configurations;
-    for configuration in configurations.iter().take(ROWS) {
+    let rows = configurations.iter().take(ROWS).map(|configuration| {
         let row = columns.iter().map(|column| {
             let cell = Cell::new((column.cell)(configuration));
             match configuration.place {
@@ -119,14 +137,10 @@ pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> Str
                 _ => cell,
             }
         });
-        table.add_row(row.collect::<Vec<_>>());
-    }
-    for (column, shown) in table.column_iter_mut().zip(&columns) {
-        if shown.number {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut text = table.to_string();
+        row.collect()
+    });
+    let headings: Vec<(&str, bool)> = columns.iter().map(|c| (c.heading.as_str(), c.number)).collect();
+    let mut text = drawn(&headings, rows, width, colour);
     text.push('\n');
     if configurations.len() > ROWS {
         text.push_str(&format!("… and {} more in leaderboard.csv\n", words::thousands((configurations.len() - ROWS) as i64)));

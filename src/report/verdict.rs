@@ -61,12 +61,7 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let name = if name.is_empty() { String::new() } else { format!(": {name}") };
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
     let figure_words = format!("{}{}", words::perplexity(figure.mean), standing::figure_limits(report, best));
-    format!("{what}{}{name}. {unit} {figure_words} ({}).", scope(report), measured(report))
-}
-
-/// What the comparison holds for: `, at this learning rate`.
-fn scope(_report: &Report) -> String {
-    String::new()
+    format!("{what}{name}. {unit} {figure_words} ({}).", measured(report))
 }
 
 /// `common context 64, final weights`.
@@ -114,12 +109,9 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     let comparison = &report.comparison;
     let mut notes = Vec::new();
     let ranked = comparison.configurations.iter().filter(|c| c.place.is_some());
-    if ranked.clone().any(|c| c.seeds == 1) {
-        notes.push(if ranked.clone().all(|c| c.seeds == 1) {
-            "One seed each: no spread is known.".to_owned()
-        } else {
-            "Configurations with one seed have no spread.".to_owned()
-        });
+    // That of one seed each is in the verdict.
+    if ranked.clone().any(|c| c.seeds == 1) && ranked.clone().any(|c| c.seeds > 1) {
+        notes.push("Configurations with one seed have no spread.".to_owned());
     }
     if ranked.clone().any(|c| c.seeds > 1) {
         notes.push(

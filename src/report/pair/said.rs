@@ -128,10 +128,10 @@ fn uncertainty(pair: &Pair) -> Vec<String> {
     };
     let text = match &pair.text {
         Ok(text) => format!(
-            "On other text: {} (95 %, bootstrap over {} blocks of {} tokens).",
+            "On other text: {} (95 %, bootstrap over {} tokens in {} blocks).",
             limits(pair, text.interval),
-            words::thousands(text.blocks as i64),
-            words::thousands(text.tokens as i64)
+            words::thousands(text.tokens as i64),
+            words::thousands(text.blocks as i64)
         ),
         Err(why) => format!("On other text: no interval; {why}."),
     };

@@ -137,8 +137,7 @@ mod tests {
     #[test]
     fn critical_values_are_those_of_the_tables() {
         // One-sided Dunnett at 5 %, (comparisons, degrees). Made with scipy 1.x: integrate.quad over the density of s (stats.chi)
-        // of integrate.quad over a normal number, solved by optimize.brentq. Dunnett's own table (1955) has 2.15 and 2.39 for the
-        // second and third.
+        // of integrate.quad over a normal number, solved by optimize.brentq.
         for (means, degrees, expected) in
             [(1, 10, 1.8125), (2, 10, 2.1506), (5, 20, 2.3888), (11, 22, 2.6514), (2, 1, 9.51), (3, 5, 2.6814), (9, 60, 2.476)]
         {
