@@ -63,12 +63,13 @@ pub fn window_bytes(config: &Config, length: usize) -> u64 {
 }
 
 /// Bytes that the CPU engine holds in a step of `batch` windows on so many threads: weights, their copies in panels, two
-/// moments, a gradient a lane, and what each thread keeps of the shard that it takes through the model. It does not depend on
-/// how many windows go through at once.
+/// moments, the gradients' arrays, and what each thread keeps of the shard that it takes through the model. It does not depend
+/// on how many windows go through at once.
 pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize) -> u64 {
     let parameters = parameter_count(config);
     let size = engine::shard_size(batch, length);
-    let lanes = engine::lanes(batch, length, parameters as usize) as u64;
+    let lanes = engine::lanes(batch, length, parameters as usize);
+    let arrays = engine::arrays(batch, length, parameters as usize, threads) as u64;
     let rows = (size * length) as u64;
     let (c, h, v) = (config.width as u64, config.hidden as u64, config.vocabulary as u64);
     let row = c + 2 * (config.kv_heads * config.head()) as u64;
@@ -76,10 +77,12 @@ pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize
     // Of each block two norms, the attention's row and output, the hidden layer before and after, two places of the stream.
     let kept = config.layers as u64 * (5 * c + row + (gates + 1) * h) + 2 * c;
     let logits = engine::head_rows(config.vocabulary, rows as usize) as u64 * v;
-    let scratch = rows * (h.max(c) + c + (gates * h).max(row).max(v)) + logits;
+    let scratch = rows * (2 * h.max(c) + c + (gates * h).max(row).max(v)) + logits;
     let attention = length as u64 * (8 * config.head() as u64 + 2 * 64);
     let copies = 2 * (parameters + if config.tied { 0 } else { c * v });
-    4 * ((3 + lanes) * parameters + copies + threads.min(lanes as usize) as u64 * (rows * kept + scratch + attention))
+    // Where there is one array, another for what is no block's: the embeddings and positions.
+    let aside = if arrays == 1 { 2 * c * v + config.context as u64 * c } else { 0 };
+    4 * ((3 + arrays) * parameters + aside + copies + threads.min(lanes) as u64 * (rows * kept + scratch + attention))
 }
 
 /// Windows that go through the model at once on the plain path: as many as stay below 512 MiB, at least one, at most the batch.

@@ -103,9 +103,24 @@ fn bins(length: usize) -> Vec<PositionBin> {
 }
 
 /// Scores the first `tokens` tokens of a part, `group` windows at a time.
-pub fn score(learner: &mut Learner, part: &TokenFile, tokens: u64, layout: Layout, group: usize) -> Result<Scores> {
+///
+/// `known` is what the same weights gave in windows side by side of the same context from the part's beginning, or empty: the
+/// whole windows among those are not computed again.
+pub fn score(
+    learner: &mut Learner,
+    part: &TokenFile,
+    tokens: u64,
+    layout: Layout,
+    group: usize,
+    known: &[f32],
+) -> Result<Scores> {
     let tokens = tokens.min(part.len());
     let windows = windows(tokens, layout.context, layout.stride);
+    let known = |window: &Window| {
+        let whole = known.len() / layout.context * layout.context;
+        let start = usize::try_from(window.start).ok().filter(|start| start.is_multiple_of(layout.context))?;
+        known[..whole].get(start..start + window.length)
+    };
     let mut nll = Vec::with_capacity(tokens.saturating_sub(1) as usize);
     let mut bins = bins(windows.first().map_or(0, |window| window.length));
     // All windows are of one length: there is one that is shorter only where it is the only one.
@@ -113,14 +128,16 @@ pub fn score(learner: &mut Learner, part: &TokenFile, tokens: u64, layout: Layou
         let length = group[0].length;
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         let mut buffer = vec![0; length + 1];
-        for window in group {
+        for window in group.iter().filter(|window| known(window).is_none()) {
             part.read(window.start, &mut buffer);
             inputs.extend_from_slice(&buffer[..length]);
             targets.extend_from_slice(&buffer[1..]);
         }
         let predicted = learner.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
-        for (window, row) in group.iter().zip(predicted.chunks(length)) {
-            nll.extend_from_slice(&row[window.from..]);
+        let mut predicted = predicted.chunks_exact(length);
+        for window in group {
+            let row = known(window).or_else(|| predicted.next()).unwrap_or_default();
+            nll.extend_from_slice(row.get(window.from..).unwrap_or_default());
             for (place, &nll) in row.iter().enumerate() {
                 let bin = &mut bins[bin_of(place + 1)];
                 bin.tokens += 1;
@@ -193,7 +210,7 @@ mod tests {
     fn how_many_windows_go_through_the_model_at_once_does_not_matter() {
         let (_dir, mut learner, part) = model_and_part(32);
         for layout in [Layout::overlapping(32), Layout::side_by_side(32), Layout::overlapping(7)] {
-            let mut score = |group| score(&mut learner, &part, part.len() - 5, layout, group).unwrap();
+            let mut score = |group| score(&mut learner, &part, part.len() - 5, layout, group, &[]).unwrap();
             let one = score(1);
             for group in [7, GROUP] {
                 let other = score(group);
@@ -206,25 +223,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_scored_side_by_side_is_not_computed_again_and_changes_no_bit() {
+        let (_dir, mut learner, part) = model_and_part(32);
+        for context in [32, 7, 1] {
+            let all = score(&mut learner, &part, 600, Layout::overlapping(context), GROUP, &[]).unwrap();
+            for tokens in [600, 300, 40, context as u64 + 1, 2] {
+                let known = score(&mut learner, &part, tokens, Layout::side_by_side(context), GROUP, &[]).unwrap().nll;
+                let again = score(&mut learner, &part, 600, Layout::overlapping(context), GROUP, &known).unwrap();
+                assert_eq!(again, all, "{context}, {tokens} known");
+            }
+            // It is taken from there, and only whole windows are.
+            let known = vec![9.0; context * 3 + context / 2];
+            let other = score(&mut learner, &part, 600, Layout::side_by_side(context), GROUP, &known).unwrap();
+            assert_eq!(other.nll.iter().filter(|&&nll| nll == 9.0).count(), 3 * context);
+        }
+    }
+
+    #[test]
     fn the_bins_hold_every_target_of_every_window() {
         let (_dir, mut learner, part) = model_and_part(32);
         // Side by side, but for the last window, every target is scored: all bins together are the score.
         let tokens = 32 * 20 + 1;
-        let scores = score(&mut learner, &part, tokens, Layout::side_by_side(32), GROUP).unwrap();
+        let scores = score(&mut learner, &part, tokens, Layout::side_by_side(32), GROUP, &[]).unwrap();
         let all: f64 = scores.bins.iter().map(|b| b.nll_sum).sum();
         assert!((all / scores.sum.unwrap() - 1.0).abs() < 1e-9);
         assert_eq!(scores.bins.iter().map(|b| b.tokens).collect::<Vec<_>>(), [20, 20, 40, 80, 160, 320]);
         // Overlapping by half, nearly every target twice.
-        let scores = score(&mut learner, &part, tokens, Layout::overlapping(32), GROUP).unwrap();
+        let scores = score(&mut learner, &part, tokens, Layout::overlapping(32), GROUP, &[]).unwrap();
         assert_eq!(scores.bins.iter().map(|b| b.tokens).sum::<i64>(), 39 * 32);
     }
 
     #[test]
     fn scored_bytes_leave_out_the_first_token_and_what_is_not_scored() {
         let (_dir, mut learner, part) = model_and_part(32);
-        let all = score(&mut learner, &part, u64::MAX, Layout::overlapping(32), GROUP).unwrap();
+        let all = score(&mut learner, &part, u64::MAX, Layout::overlapping(32), GROUP, &[]).unwrap();
         assert_eq!(all.bytes + u64::from(part.byte_length(0).unwrap()), part.bytes());
-        let few = score(&mut learner, &part, 101, Layout::overlapping(32), GROUP).unwrap();
+        let few = score(&mut learner, &part, 101, Layout::overlapping(32), GROUP, &[]).unwrap();
         assert_eq!(Some(few.bytes), part.bytes_between(1, 101));
     }
 

@@ -64,9 +64,11 @@ impl Weights {
 }
 
 /// Scores weights in full: both protocols on the validation part, the common one on the test part. `None` where `stop` said so.
+/// `known` is what these weights gave on the validation part in windows of the common context side by side, or empty.
 pub(super) fn in_full(
     (job, held_out): (&Job, &HeldOut),
     learner: &mut Learner,
+    known: &[f32],
     weights: Weights,
     recorder: &mut dyn Recorder,
     stop: &dyn Fn() -> bool,
@@ -81,7 +83,8 @@ pub(super) fn in_full(
                 return Ok(None);
             }
             let (started, layout) = (Instant::now(), Layout::overlapping(context));
-            let scores = evaluate::score(learner, part, job.evaluation.scored_tokens, layout, GROUP)?;
+            let known = if context == common { known } else { &[] };
+            let scores = evaluate::score(learner, part, job.evaluation.scored_tokens, layout, GROUP, known)?;
             let row = weights.row("validation", protocol, layout, &scores, started);
             recorder.evaluation(&row)?;
             rows.push(row.clone());
@@ -103,7 +106,7 @@ pub(super) fn in_full(
         }
         let (started, layout) = (Instant::now(), Layout::overlapping(common));
         let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
-        let scores = evaluate::score(learner, part, tokens, layout, GROUP)?;
+        let scores = evaluate::score(learner, part, tokens, layout, GROUP, &[])?;
         let row = weights.row("test", Protocol::Common, layout, &scores, started);
         recorder.evaluation(&row)?;
         rows.push(row);
@@ -160,7 +163,7 @@ pub fn rescore(
     let tokens_seen = last.position.tokens_seen;
     let mut learner = learner_of(last.state.values, job, &config, device)?;
     let weights = Weights { kind: CheckpointKind::Final, step, tokens_seen };
-    let Some(mut rows) = in_full((job, &held_out), &mut learner, weights, recorder, stop)? else { return Ok(None) };
+    let Some(mut rows) = in_full((job, &held_out), &mut learner, &[], weights, recorder, stop)? else { return Ok(None) };
     let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
     if !place.checkpoints.join(checkpoint::name(step)).exists() {
         let gone = |row: &EvaluationRow| EvaluationRow {
@@ -176,7 +179,7 @@ pub fn rescore(
     let best = load(step)?;
     let weights = Weights { kind: CheckpointKind::Best, step, tokens_seen: best.position.tokens_seen };
     let mut learner = learner_of(best.state.values, job, &config, device)?;
-    let Some(of_best) = in_full((job, &held_out), &mut learner, weights, recorder, stop)? else { return Ok(None) };
+    let Some(of_best) = in_full((job, &held_out), &mut learner, &[], weights, recorder, stop)? else { return Ok(None) };
     rows.extend(of_best);
     Ok(Some(rows))
 }

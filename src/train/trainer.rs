@@ -87,6 +87,8 @@ struct Trial<'a> {
     training_seconds: f64,
     last_seconds: f64,
     best: Option<Best>,
+    /// What the weights of the last step gave in the evaluation on the way, if that was just made.
+    side_by_side: Vec<f32>,
     recent: VecDeque<f64>,
     /// Steps of the checkpoints that have a row and are on disk.
     kept: Vec<u64>,
@@ -220,6 +222,7 @@ impl<'a> Trial<'a> {
             training_seconds: 0.0,
             last_seconds: 0.0,
             best: None,
+            side_by_side: Vec::new(),
             recent: VecDeque::with_capacity(RECENT),
             kept: Vec::new(),
         };
@@ -413,8 +416,12 @@ impl<'a> Trial<'a> {
         let layout = Layout::side_by_side(plan.common_context);
         let validation = self.held_out.validation.as_ref();
         let part = validation.ok_or_else(|| Error::internal("there is no validation part to score"))?;
-        let scores = evaluate::score(&mut self.learner, part, plan.periodic_tokens, layout, GROUP)?;
-        Ok(self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started))
+        let scores = evaluate::score(&mut self.learner, part, plan.periodic_tokens, layout, GROUP, &[])?;
+        let row = self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started);
+        if self.budget_is_spent() {
+            self.side_by_side = scores.nll;
+        }
+        Ok(row)
     }
 
     fn interrupt(mut self) -> Result<Ended> {
@@ -442,16 +449,16 @@ impl<'a> Trial<'a> {
     fn finish(mut self, device: &Device) -> Result<Ended> {
         self.recorder.phase(Phase::Scoring);
         let held_out = (self.job, &self.held_out);
-        let in_full = |learner: &mut Learner, weights, recorder: &mut dyn Recorder| {
-            scoring::in_full(held_out, learner, weights, recorder, &|| false).map(Option::unwrap_or_default)
+        let in_full = |learner: &mut Learner, known: &[f32], weights, recorder: &mut dyn Recorder| {
+            scoring::in_full(held_out, learner, known, weights, recorder, &|| false).map(Option::unwrap_or_default)
         };
         let weights = self.weights(CheckpointKind::Final);
-        let mut scores = in_full(&mut self.learner, weights, &mut *self.recorder)?;
+        let mut scores = in_full(&mut self.learner, &self.side_by_side, weights, &mut *self.recorder)?;
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
             let loaded = checkpoint::load(&self.place.checkpoints.join(checkpoint::name(best.step)), &self.config)?;
             let mut learner = scoring::learner_of(loaded.state.values, self.job, &self.config, device)?;
             let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: loaded.position.tokens_seen };
-            scores.extend(in_full(&mut learner, weights, &mut *self.recorder)?);
+            scores.extend(in_full(&mut learner, &[], weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
         self.tidy()?;

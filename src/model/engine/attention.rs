@@ -1,24 +1,22 @@
 //! Causal attention of one sequence, forward and backward, a head at a time in blocks of query rows.
 //!
 //! No T × T matrix exists: a block of [`BLOCK`] rows of scores lives in a thread's scratch, and of it only the causal part
-//! is computed. Forward keeps two numbers of each row's softmax, from which backward computes it again.
-//! Queries, keys and values of a head are copied into scratch (turned by their position where the family does that), their
-//! sizes padded to whole tiles with zeros, so that the products below have no remainders.
+//! is computed, to the end of a panel. Forward keeps two numbers of each row's softmax, from which backward computes it again.
+//! Queries, keys and values of a head are brought into panels (turned by their position where the family does that), their
+//! sizes padded with zeros to whole panels, so that the products have no remainders.
+
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::Buffer;
+use super::panels::{Row, WIDTH, column_product, row_product, rows, rows_mut, transpose};
 use super::rotary::{turn, turn_back};
-use super::vector::{dot, exp, exp_and_sum, largest};
+use super::vector::{add, dot, exp, largest, sum};
 use crate::model::dropout::{Place, Rows};
 
 /// Query rows in a block.
 const BLOCK: usize = 64;
-/// Rows of a tile; twice as many where two vectors are a whole row and there are registers for that.
-const TILE: usize = 4;
-const TALL: usize = 8;
-/// Sizes in scratch are multiples of this, which all vector widths divide.
-const PAD: usize = 16;
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +42,9 @@ impl Shape {
         [(self.heads + kv) * self.head, (self.heads + self.kv_heads + kv) * self.head]
     }
 
-    fn padded_length(&self) -> usize {
-        self.length.next_multiple_of(PAD)
-    }
-
-    fn padded_head(&self) -> usize {
-        self.head.next_multiple_of(PAD)
+    /// Tokens and the head's width, padded to whole panels.
+    fn padded(&self) -> [usize; 2] {
+        [self.length.next_multiple_of(WIDTH), self.head.next_multiple_of(WIDTH)]
     }
 
     fn scale(&self) -> f32 {
@@ -78,7 +73,7 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// A thread's buffers for one head.
+/// A thread's buffers for one head, all in panels but the last three.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     sizes: [usize; 2],
@@ -87,6 +82,7 @@ pub(super) struct Scratch {
     v: Buffer,
     kt: Buffer,
     vt: Buffer,
+    /// A block of the output, or all of its gradient.
     o: Buffer,
     dq: Buffer,
     dk: Buffer,
@@ -94,7 +90,10 @@ pub(super) struct Scratch {
     scores: Buffer,
     slopes: Buffer,
     mask: Buffer,
+    /// One value of each row.
     along: Buffer,
+    /// One row of a head.
+    line: Buffer,
 }
 
 impl Scratch {
@@ -103,7 +102,7 @@ impl Scratch {
             return; // what is padded is still zero
         }
         self.sizes = [shape.length, shape.head];
-        let (t, d) = (shape.padded_length(), shape.padded_head());
+        let [t, d] = shape.padded();
         for buffer in [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.dk, &mut self.dv, &mut self.kt, &mut self.vt]
         {
             *buffer = Buffer::zeros(t * d);
@@ -114,6 +113,7 @@ impl Scratch {
         self.slopes.set_len(block * t);
         self.mask.set_len(t);
         self.along.set_len(t);
+        self.line = Buffer::zeros(d);
     }
 }
 
@@ -160,49 +160,44 @@ impl WithSimd for Forward<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { setting, qkv, out, sums, scratch } = self;
         let shape = setting.shape;
-        let (t, d) = (shape.padded_length(), shape.padded_head());
-        let (width, row) = (shape.heads * shape.head, shape.row());
+        let [t, d] = shape.padded();
+        let width = shape.heads * shape.head;
         let group = shape.heads / shape.kv_heads;
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
-            for (i, source) in qkv.chunks_exact(row).enumerate() {
-                turn(&mut scratch.k[i * d..][..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
-                turn(&mut scratch.v[i * d..][..shape.head], &source[value..][..shape.head], 1.0, None);
-            }
-            transpose(&mut scratch.kt, &scratch.k, t, d);
+            load(&mut scratch.k, qkv, shape.row(), key, 1.0, &mut scratch.line, shape, setting.angles);
+            load(&mut scratch.v, qkv, shape.row(), value, 1.0, &mut scratch.line, shape, None);
+            transpose(rows_mut(&mut scratch.kt), rows(&scratch.k), t, d);
             for head in kv * group..(kv + 1) * group {
-                let mut mask = setting.mask(head);
-                for (i, source) in qkv.chunks_exact(row).enumerate() {
-                    let q = &mut scratch.q[i * d..][..shape.head];
-                    turn(q, &source[head * shape.head..][..shape.head], shape.scale(), setting.angles(i));
-                }
+                let (mut mask, first) = (setting.mask(head), head * shape.head);
+                load(&mut scratch.q, qkv, shape.row(), first, shape.scale(), &mut scratch.line, shape, setting.angles);
                 for start in (0..t).step_by(BLOCK) {
-                    let count = BLOCK.min(t - start);
-                    causal_scores(simd, &mut scratch.scores, &scratch.q[start * d..], &scratch.kt, Block { start, count, t, d });
-                    for r in 0..count {
-                        let (i, line) = (start + r, &mut scratch.scores[r * t..][..t]);
-                        let line = &mut line[..reach(i)];
+                    let block = Block { start, count: BLOCK.min(t - start), t, d };
+                    let scores = rows_mut(&mut scratch.scores);
+                    block.scores(simd, scores, rows(&scratch.q), rows(&scratch.kt));
+                    for r in 0..block.count {
+                        let i = start + r;
                         if i >= shape.length {
-                            line.fill(0.0);
+                            block.row(r).for_each(|place| scores[place] = [0.0; WIDTH]);
                             continue;
                         }
-                        // Whole vectors: what lies behind the causal mask is far below everything, then nothing.
-                        behind(line, i, f32::MIN);
-                        let peak = largest(line);
-                        let sum = exp_and_sum(line, peak);
-                        behind(line, i, 0.0);
-                        scratch.along[i] = 1.0 / sum;
-                        sums[head * shape.length + i] = [peak, scratch.along[i]];
+                        let [peak, over] = softmax(scores, block, r);
+                        scratch.along[i] = over;
+                        sums[head * shape.length + i] = [peak, over];
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut scratch.mask[..=i]);
-                            line.iter_mut().zip(&scratch.mask[..=i]).for_each(|(p, m)| *p *= m);
+                            for (place, mask) in block.row(r).zip(scratch.mask[..=i].chunks(WIDTH)) {
+                                scores[place].iter_mut().zip(mask).for_each(|(p, m)| *p *= m);
+                            }
                         }
                     }
-                    weighted_rows(simd, &mut scratch.o, &scratch.scores, &scratch.v, Block { start, count, t, d });
-                    for (r, o) in scratch.o.chunks_exact(d).take(count.min(shape.length.saturating_sub(start))).enumerate() {
-                        let (i, over) = (start + r, scratch.along[start + r]);
-                        let out = &mut out[i * width + head * shape.head..][..shape.head];
-                        out.iter_mut().zip(o).for_each(|(y, o)| *y = o * over);
+                    let o = rows_mut(&mut scratch.o);
+                    block.weighted(simd, o, scores, rows(&scratch.v));
+                    for (r, i) in (start..shape.length.min(start + block.count)).enumerate() {
+                        let (out, over) = (&mut out[i * width + first..][..shape.head], scratch.along[i]);
+                        for (out, o) in out.chunks_mut(WIDTH).zip(o[r..].iter().step_by(block.count)) {
+                            out.iter_mut().zip(o).for_each(|(y, o)| *y = o * over);
+                        }
                     }
                 }
             }
@@ -226,113 +221,154 @@ impl WithSimd for Backward<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { setting, qkv, out, dout, sums, scratch } = self;
         let shape = setting.shape;
-        let (t, d) = (shape.padded_length(), shape.padded_head());
+        let [t, d] = shape.padded();
         let (width, row) = (shape.heads * shape.head, shape.row());
         let group = shape.heads / shape.kv_heads;
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
-            for (i, source) in qkv.chunks_exact(row).enumerate() {
-                turn(&mut scratch.k[i * d..][..shape.head], &source[key..][..shape.head], 1.0, setting.angles(i));
-                turn(&mut scratch.v[i * d..][..shape.head], &source[value..][..shape.head], 1.0, None);
-            }
-            transpose(&mut scratch.kt, &scratch.k, t, d);
-            transpose(&mut scratch.vt, &scratch.v, t, d);
+            load(&mut scratch.k, qkv, row, key, 1.0, &mut scratch.line, shape, setting.angles);
+            load(&mut scratch.v, qkv, row, value, 1.0, &mut scratch.line, shape, None);
+            transpose(rows_mut(&mut scratch.kt), rows(&scratch.k), t, d);
+            transpose(rows_mut(&mut scratch.vt), rows(&scratch.v), t, d);
             scratch.dk.fill(0.0);
             scratch.dv.fill(0.0);
             for head in kv * group..(kv + 1) * group {
-                let mut mask = setting.mask(head);
-                for (i, source) in qkv.chunks_exact(row).enumerate() {
-                    let q = &mut scratch.q[i * d..][..shape.head];
-                    turn(q, &source[head * shape.head..][..shape.head], shape.scale(), setting.angles(i));
-                    let place = i * width + head * shape.head..i * width + (head + 1) * shape.head;
-                    // `o` holds the gradient of the output here.
-                    turn(&mut scratch.o[i * d..][..shape.head], &dout[place.clone()], 1.0, None);
-                    scratch.along[i] = dot(&dout[place.clone()], &out[place]);
+                let (mut mask, first) = (setting.mask(head), head * shape.head);
+                load(&mut scratch.q, qkv, row, first, shape.scale(), &mut scratch.line, shape, setting.angles);
+                load(&mut scratch.o, dout, width, first, 1.0, &mut scratch.line, shape, None);
+                for (i, along) in scratch.along[..shape.length].iter_mut().enumerate() {
+                    let place = i * width + first..i * width + first + shape.head;
+                    *along = dot(&dout[place.clone()], &out[place]);
                 }
                 for start in (0..t).step_by(BLOCK) {
-                    let count = BLOCK.min(t - start);
-                    let block = Block { start, count, t, d };
-                    causal_scores(simd, &mut scratch.scores, &scratch.q[start * d..], &scratch.kt, block);
-                    causal_scores(simd, &mut scratch.slopes, &scratch.o[start * d..], &scratch.vt, block);
-                    for r in 0..count {
+                    let block = Block { start, count: BLOCK.min(t - start), t, d };
+                    let (p, ds) = (rows_mut(&mut scratch.scores), rows_mut(&mut scratch.slopes));
+                    block.scores(simd, p, rows(&scratch.q), rows(&scratch.kt));
+                    block.scores(simd, ds, rows(&scratch.o), rows(&scratch.vt));
+                    for r in 0..block.count {
                         let i = start + r;
-                        let (p, ds) = (&mut scratch.scores[r * t..][..t], &mut scratch.slopes[r * t..][..t]);
                         if i >= shape.length {
-                            p[..reach(i)].fill(0.0);
-                            ds[..reach(i)].fill(0.0);
+                            block.row(r).for_each(|place| (p[place], ds[place]) = ([0.0; WIDTH], [0.0; WIDTH]));
                             continue;
                         }
-                        let (p, ds) = (&mut p[..reach(i)], &mut ds[..reach(i)]);
                         let ([peak, over], along) = (sums[head * shape.length + i], scratch.along[i]);
                         if let Some(mask) = &mut mask {
-                            let mask_row = &mut scratch.mask[..reach(i)];
-                            mask.fill(&mut mask_row[..=i]);
-                            for ((p, ds), &m) in p.iter_mut().zip(&mut *ds).zip(&*mask_row) {
-                                let weight = exp(*p - peak) * over;
-                                *ds = weight * ds.mul_add(m, -along);
-                                *p = weight * m;
+                            mask.fill(&mut scratch.mask[..=i]);
+                            for (place, mask) in block.row(r).zip(scratch.mask[..=i].chunks(WIDTH)) {
+                                for ((p, ds), m) in p[place].iter_mut().zip(&mut ds[place]).zip(mask) {
+                                    let weight = exp(*p - peak) * over;
+                                    *ds = weight * ds.mul_add(*m, -along);
+                                    *p = weight * m;
+                                }
                             }
                         } else {
-                            for (p, ds) in p.as_chunks_mut::<PAD>().0.iter_mut().zip(ds.as_chunks_mut::<PAD>().0) {
-                                for (p, ds) in p.iter_mut().zip(ds) {
+                            for place in block.row(r) {
+                                for (p, ds) in p[place].iter_mut().zip(&mut ds[place]) {
                                     *p = exp(*p - peak) * over;
                                     *ds = *p * (*ds - along);
                                 }
                             }
                         }
-                        behind(p, i, 0.0);
-                        behind(ds, i, 0.0);
+                        behind(&mut p[block.last(r)], i, 0.0);
+                        behind(&mut ds[block.last(r)], i, 0.0);
                     }
-                    weighted_columns(simd, &mut scratch.dv, &scratch.scores, &scratch.o[start * d..], block);
-                    weighted_columns(simd, &mut scratch.dk, &scratch.slopes, &scratch.q[start * d..], block);
-                    weighted_rows(simd, &mut scratch.dq, &scratch.slopes, &scratch.k, block);
-                    for (r, dq) in scratch.dq.chunks_exact(d).take(count.min(shape.length.saturating_sub(start))).enumerate() {
-                        let i = start + r;
-                        let into = &mut qkv[i * row + head * shape.head..][..shape.head];
-                        turn_back(into, &dq[..shape.head], shape.scale(), setting.angles(i));
+                    block.weighted_columns(simd, rows_mut(&mut scratch.dv), p, rows(&scratch.o));
+                    block.weighted_columns(simd, rows_mut(&mut scratch.dk), ds, rows(&scratch.q));
+                    let dq = rows_mut(&mut scratch.dq);
+                    block.weighted(simd, dq, ds, rows(&scratch.k));
+                    for (r, i) in (start..shape.length.min(start + block.count)).enumerate() {
+                        let into = &mut qkv[i * row + first..][..shape.head];
+                        unload(into, &dq[r..], block.count, shape.scale(), &mut scratch.line, setting.angles(i));
                     }
                 }
             }
             for (i, into) in qkv.chunks_exact_mut(row).enumerate() {
-                turn_back(&mut into[key..][..shape.head], &scratch.dk[i * d..][..shape.head], 1.0, setting.angles(i));
-                into[value..][..shape.head].copy_from_slice(&scratch.dv[i * d..][..shape.head]);
+                let (dk, dv) = (&rows(&scratch.dk)[i..], &rows(&scratch.dv)[i..]);
+                unload(&mut into[key..][..shape.head], dk, t, 1.0, &mut scratch.line, setting.angles(i));
+                unload(&mut into[value..][..shape.head], dv, t, 1.0, &mut scratch.line, None);
             }
         }
     }
 }
 
-/// Writes the transpose of `source` [t, d] into `target` [d, t], four by four; both sizes are multiples of four.
+/// Brings the columns of a head, from `first` on, of rows `row` apart into panels, times `scale` and turned by their position.
 #[inline(always)]
-fn transpose(target: &mut [f32], source: &[f32], t: usize, d: usize) {
-    for (i, rows) in source.chunks_exact(4 * d).enumerate() {
-        for e in (0..d).step_by(4) {
-            let square: [[f32; 4]; 4] = std::array::from_fn(|r| std::array::from_fn(|c| rows[r * d + e..][..4][c]));
-            for c in 0..4 {
-                let into = &mut target[(e + c) * t + 4 * i..][..4];
-                into.copy_from_slice(&[square[0][c], square[1][c], square[2][c], square[3][c]]);
+#[expect(clippy::too_many_arguments, reason = "a part of a matrix, where it goes and what happens on the way")]
+fn load(
+    into: &mut [f32],
+    from: &[f32],
+    row: usize,
+    first: usize,
+    scale: f32,
+    line: &mut [f32],
+    shape: Shape,
+    angles: Option<&[f32]>,
+) {
+    let t = shape.length.next_multiple_of(WIDTH);
+    for (i, source) in from.chunks_exact(row).enumerate() {
+        let source = &source[first..][..shape.head];
+        let source = match angles {
+            Some(angles) => {
+                turn(&mut line[..shape.head], source, scale, Some(&angles[i * shape.head..][..shape.head]));
+                &line[..shape.head]
+            }
+            None => source,
+        };
+        let scale = if angles.is_some() { 1.0 } else { scale };
+        for (into, source) in rows_mut(into)[i..].iter_mut().step_by(t).zip(source.chunks(WIDTH)) {
+            match source.first_chunk::<WIDTH>() {
+                Some(source) => *into = source.map(|x| x * scale),
+                None => into.iter_mut().zip(source).for_each(|(y, x)| *y = x * scale),
             }
         }
     }
 }
 
-/// Writes `value` behind column i of a row that ends with its vector.
+/// Writes a row of panels that are `distance` rows apart, times `scale` and turned back from its position.
 #[inline(always)]
-fn behind(row: &mut [f32], i: usize, value: f32) {
-    let first = row.len().saturating_sub(PAD);
-    if let Some(last) = row.last_chunk_mut::<PAD>() {
-        for (j, x) in last.iter_mut().enumerate() {
-            *x = if first + j > i { value } else { *x };
+fn unload(into: &mut [f32], from: &[Row], distance: usize, scale: f32, line: &mut [f32], angles: Option<&[f32]>) {
+    if angles.is_some() {
+        line.chunks_exact_mut(WIDTH).zip(from.iter().step_by(distance)).for_each(|(line, from)| line.copy_from_slice(from));
+        turn_back(into, &line[..into.len()], scale, angles);
+        return;
+    }
+    for (into, from) in into.chunks_mut(WIDTH).zip(from.iter().step_by(distance)) {
+        match into.first_chunk_mut::<WIDTH>() {
+            Some(into) => *into = from.map(|x| x * scale),
+            None => into.iter_mut().zip(from).for_each(|(y, x)| *y = x * scale),
         }
     }
 }
 
-/// How many columns of query row i are computed: its causal part, to the end of the last vector (and of the row's tile).
+/// Replaces row r's scores by e^(score − peak), 0 behind the causal mask; gives the peak and 1 / their sum.
 #[inline(always)]
-fn reach(i: usize) -> usize {
-    (i + 1).next_multiple_of(PAD)
+fn softmax(scores: &mut [Row], block: Block, r: usize) -> [f32; 2] {
+    let i = block.start + r;
+    // Whole rows of panels: what lies behind the causal mask is far below everything, then nothing.
+    behind(&mut scores[block.last(r)], i, f32::MIN);
+    let mut peaks = [f32::NEG_INFINITY; WIDTH];
+    for place in block.row(r) {
+        peaks.iter_mut().zip(&scores[place]).for_each(|(peak, &x)| *peak = if x > *peak { x } else { *peak });
+    }
+    let peak = largest(&peaks);
+    let mut all = [0.0; WIDTH];
+    for place in block.row(r) {
+        scores[place].iter_mut().for_each(|x| *x = exp(*x - peak));
+        add(&mut all, &scores[place]);
+    }
+    behind(&mut scores[block.last(r)], i, 0.0);
+    [peak, 1.0 / sum(&all, |x| x)]
 }
 
-/// A block of query rows: its first row, their number, and the padded length and head width.
+/// Writes `value` behind column i of the row of a panel that it lies in.
+#[inline(always)]
+fn behind(row: &mut Row, i: usize, value: f32) {
+    for (j, x) in row.iter_mut().enumerate() {
+        *x = if j > i % WIDTH { value } else { *x };
+    }
+}
+
+/// A block of query rows: its first row, their number, and the padded length and head width; all multiples of 16.
 #[derive(Clone, Copy)]
 struct Block {
     start: usize,
@@ -341,156 +377,57 @@ struct Block {
     d: usize,
 }
 
-/// `scores` [count, t] = `rows` [count, d] · `columns` [d, t], as far as each row reaches.
-#[inline(always)]
-fn causal_scores<S: Simd>(simd: S, scores: &mut [f32], rows: &[f32], columns: &[f32], Block { start, count, t, d }: Block) {
-    let scores = S::as_mut_simd_f32s(scores).0;
-    let columns = S::as_simd_f32s(columns).0;
-    let stride = t / S::F32_LANES;
-    if tall::<S>(2) {
-        for r in (0..count).step_by(TALL) {
-            let vectors = reach(start + r) / S::F32_LANES;
-            for first in (0..vectors).step_by(2) {
-                let (into, columns) = (&mut scores[r * stride + first..], &columns[first..]);
-                tile::<S, false, TALL>(
-                    simd,
-                    into,
-                    stride,
-                    &rows[r * d..],
-                    d,
-                    columns,
-                    stride,
-                    d,
-                    (vectors - first).min(2),
-                    false,
-                );
-            }
-        }
-        return;
+impl Block {
+    /// Where the values of row r are, panel by panel, to the end of its causal part's last panel.
+    #[inline(always)]
+    fn row(self, r: usize) -> impl Iterator<Item = usize> {
+        (r..=self.last(r)).step_by(self.count)
     }
-    let panel = panel::<S>();
-    for first in (0..reach(start + count - 1) / S::F32_LANES).step_by(panel) {
-        for r in (0..count).step_by(TILE) {
-            let vectors = (reach(start + r) / S::F32_LANES).saturating_sub(first).min(panel);
-            let into = &mut scores[r * stride + first.min(stride)..];
-            tile::<S, false, TILE>(simd, into, stride, &rows[r * d..], d, &columns[first..], stride, d, vectors, false);
-        }
+
+    /// Where the last of them are.
+    #[inline(always)]
+    fn last(self, r: usize) -> usize {
+        (self.start + r) / WIDTH * self.count + r
     }
-}
 
-/// `out` [count, d] = `weights` [count, t] · `values` [t, d], as far as each row reaches.
-#[inline(always)]
-fn weighted_rows<S: Simd>(simd: S, out: &mut [f32], weights: &[f32], values: &[f32], Block { start, count, t, d }: Block) {
-    let (out, values) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(values).0);
-    let stride = d / S::F32_LANES;
-    if tall::<S>(stride) {
-        for r in (0..count).step_by(TALL) {
-            let (into, k) = (&mut out[r * stride..], start + r + TALL);
-            tile::<S, false, TALL>(simd, into, stride, &weights[r * t..], t, values, stride, k, stride, false);
-        }
-        return;
+    /// The rows that reach panel p of the keys.
+    #[inline(always)]
+    fn reaching(self, p: usize) -> Range<usize> {
+        (WIDTH * p).saturating_sub(self.start)..self.count
     }
-    for r in (0..count).step_by(TILE) {
-        for first in (0..stride).step_by(panel::<S>()) {
-            let vectors = (stride - first).min(panel::<S>());
-            let (into, k) = (&mut out[r * stride + first..], start + r + TILE);
-            tile::<S, false, TILE>(simd, into, stride, &weights[r * t..], t, &values[first..], stride, k, vectors, false);
-        }
-    }
-}
 
-/// `out` [t, d] += `weights`ᵀ [t, count] · `rows` [count, d], over the query rows that reach each key.
-#[inline(always)]
-fn weighted_columns<S: Simd>(simd: S, out: &mut [f32], weights: &[f32], rows: &[f32], Block { start, count, t, d }: Block) {
-    let (out, rows) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(rows).0);
-    let stride = d / S::F32_LANES;
-    let step = if tall::<S>(stride) { TALL } else { TILE };
-    for j in (0..start + count).step_by(step) {
-        let from = j.saturating_sub(start);
-        let (weights, rows, k) = (&weights[from * t + j..], &rows[from * stride..], count - from);
-        if step == TALL {
-            tile::<S, true, TALL>(simd, &mut out[j * stride..], stride, weights, t, rows, stride, k, stride, true);
-            continue;
-        }
-        for first in (0..stride).step_by(panel::<S>()) {
-            let vectors = (stride - first).min(panel::<S>());
-            let into = &mut out[j * stride + first..];
-            tile::<S, true, TILE>(simd, into, stride, weights, t, &rows[first..], stride, k, vectors, true);
-        }
-    }
-}
-
-/// Whether tiles of [`TALL`] rows fit the registers for rows of so many vectors.
-#[inline(always)]
-fn tall<S: Simd>(vectors: usize) -> bool {
-    S::F32_LANES == 16 && vectors <= 2
-}
-
-/// Vectors in a row of a tile: as many as the registers hold beside the operands.
-#[inline(always)]
-fn panel<S: Simd>() -> usize {
-    if S::F32_LANES == 8 { 2 } else { 4 }
-}
-
-/// One tile of some rows and up to four vectors: c (+)= a · b over k, where a is read by rows, or by columns (aᵀ · b).
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "three matrices with their strides")]
-fn tile<S: Simd, const BY_COLUMN: bool, const ROWS: usize>(
-    simd: S,
-    c: &mut [S::f32s],
-    c_stride: usize,
-    a: &[f32],
-    a_stride: usize,
-    b: &[S::f32s],
-    b_stride: usize,
-    k: usize,
-    vectors: usize,
-    accumulate: bool,
-) {
-    match vectors {
-        1 => fixed_tile::<S, BY_COLUMN, ROWS, 1>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        2 => fixed_tile::<S, BY_COLUMN, ROWS, 2>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        3 if ROWS == TILE => fixed_tile::<S, BY_COLUMN, ROWS, 3>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        4 if ROWS == TILE => fixed_tile::<S, BY_COLUMN, ROWS, 4>(simd, c, c_stride, a, a_stride, b, b_stride, k, accumulate),
-        _ => {}
-    }
-}
-
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "three matrices with their strides")]
-fn fixed_tile<S: Simd, const BY_COLUMN: bool, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    c: &mut [S::f32s],
-    c_stride: usize,
-    a: &[f32],
-    a_stride: usize,
-    b: &[S::f32s],
-    b_stride: usize,
-    k: usize,
-    accumulate: bool,
-) {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    let lines: [&[f32]; ROWS] = std::array::from_fn(|r| if BY_COLUMN { &[][..] } else { &a[r * a_stride..][..k] });
-    for l in 0..k {
-        let b: &[S::f32s] = &b[l * b_stride..][..VECTORS];
-        let b: [S::f32s; VECTORS] = std::array::from_fn(|v| b[v]);
-        let a: [f32; ROWS] = if BY_COLUMN {
-            let a = &a[l * a_stride..][..ROWS];
-            std::array::from_fn(|r| a[r])
-        } else {
-            std::array::from_fn(|r| lines[r][l])
-        };
-        for r in 0..ROWS {
-            let a = simd.splat_f32s(a[r]);
-            for v in 0..VECTORS {
-                sums[r][v] = simd.mul_add_e_f32s(a, b[v], sums[r][v]);
+    /// `scores` [count, t] = the block's rows of `a` [t, d] · `b` [d, t], as far as each reaches.
+    #[inline(always)]
+    fn scores<S: Simd>(self, simd: S, scores: &mut [Row], a: &[Row], b: &[Row]) {
+        let a = &a[self.start..];
+        for (p, b) in b.chunks_exact(self.d).take((self.start + self.count) / WIDTH).enumerate() {
+            let (reaching, scores) = (self.reaching(p), &mut scores[p * self.count..][..self.count]);
+            for (c, i) in scores[reaching.clone()].as_chunks_mut::<WIDTH>().0.iter_mut().zip(reaching.step_by(WIDTH)) {
+                row_product(simd, c, &a[i..], self.t, b);
             }
         }
     }
-    for r in 0..ROWS {
-        let c = &mut c[r * c_stride..][..VECTORS];
-        for v in 0..VECTORS {
-            c[v] = if accumulate { simd.add_f32s(c[v], sums[r][v]) } else { sums[r][v] };
+
+    /// `out` [count, d] = `weights` [count, t] · `values` [t, d], as far as each row reaches.
+    #[inline(always)]
+    fn weighted<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: &[Row]) {
+        for (out, values) in out.chunks_exact_mut(self.count).zip(values.chunks_exact(self.t)) {
+            for (i, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+                let reach = self.start + (i + 1) * WIDTH;
+                row_product(simd, out, &weights[i * WIDTH..], self.count, &values[..reach]);
+            }
+        }
+    }
+
+    /// `out` [t, d] += `weights`ᵀ [t, count] · the block's rows of `values` [t, d], over the query rows that reach each key.
+    #[inline(always)]
+    fn weighted_columns<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: &[Row]) {
+        for (out, values) in out.chunks_exact_mut(self.t).zip(values.chunks_exact(self.t)) {
+            let out = out.as_chunks_mut::<WIDTH>().0.iter_mut().take((self.start + self.count) / WIDTH);
+            for (p, (out, weights)) in out.zip(weights.chunks_exact(self.count)).enumerate() {
+                let reaching = self.reaching(p);
+                column_product(simd, out, &weights[reaching.clone()], &values[self.start..][reaching]);
+            }
         }
     }
 }

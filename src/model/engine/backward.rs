@@ -5,11 +5,10 @@
 
 use super::activation;
 use super::attention;
-use super::block::{Gradient, Layer, Model, Scratch, Shard, Tokens, Training, head_rows, three};
-use super::buffer::Buffer;
+use super::block::{Gradient, Layer, Model, Scratch, Shard, Space, Tokens, Training, head_rows, three};
 use super::layout::{Linear, NormPlace, Way};
 use super::loss;
-use super::matrix::{Onto, Packed, outer_product, pack_rows, product};
+use super::matrix::{Onto, Packed, outer_product, pack_columns, product};
 use super::vector::{add, vectorized, warm};
 use crate::experiment::settings::Family;
 use crate::model::dropout::{Place, Site};
@@ -30,7 +29,7 @@ impl Model<'_> {
         let (layer, last) = (&self.layout.head, 2 * self.config.layers);
         self.normalize(&self.layout.norm, normed, &stream[last], statistics);
         let [width, vocabulary] = [self.config.width, self.config.vocabulary];
-        let (rows, begin) = (head_rows(vocabulary, tokens.targets.len()), gradient.begin);
+        let (rows, mut pieces) = (head_rows(vocabulary, tokens.targets.len()), gradient.pieces());
         let chunks = normed.chunks(rows * width).zip(narrow.chunks_mut(rows * width)).zip(tokens.targets.chunks(rows));
         for (chunk, ((x, dx), targets)) in chunks.enumerate() {
             let logits = &mut logits[..targets.len() * vocabulary];
@@ -45,10 +44,9 @@ impl Model<'_> {
                     });
                 },
             );
-            gradient.begin = begin && chunk == 0;
-            self.linear_backward(layer, dx, x, logits, gradient, space);
+            self.linear_backward(layer, dx, x, logits, &mut pieces, space);
+            pieces.begin = false;
         }
-        gradient.begin = begin;
         let dy = &mut narrow[..stream[last].len()];
         self.norm_backward(&self.layout.norm, &mut stream[last], None, dy, statistics, gradient);
     }
@@ -94,7 +92,7 @@ impl Model<'_> {
         x: &[f32],
         dy: &[f32],
         gradient: &mut Gradient<'_>,
-        space: &mut Buffer,
+        space: &mut Space,
     ) {
         self.linear_weights(linear, x, dy, gradient, space);
         self.linear_inputs(linear, dx, dy);
@@ -107,21 +105,18 @@ impl Model<'_> {
     }
 
     /// Adds dW = xᵀ · dy, as each weight lies, and the bias's gradient.
-    pub(super) fn linear_weights(&self, linear: &Linear, x: &[f32], dy: &[f32], gradient: &mut Gradient<'_>, space: &mut Buffer) {
+    pub(super) fn linear_weights(&self, linear: &Linear, x: &[f32], dy: &[f32], gradient: &mut Gradient<'_>, space: &mut Space) {
         let Linear { inputs, outputs, .. } = *linear;
-        warm(x);
         let onto = if gradient.begin { Onto::Zero } else { Onto::Itself };
-        let right = match linear.way {
-            Way::InOut => pack_rows(self.arch, space, dy, outputs),
-            Way::OutIn => pack_rows(self.arch, space, x, inputs),
-        };
+        let Space { inputs: left, outputs: right } = space;
+        let x = pack_columns(self.arch, left, x, inputs, 0..inputs);
         for part in &linear.parts {
             let weight = &mut gradient.all[part.weight.clone()];
-            let left = match linear.way {
-                Way::InOut => (x, inputs),
-                Way::OutIn => (&dy[part.first..], outputs),
-            };
-            outer_product(self.arch, weight, left, right, onto);
+            let packed = pack_columns(self.arch, right, dy, outputs, part.first..part.first + part.outputs);
+            match linear.way {
+                Way::InOut => outer_product(self.arch, weight, x, packed, onto),
+                Way::OutIn => outer_product(self.arch, weight, packed, x, onto),
+            }
             if let Some(bias) = part.bias.clone() {
                 let bias = begun(gradient, bias);
                 dy.chunks_exact(outputs).for_each(|row| add(bias, &row[part.first..][..part.outputs]));
@@ -155,7 +150,7 @@ impl Model<'_> {
         let width = self.config.width;
         // A tied table has its gradient as the output layer already.
         let table = if self.config.tied {
-            &mut gradient.all[self.layout.tokens.clone()]
+            &mut gradient.pieces().all[self.layout.tokens.clone()]
         } else {
             begun(gradient, self.layout.tokens.clone())
         };
@@ -225,10 +220,11 @@ impl Model<'_> {
     }
 }
 
-/// A parameter's gradient to be added to.
+/// A parameter's gradient to be added to in pieces.
 fn begun<'a>(gradient: &'a mut Gradient<'_>, range: std::ops::Range<usize>) -> &'a mut [f32] {
-    let sums = &mut gradient.all[range];
-    if gradient.begin {
+    let Gradient { all, begin, .. } = gradient.pieces();
+    let sums = &mut all[range];
+    if begin {
         sums.fill(0.0);
     }
     sums

@@ -54,6 +54,19 @@ pub(super) struct Gradient<'a> {
     pub(super) all: &'a mut [f32],
     /// Whether there are none yet: what is there is overwritten.
     pub(super) begin: bool,
+    /// Another array for what a shard makes in pieces ([`Layout::in_pieces`]): that goes to the sums when it is whole, so
+    /// that a shard's gradient is one number in every sum. Where there is none, pieces go to the sums one by one.
+    pub(super) aside: Option<&'a mut [f32]>,
+}
+
+impl Gradient<'_> {
+    /// Where pieces go.
+    pub(super) fn pieces(&mut self) -> Gradient<'_> {
+        match &mut self.aside {
+            Some(aside) => Gradient { all: aside, begin: true, aside: None },
+            None => Gradient { all: self.all, begin: self.begin, aside: None },
+        }
+    }
 }
 
 /// One block's values, rows by rows.
@@ -100,8 +113,14 @@ pub(super) struct Scratch {
     /// Logits of some rows; then their gradient.
     pub(super) logits: Buffer,
     pub(super) attention: attention::Scratch,
-    /// The right operand of a product.
-    pub(super) space: Buffer,
+    pub(super) space: Space,
+}
+
+/// The operands of a product whose result is the gradient of a weight.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    pub(super) inputs: Buffer,
+    pub(super) outputs: Buffer,
 }
 
 fn width_of_hidden(config: &Config) -> usize {

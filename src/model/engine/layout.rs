@@ -76,6 +76,12 @@ pub(super) struct Block {
     pub(super) mlp_out: Linear,
 }
 
+impl Block {
+    fn linears(&self) -> [&Linear; 4] {
+        [&self.attention_in, &self.attention_out, &self.mlp_in, &self.mlp_out]
+    }
+}
+
 /// Every parameter's place.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
@@ -169,12 +175,19 @@ impl Layout {
         Ok(Self { ranges, tokens, positions, blocks, norm, head, len, copies: find.copies })
     }
 
+    /// The places of all parameters whose gradient a shard makes in pieces: all but the weights of blocks, each of which is one
+    /// product.
+    pub(super) fn in_pieces(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut whole: Vec<_> = self.blocks.iter().flat_map(Block::linears).flat_map(|linear| &linear.parts).map(|part| &part.weight).collect();
+        whole.sort_by_key(|weight| weight.start);
+        let starts: Vec<usize> = std::iter::once(0).chain(whole.iter().map(|weight| weight.end)).collect();
+        let ends: Vec<usize> = whole.iter().map(|weight| weight.start).chain(std::iter::once(self.len)).collect();
+        starts.into_iter().zip(ends).map(|(start, end)| start..end).filter(|range| !range.is_empty())
+    }
+
     /// Every linear layer.
     pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.blocks
-            .iter()
-            .flat_map(|b| [&b.attention_in, &b.attention_out, &b.mlp_in, &b.mlp_out])
-            .chain(std::iter::once(&self.head))
+        self.blocks.iter().flat_map(Block::linears).chain(std::iter::once(&self.head))
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! The right operand lies in *panels*: two vectors of columns side by side, row after row, so that the inner loop reads it
 //! from beginning to end. Weights are brought into panels once a step and then serve every shard, which is what an
-//! ordinary matrix product spends a good part of its time on for products as small as these. The left operand is read
-//! where it lies, an element at a time, each multiplied with both vectors for up to [`TALL`] rows whose sums stay in
-//! registers. Every element of a result is one sum over k in its order, whatever the sizes beside it.
+//! ordinary matrix product spends a good part of its time on for products as small as these. The left operand is taken
+//! a *tile* of rows at a time, whose sums stay in registers: an element is multiplied with both vectors of the panel. A row
+//! by row matrix is read where it lies; one to be transposed is brought into panels first, since the rows that a tile takes
+//! from it are so far apart that they push one another out of the cache. Every element of a result is one sum over k in its
+//! order, whatever the sizes beside it.
 
-use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
+
+use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 
 use super::buffer::Buffer;
 
@@ -14,9 +18,10 @@ use super::buffer::Buffer;
 const TALL: usize = 12;
 /// The same where there are 16 registers.
 const TALL_OF_16: usize = 6;
-/// Rows of the tiles for what remains.
-const MIDDLE: usize = 8;
-const SHORT: usize = 4;
+/// Steps along k that a tile makes at a time: little but multiplications is then left in the loop.
+const UNROLLED: usize = 4;
+/// Rows that are packed at once: what they give a panel lies together.
+const AT_ONCE: usize = 4;
 /// Values of the left operand that are used with one panel after another while they are in the second-level cache.
 const LEFT_BLOCK: usize = 1 << 16;
 
@@ -95,36 +100,53 @@ pub(super) enum Onto<'a> {
     Other(&'a [f32]),
 }
 
+impl Onto<'_> {
+    #[inline(always)]
+    fn check(self, c: &[f32]) {
+        assert!(!matches!(self, Self::Other(other) if other.len() != c.len()));
+    }
+
+    /// The same for what begins at `place`.
+    #[inline(always)]
+    fn from(self, place: usize) -> Self {
+        match self {
+            Self::Other(other) => Self::Other(&other[place..]),
+            onto => onto,
+        }
+    }
+}
+
 /// C [m, n] = A [m, k] · B, added to what `onto` says; all row by row without gaps.
 ///
 /// # Panics
 /// If the sizes do not fit.
 pub(super) fn product(arch: Arch, c: &mut [f32], a: &[f32], b: Packed<'_>, onto: Onto<'_>) {
-    arch.dispatch(Product::<false> { c, a, a_stride: b.size[0], b, onto });
+    arch.dispatch(Product { c, a, b, onto });
 }
 
-/// Brings a whole matrix [k, n], row by row, into panels in `space`, as the right operand of [`outer_product`].
-pub(super) fn pack_rows<'a>(arch: Arch, space: &'a mut Buffer, b: &[f32], n: usize) -> Packed<'a> {
-    let size = [b.len() / n, n];
+/// Brings the columns `columns` of a matrix [k, n], row by row, into panels in `space`, as an operand of [`outer_product`].
+pub(super) fn pack_columns<'a>(arch: Arch, space: &'a mut Buffer, source: &[f32], n: usize, columns: Range<usize>) -> Packed<'a> {
+    let size = [source.len() / n, columns.len()];
     space.set_len(packed_len(panel(arch), size));
-    // What fills up the last panel is never stored: it may hold anything.
-    arch.dispatch(Pack { target: space, source: b, size });
+    // What fills up the last panel never reaches a result: it may hold anything.
+    arch.dispatch(Pack { target: space, source, n, columns });
     Packed { data: space, size }
 }
 
-/// C [m, n] = Aᵀ · B, added to what `onto` says, where the m columns of A [k, ..] lie in rows `a_stride` apart.
+/// C [m, n] = Aᵀ · B, added to what `onto` says, for A [k, m] and B [k, n].
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub(super) fn outer_product(arch: Arch, c: &mut [f32], (a, a_stride): (&[f32], usize), b: Packed<'_>, onto: Onto<'_>) {
-    arch.dispatch(Product::<true> { c, a, a_stride, b, onto });
+pub(super) fn outer_product(arch: Arch, c: &mut [f32], a: Packed<'_>, b: Packed<'_>, onto: Onto<'_>) {
+    arch.dispatch(OuterProduct { c, a, b, onto });
 }
 
-/// [`pack`] of a whole matrix, by vectors.
+/// See [`pack_columns`].
 struct Pack<'a> {
     target: &'a mut [f32],
     source: &'a [f32],
-    size: [usize; 2],
+    n: usize,
+    columns: Range<usize>,
 }
 
 impl WithSimd for Pack<'_> {
@@ -132,133 +154,250 @@ impl WithSimd for Pack<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { target, source, size: [k, n] } = self;
-        let width = 2 * S::F32_LANES;
-        let target = S::as_mut_simd_f32s(target).0;
-        // Row after row, so that the source is read as it lies; the target stays in the second-level cache.
-        for (l, from) in source.chunks_exact(n).enumerate() {
-            let mut into = 2 * l;
-            for from in from.chunks(width) {
-                let into_row = &mut target[into..into + 2];
-                if from.len() == width {
-                    let from = S::as_simd_f32s(from).0;
-                    (into_row[0], into_row[1]) = (from[0], from[1]);
-                } else {
-                    let (left, right) = from.split_at(from.len().min(S::F32_LANES));
-                    (into_row[0], into_row[1]) = (simd.partial_load_f32s(left), simd.partial_load_f32s(right));
+        let Self { target, source, n, columns } = self;
+        let (k, width) = (source.len() / n, 2 * S::F32_LANES);
+        let panels = S::as_mut_simd_f32s(target).0.as_chunks_mut::<2>().0;
+        for (q, rows) in source.chunks(AT_ONCE * n).enumerate() {
+            for (first, panel) in columns.clone().step_by(width).zip(panels.chunks_exact_mut(k)) {
+                let wide = width.min(columns.end - first);
+                for (into, from) in panel[AT_ONCE * q..].iter_mut().zip(rows.chunks_exact(n)) {
+                    let from = &from[first..][..wide];
+                    if wide == width {
+                        let from = S::as_simd_f32s(from).0;
+                        *into = [from[0], from[1]];
+                    } else {
+                        let (left, right) = from.split_at(wide.min(S::F32_LANES));
+                        *into = [simd.partial_load_f32s(left), simd.partial_load_f32s(right)];
+                    }
                 }
-                into += 2 * k;
             }
         }
     }
 }
 
-struct Product<'a, const BY_COLUMN: bool> {
+/// Rows of the next tile where so many are left: never so few in the end that the sums would wait for each other.
+#[inline(always)]
+fn height<S: Simd>(left: usize) -> usize {
+    match (S::F32_LANES, left) {
+        (8, 7 | 8) => 4,
+        (8, TALL_OF_16..) => TALL_OF_16,
+        (16, TALL..) => TALL,
+        (_, 8..) => 8,
+        (_, 4..) => 4,
+        (_, 2..) => 2,
+        _ => 1,
+    }
+}
+
+/// See [`product`].
+struct Product<'a> {
     c: &'a mut [f32],
     a: &'a [f32],
-    a_stride: usize,
     b: Packed<'a>,
     onto: Onto<'a>,
 }
 
-impl<const BY_COLUMN: bool> WithSimd for Product<'_, BY_COLUMN> {
+impl WithSimd for Product<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { c, a, a_stride, b, onto } = self;
+        let Self { c, a, b, onto } = self;
         let [k, n] = b.size;
         let (m, width) = (c.len() / n, 2 * S::F32_LANES);
-        assert!(k > 0 && c.len() == m * n && b.data.len() == packed_len(width, [k, n]));
-        if let Onto::Other(other) = onto {
-            assert!(other.len() == c.len());
-        }
-        let tall = if S::F32_LANES == 8 { TALL_OF_16 } else { TALL };
-        let block = (LEFT_BLOCK / k / tall).max(2) * tall;
-        for start in (0..m).step_by(block) {
-            let end = (start + block).min(m);
+        assert!(k > 0 && c.len() == m * n && a.len() == m * k && b.data.len() == packed_len(width, [k, n]));
+        onto.check(c);
+        let block = (LEFT_BLOCK / k).max(2 * TALL);
+        let mut start = 0;
+        while start < m {
+            let mut i = start;
             for (j, panel) in b.data.chunks_exact(k * width).enumerate() {
                 let panel = S::as_simd_f32s(panel).0;
-                let (first, columns) = (j * width, width.min(n - j * width));
-                let mut i = start;
-                while i < end {
-                    let rows = if end - i >= tall {
-                        tall
-                    } else if end - i >= MIDDLE && tall == TALL {
-                        MIDDLE
-                    } else if end - i >= SHORT {
-                        SHORT
-                    } else {
-                        1
-                    };
-                    let a = if BY_COLUMN { &a[i..] } else { &a[i * a_stride..] };
-                    let c = &mut c[i * n + first..];
-                    let onto = match onto {
-                        Onto::Other(other) => Onto::Other(&other[i * n + first..]),
-                        onto => onto,
-                    };
+                let size = [n, width.min(n - j * width)];
+                i = start;
+                while i < m && i < start + block {
+                    let rows = height::<S>(m - i);
+                    let (a, place) = (&a[i * k..(i + rows) * k], i * n + j * width);
+                    let (c, onto) = (&mut c[place..], onto.from(place));
+                    // Each a function of its own, so that the compiler finds registers for its sums.
                     match rows {
-                        TALL => tile::<S, BY_COLUMN, TALL>(simd, c, n, columns, a, a_stride, panel, onto),
-                        MIDDLE => tile::<S, BY_COLUMN, MIDDLE>(simd, c, n, columns, a, a_stride, panel, onto),
-                        TALL_OF_16 => tile::<S, BY_COLUMN, TALL_OF_16>(simd, c, n, columns, a, a_stride, panel, onto),
-                        SHORT => tile::<S, BY_COLUMN, SHORT>(simd, c, n, columns, a, a_stride, panel, onto),
-                        _ => tile::<S, BY_COLUMN, 1>(simd, c, n, columns, a, a_stride, panel, onto),
+                        12 => simd.vectorize(Tile::<S, 12> { simd, c, size, a, panel, onto }),
+                        8 => simd.vectorize(Tile::<S, 8> { simd, c, size, a, panel, onto }),
+                        6 => simd.vectorize(Tile::<S, 6> { simd, c, size, a, panel, onto }),
+                        4 => simd.vectorize(Tile::<S, 4> { simd, c, size, a, panel, onto }),
+                        2 => simd.vectorize(Tile::<S, 2> { simd, c, size, a, panel, onto }),
+                        _ => simd.vectorize(Tile::<S, 1> { simd, c, size, a, panel, onto }),
                     }
                     i += rows;
+                }
+            }
+            start = i;
+        }
+    }
+}
+
+/// See [`outer_product`].
+struct OuterProduct<'a> {
+    c: &'a mut [f32],
+    a: Packed<'a>,
+    b: Packed<'a>,
+    onto: Onto<'a>,
+}
+
+impl WithSimd for OuterProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { c, a, b, onto } = self;
+        let ([k, m], [_, n], width) = (a.size, b.size, 2 * S::F32_LANES);
+        assert!(k > 0 && k == b.size[0] && c.len() == m * n);
+        assert!(a.data.len() == packed_len(width, a.size) && b.data.len() == packed_len(width, b.size));
+        onto.check(c);
+        for (j, panel) in b.data.chunks_exact(k * width).enumerate() {
+            let panel = S::as_simd_f32s(panel).0;
+            for (i, a) in a.data.chunks_exact(k * width).enumerate() {
+                let place = [i * width, j * width];
+                match S::F32_LANES {
+                    16 => {
+                        outer_tile::<S, 0, 12>(simd, c, [m, n], place, a, panel, onto);
+                        outer_tile::<S, 12, 12>(simd, c, [m, n], place, a, panel, onto);
+                        outer_tile::<S, 24, 8>(simd, c, [m, n], place, a, panel, onto);
+                    }
+                    8 => {
+                        outer_tile::<S, 0, 6>(simd, c, [m, n], place, a, panel, onto);
+                        outer_tile::<S, 6, 6>(simd, c, [m, n], place, a, panel, onto);
+                        outer_tile::<S, 12, 4>(simd, c, [m, n], place, a, panel, onto);
+                    }
+                    4 => {
+                        outer_tile::<S, 0, 4>(simd, c, [m, n], place, a, panel, onto);
+                        outer_tile::<S, 4, 4>(simd, c, [m, n], place, a, panel, onto);
+                    }
+                    _ => {
+                        outer_tile::<S, 0, 1>(simd, c, [m, n], place, a, panel, onto);
+                        outer_tile::<S, 1, 1>(simd, c, [m, n], place, a, panel, onto);
+                    }
                 }
             }
         }
     }
 }
 
-/// `ROWS` rows of one panel's columns.
+/// The rows of an [`outer_product`] that belong to `ROWS` columns of a panel of A, from its column `FIRST` on. The panels of A and B
+/// begin at row and column `place` of C [m, n].
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "three matrices with their strides")]
-fn tile<S: Simd, const BY_COLUMN: bool, const ROWS: usize>(
+#[expect(clippy::too_many_arguments, reason = "three matrices and where a tile lies in them")]
+fn outer_tile<S: Simd, const FIRST: usize, const ROWS: usize>(
     simd: S,
     c: &mut [f32],
-    c_stride: usize,
-    columns: usize,
+    [m, n]: [usize; 2],
+    place: [usize; 2],
     a: &[f32],
-    a_stride: usize,
     panel: &[S::f32s],
     onto: Onto<'_>,
 ) {
-    let k = panel.len() / 2;
-    let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-    if BY_COLUMN {
-        for (l, b) in panel.chunks_exact(2).enumerate() {
-            let a = &a[l * a_stride..][..ROWS];
-            let b = [b[0], b[1]];
-            for r in 0..ROWS {
-                let a = simd.splat_f32s(a[r]);
-                sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
-            }
-        }
-    } else {
-        let lines: [&[f32]; ROWS] = std::array::from_fn(|r| &a[r * a_stride..][..k]);
-        for l in 0..k {
-            let b = &panel[2 * l..][..2];
-            let b = [b[0], b[1]];
-            for r in 0..ROWS {
-                let a = simd.splat_f32s(lines[r][l]);
-                sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
-            }
-        }
+    let [row, column] = [place[0] + FIRST, place[1]];
+    if row < m {
+        let (rows, size) = (ROWS.min(m - row), [n, (2 * S::F32_LANES).min(n - column)]);
+        let (c, onto) = (&mut c[row * n + column..], onto.from(row * n + column));
+        simd.vectorize(OuterTile::<S, FIRST, ROWS> { simd, c, size, rows, a, panel, onto });
     }
-    // A copy of its own for what follows: the sums above stay in registers only if nothing takes their address.
-    let mut done = [[simd.splat_f32s(0.0); 2]; ROWS];
-    for r in 0..ROWS {
-        done[r] = [sums[r][0], sums[r][1]];
-    }
-    store(simd, c, c_stride, columns, &done, onto);
 }
 
-/// Writes or adds finished rows to `columns` columns of C.
+/// `ROWS` rows of one panel's columns, from the rows of A.
+struct Tile<'a, S: Simd, const ROWS: usize> {
+    simd: S,
+    c: &'a mut [f32],
+    /// Distance of C's rows, and how many columns there are.
+    size: [usize; 2],
+    a: &'a [f32],
+    panel: &'a [S::f32s],
+    onto: Onto<'a>,
+}
+
+impl<S: Simd, const ROWS: usize> NullaryFnOnce for Tile<'_, S, ROWS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { simd, c, size, a, panel, onto } = self;
+        let k = panel.len() / 2;
+        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+        let (many, rest) = panel.as_chunks::<{ 2 * UNROLLED }>();
+        let lines: [&[[f32; UNROLLED]]; ROWS] =
+            std::array::from_fn(|r| &a[r * k..][..k].as_chunks::<UNROLLED>().0[..many.len()]);
+        for (q, b) in many.iter().enumerate() {
+            for l in 0..UNROLLED {
+                let b = [b[2 * l], b[2 * l + 1]];
+                for r in 0..ROWS {
+                    let a = simd.splat_f32s(lines[r][q][l]);
+                    sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
+                }
+            }
+        }
+        for (l, b) in rest.as_chunks::<2>().0.iter().enumerate() {
+            for r in 0..ROWS {
+                let a = simd.splat_f32s(a[r * k + UNROLLED * many.len() + l]);
+                sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
+            }
+        }
+        store(simd, c, size, &sums, onto);
+    }
+}
+
+/// `ROWS` rows of one panel's columns, from the columns of a panel of A.
+struct OuterTile<'a, S: Simd, const FIRST: usize, const ROWS: usize> {
+    simd: S,
+    c: &'a mut [f32],
+    /// Distance of C's rows, and how many columns there are.
+    size: [usize; 2],
+    /// Rows that C has of them: fewer where A's panel is filled up.
+    rows: usize,
+    a: &'a [f32],
+    panel: &'a [S::f32s],
+    onto: Onto<'a>,
+}
+
+impl<S: Simd, const FIRST: usize, const ROWS: usize> NullaryFnOnce for OuterTile<'_, S, FIRST, ROWS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { simd, c, size, rows, a, panel, onto } = self;
+        let width = 2 * S::F32_LANES;
+        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+        let (many, rest) = panel.as_chunks::<{ 2 * UNROLLED }>();
+        let (a_many, a_rest) = a.split_at(UNROLLED * width * many.len());
+        for (a, b) in a_many.chunks_exact(UNROLLED * width).zip(many) {
+            for l in 0..UNROLLED {
+                let b = [b[2 * l], b[2 * l + 1]];
+                for r in 0..ROWS {
+                    let a = simd.splat_f32s(a[l * width + FIRST + r]);
+                    sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
+                }
+            }
+        }
+        for (a, b) in a_rest.chunks_exact(width).zip(rest.as_chunks::<2>().0) {
+            for r in 0..ROWS {
+                let a = simd.splat_f32s(a[FIRST + r]);
+                sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
+            }
+        }
+        if rows == ROWS {
+            store(simd, c, size, &sums, onto);
+        } else {
+            // A copy of its own: the sums above stay in registers only if nothing indexes them by a variable.
+            let done: [_; ROWS] = std::array::from_fn(|r| [sums[r][0], sums[r][1]]);
+            store(simd, c, size, &done[..rows], onto);
+        }
+    }
+}
+
+/// Writes or adds finished rows to `columns` columns of C, whose rows are `stride` apart.
 #[inline(always)]
-fn store<S: Simd>(simd: S, c: &mut [f32], c_stride: usize, columns: usize, rows: &[[S::f32s; 2]], onto: Onto<'_>) {
+fn store<S: Simd>(simd: S, c: &mut [f32], [stride, columns]: [usize; 2], rows: &[[S::f32s; 2]], onto: Onto<'_>) {
     for (r, sums) in rows.iter().enumerate() {
-        let place = r * c_stride..r * c_stride + columns;
+        let place = r * stride..r * stride + columns;
         let c = &mut c[place.clone()];
         if columns == 2 * S::F32_LANES {
             let c = S::as_mut_simd_f32s(c).0;
@@ -333,9 +472,17 @@ mod tests {
             assert!(close(&c, 2.0), "{m} {n} {k} onto itself");
             product(arch, &mut c, &a, packed, Onto::Other(&expected));
             assert!(close(&c, 2.0), "{m} {n} {k} onto another");
-            let mut space = Buffer::zeros(7);
-            let b = pack_rows(arch, &mut space, &b, n);
-            outer_product(arch, &mut c, (&transposed(&a, [m, k]), m), b, Onto::Itself);
+            let mut spaces = [Buffer::zeros(7), Buffer::zeros(0)];
+            let [right, left] = &mut spaces;
+            let b = pack_columns(arch, right, &b, n, 0..n);
+            // The left operand's rows lie among others, as those of a layer with several weights do.
+            let (before, stride) = (21, m + 30);
+            let mut wide = vec![f32::NAN; k * stride];
+            for (row, from) in wide.chunks_exact_mut(stride).zip(transposed(&a, [m, k]).chunks_exact(m)) {
+                row[before..before + m].copy_from_slice(from);
+            }
+            let a = pack_columns(arch, left, &wide, stride, before..before + m);
+            outer_product(arch, &mut c, a, b, Onto::Itself);
             assert!(close(&c, 3.0), "{m} {n} {k} outer");
         }
     }

@@ -13,7 +13,7 @@
 //! whatever the micro-batches, as long as each begins where a shard begins. Shards depend on the batch's number of
 //! sequences and their length only, lanes on that and the model's size, each product on its own shape, and all sums go
 //! through the shards and then the lanes in their order.
-//! Scoring takes one sequence at a time, so a sequence's losses do not depend on what else is scored.
+//! Scoring takes several sequences at a time; no number of one depends on another, so neither do a sequence's losses.
 //! Not promised: the same bits on another kind of processor, where vectors and cache sizes differ, or from the plain path.
 
 mod activation;
@@ -27,6 +27,7 @@ mod loss;
 mod matrix;
 mod norm;
 mod operations;
+mod panels;
 mod pool;
 mod rotary;
 mod vector;
@@ -68,6 +69,19 @@ pub fn lanes(batch: usize, length: usize, parameters: usize) -> usize {
     lanes::count(batch.div_ceil(shard_size(batch, length)), parameters)
 }
 
+/// Whether shards are added to one array one after another: on one thread, where each would have a lane of its own.
+fn in_order(batch: usize, length: usize, parameters: usize, threads: usize) -> bool {
+    threads == 1 && lanes(batch, length, parameters) == batch.div_ceil(shard_size(batch, length))
+}
+
+/// Arrays of gradients that so many threads need for such a batch.
+pub(super) fn arrays(batch: usize, length: usize, parameters: usize, threads: usize) -> usize {
+    if in_order(batch, length, parameters, threads) { 1 } else { lanes(batch, length, parameters) }
+}
+
+/// Tokens that a thread scores at once, where sequences are not longer: enough for the weights to be read seldom.
+const SCORED_AT_ONCE: usize = 256;
+
 /// Values of the gradients that a thread adds up at a time.
 const PIECE: usize = 16_384;
 
@@ -97,6 +111,8 @@ pub struct Engine {
     values: Buffer,
     /// The lanes' gradients; the first are those of the batch when it is done.
     gradients: Vec<Buffer>,
+    /// What a shard's gradient is in pieces, where one thread adds shard after shard to one array.
+    aside: Buffer,
     /// The weights as products read them.
     copies: Buffer,
     /// Whether `values` changed since the copies were made.
@@ -129,6 +145,7 @@ impl Engine {
         Ok(Self {
             values: Buffer::zeros(layout.len),
             gradients: vec![Buffer::zeros(layout.len)],
+            aside: Buffer::default(),
             copies: Buffer::zeros(layout.copies),
             stale: true,
             angles,
@@ -197,6 +214,10 @@ impl Engine {
             return Err(Error::internal(format!("sequences {first} to {} of {batch} are not whole shards", first + sequences)));
         }
         self.renew_copies();
+        if in_order(batch, length, self.layout.len, self.pool.count()) {
+            self.train_in_order(micro, size, nll);
+            return Ok(());
+        }
         let lanes = lanes(batch, length, self.layout.len);
         let mut arrays = std::mem::take(&mut self.gradients);
         arrays.resize_with(lanes, || Buffer::zeros(self.layout.len));
@@ -210,7 +231,8 @@ impl Engine {
             let training = Training { seed, step, first: first + i * size, scale };
             let (scratch, shard) = &mut *lock(&scratch[thread]);
             lanes.add(first / size + i, |all, begin| {
-                model.train(shard, scratch, tokens, training, &mut Gradient { all, begin }, &mut lock(&shards[i]));
+                let gradient = &mut Gradient { all, begin, aside: None };
+                model.train(shard, scratch, tokens, training, gradient, &mut lock(&shards[i]));
             });
         });
         self.gradients = lanes.into_arrays();
@@ -219,6 +241,38 @@ impl Engine {
         }
         sums.iter().for_each(|sum| *nll += sum);
         Ok(())
+    }
+
+    /// One thread, and a lane for each shard: it adds each shard to the sum of those before, which is the same as adding up the
+    /// lanes in the end.
+    fn train_in_order(&mut self, micro: MicroBatch<'_>, size: usize, nll: &mut f64) {
+        let MicroBatch { inputs, targets, length, first, step, scale, .. } = micro;
+        self.gradients.truncate(1);
+        self.aside.set_len(self.layout.len);
+        let (mut sums, mut aside) = (std::mem::take(&mut self.gradients[0]), std::mem::take(&mut self.aside));
+        let (model, arch) = (self.model(), self.arch);
+        let (scratch, shard) = &mut *lock(&self.scratch[0]);
+        for (i, (inputs, targets)) in inputs.chunks(size * length).zip(targets.chunks(size * length)).enumerate() {
+            let first = first + i * size;
+            let tokens = Tokens { inputs, targets, length };
+            let training = Training { seed: self.seed, step, first, scale };
+            let mut of_sequences = vec![0.0; inputs.len() / length];
+            let begin = first == 0;
+            let gradient = &mut Gradient { all: &mut sums, begin, aside: (!begin).then_some(&mut aside) };
+            model.train(shard, scratch, tokens, training, gradient, &mut of_sequences);
+            if !begin {
+                self.layout.in_pieces().for_each(|range| {
+                    let (sums, aside) = (&mut sums[range.clone()], &aside[range]);
+                    vectorized(
+                        arch,
+                        #[inline(always)]
+                        || vector::add(sums, aside),
+                    );
+                });
+            }
+            of_sequences.iter().for_each(|sum| *nll += sum);
+        }
+        (self.gradients[0], self.aside) = (sums, aside);
     }
 
     /// Adds the other lanes' gradients to the first's.
@@ -250,9 +304,10 @@ impl Engine {
         self.renew_copies();
         let model = self.model();
         let scratch = &self.scratch;
-        let into: Vec<_> = into.chunks_exact_mut(length).map(Mutex::new).collect();
+        let tokens = (SCORED_AT_ONCE / length).max(1) * length;
+        let into: Vec<_> = into.chunks_mut(tokens).map(Mutex::new).collect();
         self.pool.run(into.len(), |i, thread| {
-            let place = i * length..(i + 1) * length;
+            let place = i * tokens..((i + 1) * tokens).min(inputs.len());
             let tokens = Tokens { inputs: &inputs[place.clone()], targets: &targets[place], length };
             let (scratch, shard) = &mut *lock(&scratch[thread]);
             model.score(shard, scratch, tokens, &mut lock(&into[i]));

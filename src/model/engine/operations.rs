@@ -162,7 +162,7 @@ impl Operations {
         let (nll, shards) = (vec![0.0; size], batch.div_ceil(size));
         let mut all = Self { engine, shard, scratch, gradient, nll, noise, inputs, targets, length, shards, block: 0 };
         let tokens = Tokens { inputs: &all.inputs, targets: &all.targets, length };
-        let gradient = &mut Gradient { all: &mut all.gradient, begin: true };
+        let gradient = &mut Gradient { all: &mut all.gradient, begin: true, aside: None };
         all.engine.model().train(&mut all.shard, &mut all.scratch, tokens, TRAINING, gradient, &mut all.nll);
         Ok(all)
     }
@@ -230,7 +230,7 @@ impl Operations {
         }
         let Self { engine, shard, scratch, gradient, nll, inputs, targets, length, block, .. } = self;
         let (model, tokens) = (engine.model(), Tokens { inputs, targets, length: *length });
-        let gradient = &mut Gradient { all: gradient, begin: false };
+        let gradient = &mut Gradient { all: gradient, begin: false, aside: None };
         if operation == Operation::Head {
             model.head(shard, scratch, tokens, TRAINING.scale, gradient, nll);
         } else {
