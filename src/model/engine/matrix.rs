@@ -53,40 +53,13 @@ pub(super) struct Packed<'a> {
 }
 
 /// Brings a matrix [m, n], row by row, into the panels of one with `k` rows, from its row `first` on.
-pub(super) fn pack(target: &mut [f32], panel: usize, k: usize, first: usize, source: &[f32], n: usize) {
-    for (j, block) in target.chunks_exact_mut(k * panel).enumerate() {
-        let width = panel.min(n - j * panel);
-        for (into, from) in block[first * panel..].chunks_exact_mut(panel).zip(source.chunks_exact(n)) {
-            into[..width].copy_from_slice(&from[j * panel..][..width]);
-        }
-    }
+pub(super) fn pack(arch: Arch, target: &mut [f32], k: usize, first: usize, source: &[f32], n: usize) {
+    arch.dispatch(Pack { target, k, first, source, n, columns: 0..n });
 }
 
 /// Brings the transpose of a matrix [n, k], row by row, into panels with `k` rows, from column `first` on.
-pub(super) fn pack_transposed(target: &mut [f32], panel: usize, k: usize, first: usize, source: &[f32]) {
-    const SQUARE: usize = 4;
-    let n = source.len() / k;
-    let mut j = 0;
-    while j < n {
-        let (block, column) = ((first + j) / panel, (first + j) % panel);
-        let into = &mut target[block * k * panel..][..k * panel];
-        if column.is_multiple_of(SQUARE) && n - j >= SQUARE && k.is_multiple_of(SQUARE) {
-            let rows: [&[f32]; SQUARE] = std::array::from_fn(|r| &source[(j + r) * k..][..k]);
-            for l in (0..k).step_by(SQUARE) {
-                let square: [[f32; SQUARE]; SQUARE] = std::array::from_fn(|r| std::array::from_fn(|c| rows[r][l..][..SQUARE][c]));
-                for c in 0..SQUARE {
-                    let row = &mut into[(l + c) * panel + column..][..SQUARE];
-                    row.copy_from_slice(&[square[0][c], square[1][c], square[2][c], square[3][c]]);
-                }
-            }
-            j += SQUARE;
-        } else {
-            for (row, &value) in into.chunks_exact_mut(panel).zip(&source[j * k..][..k]) {
-                row[column] = value;
-            }
-            j += 1;
-        }
-    }
+pub(super) fn pack_transposed(arch: Arch, target: &mut [f32], k: usize, first: usize, source: &[f32]) {
+    arch.dispatch(PackTransposed { target, k, first, source });
 }
 
 /// What a product is added to.
@@ -129,7 +102,7 @@ pub(super) fn pack_columns<'a>(arch: Arch, space: &'a mut Buffer, source: &[f32]
     let size = [source.len() / n, columns.len()];
     space.set_len(packed_len(panel(arch), size));
     // What fills up the last panel never reaches a result: it may hold anything.
-    arch.dispatch(Pack { target: space, source, n, columns });
+    arch.dispatch(Pack { target: space, k: size[0], first: 0, source, n, columns });
     Packed { data: space, size }
 }
 
@@ -141,9 +114,11 @@ pub(super) fn outer_product(arch: Arch, c: &mut [f32], a: Packed<'_>, b: Packed<
     arch.dispatch(OuterProduct { c, a, b, onto });
 }
 
-/// See [`pack_columns`].
+/// Brings some columns of a matrix [m, n] into the panels of one with `k` rows, from its row `first` on.
 struct Pack<'a> {
     target: &'a mut [f32],
+    k: usize,
+    first: usize,
     source: &'a [f32],
     n: usize,
     columns: Range<usize>,
@@ -154,13 +129,13 @@ impl WithSimd for Pack<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { target, source, n, columns } = self;
-        let (k, width) = (source.len() / n, 2 * S::F32_LANES);
+        let Self { target, k, first: start, source, n, columns } = self;
+        let width = 2 * S::F32_LANES;
         let panels = S::as_mut_simd_f32s(target).0.as_chunks_mut::<2>().0;
         for (q, rows) in source.chunks(AT_ONCE * n).enumerate() {
             for (first, panel) in columns.clone().step_by(width).zip(panels.chunks_exact_mut(k)) {
                 let wide = width.min(columns.end - first);
-                for (into, from) in panel[AT_ONCE * q..].iter_mut().zip(rows.chunks_exact(n)) {
+                for (into, from) in panel[start + AT_ONCE * q..].iter_mut().zip(rows.chunks_exact(n)) {
                     let from = &from[first..][..wide];
                     if wide == width {
                         let from = S::as_simd_f32s(from).0;
@@ -171,6 +146,50 @@ impl WithSimd for Pack<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// See [`pack_transposed`].
+struct PackTransposed<'a> {
+    target: &'a mut [f32],
+    k: usize,
+    first: usize,
+    source: &'a [f32],
+}
+
+impl WithSimd for PackTransposed<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const SQUARE: usize = 4;
+        let Self { target, k, first, source } = self;
+        let (n, width) = (source.len() / k, 2 * S::F32_LANES);
+        let mut j = 0;
+        while j < n {
+            let (block, column) = ((first + j) / width, (first + j) % width);
+            let into = &mut target[block * k * width..][..k * width];
+            let wide = (width - column).min(n - j);
+            // All rows of the source that go into this panel together, so that its lines are written as a whole.
+            let rows = &source[j * k..][..wide * k];
+            if [column, wide, k].iter().all(|size| size.is_multiple_of(SQUARE)) {
+                for (l, into) in into.chunks_exact_mut(SQUARE * width).enumerate() {
+                    for (i, rows) in rows.chunks_exact(SQUARE * k).enumerate() {
+                        let square: [[f32; SQUARE]; SQUARE] =
+                            std::array::from_fn(|r| std::array::from_fn(|c| rows[r * k + l * SQUARE..][..SQUARE][c]));
+                        for c in 0..SQUARE {
+                            let line = [square[0][c], square[1][c], square[2][c], square[3][c]];
+                            into[c * width + column + i * SQUARE..][..SQUARE].copy_from_slice(&line);
+                        }
+                    }
+                }
+            } else {
+                for (i, row) in rows.chunks_exact(k).enumerate() {
+                    into.chunks_exact_mut(width).zip(row).for_each(|(into, &value)| into[column + i] = value);
+                }
+            }
+            j += wide;
         }
     }
 }
@@ -456,12 +475,12 @@ mod tests {
             }
             let mut natural = vec![0.0; packed_len(panel, [k, n])];
             let split = k / 3;
-            pack(&mut natural, panel, k, 0, &b[..split * n], n);
-            pack(&mut natural, panel, k, split, &b[split * n..], n);
+            pack(arch, &mut natural, k, 0, &b[..split * n], n);
+            pack(arch, &mut natural, k, split, &b[split * n..], n);
             let mut other = vec![0.0; packed_len(panel, [k, n])];
             let (bt, split) = (transposed(&b, [k, n]), n / 3);
-            pack_transposed(&mut other, panel, k, 0, &bt[..split * k]);
-            pack_transposed(&mut other, panel, k, split, &bt[split * k..]);
+            pack_transposed(arch, &mut other, k, 0, &bt[..split * k]);
+            pack_transposed(arch, &mut other, k, split, &bt[split * k..]);
             assert_eq!(natural, other);
             let close = |c: &[f32], factor: f32| c.iter().zip(&expected).all(|(c, e)| (c - factor * e).abs() < 2e-4);
             let mut c = vec![1.0; m * n];
@@ -493,7 +512,7 @@ mod tests {
         let (k, n) = (1536, 40);
         let (a, b) = (numbers(300 * k, 3), numbers(k * n, 4));
         let mut packed = vec![0.0; packed_len(panel(arch), [k, n])];
-        pack(&mut packed, panel(arch), k, 0, &b, n);
+        pack(arch, &mut packed, k, 0, &b, n);
         let packed = Packed { data: &packed, size: [k, n] };
         let mut whole = vec![0.0; 300 * n];
         product(arch, &mut whole, &a, packed, Onto::Zero);

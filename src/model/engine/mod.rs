@@ -121,8 +121,6 @@ pub struct Engine {
     longest: usize,
     seed: u64,
     arch: Arch,
-    /// Columns of a panel.
-    panel: usize,
     pool: Pool,
     scratch: Vec<Mutex<(Scratch, Shard)>>,
 }
@@ -132,8 +130,7 @@ impl Engine {
     /// All parameters are 0 until they are written to [`Engine::values_mut`].
     pub fn new(config: &Config, seed: u64, threads: usize, longest: usize) -> Result<Self> {
         let arch = Arch::new();
-        let panel = matrix::panel(arch);
-        let layout = Layout::new(config, panel)?;
+        let layout = Layout::new(config, matrix::panel(arch))?;
         if config.family == Family::Gpt2 && longest > config.context {
             let (context, help) = (config.context, "train with a shorter `train.sequence_length`");
             return Err(Error::usage(format!("the model has {context} positions, fewer than the {longest} asked for")).help(help));
@@ -152,7 +149,6 @@ impl Engine {
             longest,
             seed,
             arch,
-            panel,
             pool: Pool::new(threads)?,
             scratch: (0..threads).map(|_| Mutex::default()).collect(),
             config: config.clone(),
@@ -353,17 +349,17 @@ impl Engine {
         }
         jobs.sort_by_key(|(.., range)| range.start);
         let pieces = split(&mut self.copies, jobs.iter().map(|(.., range)| range.clone()));
-        let (values, panel) = (&self.values, self.panel);
+        let (values, arch) = (&self.values, self.arch);
         self.pool.run(jobs.len(), |i, _| {
             let ((linear, forward, _), mut copy) = (&jobs[i], lock(&pieces[i]));
             let (inputs, outputs) = (linear.inputs, linear.outputs);
             for part in &linear.parts {
                 let weight = &values[part.weight.clone()];
                 match (linear.way, forward) {
-                    (Way::InOut, true) => matrix::pack(&mut copy, panel, inputs, 0, weight, outputs),
-                    (Way::InOut, false) => matrix::pack_transposed(&mut copy, panel, outputs, 0, weight),
-                    (Way::OutIn, true) => matrix::pack_transposed(&mut copy, panel, inputs, part.first, weight),
-                    (Way::OutIn, false) => matrix::pack(&mut copy, panel, outputs, part.first, weight, inputs),
+                    (Way::InOut, true) => matrix::pack(arch, &mut copy, inputs, 0, weight, outputs),
+                    (Way::InOut, false) => matrix::pack_transposed(arch, &mut copy, outputs, 0, weight),
+                    (Way::OutIn, true) => matrix::pack_transposed(arch, &mut copy, inputs, part.first, weight),
+                    (Way::OutIn, false) => matrix::pack(arch, &mut copy, outputs, part.first, weight, inputs),
                 }
             }
         });
