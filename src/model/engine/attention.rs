@@ -12,7 +12,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::buffer::Buffer;
 use super::panels::{Row, WIDTH, column_product, row_product, rows, rows_mut, transpose};
 use super::rotary::{turn, turn_back};
-use super::vector::{add, dot, exp, largest, sum};
+use super::vector::{dot, exp, largest, sum};
 use crate::model::dropout::{Place, Rows};
 
 /// Query rows in a block.
@@ -178,7 +178,7 @@ impl WithSimd for Forward<'_> {
                     for r in 0..block.count {
                         let i = start + r;
                         if i >= shape.length {
-                            block.row(r).for_each(|place| scores[place] = [0.0; WIDTH]);
+                            block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]);
                             continue;
                         }
                         let [peak, over] = softmax(scores, block, r);
@@ -186,8 +186,8 @@ impl WithSimd for Forward<'_> {
                         sums[head * shape.length + i] = [peak, over];
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut scratch.mask[..=i]);
-                            for (place, mask) in block.row(r).zip(scratch.mask[..=i].chunks(WIDTH)) {
-                                scores[place].iter_mut().zip(mask).for_each(|(p, m)| *p *= m);
+                            for (row, mask) in block.row(scores, r).zip(scratch.mask[..=i].chunks(WIDTH)) {
+                                row.iter_mut().zip(mask).for_each(|(p, m)| *p *= m);
                             }
                         }
                     }
@@ -248,24 +248,25 @@ impl WithSimd for Backward<'_> {
                     for r in 0..block.count {
                         let i = start + r;
                         if i >= shape.length {
-                            block.row(r).for_each(|place| (p[place], ds[place]) = ([0.0; WIDTH], [0.0; WIDTH]));
+                            block.row(p, r).chain(block.row(ds, r)).for_each(|row| *row = [0.0; WIDTH]);
                             continue;
                         }
                         let ([peak, over], along) = (sums[head * shape.length + i], scratch.along[i]);
+                        let both = block.row(p, r).zip(block.row(ds, r));
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut scratch.mask[..=i]);
-                            for (place, mask) in block.row(r).zip(scratch.mask[..=i].chunks(WIDTH)) {
-                                for ((p, ds), m) in p[place].iter_mut().zip(&mut ds[place]).zip(mask) {
+                            for ((p, ds), mask) in both.zip(scratch.mask[..=i].chunks(WIDTH)) {
+                                for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
                                     let weight = exp(*p - peak) * over;
                                     *ds = weight * ds.mul_add(*m, -along);
                                     *p = weight * m;
                                 }
                             }
                         } else {
-                            for place in block.row(r) {
-                                for (p, ds) in p[place].iter_mut().zip(&mut ds[place]) {
-                                    *p = exp(*p - peak) * over;
-                                    *ds = *p * (*ds - along);
+                            for (p, ds) in both {
+                                for e in 0..WIDTH {
+                                    p[e] = exp(p[e] - peak) * over;
+                                    ds[e] = p[e] * (ds[e] - along);
                                 }
                             }
                         }
@@ -347,14 +348,18 @@ fn softmax(scores: &mut [Row], block: Block, r: usize) -> [f32; 2] {
     // Whole rows of panels: what lies behind the causal mask is far below everything, then nothing.
     behind(&mut scores[block.last(r)], i, f32::MIN);
     let mut peaks = [f32::NEG_INFINITY; WIDTH];
-    for place in block.row(r) {
-        peaks.iter_mut().zip(&scores[place]).for_each(|(peak, &x)| *peak = if x > *peak { x } else { *peak });
+    for row in block.row(scores, r) {
+        for e in 0..WIDTH {
+            peaks[e] = if row[e] > peaks[e] { row[e] } else { peaks[e] };
+        }
     }
     let peak = largest(&peaks);
     let mut all = [0.0; WIDTH];
-    for place in block.row(r) {
-        scores[place].iter_mut().for_each(|x| *x = exp(*x - peak));
-        add(&mut all, &scores[place]);
+    for row in block.row(scores, r) {
+        for e in 0..WIDTH {
+            row[e] = exp(row[e] - peak);
+            all[e] += row[e];
+        }
     }
     behind(&mut scores[block.last(r)], i, 0.0);
     [peak, 1.0 / sum(&all, |x| x)]
@@ -378,13 +383,13 @@ struct Block {
 }
 
 impl Block {
-    /// Where the values of row r are, panel by panel, to the end of its causal part's last panel.
+    /// Row r of the block, panel by panel, to the end of its causal part's last panel.
     #[inline(always)]
-    fn row(self, r: usize) -> impl Iterator<Item = usize> {
-        (r..=self.last(r)).step_by(self.count)
+    fn row(self, scores: &mut [Row], r: usize) -> impl Iterator<Item = &mut Row> {
+        scores[r..=self.last(r)].iter_mut().step_by(self.count)
     }
 
-    /// Where the last of them are.
+    /// Where the last of its panels' rows is.
     #[inline(always)]
     fn last(self, r: usize) -> usize {
         (self.start + r) / WIDTH * self.count + r

@@ -8,7 +8,8 @@ use super::attention;
 use super::block::{Gradient, Layer, Model, Scratch, Shard, Space, Tokens, Training, head_rows, three};
 use super::layout::{Linear, NormPlace, Way};
 use super::loss;
-use super::matrix::{Onto, Packed, outer_product, pack_columns, product};
+use super::matrix::{Onto, outer_product, product};
+use super::packing::{Packed, pack_columns, pack_rows};
 use super::vector::{add, vectorized, warm};
 use crate::experiment::settings::Family;
 use crate::model::dropout::{Place, Site};
@@ -108,15 +109,17 @@ impl Model<'_> {
     pub(super) fn linear_weights(&self, linear: &Linear, x: &[f32], dy: &[f32], gradient: &mut Gradient<'_>, space: &mut Space) {
         let Linear { inputs, outputs, .. } = *linear;
         let onto = if gradient.begin { Onto::Zero } else { Onto::Itself };
-        let Space { inputs: left, outputs: right } = space;
-        let x = pack_columns(self.arch, left, x, inputs, 0..inputs);
+        let Space { left, right } = space;
+        let right = match linear.way {
+            Way::InOut => pack_rows(self.arch, right, dy, outputs),
+            Way::OutIn => pack_rows(self.arch, right, x, inputs),
+        };
         for part in &linear.parts {
-            let weight = &mut gradient.all[part.weight.clone()];
-            let packed = pack_columns(self.arch, right, dy, outputs, part.first..part.first + part.outputs);
-            match linear.way {
-                Way::InOut => outer_product(self.arch, weight, x, packed, onto),
-                Way::OutIn => outer_product(self.arch, weight, packed, x, onto),
-            }
+            let left = match linear.way {
+                Way::InOut => pack_columns(self.arch, left, x, inputs, 0..inputs),
+                Way::OutIn => pack_columns(self.arch, left, dy, outputs, part.first..part.first + part.outputs),
+            };
+            outer_product(self.arch, &mut gradient.all[part.weight.clone()], left, right, onto);
             if let Some(bias) = part.bias.clone() {
                 let bias = begun(gradient, bias);
                 dy.chunks_exact(outputs).for_each(|row| add(bias, &row[part.first..][..part.outputs]));

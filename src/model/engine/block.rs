@@ -10,8 +10,9 @@ use super::attention::{self, Setting, Shape};
 use super::buffer::Buffer;
 use super::layout::{Layout, Linear, NormPlace};
 use super::loss;
-use super::matrix::{Onto, Packed, product};
+use super::matrix::{Onto, product};
 use super::norm::Norm;
+use super::packing::Packed;
 use super::vector::{add, vectorized, warm};
 use crate::experiment::settings::{Activation, Family};
 use crate::model::Config;
@@ -119,8 +120,8 @@ pub(super) struct Scratch {
 /// The operands of a product whose result is the gradient of a weight.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    pub(super) inputs: Buffer,
-    pub(super) outputs: Buffer,
+    pub(super) left: Buffer,
+    pub(super) right: Buffer,
 }
 
 fn width_of_hidden(config: &Config) -> usize {

@@ -1,12 +1,12 @@
 //! Where each parameter lies in the one array that holds them all, and each weight's copies that products read.
 //!
-//! A linear layer has two copies in panels (see `matrix`): [in, out] for forward and [out, in] for backward. They are
+//! A linear layer has two copies in panels (see `packing`): [in, out] for forward and [out, in] for backward. They are
 //! renewed after each update, in one pass.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::matrix::packed_len;
+use super::packing::packed_len;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::model::Config;
@@ -178,7 +178,8 @@ impl Layout {
     /// The places of all parameters whose gradient a shard makes in pieces: all but the weights of blocks, each of which is one
     /// product.
     pub(super) fn in_pieces(&self) -> impl Iterator<Item = Range<usize>> {
-        let mut whole: Vec<_> = self.blocks.iter().flat_map(Block::linears).flat_map(|linear| &linear.parts).map(|part| &part.weight).collect();
+        let mut whole: Vec<_> =
+            self.blocks.iter().flat_map(Block::linears).flat_map(|linear| &linear.parts).map(|part| &part.weight).collect();
         whole.sort_by_key(|weight| weight.start);
         let starts: Vec<usize> = std::iter::once(0).chain(whole.iter().map(|weight| weight.end)).collect();
         let ends: Vec<usize> = whole.iter().map(|weight| weight.start).chain(std::iter::once(self.len)).collect();

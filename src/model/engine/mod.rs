@@ -27,6 +27,7 @@ mod loss;
 mod matrix;
 mod norm;
 mod operations;
+mod packing;
 mod panels;
 mod pool;
 mod rotary;
@@ -130,7 +131,7 @@ impl Engine {
     /// All parameters are 0 until they are written to [`Engine::values_mut`].
     pub fn new(config: &Config, seed: u64, threads: usize, longest: usize) -> Result<Self> {
         let arch = Arch::new();
-        let layout = Layout::new(config, matrix::panel(arch))?;
+        let layout = Layout::new(config, packing::panel(arch))?;
         if config.family == Family::Gpt2 && longest > config.context {
             let (context, help) = (config.context, "train with a shorter `train.sequence_length`");
             return Err(Error::usage(format!("the model has {context} positions, fewer than the {longest} asked for")).help(help));
@@ -356,10 +357,10 @@ impl Engine {
             for part in &linear.parts {
                 let weight = &values[part.weight.clone()];
                 match (linear.way, forward) {
-                    (Way::InOut, true) => matrix::pack(arch, &mut copy, inputs, 0, weight, outputs),
-                    (Way::InOut, false) => matrix::pack_transposed(arch, &mut copy, outputs, 0, weight),
-                    (Way::OutIn, true) => matrix::pack_transposed(arch, &mut copy, inputs, part.first, weight),
-                    (Way::OutIn, false) => matrix::pack(arch, &mut copy, outputs, part.first, weight, inputs),
+                    (Way::InOut, true) => packing::pack(arch, &mut copy, inputs, 0, weight, outputs),
+                    (Way::InOut, false) => packing::pack_transposed(arch, &mut copy, outputs, 0, weight),
+                    (Way::OutIn, true) => packing::pack_transposed(arch, &mut copy, inputs, part.first, weight),
+                    (Way::OutIn, false) => packing::pack(arch, &mut copy, outputs, part.first, weight, inputs),
                 }
             }
         });

@@ -49,10 +49,10 @@ pub(super) fn row_product<S: Simd>(simd: S, c: &mut [Row; WIDTH], a: &[Row], dis
         16 => simd.vectorize(RowTile::<S, 16, 1> { simd, c, a, distance, b }),
         8 => {
             let (first, rest) = c.split_at_mut(6);
-            let (second, third) = rest.split_at_mut(6);
+            let (second, third) = rest.split_at_mut(5);
             simd.vectorize(RowTile::<S, 6, 2> { simd, c: first, a, distance, b });
-            simd.vectorize(RowTile::<S, 6, 2> { simd, c: second, a: &a[6..], distance, b });
-            simd.vectorize(RowTile::<S, 4, 2> { simd, c: third, a: &a[12..], distance, b });
+            simd.vectorize(RowTile::<S, 5, 2> { simd, c: second, a: &a[6..], distance, b });
+            simd.vectorize(RowTile::<S, 5, 2> { simd, c: third, a: &a[11..], distance, b });
         }
         4 => {
             for (i, c) in c.chunks_exact_mut(4).enumerate() {
@@ -74,8 +74,8 @@ pub(super) fn column_product<S: Simd>(simd: S, c: &mut [Row; WIDTH], a: &[Row], 
         16 => simd.vectorize(ColumnTile::<S, 0, 16, 1> { simd, c, a, b }),
         8 => {
             simd.vectorize(ColumnTile::<S, 0, 6, 2> { simd, c, a, b });
-            simd.vectorize(ColumnTile::<S, 6, 6, 2> { simd, c, a, b });
-            simd.vectorize(ColumnTile::<S, 12, 4, 2> { simd, c, a, b });
+            simd.vectorize(ColumnTile::<S, 6, 5, 2> { simd, c, a, b });
+            simd.vectorize(ColumnTile::<S, 11, 5, 2> { simd, c, a, b });
         }
         4 => {
             simd.vectorize(ColumnTile::<S, 0, 4, 4> { simd, c, a, b });
