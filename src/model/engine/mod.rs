@@ -5,7 +5,8 @@
 //! The sequences of a batch are cut into *shards* of a few whole sequences ([`shard_size`]). One thread takes a shard
 //! through the whole model and back: nothing waits for another thread between two operations, and a layer's weights get
 //! their gradient while both operands are in the cache. Shards add their gradients to a few *lanes*, arrays that are added
-//! up when the batch is done. Buffers of activations belong to threads, so their number is that of threads and not of shards.
+//! up when the batch is done; one thread alone adds shard after shard to one array, which is the same sum. Buffers of
+//! activations belong to threads, so their number is that of threads and not of shards.
 //!
 //! # What is promised
 //!

@@ -116,8 +116,8 @@ impl<S: Simd, const ROWS: usize, const VECTORS: usize> NullaryFnOnce for RowTile
             }
         }
         let c = S::as_mut_simd_f32s(c.as_flattened_mut()).0.as_chunks_mut::<VECTORS>().0;
-        for r in 0..ROWS {
-            c[r] = sums[r];
+        for (c, sums) in c.iter_mut().zip(sums) {
+            *c = sums;
         }
     }
 }
