@@ -167,7 +167,7 @@ def where(task):
         speed = f"{row['gflops_per_second']:.0f}" if row["gflops_per_second"] else ""
         print(f"| {row['operation']} | {row['ms_per_step']:.2f} | {row['ms_per_step'] / step:.1%} | {speed} |")
     rest = step - sum(row["ms_per_step"] for row in rows)
-    print(f"| lanes added up, norm, AdamW, cold caches | {rest:.2f} | {rest / step:.1%} | |")
+    print(f"| norm of the gradients, AdamW, cold caches | {rest:.2f} | {rest / step:.1%} | |")
     print(f"| whole step | {step:.2f} | | |\n", flush=True)
 
 
