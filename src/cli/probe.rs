@@ -85,8 +85,9 @@ impl Measured {
         let evaluation = trial.evaluation(common_context)?;
         let left = steps / trial.facts.steps.max(1) as f64;
         let periodic = left / evaluation.every * evaluation.periodic_tokens as f64 * self.common_seconds;
-        // In full, windows overlap by half: each token goes through the model twice.
-        let mut in_full = 2.0 * evaluation.scored_tokens as f64 * self.common_seconds;
+        // In full, windows overlap by half: each token goes through the model twice, but for what the last evaluation on the
+        // way has just predicted.
+        let mut in_full = (2 * evaluation.scored_tokens - evaluation.periodic_tokens) as f64 * self.common_seconds;
         if trial.settings.train.sequence_length != common_context {
             in_full += 2.0 * evaluation.scored_tokens as f64 * self.native_seconds;
         }
