@@ -205,7 +205,7 @@ fn values(config: &Config, spread: f32) -> Vec<f32> {
 }
 
 fn engine(config: &Config, threads: usize, spread: f32) -> Engine {
-    let mut engine = Engine::new(config, 3, threads, 24).unwrap();
+    let mut engine = Engine::new(config, 3, threads, config.context).unwrap();
     engine.values_mut().copy_from_slice(&values(config, spread));
     engine
 }
@@ -352,6 +352,22 @@ fn threads_and_micro_batches_change_no_bit() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn one_thread_keeps_one_array_and_adds_to_it_what_several_add_up_in_the_end() {
+    // A shard's logits come in several pieces: its gradient of the output layer is a sum of its own in both.
+    let model = settings::Model { layers: 1, heads: 2, width: 16, ..settings::Model::default() };
+    for tied in [true, false] {
+        let config = Config::new(&settings::Model { tied, ..model.clone() }, 9_000, 128).unwrap();
+        assert!(block::head_rows(9_000, shard_size(8, 128) * 128) < 128);
+        let [mut one, mut two] = [1, 2].map(|threads| engine(&config, threads, 5.0));
+        let nll = [&mut one, &mut two].map(|engine| train(engine, 128, 8, &[0..8]).to_bits());
+        assert_eq!(nll[0], nll[1]);
+        assert_eq!(bits(one.gradients()), bits(two.gradients()), "tied {tied}");
+        assert_eq!((one.gradients.len(), two.gradients.len()), (1, 8));
+        assert_eq!([1, 2].map(|threads| arrays(8, 128, one.layout.len, threads)), [1, 8]);
     }
 }
 
