@@ -1,5 +1,6 @@
 //! The MLP's activations: both forms of GELU, and SwiGLU.
 
+use super::panels::{Panels, PanelsMut, WIDTH};
 use super::vector::{normal, sigmoid, tanh};
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
@@ -37,33 +38,65 @@ pub(super) fn backward(x: &mut [f32], dy: &[f32]) {
     }
 }
 
-/// y = gate · sigmoid(gate) · up, where a row of `x` is [gate | up]; both become the slope along them.
+/// y = gate · sigmoid(gate) · up, where a row of `x` is [gate | up]; both become the slope along them. All in panels.
 #[inline(always)]
-pub(super) fn swiglu(y: &mut [f32], x: &mut [f32], hidden: usize) {
-    for (y, x) in y.chunks_exact_mut(hidden).zip(x.chunks_exact_mut(2 * hidden)) {
-        let (gate, up) = x.split_at_mut(hidden);
-        for ((y, gate), up) in y.iter_mut().zip(gate).zip(up) {
-            let s = sigmoid(*gate);
-            let swish = *gate * s;
-            *y = swish * *up;
-            *gate = *up * (*gate - swish).mul_add(s, s);
-            *up = swish;
+pub(super) fn swiglu(mut y: PanelsMut<'_>, mut x: PanelsMut<'_>, hidden: usize) {
+    if hidden.is_multiple_of(WIDTH) {
+        let [gates, ups] = x.halves();
+        for ((y, gate), up) in y.all().iter_mut().zip(gates).zip(ups) {
+            for e in 0..WIDTH {
+                gated(&mut y[e], &mut gate[e], &mut up[e]);
+            }
         }
+        return;
     }
+    pairs(&mut x, hidden, |i, j, gate, up| gated(&mut y.from(j / WIDTH, i)[0][j % WIDTH], gate, up));
+}
+
+/// One value of [`swiglu`].
+#[inline(always)]
+fn gated(y: &mut f32, gate: &mut f32, up: &mut f32) {
+    let s = sigmoid(*gate);
+    let swish = *gate * s;
+    *y = swish * *up;
+    *gate = *up * (*gate - swish).mul_add(s, s);
+    *up = swish;
 }
 
 /// Each row of `x`, the slopes along [gate | up], becomes the gradient, given that of y.
 #[inline(always)]
-pub(super) fn gated_backward(x: &mut [f32], dy: &[f32], hidden: usize) {
-    for (x, dy) in x.chunks_exact_mut(2 * hidden).zip(dy.chunks_exact(hidden)) {
-        let (gate, up) = x.split_at_mut(hidden);
-        backward(gate, dy);
-        backward(up, dy);
+pub(super) fn gated_backward(mut x: PanelsMut<'_>, dy: Panels<'_>, hidden: usize) {
+    if hidden.is_multiple_of(WIDTH) {
+        let [gates, ups] = x.halves();
+        backward(gates.as_flattened_mut(), dy.all().as_flattened());
+        backward(ups.as_flattened_mut(), dy.all().as_flattened());
+        return;
+    }
+    pairs(&mut x, hidden, |i, j, gate, up| {
+        let dy = dy.from(j / WIDTH, i)[0][j % WIDTH];
+        *gate *= dy;
+        *up *= dy;
+    });
+}
+
+/// Calls `each` for column j of row i of the first half of x, with that of the second half, where this begins within a panel.
+#[inline(always)]
+fn pairs(x: &mut PanelsMut<'_>, hidden: usize, mut each: impl FnMut(usize, usize, &mut f32, &mut f32)) {
+    for i in 0..x.read().rows() {
+        for j in 0..hidden {
+            let [mut gate, mut up] = [[0.0], [0.0]];
+            x.read().copy(&mut gate, i, j);
+            x.read().copy(&mut up, i, hidden + j);
+            each(i, j, &mut gate[0], &mut up[0]);
+            x.write(&gate, i, j);
+            x.write(&up, i, hidden + j);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::panels::padded;
     use super::*;
 
     fn points() -> Vec<f32> {
@@ -116,16 +149,29 @@ mod tests {
     #[test]
     fn swiglu_is_its_definition_and_has_its_derivatives() {
         let swish = |x: f64| x / (1.0 + (-x).exp());
-        let mut y = [0.0; 2];
-        swiglu(&mut y, &mut [0.5, -1.0, 2.0, 3.0], 2);
-        assert!((f64::from(y[0]) - 2.0 * swish(0.5)).abs() < 1e-6 && (f64::from(y[1]) - 3.0 * swish(-1.0)).abs() < 1e-6);
-        let backward = |gate: f32, up: f32| {
-            let mut x = [gate, up];
-            swiglu(&mut [0.0], &mut x, 1);
-            gated_backward(&mut x, &[1.0], 1);
-            x
-        };
-        check("gate", |x| backward(x, 1.5)[0], |x| 1.5 * swish(x));
-        check("up", |x| backward(0.7, x)[1], |x| x * swish(f64::from(0.7f32)));
+        // In columns `first` and `hidden` + `first`, the others 0: within one panel, across two, and in panels of their own.
+        for [hidden, first] in [[2, 1], [20, 17], [32, 30]] {
+            let in_panels = |gate: f32, up: f32| {
+                let mut x = vec![0.0; padded(2 * hidden)];
+                PanelsMut::new(&mut x, 1).write(&[gate], 0, first);
+                PanelsMut::new(&mut x, 1).write(&[up], 0, hidden + first);
+                x
+            };
+            for [gate, up] in [[0.5f32, 2.0], [-1.0, 3.0]] {
+                let mut y = vec![0.0; padded(hidden)];
+                swiglu(PanelsMut::new(&mut y, 1), PanelsMut::new(&mut in_panels(gate, up), 1), hidden);
+                let expected = f64::from(up) * swish(f64::from(gate));
+                assert!((f64::from(y[first]) - expected).abs() < 1e-6 && y.iter().filter(|&&y| y != 0.0).count() == 1);
+            }
+            let backward = |gate: f32, up: f32| {
+                let mut x = in_panels(gate, up);
+                let (mut y, dy) = (vec![0.0; padded(hidden)], vec![1.0; padded(hidden)]);
+                swiglu(PanelsMut::new(&mut y, 1), PanelsMut::new(&mut x, 1), hidden);
+                gated_backward(PanelsMut::new(&mut x, 1), Panels::new(&dy, 1), hidden);
+                [x[first], x[hidden + first]]
+            };
+            check("gate", |x| backward(x, 1.5)[0], |x| 1.5 * swish(x));
+            check("up", |x| backward(0.7, x)[1], |x| x * swish(f64::from(0.7f32)));
+        }
     }
 }

@@ -2,17 +2,18 @@
 //!
 //! No T × T matrix exists: a block of [`BLOCK`] rows of scores lives in a thread's scratch, and of it only the causal part
 //! is computed, to the end of a panel. Forward keeps two numbers of each row's softmax, from which backward computes it again.
-//! Queries, keys and values of a head are brought into panels (turned by their position where the family does that), their
-//! sizes padded with zeros to whole panels, so that the products have no remainders.
+//! Queries, keys and values of a head are brought into panels of their own (see `heads`), rows and columns padded with zeros to
+//! whole panels, so that the products have no remainders.
 
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::Buffer;
-use super::panels::{Row, WIDTH, column_product, row_product, rows, rows_mut, transpose};
-use super::rotary::{turn, turn_back};
-use super::vector::{dot, exp, largest, sum};
+use super::heads::Columns;
+use super::matrix::{column_product, row_product};
+use super::panels::{Panels, PanelsMut, Row, WIDTH, padded, rows, rows_mut, transpose};
+use super::vector::{exp, largest, total};
 use crate::model::dropout::{Place, Rows};
 
 /// Query rows in a block.
@@ -32,11 +33,6 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Width of a row of queries, keys and values.
-    pub(super) fn row(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head
-    }
-
     /// First columns of a key head and of its values.
     fn key(&self, kv: usize) -> [usize; 2] {
         [(self.heads + kv) * self.head, (self.heads + self.kv_heads + kv) * self.head]
@@ -44,7 +40,7 @@ impl Shape {
 
     /// Tokens and the head's width, padded to whole panels.
     fn padded(&self) -> [usize; 2] {
-        [self.length.next_multiple_of(WIDTH), self.head.next_multiple_of(WIDTH)]
+        [padded(self.length), padded(self.head)]
     }
 
     fn scale(&self) -> f32 {
@@ -64,8 +60,14 @@ pub(super) struct Setting<'a> {
 }
 
 impl<'a> Setting<'a> {
-    fn angles(&self, t: usize) -> Option<&'a [f32]> {
-        self.angles.map(|table| &table[t * self.shape.head..][..self.shape.head])
+    /// A head's columns from `first` on, turned by their position.
+    fn turned(&self, first: usize) -> Columns<'a> {
+        Columns { first, count: self.shape.head, angles: self.angles }
+    }
+
+    /// A head's columns from `first` on, as they are.
+    fn plain(&self, first: usize) -> Columns<'a> {
+        Columns { angles: None, ..self.turned(first) }
     }
 
     fn mask(&self, head: usize) -> Option<Rows> {
@@ -84,6 +86,8 @@ pub(super) struct Scratch {
     vt: Buffer,
     /// A block of the output, or all of its gradient.
     o: Buffer,
+    /// The output, where its columns are not whole panels.
+    y: Buffer,
     dq: Buffer,
     dk: Buffer,
     dv: Buffer,
@@ -92,7 +96,7 @@ pub(super) struct Scratch {
     mask: Buffer,
     /// One value of each row.
     along: Buffer,
-    /// One row of a head.
+    /// Two rows of a head.
     line: Buffer,
 }
 
@@ -103,8 +107,8 @@ impl Scratch {
         }
         self.sizes = [shape.length, shape.head];
         let [t, d] = shape.padded();
-        for buffer in [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.dk, &mut self.dv, &mut self.kt, &mut self.vt]
-        {
+        let Self { q, k, v, o, y, dk, dv, kt, vt, .. } = self;
+        for buffer in [q, k, v, o, y, dk, dv, kt, vt] {
             *buffer = Buffer::zeros(t * d);
         }
         let block = BLOCK.min(t);
@@ -113,17 +117,17 @@ impl Scratch {
         self.slopes.set_len(block * t);
         self.mask.set_len(t);
         self.along.set_len(t);
-        self.line = Buffer::zeros(d);
+        self.line.set_len(2 * d);
     }
 }
 
-/// Attention forward: rows of [q | k | v] to rows of heads, and the peak of each row of scores and 1 / the sum of its
+/// Attention forward: [q | k | v] of a sequence to its heads, and the peak of each row of scores and 1 / the sum of its
 /// exponentials, [H, T].
 pub(super) fn forward(
     arch: Arch,
     setting: Setting<'_>,
-    qkv: &[f32],
-    out: &mut [f32],
+    qkv: Panels<'_>,
+    out: PanelsMut<'_>,
     sums: &mut [[f32; 2]],
     scratch: &mut Scratch,
 ) {
@@ -131,13 +135,13 @@ pub(super) fn forward(
     arch.dispatch(Forward { setting, qkv, out, sums, scratch });
 }
 
-/// Attention backward: each row of [q | k | v] becomes its gradient, given the output, its gradient and the sums of forward.
+/// Attention backward: [q | k | v] becomes its gradient, given the output, its gradient and the sums of forward.
 pub(super) fn backward(
     arch: Arch,
     setting: Setting<'_>,
-    qkv: &mut [f32],
-    out: &[f32],
-    dout: &[f32],
+    qkv: PanelsMut<'_>,
+    out: Panels<'_>,
+    dout: Panels<'_>,
     sums: &[[f32; 2]],
     scratch: &mut Scratch,
 ) {
@@ -147,8 +151,8 @@ pub(super) fn backward(
 
 struct Forward<'a> {
     setting: Setting<'a>,
-    qkv: &'a [f32],
-    out: &'a mut [f32],
+    qkv: Panels<'a>,
+    out: PanelsMut<'a>,
     sums: &'a mut [[f32; 2]],
     scratch: &'a mut Scratch,
 }
@@ -158,47 +162,42 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { setting, qkv, out, sums, scratch } = self;
+        let Self { setting, qkv, mut out, sums, scratch } = self;
+        let Scratch { q, k, v, kt, o, scores, mask: factors, along, line, .. } = scratch;
         let shape = setting.shape;
         let [t, d] = shape.padded();
-        let width = shape.heads * shape.head;
         let group = shape.heads / shape.kv_heads;
+        let scores = rows_mut(scores);
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
-            load(&mut scratch.k, qkv, shape.row(), key, 1.0, &mut scratch.line, shape, setting.angles);
-            load(&mut scratch.v, qkv, shape.row(), value, 1.0, &mut scratch.line, shape, None);
-            transpose(rows_mut(&mut scratch.kt), rows(&scratch.k), t, d);
+            setting.turned(key).load(rows_mut(k), t, qkv, 1.0, line);
+            setting.plain(value).load(rows_mut(v), t, qkv, 1.0, line);
+            transpose(rows_mut(kt), rows(k), t, d);
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
-                load(&mut scratch.q, qkv, shape.row(), first, shape.scale(), &mut scratch.line, shape, setting.angles);
+                setting.turned(first).load(rows_mut(q), t, qkv, shape.scale(), line);
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    let scores = rows_mut(&mut scratch.scores);
-                    block.scores(simd, scores, rows(&scratch.q), rows(&scratch.kt));
+                    block.scores(simd, scores, rows(q), rows(kt));
                     for r in 0..block.count {
                         let i = start + r;
                         if i >= shape.length {
                             block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]);
                             continue;
                         }
-                        let [peak, over] = softmax(scores, block, r);
-                        scratch.along[i] = over;
+                        let [peak, over] = softmax(simd, scores, block, r);
+                        along[i] = over;
                         sums[head * shape.length + i] = [peak, over];
                         if let Some(mask) = &mut mask {
-                            mask.fill(&mut scratch.mask[..=i]);
-                            for (row, mask) in block.row(scores, r).zip(scratch.mask[..=i].chunks(WIDTH)) {
+                            mask.fill(&mut factors[..=i]);
+                            for (row, mask) in block.row(scores, r).zip(factors[..=i].chunks(WIDTH)) {
                                 row.iter_mut().zip(mask).for_each(|(p, m)| *p *= m);
                             }
                         }
                     }
-                    let o = rows_mut(&mut scratch.o);
-                    block.weighted(simd, o, scores, rows(&scratch.v));
-                    for (r, i) in (start..shape.length.min(start + block.count)).enumerate() {
-                        let (out, over) = (&mut out[i * width + first..][..shape.head], scratch.along[i]);
-                        for (out, o) in out.chunks_mut(WIDTH).zip(o[r..].iter().step_by(block.count)) {
-                            out.iter_mut().zip(o).for_each(|(y, o)| *y = o * over);
-                        }
-                    }
+                    block.weighted(simd, rows_mut(o), scores, rows(v));
+                    let count = block.count.min(shape.length - start);
+                    setting.plain(first).unload(out.again(), start, rows(o), block.count, count, |i| along[i], line);
                 }
             }
         }
@@ -207,9 +206,9 @@ impl WithSimd for Forward<'_> {
 
 struct Backward<'a> {
     setting: Setting<'a>,
-    qkv: &'a mut [f32],
-    out: &'a [f32],
-    dout: &'a [f32],
+    qkv: PanelsMut<'a>,
+    out: Panels<'a>,
+    dout: Panels<'a>,
     sums: &'a [[f32; 2]],
     scratch: &'a mut Scratch,
 }
@@ -219,43 +218,46 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { setting, qkv, out, dout, sums, scratch } = self;
+        let Self { setting, mut qkv, out, dout, sums, scratch } = self;
+        let Scratch { q, k, v, kt, vt, o, y, dq, dk, dv, scores: p, slopes: ds, mask: factors, along, line, .. } = scratch;
         let shape = setting.shape;
         let [t, d] = shape.padded();
-        let (width, row) = (shape.heads * shape.head, shape.row());
         let group = shape.heads / shape.kv_heads;
+        let (p, ds) = (rows_mut(p), rows_mut(ds));
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
-            load(&mut scratch.k, qkv, row, key, 1.0, &mut scratch.line, shape, setting.angles);
-            load(&mut scratch.v, qkv, row, value, 1.0, &mut scratch.line, shape, None);
-            transpose(rows_mut(&mut scratch.kt), rows(&scratch.k), t, d);
-            transpose(rows_mut(&mut scratch.vt), rows(&scratch.v), t, d);
-            scratch.dk.fill(0.0);
-            scratch.dv.fill(0.0);
+            setting.turned(key).load(rows_mut(k), t, qkv.read(), 1.0, line);
+            setting.plain(value).load(rows_mut(v), t, qkv.read(), 1.0, line);
+            transpose(rows_mut(kt), rows(k), t, d);
+            transpose(rows_mut(vt), rows(v), t, d);
+            dk.fill(0.0);
+            dv.fill(0.0);
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
-                load(&mut scratch.q, qkv, row, first, shape.scale(), &mut scratch.line, shape, setting.angles);
-                load(&mut scratch.o, dout, width, first, 1.0, &mut scratch.line, shape, None);
-                for (i, along) in scratch.along[..shape.length].iter_mut().enumerate() {
-                    let place = i * width + first..i * width + first + shape.head;
-                    *along = dot(&dout[place.clone()], &out[place]);
+                let columns = setting.plain(first);
+                setting.turned(first).load(rows_mut(q), t, qkv.read(), shape.scale(), line);
+                columns.load(rows_mut(o), t, dout, 1.0, line);
+                if columns.whole() {
+                    products(&mut along[..shape.length], rows(o), t, |c, i| &out.from(first / WIDTH + c, i)[0]);
+                } else {
+                    columns.load(rows_mut(y), t, out, 1.0, line);
+                    products(&mut along[..shape.length], rows(o), t, |c, i| &rows(y)[c * t + i]);
                 }
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    let (p, ds) = (rows_mut(&mut scratch.scores), rows_mut(&mut scratch.slopes));
-                    block.scores(simd, p, rows(&scratch.q), rows(&scratch.kt));
-                    block.scores(simd, ds, rows(&scratch.o), rows(&scratch.vt));
+                    block.scores(simd, p, rows(q), rows(kt));
+                    block.scores(simd, ds, rows(o), rows(vt));
                     for r in 0..block.count {
                         let i = start + r;
                         if i >= shape.length {
                             block.row(p, r).chain(block.row(ds, r)).for_each(|row| *row = [0.0; WIDTH]);
                             continue;
                         }
-                        let ([peak, over], along) = (sums[head * shape.length + i], scratch.along[i]);
+                        let ([peak, over], along) = (sums[head * shape.length + i], along[i]);
                         let both = block.row(p, r).zip(block.row(ds, r));
                         if let Some(mask) = &mut mask {
-                            mask.fill(&mut scratch.mask[..=i]);
-                            for ((p, ds), mask) in both.zip(scratch.mask[..=i].chunks(WIDTH)) {
+                            mask.fill(&mut factors[..=i]);
+                            for ((p, ds), mask) in both.zip(factors[..=i].chunks(WIDTH)) {
                                 for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
                                     let weight = exp(*p - peak) * over;
                                     *ds = weight * ds.mul_add(*m, -along);
@@ -270,90 +272,50 @@ impl WithSimd for Backward<'_> {
                                 }
                             }
                         }
-                        behind(&mut p[block.last(r)], i, 0.0);
-                        behind(&mut ds[block.last(r)], i, 0.0);
+                        behind(simd, &mut p[block.last(r)], i, 0.0);
+                        behind(simd, &mut ds[block.last(r)], i, 0.0);
                     }
-                    block.weighted_columns(simd, rows_mut(&mut scratch.dv), p, rows(&scratch.o));
-                    block.weighted_columns(simd, rows_mut(&mut scratch.dk), ds, rows(&scratch.q));
-                    let dq = rows_mut(&mut scratch.dq);
-                    block.weighted(simd, dq, ds, rows(&scratch.k));
-                    for (r, i) in (start..shape.length.min(start + block.count)).enumerate() {
-                        let into = &mut qkv[i * row + first..][..shape.head];
-                        unload(into, &dq[r..], block.count, shape.scale(), &mut scratch.line, setting.angles(i));
-                    }
+                    block.weighted_columns(simd, rows_mut(dv), p, rows(o));
+                    block.weighted_columns(simd, rows_mut(dk), ds, rows(q));
+                    block.weighted(simd, rows_mut(dq), ds, rows(k));
+                    let (count, scale) = (block.count.min(shape.length - start), shape.scale());
+                    setting.turned(first).unload(qkv.again(), start, rows(dq), block.count, count, |_| scale, line);
                 }
             }
-            for (i, into) in qkv.chunks_exact_mut(row).enumerate() {
-                let (dk, dv) = (&rows(&scratch.dk)[i..], &rows(&scratch.dv)[i..]);
-                unload(&mut into[key..][..shape.head], dk, t, 1.0, &mut scratch.line, setting.angles(i));
-                unload(&mut into[value..][..shape.head], dv, t, 1.0, &mut scratch.line, None);
-            }
+            setting.turned(key).unload(qkv.again(), 0, rows(dk), t, shape.length, |_| 1.0, line);
+            setting.plain(value).unload(qkv.again(), 0, rows(dv), t, shape.length, |_| 1.0, line);
         }
     }
 }
 
-/// Brings the columns of a head, from `first` on, of rows `row` apart into panels, times `scale` and turned by their position.
+/// Σ of the products of each row of `a`, in panels of t rows, with the row that `b` has in panel c and row i.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a part of a matrix, where it goes and what happens on the way")]
-fn load(
-    into: &mut [f32],
-    from: &[f32],
-    row: usize,
-    first: usize,
-    scale: f32,
-    line: &mut [f32],
-    shape: Shape,
-    angles: Option<&[f32]>,
-) {
-    let t = shape.length.next_multiple_of(WIDTH);
-    for (i, source) in from.chunks_exact(row).enumerate() {
-        let source = &source[first..][..shape.head];
-        let source = match angles {
-            Some(angles) => {
-                turn(&mut line[..shape.head], source, scale, Some(&angles[i * shape.head..][..shape.head]));
-                &line[..shape.head]
-            }
-            None => source,
-        };
-        let scale = if angles.is_some() { 1.0 } else { scale };
-        for (into, source) in rows_mut(into)[i..].iter_mut().step_by(t).zip(source.chunks(WIDTH)) {
-            match source.first_chunk::<WIDTH>() {
-                Some(source) => *into = source.map(|x| x * scale),
-                None => into.iter_mut().zip(source).for_each(|(y, x)| *y = x * scale),
+fn products<'a>(into: &mut [f32], a: &[Row], t: usize, b: impl Fn(usize, usize) -> &'a Row) {
+    for (i, into) in into.iter_mut().enumerate() {
+        let mut lanes = [0.0f32; WIDTH];
+        for (c, a) in a.chunks_exact(t).enumerate() {
+            let (a, b) = (&a[i], b(c, i));
+            for e in 0..WIDTH {
+                lanes[e] = a[e].mul_add(b[e], lanes[e]);
             }
         }
-    }
-}
-
-/// Writes a row of panels that are `distance` rows apart, times `scale` and turned back from its position.
-#[inline(always)]
-fn unload(into: &mut [f32], from: &[Row], distance: usize, scale: f32, line: &mut [f32], angles: Option<&[f32]>) {
-    if angles.is_some() {
-        line.chunks_exact_mut(WIDTH).zip(from.iter().step_by(distance)).for_each(|(line, from)| line.copy_from_slice(from));
-        turn_back(into, &line[..into.len()], scale, angles);
-        return;
-    }
-    for (into, from) in into.chunks_mut(WIDTH).zip(from.iter().step_by(distance)) {
-        match into.first_chunk_mut::<WIDTH>() {
-            Some(into) => *into = from.map(|x| x * scale),
-            None => into.iter_mut().zip(from).for_each(|(y, x)| *y = x * scale),
-        }
+        *into = total(lanes);
     }
 }
 
 /// Replaces row r's scores by e^(score − peak), 0 behind the causal mask; gives the peak and 1 / their sum.
 #[inline(always)]
-fn softmax(scores: &mut [Row], block: Block, r: usize) -> [f32; 2] {
+fn softmax<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize) -> [f32; 2] {
     let i = block.start + r;
     // Whole rows of panels: what lies behind the causal mask is far below everything, then nothing.
-    behind(&mut scores[block.last(r)], i, f32::MIN);
+    behind(simd, &mut scores[block.last(r)], i, f32::MIN);
     let mut peaks = [f32::NEG_INFINITY; WIDTH];
     for row in block.row(scores, r) {
         for e in 0..WIDTH {
             peaks[e] = if row[e] > peaks[e] { row[e] } else { peaks[e] };
         }
     }
-    let peak = largest(&peaks);
+    let peak = largest(peaks);
     let mut all = [0.0; WIDTH];
     for row in block.row(scores, r) {
         for e in 0..WIDTH {
@@ -361,15 +323,17 @@ fn softmax(scores: &mut [Row], block: Block, r: usize) -> [f32; 2] {
             all[e] += row[e];
         }
     }
-    behind(&mut scores[block.last(r)], i, 0.0);
-    [peak, 1.0 / sum(&all, |x| x)]
+    behind(simd, &mut scores[block.last(r)], i, 0.0);
+    [peak, 1.0 / total(all)]
 }
 
-/// Writes `value` behind column i of the row of a panel that it lies in.
+/// Writes `value` behind column i of the row of a panel that it lies in. By hand, for the compiler makes sixteen jumps of it.
 #[inline(always)]
-fn behind(row: &mut Row, i: usize, value: f32) {
-    for (j, x) in row.iter_mut().enumerate() {
-        *x = if j > i % WIDTH { value } else { *x };
+fn behind<S: Simd>(simd: S, row: &mut Row, i: usize, value: f32) {
+    const COLUMNS: Row = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+    let (last, value) = (simd.splat_f32s((i % WIDTH) as f32), simd.splat_f32s(value));
+    for (x, &column) in S::as_mut_simd_f32s(row).0.iter_mut().zip(S::as_simd_f32s(&COLUMNS).0) {
+        *x = simd.select_f32s(simd.less_than_f32s(last, column), value, *x);
     }
 }
 
@@ -439,6 +403,7 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
+    use super::super::panels::testing::{in_panels, row_by_row};
     use super::*;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
@@ -448,11 +413,12 @@ mod tests {
     /// Σ dy · attention in 64 bits, as the definition has it.
     fn exact(shape: Shape, qkv: &[f64], dy: &[f64]) -> f64 {
         let Shape { length, heads, kv_heads, head: d } = shape;
+        let row = (heads + 2 * kv_heads) * d;
         let mut sum = 0.0;
         for h in 0..heads {
             let [key, value] = shape.key(h * kv_heads / heads);
             for i in 0..length {
-                let at = |j: usize, first: usize| &qkv[j * shape.row() + first..][..d];
+                let at = |j: usize, first: usize| &qkv[j * row + first..][..d];
                 let score = |j: usize| at(i, h * d).iter().zip(at(j, key)).map(|(q, k)| q * k).sum::<f64>() / (d as f64).sqrt();
                 let weights: Vec<f64> = (0..=i).map(|j| score(j).exp()).collect();
                 let whole: f64 = weights.iter().sum();
@@ -467,20 +433,30 @@ mod tests {
 
     #[test]
     fn attention_and_its_gradient_are_the_definition_at_any_size() {
-        // Sizes below, at and above a vector, a tile and a block of rows; grouped heads.
-        for [length, heads, kv_heads, head] in [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 40]] {
+        // Sizes below, at and above a vector, a tile and a block of rows; grouped heads; rows of a longer matrix.
+        for [length, heads, kv_heads, head] in [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 48]] {
             let shape = Shape { length, heads, kv_heads, head };
             let setting = Setting { shape, angles: None, dropout: None };
-            let (qkv, dy) = (numbers(length * shape.row(), 1), numbers(length * heads * head, 2));
-            let (mut out, mut sums, mut scratch) = (vec![0.0; dy.len()], vec![[0.0; 2]; heads * length], Scratch::default());
-            forward(Arch::new(), setting, &qkv, &mut out, &mut sums, &mut scratch);
+            let [row, width] = [(heads + 2 * kv_heads) * head, heads * head];
+            let (all, rows, sequence) = (length + 9, length, 4..4 + length);
+            let (qkv, dy) = (numbers(all * row, 1), numbers(all * width, 2));
+            let (in_qkv, in_dy) = (in_panels(&qkv, row), in_panels(&dy, width));
+            let (qkv, dy) = (&qkv[4 * row..][..rows * row], &dy[4 * width..][..rows * width]);
+            let (mut out, mut sums) = (vec![0.0; in_dy.len()], vec![[0.0; 2]; heads * length]);
+            let mut scratch = Scratch::default();
+            let (values, into) = (Panels::new(&in_qkv, all).some(sequence.clone()), PanelsMut::new(&mut out, all));
+            forward(Arch::new(), setting, values, into.some(sequence.clone()), &mut sums, &mut scratch);
+            let out = Panels::new(&out, all).some(sequence.clone());
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-            let (mut values, slopes) = (wide(&qkv), wide(&dy));
-            let got: f64 = wide(&out).iter().zip(&slopes).map(|(y, d)| y * d).sum();
+            let (mut values, slopes) = (wide(qkv), wide(dy));
+            let got: f64 = wide(&row_by_row(out, width)).iter().zip(&slopes).map(|(y, d)| y * d).sum();
             assert!((got - exact(shape, &values, &slopes)).abs() < 1e-4, "{shape:?}: {got}");
 
-            let mut gradient = qkv.clone();
-            backward(Arch::new(), setting, &mut gradient, &out, &dy, &sums, &mut scratch);
+            let mut gradient = in_qkv.clone();
+            let into = PanelsMut::new(&mut gradient, all).some(sequence.clone());
+            let dy = Panels::new(&in_dy, all).some(sequence.clone());
+            backward(Arch::new(), setting, into, out, dy, &sums, &mut scratch);
+            let gradient = row_by_row(Panels::new(&gradient, all).some(sequence), row);
             for i in (0..values.len()).step_by(values.len() / 60 + 1) {
                 let mut moved = |h: f64| {
                     let value = values[i];

@@ -5,12 +5,12 @@
 
 use super::activation;
 use super::attention;
-use super::block::{Gradient, Layer, Model, Scratch, Shard, Space, Tokens, Training, head_rows, three};
+use super::block::{Gradient, Layer, Model, Scratch, Shard, Tokens, Training, head_rows, three};
 use super::layout::{Linear, NormPlace, Way};
 use super::loss;
 use super::matrix::{Onto, outer_product, product};
-use super::packing::{Packed, pack_columns, pack_rows};
-use super::vector::{add, vectorized, warm};
+use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
+use super::vector::vectorized;
 use crate::experiment::settings::Family;
 use crate::model::dropout::{Place, Site};
 
@@ -26,30 +26,31 @@ impl Model<'_> {
         nll: &mut [f64],
     ) {
         let Shard { stream, normed, statistics, .. } = shard;
-        let Scratch { narrow, logits, space, .. } = scratch;
-        let (layer, last) = (&self.layout.head, 2 * self.config.layers);
+        let Scratch { narrow, logits, .. } = scratch;
+        let (layer, last, vocabulary) = (&self.layout.head, 2 * self.config.layers, self.config.vocabulary);
         self.normalize(&self.layout.norm, normed, &stream[last], statistics);
-        let [width, vocabulary] = [self.config.width, self.config.vocabulary];
-        let (rows, mut pieces) = (head_rows(vocabulary, tokens.targets.len()), gradient.pieces());
-        let chunks = normed.chunks(rows * width).zip(narrow.chunks_mut(rows * width)).zip(tokens.targets.chunks(rows));
-        for (chunk, ((x, dx), targets)) in chunks.enumerate() {
-            let logits = &mut logits[..targets.len() * vocabulary];
-            self.linear(layer, logits, x, None);
+        let all = tokens.targets.len();
+        let (rows, mut pieces) = (head_rows(vocabulary, all), gradient.pieces());
+        for (chunk, targets) in tokens.targets.chunks(rows).enumerate() {
+            let (count, place) = (targets.len(), chunk * rows..chunk * rows + targets.len());
+            let x = Panels::new(normed, all).some(place.clone());
+            let dx = PanelsMut::new(narrow, all).some(place);
+            let logits = &mut logits[..room(count, vocabulary)];
+            self.linear(layer, PanelsMut::new(logits, count), x, None);
             let sums = &mut *nll;
             vectorized(
                 self.arch,
                 #[inline(always)]
                 || {
-                    loss::cross_entropy(logits, targets, scale, |i, loss| {
+                    loss::cross_entropy(PanelsMut::new(logits, count), vocabulary, targets, scale, |i, loss| {
                         sums[(chunk * rows + i) / tokens.length] += f64::from(loss);
                     });
                 },
             );
-            self.linear_backward(layer, dx, x, logits, &mut pieces, space);
+            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces);
             pieces.begin = false;
         }
-        let dy = &mut narrow[..stream[last].len()];
-        self.norm_backward(&self.layout.norm, &mut stream[last], None, dy, statistics, gradient);
+        self.norm_backward(&self.layout.norm, &mut stream[last], None, narrow, statistics, gradient);
     }
 
     /// A block's way back: the gradient of the stream behind it becomes that of the stream before it.
@@ -65,64 +66,57 @@ impl Model<'_> {
         let block = &self.layout.blocks[l];
         let layer = &mut shard.layers[l];
         let [x, mid, next] = three(&mut shard.stream[2 * l..]);
-        let Scratch { wide, narrow, masked, mask, attention, space, .. } = scratch;
-        let narrow = &mut narrow[..x.len()];
+        let Scratch { wide, narrow, masked, mask, attention, .. } = scratch;
+        let rows = tokens.inputs.len();
 
         let place = |s| self.place(training, s, l, Site::MlpOutput);
-        let dy = self.before_dropout(next, masked, mask, tokens, place);
+        let dy = Panels::new(self.before_dropout(next, masked, mask, tokens, place), rows);
         let dactive = &mut wide[..layer.active.len()];
-        self.linear_backward(&block.mlp_out, dactive, &layer.active, dy, gradient, space);
-        self.activate_backward(&mut layer.hidden, dactive);
-        self.linear_backward(&block.mlp_in, narrow, &layer.normed2, &layer.hidden, gradient, space);
+        let (into, active) = (PanelsMut::new(dactive, rows), Panels::new(&layer.active, rows));
+        self.linear_backward(&block.mlp_out, into, active, dy, gradient);
+        self.activate_backward(&mut layer.hidden, dactive, rows);
+        let (normed, dhidden) = (Panels::new(&layer.normed2, rows), Panels::new(&layer.hidden, rows));
+        self.linear_backward(&block.mlp_in, PanelsMut::new(narrow, rows), normed, dhidden, gradient);
         self.norm_backward(&block.norm2, mid, Some(next), narrow, &layer.statistics2, gradient);
 
         let place = |s| self.place(training, s, l, Site::AttentionOutput);
-        let dy = self.before_dropout(mid, masked, mask, tokens, place);
+        let dy = Panels::new(self.before_dropout(mid, masked, mask, tokens, place), rows);
         let dheads = &mut wide[..layer.heads.len()];
-        self.linear_backward(&block.attention_out, dheads, &layer.heads, dy, gradient, space);
+        let (into, heads) = (PanelsMut::new(dheads, rows), Panels::new(&layer.heads, rows));
+        self.linear_backward(&block.attention_out, into, heads, dy, gradient);
         self.attend_backward(l, layer, dheads, attention, tokens, training);
-        self.linear_backward(&block.attention_in, narrow, &layer.normed1, &layer.qkv, gradient, space);
+        let (normed, dqkv) = (Panels::new(&layer.normed1, rows), Panels::new(&layer.qkv, rows));
+        self.linear_backward(&block.attention_in, PanelsMut::new(narrow, rows), normed, dqkv, gradient);
         self.norm_backward(&block.norm1, x, Some(mid), narrow, &layer.statistics1, gradient);
     }
 
     /// dx = dy · Wᵀ; adds dW = xᵀ · dy and the bias's gradient.
-    pub(super) fn linear_backward(
-        &self,
-        linear: &Linear,
-        dx: &mut [f32],
-        x: &[f32],
-        dy: &[f32],
-        gradient: &mut Gradient<'_>,
-        space: &mut Space,
-    ) {
-        self.linear_weights(linear, x, dy, gradient, space);
+    fn linear_backward(&self, linear: &Linear, dx: PanelsMut<'_>, x: Panels<'_>, dy: Panels<'_>, gradient: &mut Gradient<'_>) {
+        self.linear_weights(linear, x, dy, gradient);
         self.linear_inputs(linear, dx, dy);
     }
 
     /// dx = dy · Wᵀ.
-    pub(super) fn linear_inputs(&self, linear: &Linear, dx: &mut [f32], dy: &[f32]) {
-        let weight = Packed { data: &self.copies[linear.backward.clone()], size: [linear.outputs, linear.inputs] };
-        product(self.arch, dx, dy, weight, Onto::Zero);
+    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>) {
+        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), Onto::default());
     }
 
     /// Adds dW = xᵀ · dy, as each weight lies, and the bias's gradient.
-    pub(super) fn linear_weights(&self, linear: &Linear, x: &[f32], dy: &[f32], gradient: &mut Gradient<'_>, space: &mut Space) {
-        let Linear { inputs, outputs, .. } = *linear;
-        let onto = if gradient.begin { Onto::Zero } else { Onto::Itself };
-        let Space { left, right } = space;
-        let right = match linear.way {
-            Way::InOut => pack_rows(self.arch, right, dy, outputs),
-            Way::OutIn => pack_rows(self.arch, right, x, inputs),
-        };
+    pub(super) fn linear_weights(&self, linear: &Linear, x: Panels<'_>, dy: Panels<'_>, gradient: &mut Gradient<'_>) {
+        let added = !gradient.begin;
         for part in &linear.parts {
-            let left = match linear.way {
-                Way::InOut => pack_columns(self.arch, left, x, inputs, 0..inputs),
-                Way::OutIn => pack_columns(self.arch, left, dy, outputs, part.first..part.first + part.outputs),
-            };
-            outer_product(self.arch, &mut gradient.all[part.weight.clone()], left, right, onto);
+            let (weight, outputs) = (part.weight.clone(), part.first..part.first + part.outputs);
+            match linear.way {
+                Way::InOut => outer_product(self.arch, &mut gradient.all[weight], x, 0..linear.inputs, dy, added),
+                Way::OutIn => outer_product(self.arch, &mut gradient.all[weight], dy, outputs.clone(), x, added),
+            }
             if let Some(bias) = part.bias.clone() {
                 let bias = begun(gradient, bias);
-                dy.chunks_exact(outputs).for_each(|row| add(bias, &row[part.first..][..part.outputs]));
+                vectorized(
+                    self.arch,
+                    #[inline(always)]
+                    || add_rows(bias, dy, outputs.clone()),
+                );
             }
         }
     }
@@ -140,11 +134,15 @@ impl Model<'_> {
         let norm = self.norm(place);
         let both = place.weight.start..place.bias.as_ref().unwrap_or(&place.weight).end;
         let (weight, bias) = begun(gradient, both).split_at_mut(place.weight.len());
-        let mut bias = place.bias.is_some().then_some(bias);
+        let (mut bias, rows) = (place.bias.is_some().then_some(bias), statistics.len());
+        let residual = residual.map(|residual| Panels::new(residual, rows));
         vectorized(
             self.arch,
             #[inline(always)]
-            || norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut()),
+            || {
+                let (x, dy) = (PanelsMut::new(x, rows), PanelsMut::new(dy, rows));
+                norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut());
+            },
         );
     }
 
@@ -157,24 +155,27 @@ impl Model<'_> {
         } else {
             begun(gradient, self.layout.tokens.clone())
         };
-        for (row, &token) in dx.chunks_exact(width).zip(tokens.inputs) {
-            add(&mut table[token as usize * width..][..width], row);
+        let dx = Panels::new(dx, tokens.inputs.len());
+        for (i, &token) in tokens.inputs.iter().enumerate() {
+            add_to(&mut table[token as usize * width..][..width], dx, i);
         }
         if let Some(positions) = self.layout.positions.clone() {
             let positions = begun(gradient, positions);
-            dx.chunks_exact(tokens.length * width).for_each(|sequence| add(positions, sequence));
+            for i in 0..tokens.inputs.len() {
+                add_to(&mut positions[i % tokens.length * width..][..width], dx, i);
+            }
         }
     }
 
     /// `hidden`, the activation's slope, becomes its gradient, given that of what the activation made of it.
-    pub(super) fn activate_backward(&self, hidden: &mut [f32], dactive: &[f32]) {
+    pub(super) fn activate_backward(&self, hidden: &mut [f32], dactive: &[f32], rows: usize) {
         let (family, width) = (self.config.family, self.config.hidden);
         vectorized(
             self.arch,
             #[inline(always)]
             || match family {
                 Family::Gpt2 => activation::backward(hidden, dactive),
-                Family::Llama => activation::gated_backward(hidden, dactive, width),
+                Family::Llama => activation::gated_backward(PanelsMut::new(hidden, rows), Panels::new(dactive, rows), width),
             },
         );
     }
@@ -189,15 +190,13 @@ impl Model<'_> {
         tokens: Tokens<'_>,
         training: Training,
     ) {
-        let (config, length, row) = (self.config, tokens.length, self.layout.blocks[l].attention_in.outputs);
-        for s in 0..tokens.inputs.len() / length {
-            let place = s * length * config.width..(s + 1) * length * config.width;
-            let sums = &layer.sums[s * length * config.heads..][..length * config.heads];
-            let setting = self.setting(length, l, s, Some(training));
-            let qkv = &mut layer.qkv[s * length * row..][..length * row];
-            warm(qkv);
-            warm(&layer.heads[place.clone()]);
-            attention::backward(self.arch, setting, qkv, &layer.heads[place.clone()], &dheads[place], sums, scratch);
+        let (length, heads, rows) = (tokens.length, self.config.heads, tokens.inputs.len());
+        for s in 0..rows / length {
+            let sequence = s * length..(s + 1) * length;
+            let sums = &layer.sums[s * length * heads..][..length * heads];
+            let qkv = PanelsMut::new(&mut layer.qkv, rows).some(sequence.clone());
+            let [out, dout] = [&layer.heads, dheads].map(|x| Panels::new(x, rows).some(sequence.clone()));
+            attention::backward(self.arch, self.setting(length, l, s, Some(training)), qkv, out, dout, sums, scratch);
         }
     }
 
@@ -213,13 +212,39 @@ impl Model<'_> {
         if !self.dropout() {
             return gradient;
         }
-        let width = self.config.width;
-        let masked = &mut masked[..gradient.len()];
+        let rows = tokens.inputs.len();
+        let (mut into, gradient) = (PanelsMut::new(masked, rows), Panels::new(gradient, rows));
         self.masked(scratch, tokens, place, |i, mask| {
-            let (y, d) = (&mut masked[i * width..][..width], &gradient[i * width..][..width]);
-            y.iter_mut().zip(d).zip(mask).for_each(|((y, d), m)| *y = d * m);
+            for ((y, d), mask) in into.row(i).zip(gradient.row(i)).zip(mask.chunks(WIDTH)) {
+                y.iter_mut().zip(d).zip(mask).for_each(|((y, d), m)| *y = d * m);
+            }
         });
         masked
+    }
+}
+
+/// sums += row i of x.
+fn add_to(sums: &mut [f32], x: Panels<'_>, i: usize) {
+    for (sums, x) in sums.chunks_mut(WIDTH).zip(x.row(i)) {
+        sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+    }
+}
+
+/// sums += all rows of these columns of x, one after another.
+#[inline(always)]
+fn add_rows(sums: &mut [f32], x: Panels<'_>, columns: std::ops::Range<usize>) {
+    for p in columns.start / WIDTH..columns.end.div_ceil(WIDTH) {
+        let here = columns.start.max(p * WIDTH)..columns.end.min((p + 1) * WIDTH);
+        let sums = &mut sums[here.start - columns.start..here.end - columns.start];
+        let place = here.start - p * WIDTH;
+        let mut lanes = [0.0; WIDTH];
+        lanes[place..place + sums.len()].copy_from_slice(sums);
+        for row in x.panel(p) {
+            for e in 0..WIDTH {
+                lanes[e] += row[e];
+            }
+        }
+        sums.copy_from_slice(&lanes[place..place + sums.len()]);
     }
 }
 

@@ -11,9 +11,9 @@ use super::buffer::Buffer;
 use super::layout::{Layout, Linear, NormPlace};
 use super::loss;
 use super::matrix::{Onto, product};
-use super::norm::Norm;
-use super::packing::Packed;
-use super::vector::{add, vectorized, warm};
+use super::norm::{Forward, Norm};
+use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
+use super::vector::vectorized;
 use crate::experiment::settings::{Activation, Family};
 use crate::model::Config;
 use crate::model::dropout::{Place, Rows, Site};
@@ -70,7 +70,7 @@ impl Gradient<'_> {
     }
 }
 
-/// One block's values, rows by rows.
+/// One block's values, matrices in panels with a row for each token.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     /// Input of the attention layer.
@@ -114,14 +114,6 @@ pub(super) struct Scratch {
     /// Logits of some rows; then their gradient.
     pub(super) logits: Buffer,
     pub(super) attention: attention::Scratch,
-    pub(super) space: Space,
-}
-
-/// The operands of a product whose result is the gradient of a weight.
-#[derive(Debug, Default)]
-pub(super) struct Space {
-    pub(super) left: Buffer,
-    pub(super) right: Buffer,
 }
 
 fn width_of_hidden(config: &Config) -> usize {
@@ -138,19 +130,19 @@ impl Shard {
         let row = (config.heads + 2 * config.kv_heads) * config.head();
         self.layers.resize_with(kept, Layer::default);
         for layer in &mut self.layers {
-            layer.normed1.set_len(rows * width);
+            set_size(&mut layer.normed1, rows, width);
             layer.statistics1.resize(rows, [0.0; 2]);
-            layer.qkv.set_len(rows * row);
+            set_size(&mut layer.qkv, rows, row);
             layer.sums.resize(rows * config.heads, [0.0; 2]);
-            layer.heads.set_len(rows * width);
-            layer.normed2.set_len(rows * width);
+            set_size(&mut layer.heads, rows, width);
+            set_size(&mut layer.normed2, rows, width);
             layer.statistics2.resize(rows, [0.0; 2]);
-            layer.hidden.set_len(rows * width_of_hidden(config));
-            layer.active.set_len(rows * config.hidden);
+            set_size(&mut layer.hidden, rows, width_of_hidden(config));
+            set_size(&mut layer.active, rows, config.hidden);
         }
         self.stream.resize_with(2 * kept + 1, Buffer::default);
-        self.stream.iter_mut().for_each(|x| x.set_len(rows * width));
-        self.normed.set_len(rows * width);
+        self.stream.iter_mut().for_each(|x| set_size(x, rows, width));
+        set_size(&mut self.normed, rows, width);
         self.statistics.resize(rows, [0.0; 2]);
     }
 }
@@ -158,11 +150,19 @@ impl Shard {
 impl Scratch {
     /// Buffers of the right size for so many rows.
     pub(super) fn prepare(&mut self, config: &Config, rows: usize) {
-        self.wide.set_len(rows * config.hidden.max(config.width));
-        self.narrow.set_len(rows * config.width);
-        self.masked.set_len(if config.dropout > 0.0 { rows * config.width } else { 0 });
+        set_size(&mut self.wide, rows, config.hidden.max(config.width));
+        set_size(&mut self.narrow, rows, config.width);
+        set_size(&mut self.masked, if config.dropout > 0.0 { rows } else { 0 }, config.width);
         self.mask.set_len(config.width);
-        self.logits.set_len(head_rows(config.vocabulary, rows) * config.vocabulary);
+        set_size(&mut self.logits, head_rows(config.vocabulary, rows), config.vocabulary);
+    }
+}
+
+/// Room for a matrix in panels; what fills the last one up is zero.
+fn set_size(buffer: &mut Buffer, rows: usize, columns: usize) {
+    buffer.set_len(room(rows, columns));
+    if !columns.is_multiple_of(WIDTH) {
+        buffer.fill(0.0);
     }
 }
 
@@ -210,12 +210,8 @@ impl Model<'_> {
 
     /// y = norm(x), its statistics kept.
     pub(super) fn normalize(&self, place: &NormPlace, y: &mut [f32], x: &[f32], statistics: &mut [[f32; 2]]) {
-        let norm = self.norm(place);
-        vectorized(
-            self.arch,
-            #[inline(always)]
-            || norm.forward(y, x, statistics),
-        );
+        let (norm, rows) = (self.norm(place), statistics.len());
+        self.arch.dispatch(Forward { norm, y: PanelsMut::new(y, rows), x: Panels::new(x, rows), statistics });
     }
 
     pub(super) fn norm(&self, place: &NormPlace) -> Norm<'_> {
@@ -228,34 +224,28 @@ impl Model<'_> {
     }
 
     pub(super) fn embed(&self, x: &mut [f32], tokens: Tokens<'_>) {
-        let width = self.config.width;
-        let table = &self.values[self.layout.tokens.clone()];
-        for (row, &token) in x.chunks_exact_mut(width).zip(tokens.inputs) {
-            row.copy_from_slice(&table[token as usize * width..][..width]);
-        }
-        if let Some(positions) = self.layout.positions.clone() {
-            let positions = &self.values[positions][..tokens.length * width];
-            x.chunks_exact_mut(positions.len()).for_each(|sequence| add(sequence, positions));
+        let (width, table) = (self.config.width, &self.values[self.layout.tokens.clone()]);
+        let positions = self.layout.positions.clone().map(|positions| &self.values[positions]);
+        let mut x = PanelsMut::new(x, tokens.inputs.len());
+        for (i, &token) in tokens.inputs.iter().enumerate() {
+            let row = &table[token as usize * width..][..width];
+            let position = positions.map(|positions| &positions[i % tokens.length * width..][..width]);
+            for (p, (x, row)) in x.row(i).zip(row.chunks(WIDTH)).enumerate() {
+                match position {
+                    Some(position) => {
+                        let position = &position[p * WIDTH..];
+                        x.iter_mut().zip(row).zip(position).for_each(|((x, row), position)| *x = row + position);
+                    }
+                    None => x[..row.len()].copy_from_slice(row),
+                }
+            }
         }
     }
 
     /// y = x · W + b, added to `base` where there is one.
-    pub(super) fn linear(&self, linear: &Linear, y: &mut [f32], x: &[f32], base: Option<&[f32]>) {
-        let mut onto = base.map_or(Onto::Zero, Onto::Other);
-        for part in &linear.parts {
-            let Some(bias) = part.bias.clone() else { continue };
-            if let Onto::Other(base) = onto {
-                y.copy_from_slice(base);
-            }
-            onto = Onto::Itself;
-            let bias = &self.values[bias];
-            for row in y.chunks_exact_mut(linear.outputs) {
-                let row = &mut row[part.first..][..part.outputs];
-                if base.is_some() { add(row, bias) } else { row.copy_from_slice(bias) }
-            }
-        }
-        let weight = Packed { data: &self.copies[linear.forward.clone()], size: [linear.inputs, linear.outputs] };
-        product(self.arch, y, x, weight, onto);
+    pub(super) fn linear(&self, linear: &Linear, y: PanelsMut<'_>, x: Panels<'_>, base: Option<Panels<'_>>) {
+        let bias = linear.bias.clone().map(|bias| rows(&self.copies[bias]));
+        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Onto { base, bias });
     }
 
     pub(super) fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {
@@ -281,13 +271,15 @@ impl Model<'_> {
 
     pub(super) fn fall_out_whole(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
         let (Some(training), true) = (training, self.dropout()) else { return };
-        let width = self.config.width;
+        let mut x = PanelsMut::new(x, tokens.inputs.len());
         self.masked(
             &mut scratch.mask,
             tokens,
             |s| self.place(training, s, 0, Site::Embedding),
             |i, mask| {
-                x[i * width..][..width].iter_mut().zip(mask).for_each(|(x, m)| *x *= m);
+                for (x, mask) in x.row(i).zip(mask.chunks(WIDTH)) {
+                    x.iter_mut().zip(mask).for_each(|(x, m)| *x *= m);
+                }
             },
         );
     }
@@ -308,21 +300,23 @@ impl Model<'_> {
         tokens: Tokens<'_>,
         training: Option<(Training, usize, Site)>,
     ) {
+        let rows = tokens.inputs.len();
+        let (x, input) = (Panels::new(x, rows), Panels::new(input, rows));
         let (Some((training, layer, site)), true) = (training, self.dropout()) else {
-            self.linear(linear, y, input, Some(x));
+            self.linear(linear, PanelsMut::new(y, rows), input, Some(x));
             return;
         };
-        y.copy_from_slice(x);
-        let width = self.config.width;
         let added = &mut scratch.narrow[..y.len()];
-        self.linear(linear, added, input, None);
+        self.linear(linear, PanelsMut::new(added, rows), input, None);
+        let (mut y, added) = (PanelsMut::new(y, rows), Panels::new(added, rows));
         self.masked(
             &mut scratch.mask,
             tokens,
             |s| self.place(training, s, layer, site),
             |i, mask| {
-                let (y, added) = (&mut y[i * width..][..width], &added[i * width..][..width]);
-                y.iter_mut().zip(added).zip(mask).for_each(|((y, a), m)| *y += a * m);
+                for (((y, x), added), mask) in y.row(i).zip(x.row(i)).zip(added.row(i)).zip(mask.chunks(WIDTH)) {
+                    y.iter_mut().zip(x).zip(added).zip(mask).for_each(|(((y, x), a), m)| *y = x + a * m);
+                }
             },
         );
     }
@@ -338,13 +332,13 @@ impl Model<'_> {
     }
 
     /// The MLP's activation: `active` from `hidden`, which becomes the activation's slope.
-    pub(super) fn activate(&self, active: &mut [f32], hidden: &mut [f32]) {
+    pub(super) fn activate(&self, active: &mut [f32], hidden: &mut [f32], rows: usize) {
         let (config, arch) = (self.config, self.arch);
         match (config.family, config.activation) {
             (Family::Llama, _) => vectorized(
                 arch,
                 #[inline(always)]
-                || activation::swiglu(active, hidden, config.hidden),
+                || activation::swiglu(PanelsMut::new(active, rows), PanelsMut::new(hidden, rows), config.hidden),
             ),
             (Family::Gpt2, Activation::Gelu) => vectorized(
                 arch,
@@ -368,14 +362,13 @@ impl Model<'_> {
         tokens: Tokens<'_>,
         training: Option<Training>,
     ) {
-        let (config, length, row) = (self.config, tokens.length, self.layout.blocks[l].attention_in.outputs);
-        for s in 0..tokens.inputs.len() / length {
-            let out = &mut layer.heads[s * length * config.width..][..length * config.width];
-            let sums = &mut layer.sums[s * length * config.heads..][..length * config.heads];
-            let setting = self.setting(length, l, s, training);
-            let qkv = &layer.qkv[s * length * row..][..length * row];
-            warm(qkv);
-            attention::forward(self.arch, setting, qkv, out, sums, &mut scratch.attention);
+        let (length, heads, rows) = (tokens.length, self.config.heads, tokens.inputs.len());
+        for s in 0..rows / length {
+            let sequence = s * length..(s + 1) * length;
+            let out = PanelsMut::new(&mut layer.heads, rows).some(sequence.clone());
+            let sums = &mut layer.sums[s * length * heads..][..length * heads];
+            let qkv = Panels::new(&layer.qkv, rows).some(sequence);
+            attention::forward(self.arch, self.setting(length, l, s, training), qkv, out, sums, &mut scratch.attention);
         }
     }
 
@@ -388,15 +381,15 @@ impl Model<'_> {
         tokens: Tokens<'_>,
         training: Option<Training>,
     ) {
-        let block = &self.layout.blocks[l];
+        let (block, rows) = (&self.layout.blocks[l], tokens.inputs.len());
         self.normalize(&block.norm1, &mut layer.normed1, x, &mut layer.statistics1);
-        self.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, None);
+        self.linear(&block.attention_in, PanelsMut::new(&mut layer.qkv, rows), Panels::new(&layer.normed1, rows), None);
         self.attend(l, layer, scratch, tokens, training);
         let site = training.map(|t| (t, l, Site::AttentionOutput));
         self.add_projection(&block.attention_out, mid, x, &layer.heads, scratch, tokens, site);
         self.normalize(&block.norm2, &mut layer.normed2, mid, &mut layer.statistics2);
-        self.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, None);
-        self.activate(&mut layer.active, &mut layer.hidden);
+        self.linear(&block.mlp_in, PanelsMut::new(&mut layer.hidden, rows), Panels::new(&layer.normed2, rows), None);
+        self.activate(&mut layer.active, &mut layer.hidden, rows);
         let site = training.map(|t| (t, l, Site::MlpOutput));
         self.add_projection(&block.mlp_out, next, mid, &layer.active, scratch, tokens, site);
     }
@@ -405,15 +398,17 @@ impl Model<'_> {
     fn nll(&self, shard: &mut Shard, scratch: &mut Scratch, last: usize, targets: &[u32], into: &mut [f32]) {
         let Shard { stream, normed, statistics, .. } = shard;
         self.normalize(&self.layout.norm, normed, &stream[last], statistics);
-        let [width, vocabulary] = [self.config.width, self.config.vocabulary];
-        let rows = head_rows(vocabulary, targets.len());
-        for ((x, targets), into) in normed.chunks(rows * width).zip(targets.chunks(rows)).zip(into.chunks_mut(rows)) {
-            let logits = &mut scratch.logits[..targets.len() * vocabulary];
-            self.linear(&self.layout.head, logits, x, None);
+        let (vocabulary, all) = (self.config.vocabulary, targets.len());
+        let rows = head_rows(vocabulary, all);
+        for (chunk, (targets, into)) in targets.chunks(rows).zip(into.chunks_mut(rows)).enumerate() {
+            let count = targets.len();
+            let x = Panels::new(normed, all).some(chunk * rows..chunk * rows + count);
+            let logits = &mut scratch.logits[..room(count, vocabulary)];
+            self.linear(&self.layout.head, PanelsMut::new(logits, count), x, None);
             vectorized(
                 self.arch,
                 #[inline(always)]
-                || loss::nll(logits, targets, into),
+                || loss::nll(PanelsMut::new(logits, count), vocabulary, targets, into),
             );
         }
     }

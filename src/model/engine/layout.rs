@@ -1,12 +1,12 @@
 //! Where each parameter lies in the one array that holds them all, and each weight's copies that products read.
 //!
-//! A linear layer has two copies in panels (see `packing`): [in, out] for forward and [out, in] for backward. They are
-//! renewed after each update, in one pass.
+//! A linear layer has two copies in panels (see `panels`): [in, out] for forward and [out, in] for backward; its biases have
+//! one. Rows and columns are padded with zeros to whole panels. Copies are renewed after each update, in one pass.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::packing::packed_len;
+use super::panels::padded;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::model::Config;
@@ -48,6 +48,8 @@ pub(super) struct Linear {
     pub(super) forward: Range<usize>,
     /// Place of [out, in] among the copies.
     pub(super) backward: Range<usize>,
+    /// Place of all biases among the copies, if there are any.
+    pub(super) bias: Option<Range<usize>>,
 }
 
 /// A norm's parameters.
@@ -105,7 +107,6 @@ pub(super) struct Layout {
 
 struct Finder {
     places: HashMap<String, Range<usize>>,
-    panel: usize,
     copies: usize,
 }
 
@@ -131,17 +132,22 @@ impl Finder {
             outputs += part.outputs;
             parts.push(part);
         }
-        let forward = self.copies..self.copies + packed_len(self.panel, [inputs, outputs]);
-        let backward = forward.end..forward.end + packed_len(self.panel, [outputs, inputs]);
-        self.copies = backward.end;
-        Ok(Linear { parts, way, inputs, outputs, forward, backward })
+        let size = padded(inputs) * padded(outputs);
+        let mut copy = |len: usize| {
+            let start = self.copies;
+            self.copies += len;
+            start..self.copies
+        };
+        let (forward, backward) = (copy(size), copy(size));
+        let bias = parts.iter().any(|part: &Part| part.bias.is_some()).then(|| copy(padded(outputs)));
+        Ok(Linear { parts, way, inputs, outputs, forward, backward, bias })
     }
 }
 
 impl Layout {
     /// The places of this configuration's parameters, one after another in the order of [`Config::parameters`], and of their
-    /// copies in panels of so many columns.
-    pub(super) fn new(config: &Config, panel: usize) -> Result<Self> {
+    /// copies.
+    pub(super) fn new(config: &Config) -> Result<Self> {
         let mut ranges = Vec::new();
         let mut places = HashMap::new();
         let mut len = 0;
@@ -151,7 +157,7 @@ impl Layout {
             ranges.push(range.clone());
             places.insert(parameter.name, range);
         }
-        let mut find = Finder { places, panel, copies: 0 };
+        let mut find = Finder { places, copies: 0 };
         let (tokens, positions, blocks, norm) = match config.family {
             Family::Gpt2 => (
                 find.find("transformer.wte.weight")?,

@@ -1,283 +1,334 @@
 //! Matrix products behind two functions, so that other kernels can come later.
 //!
-//! The right operand lies in *panels*: two vectors of columns side by side, row after row, so that the inner loop reads it
-//! from beginning to end. Weights are brought into panels once a step and then serve every shard, which is what an
-//! ordinary matrix product spends a good part of its time on for products as small as these. The left operand is taken
-//! a *tile* of rows at a time, whose sums stay in registers: an element is multiplied with both vectors of the panel. A row
-//! by row matrix is read where it lies; of one to be transposed the tiles are brought together first, since the rows that a
-//! tile takes from it are so far apart that they push one another out of the cache. Every element of a result is one sum over
-//! k in its order, whatever the sizes beside it.
+//! All operands lie in panels (see `panels`); activations are written so by what makes them, and weights are brought into
+//! panels once a step and then serve every shard. Every element of a result is one sum over k in its order, whatever the
+//! sizes beside it.
 
-use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
+use std::ops::Range;
 
-use super::packing::{Packed, PackedLeft, height, packed_len};
+use pulp::{Arch, Simd, WithSimd};
 
-/// Steps along k that a tile makes at a time: little but multiplications is then left in the loop.
-const UNROLLED: usize = 4;
+use super::panels::{Panels, PanelsMut, Row, WIDTH, rows as as_rows};
+use super::prefetch::{Ahead, prefetch};
+use super::tiles::{Before, ColumnTile, RowTile, height, panels};
+
 /// Values of the left operand that are used with one panel after another while they are in the second-level cache.
 const LEFT_BLOCK: usize = 1 << 16;
+/// Panels of an outer product's right operand that are used with one tile after another: its results are then some lines of
+/// memory in a row.
+const GROUP: usize = 32;
+/// Panels along k that are taken at a time: so many rows of the right operand's panel are half of the first-level cache.
+const K_BLOCK: usize = 8;
 
 /// What a product is added to.
-#[derive(Clone, Copy)]
-pub(super) enum Onto<'a> {
-    /// Nothing.
-    Zero,
-    /// What is there.
-    Itself,
-    /// An array of the same size.
-    Other(&'a [f32]),
+#[derive(Clone, Copy, Default)]
+pub(super) struct Onto<'a> {
+    /// A matrix of the same size.
+    pub(super) base: Option<Panels<'a>>,
+    /// A row that every row gets.
+    pub(super) bias: Option<&'a [Row]>,
 }
 
-impl Onto<'_> {
-    #[inline(always)]
-    fn check(self, c: &[f32]) {
-        assert!(!matches!(self, Self::Other(other) if other.len() != c.len()));
-    }
-
-    /// The same for what begins at `place`.
-    #[inline(always)]
-    fn from(self, place: usize) -> Self {
-        match self {
-            Self::Other(other) => Self::Other(&other[place..]),
-            onto => onto,
-        }
-    }
-}
-
-/// C [m, n] = A [m, k] · B, added to what `onto` says; all row by row without gaps.
+/// C [m, n] = A [m, k] · B [k, n], added to what `onto` says. B is a whole matrix.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub(super) fn product(arch: Arch, c: &mut [f32], a: &[f32], b: Packed<'_>, onto: Onto<'_>) {
-    arch.dispatch(Product::<false> { c, a, b, onto });
+pub(super) fn product(arch: Arch, c: PanelsMut<'_>, a: Panels<'_>, b: &[Row], onto: Onto<'_>) {
+    arch.dispatch(Product { c, a, b, onto });
 }
 
-/// C [m, n] = A · B, added to what `onto` says.
+/// C [m, n] = Aᵀ · B, or C += Aᵀ · B where it is `added`: `columns` are the m columns of A [k, _] that take part, C lies row
+/// by row.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub(super) fn outer_product(arch: Arch, c: &mut [f32], a: PackedLeft<'_>, b: Packed<'_>, onto: Onto<'_>) {
-    arch.dispatch(Product::<true> { c, a: a.0, b, onto });
+pub(super) fn outer_product(arch: Arch, c: &mut [f32], a: Panels<'_>, columns: Range<usize>, b: Panels<'_>, added: bool) {
+    arch.dispatch(OuterProduct { c, a, columns, b, added });
 }
 
-/// A product; `PACKED` where the left operand lies in tiles.
-struct Product<'a, const PACKED: bool> {
-    c: &'a mut [f32],
-    a: &'a [f32],
-    b: Packed<'a>,
+struct Product<'a> {
+    c: PanelsMut<'a>,
+    a: Panels<'a>,
+    b: &'a [Row],
     onto: Onto<'a>,
 }
 
-impl<const PACKED: bool> WithSimd for Product<'_, PACKED> {
+impl WithSimd for Product<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { c, a, b, onto } = self;
-        let [k, n] = b.size;
-        let (m, width) = (c.len() / n, 2 * S::F32_LANES);
-        assert!(k > 0 && c.len() == m * n && a.len() == m * k && b.data.len() == packed_len(width, [k, n]));
-        onto.check(c);
-        let block = (LEFT_BLOCK / k).max(1);
-        let mut start = 0;
-        while start < m {
-            let mut i = start;
-            for (j, panel) in b.data.chunks_exact(k * width).enumerate() {
-                let panel = S::as_simd_f32s(panel).0;
-                let size = [n, width.min(n - j * width)];
-                i = start;
-                while i < m && i < start + block {
-                    let rows = height::<S>(m - i);
-                    let (a, place) = (&a[i * k..(i + rows) * k], i * n + j * width);
-                    let (c, onto) = (&mut c[place..], onto.from(place));
-                    // Each a function of its own, so that the compiler finds registers for its sums.
-                    match rows {
-                        12 => simd.vectorize(Tile::<S, 12, PACKED> { simd, c, size, a, panel, onto }),
-                        8 => simd.vectorize(Tile::<S, 8, PACKED> { simd, c, size, a, panel, onto }),
-                        6 => simd.vectorize(Tile::<S, 6, PACKED> { simd, c, size, a, panel, onto }),
-                        4 => simd.vectorize(Tile::<S, 4, PACKED> { simd, c, size, a, panel, onto }),
-                        2 => simd.vectorize(Tile::<S, 2, PACKED> { simd, c, size, a, panel, onto }),
-                        _ => simd.vectorize(Tile::<S, 1, PACKED> { simd, c, size, a, panel, onto }),
+        let Self { mut c, a, b, onto } = self;
+        let (m, n, k) = (a.rows(), c.read().count(), a.count());
+        assert!(c.read().rows() == m && b.len() == n * k * WIDTH);
+        assert!(
+            onto.base.is_none_or(|base| base.rows() == m && base.count() == n) && onto.bias.is_none_or(|bias| bias.len() == n)
+        );
+        let (apart, distance) = (c.read().distance(), a.distance());
+        for from in (0..k).step_by(K_BLOCK) {
+            let to = k.min(from + K_BLOCK);
+            let (resumed, end) = (from > 0, to == k);
+            let many = (LEFT_BLOCK / (WIDTH * (to - from))).max(1);
+            let b = |j: usize| if j < n { &b[j * k * WIDTH..][from * WIDTH..to * WIDTH] } else { &[] };
+            for start in (0..m).step_by(many) {
+                let stop = m.min(start + many);
+                let mut j = 0;
+                while j < n {
+                    let count = panels::<S>(n - j);
+                    let mut ahead = Ahead::new(b(j + count), (stop - start) / height::<S>(stop - start));
+                    let mut i = start;
+                    while i < stop {
+                        let rows = height::<S>(stop - i);
+                        ahead.step();
+                        if j == 0 && i + rows < stop {
+                            let next = height::<S>(stop - i - rows);
+                            (from..to).for_each(|p| prefetch(&a.from(p, i + rows)[..next]));
+                        }
+                        let last = end.then(|| Before {
+                            base: onto.base.map(|base| (base.from(j, i), base.distance())),
+                            bias: onto.bias.map(|bias| &bias[j..]),
+                        });
+                        let (c, a) = (c.from(j, i), a.from(from, i));
+                        if count == 2 {
+                            RowTile { c, apart, a, distance, b: [b(j), b(j + 1)], resumed, last }.run(simd, rows);
+                        } else {
+                            RowTile { c, apart, a, distance, b: [b(j)], resumed, last }.run(simd, rows);
+                        }
+                        i += rows;
                     }
-                    i += rows;
+                    j += count;
                 }
             }
-            start = i;
         }
     }
 }
 
-/// `ROWS` rows of one panel's columns.
-struct Tile<'a, S: Simd, const ROWS: usize, const PACKED: bool> {
-    simd: S,
+struct OuterProduct<'a> {
     c: &'a mut [f32],
-    /// Distance of C's rows, and how many columns there are.
-    size: [usize; 2],
-    /// Row by row, or column by column where it is packed.
-    a: &'a [f32],
-    panel: &'a [S::f32s],
-    onto: Onto<'a>,
+    a: Panels<'a>,
+    columns: Range<usize>,
+    b: Panels<'a>,
+    added: bool,
 }
 
-impl<S: Simd, const ROWS: usize, const PACKED: bool> NullaryFnOnce for Tile<'_, S, ROWS, PACKED> {
+impl WithSimd for OuterProduct<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        let Self { simd, c, size, a, panel, onto } = self;
-        let k = panel.len() / 2;
-        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-        let (many, rest) = panel.as_chunks::<{ 2 * UNROLLED }>();
-        let (done, rest) = (UNROLLED * many.len(), rest.as_chunks::<2>().0);
-        if PACKED {
-            for (a, b) in a.as_chunks::<ROWS>().0.as_chunks::<UNROLLED>().0.iter().zip(many) {
-                for l in 0..UNROLLED {
-                    let b = [b[2 * l], b[2 * l + 1]];
-                    for r in 0..ROWS {
-                        let a = simd.splat_f32s(a[l][r]);
-                        sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
-                    }
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { c, a, columns, b, added } = self;
+        let (m, k) = (columns.len(), a.rows());
+        let stride = c.len() / m;
+        assert!(
+            c.len() == m * stride && stride.div_ceil(WIDTH) == b.count() && columns.end <= WIDTH * a.count() && b.rows() == k
+        );
+        for begin in (0..b.count()).step_by(GROUP) {
+            let end = b.count().min(begin + GROUP);
+            let place = begin * WIDTH..stride.min(end * WIDTH);
+            let (mut i, mut panel, mut ahead) = (0, None, Ahead::new(&[], 1));
+            while i < m {
+                let column = columns.start + i;
+                let (p, first) = (column / WIDTH, column % WIDTH);
+                if panel != Some(p) && p + 1 < a.count() {
+                    ahead = Ahead::new(a.panel(p + 1), (end - begin) * WIDTH / height::<S>(m));
+                    panel = Some(p);
                 }
-            }
-        } else {
-            let lines: [&[[f32; UNROLLED]]; ROWS] =
-                std::array::from_fn(|r| &a[r * k..][..k].as_chunks::<UNROLLED>().0[..many.len()]);
-            for (q, b) in many.iter().enumerate() {
-                for l in 0..UNROLLED {
-                    let b = [b[2 * l], b[2 * l + 1]];
-                    for r in 0..ROWS {
-                        let a = simd.splat_f32s(lines[r][q][l]);
-                        sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
-                    }
+                let rows = ColumnTile::<1>::height::<S>(first, m - i);
+                let (next, here) = (if first + rows > WIDTH { p + 1 } else { p }, m.min(i + 2 * rows));
+                if added {
+                    (i + rows..here).for_each(|i| prefetch(as_rows(&c[i * stride..][place.clone()])));
                 }
+                let a = [a.panel(p), a.panel(next)];
+                let mut j = begin;
+                while j < end {
+                    ahead.step();
+                    let count = panels::<S>(end - j);
+                    let (c, columns) = (&mut c[i * stride + j * WIDTH..], (count * WIDTH).min(stride - j * WIDTH));
+                    if count == 2 {
+                        let b = [b.panel(j), b.panel(j + 1)];
+                        ColumnTile { c, stride, columns, a, first, b, added }.run(simd, rows);
+                    } else {
+                        ColumnTile { c, stride, columns, a, first, b: [b.panel(j)], added }.run(simd, rows);
+                    }
+                    j += count;
+                }
+                i += rows;
             }
         }
-        for (l, b) in rest.iter().enumerate() {
-            for r in 0..ROWS {
-                let a = simd.splat_f32s(a[if PACKED { (done + l) * ROWS + r } else { r * k + done + l }]);
-                sums[r] = [simd.mul_add_e_f32s(a, b[0], sums[r][0]), simd.mul_add_e_f32s(a, b[1], sums[r][1])];
-            }
-        }
-        store(simd, c, size, &sums, onto);
     }
 }
 
-/// Writes or adds finished rows to `columns` columns of C, whose rows are `stride` apart.
+/// Sixteen rows of one panel of C = A · B: `a` begins with these rows in A's first panel, whose panels are `distance` rows
+/// apart; `b` is the rows of B's panel that take part, 16 for each panel of A.
 #[inline(always)]
-fn store<S: Simd>(simd: S, c: &mut [f32], [stride, columns]: [usize; 2], rows: &[[S::f32s; 2]], onto: Onto<'_>) {
-    for (r, sums) in rows.iter().enumerate() {
-        let place = r * stride..r * stride + columns;
-        let c = &mut c[place.clone()];
-        if columns == 2 * S::F32_LANES {
-            let c = S::as_mut_simd_f32s(c).0;
-            let before = match onto {
-                Onto::Zero => None,
-                Onto::Itself => Some([c[0], c[1]]),
-                Onto::Other(other) => {
-                    let other = S::as_simd_f32s(&other[place]).0;
-                    Some([other[0], other[1]])
-                }
-            };
-            for v in 0..2 {
-                c[v] = before.map_or(sums[v], |before| simd.add_f32s(before[v], sums[v]));
-            }
-        } else {
-            let mut row = [simd.splat_f32s(0.0); 2];
-            let middle = columns.min(S::F32_LANES);
-            let before = match onto {
-                Onto::Zero => None,
-                Onto::Itself => Some(&*c),
-                Onto::Other(other) => Some(&other[place]),
-            };
-            if let Some((left, right)) = before.map(|before| before.split_at(middle)) {
-                row = [simd.partial_load_f32s(left), simd.partial_load_f32s(right)];
-            }
-            let (left, right) = c.split_at_mut(middle);
-            simd.partial_store_f32s(left, simd.add_f32s(row[0], sums[0]));
-            simd.partial_store_f32s(right, simd.add_f32s(row[1], sums[1]));
-        }
+pub(super) fn row_product<S: Simd>(simd: S, c: &mut [Row; WIDTH], a: &[Row], distance: usize, b: &[Row]) {
+    let mut first = 0;
+    for &rows in sixteen::<S>() {
+        let (c, a) = (&mut c[first..], &a[first..]);
+        RowTile { c, apart: 0, a, distance, b: [b], resumed: false, last: None }.run(simd, rows);
+        first += rows;
+    }
+}
+
+/// C += Aᵀ · B for one panel each, A and B with the same number of rows.
+#[inline(always)]
+pub(super) fn column_product<S: Simd>(simd: S, c: &mut [Row; WIDTH], a: &[Row], b: &[Row]) {
+    let mut first = 0;
+    for &rows in sixteen::<S>() {
+        let c = c[first..].as_flattened_mut();
+        ColumnTile { c, stride: WIDTH, columns: WIDTH, a: [a, a], first, b: [b], added: true }.run(simd, rows);
+        first += rows;
+    }
+}
+
+/// How sixteen rows are cut into tiles of one panel.
+#[inline(always)]
+fn sixteen<S: Simd>() -> &'static [usize] {
+    match S::F32_LANES {
+        16 => &[16],
+        8 => &[6, 5, 5],
+        4 => &[4; 4],
+        _ => &[1; 16],
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::buffer::Buffer;
-    use super::super::packing::{pack, pack_columns, pack_rows, pack_transposed, panel};
+    use super::super::packing::pack;
+    use super::super::panels::testing::{in_panels, row_by_row};
+    use super::super::panels::{padded, room, rows, rows_mut};
     use super::*;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 37 + seed * 11) % 19) as f32 / 8.0 - 1.0).collect()
     }
 
-    fn transposed(x: &[f32], [m, n]: [usize; 2]) -> Vec<f32> {
-        (0..n).flat_map(|j| (0..m).map(move |i| x[i * n + j])).collect()
+    /// A matrix of n columns, row by row, as a right operand.
+    fn right(x: &[f32], n: usize) -> Vec<f32> {
+        let k = padded(x.len() / n);
+        let mut into = vec![0.0; k * padded(n)];
+        pack(rows_mut(&mut into), k, 0, x, n);
+        into
+    }
+
+    fn close(got: &[f32], expected: &[f32]) -> bool {
+        got.len() == expected.len() && got.iter().zip(expected).all(|(c, e)| (c - e).abs() < 2e-4)
+    }
+
+    const SIZES: [[usize; 3]; 8] =
+        [[1, 1, 1], [3, 5, 7], [17, 33, 65], [64, 48, 16], [29, 100, 600], [13, 65, 12], [26, 64, 128], [40, 20, 260]];
+
+    #[test]
+    fn a_product_is_its_definition_whatever_it_is_added_to() {
+        for [m, n, k] in SIZES {
+            let (a, b, base, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3), numbers(n, 4));
+            let at = |i: usize, j: usize| (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f32>();
+            let plain: Vec<f32> = (0..m * n).map(|e| at(e / n, e % n)).collect();
+            let (left, right) = (in_panels(&a, k), right(&b, n));
+            let (base_panels, bias_panels) = (in_panels(&base, n), in_panels(&bias, n));
+            for (with_base, with_bias) in [(false, false), (true, false), (false, true), (true, true)] {
+                let onto =
+                    Onto { base: with_base.then(|| Panels::new(&base_panels, m)), bias: with_bias.then(|| rows(&bias_panels)) };
+                let mut c = vec![f32::NAN; room(m, n)];
+                product(Arch::new(), PanelsMut::new(&mut c, m), Panels::new(&left, m), rows(&right), onto);
+                let expected: Vec<f32> = (0..m * n)
+                    .map(|e| plain[e] + if with_base { base[e] } else { 0.0 } + if with_bias { bias[e % n] } else { 0.0 })
+                    .collect();
+                assert!(close(&row_by_row(Panels::new(&c, m), n), &expected), "{m} {n} {k} {with_base} {with_bias}");
+            }
+        }
     }
 
     #[test]
-    fn products_of_all_kinds_agree_with_the_definition() {
-        let arch = Arch::new();
-        let panel = panel(arch);
-        for [m, n, k] in [[1, 1, 1], [3, 5, 7], [17, 33, 65], [64, 48, 16], [29, 100, 600], [13, 65, 12], [26, 64, 128]] {
-            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-            let mut expected = vec![0.0f32; m * n];
-            for i in 0..m {
-                for j in 0..n {
-                    expected[i * n + j] = (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
+    fn an_outer_product_is_its_definition_wherever_its_columns_begin() {
+        for [m, n, k] in SIZES {
+            for before in [0, 3, 6, 14] {
+                let wide = before + m + 5;
+                let (a, b) = (numbers(k * wide, 1), numbers(k * n, 2));
+                let at = |i: usize, j: usize| (0..k).map(|l| a[l * wide + before + i] * b[l * n + j]).sum::<f32>();
+                let expected: Vec<f32> = (0..m * n).map(|e| at(e / n, e % n)).collect();
+                let (left, right) = (in_panels(&a, wide), in_panels(&b, n));
+                let mut c = vec![f32::NAN; m * n];
+                for (times, added) in [(1.0, false), (2.0, true)] {
+                    let (left, right) = (Panels::new(&left, k), Panels::new(&right, k));
+                    outer_product(Arch::new(), &mut c, left, before..before + m, right, added);
+                    let expected: Vec<f32> = expected.iter().map(|e| times * e).collect();
+                    assert!(close(&c, &expected), "{m} {n} {k} from {before}, {times} times");
                 }
             }
-            let mut natural = vec![0.0; packed_len(panel, [k, n])];
-            let split = k / 3;
-            pack(arch, &mut natural, k, 0, &b[..split * n], n);
-            pack(arch, &mut natural, k, split, &b[split * n..], n);
-            let mut other = vec![0.0; packed_len(panel, [k, n])];
-            let (bt, split) = (transposed(&b, [k, n]), n / 3);
-            pack_transposed(arch, &mut other, k, 0, &bt[..split * k]);
-            pack_transposed(arch, &mut other, k, split, &bt[split * k..]);
-            assert_eq!(natural, other);
-            let close = |c: &[f32], factor: f32| c.iter().zip(&expected).all(|(c, e)| (c - factor * e).abs() < 2e-4);
-            let mut c = vec![1.0; m * n];
-            let packed = Packed { data: &natural, size: [k, n] };
-            product(arch, &mut c, &a, packed, Onto::Zero);
-            assert!(close(&c, 1.0), "{m} {n} {k}");
-            product(arch, &mut c, &a, packed, Onto::Itself);
-            assert!(close(&c, 2.0), "{m} {n} {k} onto itself");
-            product(arch, &mut c, &a, packed, Onto::Other(&expected));
-            assert!(close(&c, 2.0), "{m} {n} {k} onto another");
-            let mut spaces = [Buffer::zeros(7), Buffer::zeros(0)];
-            let [right, left] = &mut spaces;
-            let b = pack_rows(arch, right, &b, n);
-            // The left operand's rows lie among others, as those of a layer with several weights do.
-            let (before, stride) = (21, m + 30);
-            let mut wide = vec![f32::NAN; k * stride];
-            for (row, from) in wide.chunks_exact_mut(stride).zip(transposed(&a, [m, k]).chunks_exact(m)) {
-                row[before..before + m].copy_from_slice(from);
-            }
-            let a = pack_columns(arch, left, &wide, stride, before..before + m);
-            outer_product(arch, &mut c, a, b, Onto::Itself);
-            assert!(close(&c, 3.0), "{m} {n} {k} outer");
         }
     }
 
     #[test]
     fn an_element_has_the_same_bits_whatever_the_number_of_rows() {
-        let arch = Arch::new();
-        let (k, n) = (1536, 40);
-        let (a, b) = (numbers(300 * k, 3), numbers(k * n, 4));
-        let mut packed = vec![0.0; packed_len(panel(arch), [k, n])];
-        pack(arch, &mut packed, k, 0, &b, n);
-        let packed = Packed { data: &packed, size: [k, n] };
-        let mut whole = vec![0.0; 300 * n];
-        product(arch, &mut whole, &a, packed, Onto::Zero);
-        for [from, to] in [[100, 201], [7, 8], [0, 299]] {
-            let mut part = vec![0.0; (to - from) * n];
-            product(arch, &mut part, &a[from * k..to * k], packed, Onto::Zero);
-            assert_eq!(part[..], whole[from * n..to * n]);
+        let (k, n) = (1536, 48);
+        let (a, b) = (in_panels(&numbers(300 * k, 3), k), right(&numbers(k * n, 4), n));
+        let whole = |some: Range<usize>| {
+            let mut c = vec![0.0; room(some.len(), n)];
+            let (left, rows_of) = (Panels::new(&a, 300).some(some.clone()), some.len());
+            product(Arch::new(), PanelsMut::new(&mut c, rows_of), left, rows(&b), Onto::default());
+            row_by_row(Panels::new(&c, rows_of), n)
+        };
+        let all = whole(0..300);
+        for some in [100..201, 7..8, 0..299] {
+            assert_eq!(whole(some.clone()), all[some.start * n..some.end * n]);
         }
     }
 
     #[test]
-    #[should_panic(expected = "packed_len")]
+    fn a_product_writes_the_rows_that_it_is_given_and_no_others() {
+        let (a, b) = (in_panels(&numbers(4 * 16, 1), 16), right(&numbers(16 * 32, 2), 32));
+        let mut c = vec![7.0; room(6, 32)];
+        product(Arch::new(), PanelsMut::new(&mut c, 6).some(1..5), Panels::new(&a, 4), rows(&b), Onto::default());
+        for (i, row) in row_by_row(Panels::new(&c, 6), 32).chunks(32).enumerate() {
+            assert_eq!(row.iter().all(|&x| x == 7.0), i == 0 || i == 5, "{i}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "b.len()")]
     fn a_product_of_sizes_that_do_not_fit_panics() {
-        product(Arch::new(), &mut [0.0; 4], &[0.0; 4], Packed { data: &[0.0; 3], size: [2, 2] }, Onto::Zero);
+        let (mut c, a) = (vec![0.0; room(2, 16)], vec![0.0; room(2, 16)]);
+        product(Arch::new(), PanelsMut::new(&mut c, 2), Panels::new(&a, 2), &[[0.0; WIDTH]; 3], Onto::default());
+    }
+
+    #[test]
+    fn products_of_sixteen_rows_are_their_definitions() {
+        struct All<'a> {
+            a: &'a [Row],
+            b: &'a [Row],
+            c: &'a mut [Row; WIDTH],
+            columns: bool,
+        }
+        impl WithSimd for All<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                if self.columns {
+                    column_product(simd, self.c, &self.a[..48], &self.b[..48]);
+                } else {
+                    row_product(simd, self.c, &self.a[16..], 48, &self.b[..32]);
+                }
+            }
+        }
+        // A [48, 32]: rows 16 … 31 with the first 32 rows of B, then the columns of its first panel.
+        let (a, b) = (numbers(48 * 32, 1), numbers(48 * WIDTH, 2));
+        let (a, b) = (rows(&a), rows(&b));
+        let mut c = [[1.0; WIDTH]; WIDTH];
+        Arch::new().dispatch(All { a, b, c: &mut c, columns: false });
+        for i in 0..WIDTH {
+            for j in 0..WIDTH {
+                let expected: f32 = (0..32).map(|l| a[l / 16 * 48 + 16 + i][l % 16] * b[l][j]).sum();
+                assert!((c[i][j] - expected).abs() < 1e-4, "{i} {j}");
+            }
+        }
+        let before = c;
+        Arch::new().dispatch(All { a, b, c: &mut c, columns: true });
+        for i in 0..WIDTH {
+            for j in 0..WIDTH {
+                let sum: f32 = (0..48).map(|l| a[l][i] * b[l][j]).sum();
+                assert!((c[i][j] - before[i][j] - sum).abs() < 1e-4, "{i} {j}");
+            }
+        }
     }
 }

@@ -22,6 +22,7 @@ mod attention;
 mod backward;
 mod block;
 mod buffer;
+mod heads;
 mod lanes;
 mod layout;
 mod loss;
@@ -31,7 +32,9 @@ mod operations;
 mod packing;
 mod panels;
 mod pool;
+mod prefetch;
 mod rotary;
+mod tiles;
 mod vector;
 
 use std::ops::Range;
@@ -45,6 +48,7 @@ use self::buffer::Buffer;
 use self::lanes::Lanes;
 use self::layout::{Layout, Linear, Way};
 pub use self::operations::{Operation, Operations};
+use self::panels::{padded, rows_mut};
 pub use self::pool::Pool;
 pub(crate) use self::vector::vectorized;
 use super::Config;
@@ -132,7 +136,7 @@ impl Engine {
     /// All parameters are 0 until they are written to [`Engine::values_mut`].
     pub fn new(config: &Config, seed: u64, threads: usize, longest: usize) -> Result<Self> {
         let arch = Arch::new();
-        let layout = Layout::new(config, packing::panel(arch))?;
+        let layout = Layout::new(config)?;
         if config.family == Family::Gpt2 && longest > config.context {
             let (context, help) = (config.context, "train with a shorter `train.sequence_length`");
             return Err(Error::usage(format!("the model has {context} positions, fewer than the {longest} asked for")).help(help));
@@ -344,27 +348,51 @@ impl Engine {
         if !std::mem::take(&mut self.stale) {
             return;
         }
-        let mut jobs: Vec<(&Linear, bool, Range<usize>)> = Vec::new();
+        let mut jobs: Vec<(&Linear, Copied, Range<usize>)> = Vec::new();
         for linear in self.layout.linears() {
-            jobs.push((linear, true, linear.forward.clone()));
-            jobs.push((linear, false, linear.backward.clone()));
+            jobs.push((linear, Copied::Forward, linear.forward.clone()));
+            jobs.push((linear, Copied::Backward, linear.backward.clone()));
+            jobs.extend(linear.bias.clone().map(|bias| (linear, Copied::Bias, bias)));
         }
         jobs.sort_by_key(|(.., range)| range.start);
         let pieces = split(&mut self.copies, jobs.iter().map(|(.., range)| range.clone()));
         let (values, arch) = (&self.values, self.arch);
         self.pool.run(jobs.len(), |i, _| {
-            let ((linear, forward, _), mut copy) = (&jobs[i], lock(&pieces[i]));
-            let (inputs, outputs) = (linear.inputs, linear.outputs);
-            for part in &linear.parts {
-                let weight = &values[part.weight.clone()];
-                match (linear.way, forward) {
-                    (Way::InOut, true) => packing::pack(arch, &mut copy, inputs, 0, weight, outputs),
-                    (Way::InOut, false) => packing::pack_transposed(arch, &mut copy, outputs, 0, weight),
-                    (Way::OutIn, true) => packing::pack_transposed(arch, &mut copy, inputs, part.first, weight),
-                    (Way::OutIn, false) => packing::pack(arch, &mut copy, outputs, part.first, weight, inputs),
-                }
-            }
+            let ((linear, which, _), mut copy) = (&jobs[i], lock(&pieces[i]));
+            vectorized(
+                arch,
+                #[inline(always)]
+                || renew(linear, *which, &mut copy, values),
+            );
         });
+    }
+}
+
+/// What a copy is of.
+#[derive(Clone, Copy)]
+enum Copied {
+    Forward,
+    Backward,
+    Bias,
+}
+
+/// Makes one copy again.
+#[inline(always)]
+fn renew(linear: &Linear, which: Copied, copy: &mut [f32], values: &[f32]) {
+    let (inputs, outputs) = (linear.inputs, linear.outputs);
+    let [tall, wide] = [inputs, outputs].map(padded);
+    for part in &linear.parts {
+        let weight = &values[part.weight.clone()];
+        match (linear.way, which) {
+            (Way::InOut, Copied::Forward) => packing::pack(rows_mut(copy), tall, 0, weight, outputs),
+            (Way::InOut, Copied::Backward) => packing::pack_transposed(rows_mut(copy), wide, 0, weight, outputs),
+            (Way::OutIn, Copied::Forward) => packing::pack_transposed(rows_mut(copy), tall, part.first, weight, inputs),
+            (Way::OutIn, Copied::Backward) => packing::pack(rows_mut(copy), wide, part.first, weight, inputs),
+            (_, Copied::Bias) => {
+                let Some(bias) = part.bias.clone() else { continue };
+                copy[part.first..][..part.outputs].copy_from_slice(&values[bias]);
+            }
+        }
     }
 }
 

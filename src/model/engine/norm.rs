@@ -1,6 +1,9 @@
 //! Layer norm and RMS norm over rows, forward and backward.
 
-use super::vector::{dot, sum};
+use pulp::{Simd, WithSimd};
+
+use super::panels::{Panels, PanelsMut, WIDTH, each_panel};
+use super::vector::total;
 
 /// A norm's parameters. Without a mean it is RMS norm.
 #[derive(Clone, Copy)]
@@ -15,23 +18,72 @@ pub(super) struct Norm<'a> {
     pub(super) epsilon: f32,
 }
 
+/// [`Norm::forward`], to be dispatched.
+pub(super) struct Forward<'a> {
+    pub(super) norm: Norm<'a>,
+    pub(super) y: PanelsMut<'a>,
+    pub(super) x: Panels<'a>,
+    pub(super) statistics: &'a mut [[f32; 2]],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.norm.forward(simd, self.y, self.x, self.statistics);
+    }
+}
+
+/// Rows that are worked on together: their pieces in a panel lie side by side.
+const TOGETHER: usize = 4;
+
 impl Norm<'_> {
     /// y = (x − mean) · r · weight + bias for each row, where r = 1 / √(mean square + epsilon); keeps mean and r of each row.
     #[inline(always)]
-    pub(super) fn forward(&self, y: &mut [f32], x: &[f32], statistics: &mut [[f32; 2]]) {
-        let width = self.weight.len();
-        for ((y, x), kept) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(statistics) {
-            let mean = if self.centred { sum(x, |x| x) / width as f32 } else { 0.0 };
-            let square = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
-            let r = 1.0 / (square + self.epsilon).sqrt();
-            for ((y, &x), &w) in y.iter_mut().zip(x).zip(self.weight) {
-                *y = (x - mean) * r * w;
-            }
-            if let Some(bias) = self.bias {
-                super::vector::add(y, bias);
-            }
-            *kept = [mean, r];
+    pub(super) fn forward<S: Simd>(&self, simd: S, mut y: PanelsMut<'_>, x: Panels<'_>, statistics: &mut [[f32; 2]]) {
+        let (many, rest) = statistics.as_chunks_mut::<TOGETHER>();
+        let first = TOGETHER * many.len();
+        for (q, kept) in many.iter_mut().enumerate() {
+            *kept = self.forward_rows(simd, &mut y, x, TOGETHER * q);
         }
+        for (r, kept) in rest.iter_mut().enumerate() {
+            [*kept] = self.forward_rows(simd, &mut y, x, first + r);
+        }
+    }
+
+    /// The same for `N` rows from i on; gives their mean and r.
+    #[inline(always)]
+    fn forward_rows<S: Simd, const N: usize>(&self, simd: S, y: &mut PanelsMut<'_>, x: Panels<'_>, i: usize) -> [[f32; 2]; N] {
+        let width = self.weight.len();
+        let mean = if self.centred { means(simd, x, i, width, [0.0; N], |lane, x, _| simd.add_f32s(lane, x)) } else { [0.0; N] };
+        let square = means(simd, x, i, width, mean, |lane, x, mean| {
+            let x = simd.sub_f32s(x, mean);
+            simd.add_f32s(lane, simd.mul_f32s(x, x))
+        });
+        let kept: [_; N] = std::array::from_fn(|r| [mean[r], 1.0 / (square[r] + self.epsilon).sqrt()]);
+        each_panel(
+            width,
+            #[inline(always)]
+            |p, n| {
+                let (y, x, weight) = (y.some_of::<N>(p, i), x.some_of::<N>(p, i), &self.weight[p * WIDTH..][..n]);
+                for r in 0..N {
+                    let [mean, over] = kept[r];
+                    for e in 0..n {
+                        y[r][e] = (x[r][e] - mean) * over * weight[e];
+                    }
+                }
+                if let Some(bias) = self.bias {
+                    let bias = &bias[p * WIDTH..][..n];
+                    for y in y {
+                        for e in 0..n {
+                            y[e] += bias[e];
+                        }
+                    }
+                }
+            },
+        );
+        kept
     }
 
     /// Adds what flows back through the norm to `into`, or writes `into` + that over `x` (whose rows are no longer needed):
@@ -41,48 +93,138 @@ impl Norm<'_> {
     #[inline(always)]
     pub(super) fn backward(
         &self,
-        x: &mut [f32],
-        residual: Option<&[f32]>,
-        dy: &mut [f32],
+        mut x: PanelsMut<'_>,
+        residual: Option<Panels<'_>>,
+        mut dy: PanelsMut<'_>,
         statistics: &[[f32; 2]],
         weight: &mut [f32],
         mut bias: Option<&mut [f32]>,
     ) {
+        let (many, rest) = statistics.as_chunks::<TOGETHER>();
+        let first = TOGETHER * many.len();
+        for (q, kept) in many.iter().enumerate() {
+            self.backward_rows(&mut x, residual, &mut dy, TOGETHER * q, kept, weight, bias.as_deref_mut());
+        }
+        for (r, &kept) in rest.iter().enumerate() {
+            self.backward_rows(&mut x, residual, &mut dy, first + r, &[kept], weight, bias.as_deref_mut());
+        }
+    }
+
+    /// The same for `N` rows from i on.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "what backward has, and which rows")]
+    fn backward_rows<const N: usize>(
+        &self,
+        x: &mut PanelsMut<'_>,
+        residual: Option<Panels<'_>>,
+        dy: &mut PanelsMut<'_>,
+        i: usize,
+        statistics: &[[f32; 2]; N],
+        weight: &mut [f32],
+        mut bias: Option<&mut [f32]>,
+    ) {
         let width = self.weight.len();
-        for (row, ((x, dy), &[mean, r])) in x.chunks_exact_mut(width).zip(dy.chunks_exact_mut(width)).zip(statistics).enumerate()
-        {
-            if let Some(bias) = bias.as_deref_mut() {
-                super::vector::add(bias, dy);
-            }
-            // x becomes its normalised value, dy the gradient of that.
-            for (((x, dy), dw), &w) in x.iter_mut().zip(dy.iter_mut()).zip(weight.iter_mut()).zip(self.weight) {
-                *x = (*x - mean) * r;
-                *dw += *dy * *x;
-                *dy *= w;
-            }
-            let along = dot(dy, x) / width as f32;
-            let level = if self.centred { sum(dy, |d| d) / width as f32 } else { 0.0 };
-            match residual {
-                Some(residual) => {
-                    let residual = &residual[row * width..][..width];
-                    for ((x, &dy), &d) in x.iter_mut().zip(&*dy).zip(residual) {
-                        *x = r.mul_add(dy - level - *x * along, d);
+        let [mut along, mut level] = [[[0.0f32; WIDTH]; N]; 2];
+        // x becomes its normalised value, dy the gradient of that.
+        each_panel(
+            width,
+            #[inline(always)]
+            |p, n| {
+                let (x, dy, place) = (x.some_of::<N>(p, i), dy.some_of::<N>(p, i), p * WIDTH..p * WIDTH + n);
+                if let Some(bias) = bias.as_deref_mut() {
+                    let bias = &mut bias[place.clone()];
+                    for dy in &*dy {
+                        for e in 0..n {
+                            bias[e] += dy[e];
+                        }
                     }
                 }
-                None => {
-                    for (x, &dy) in x.iter_mut().zip(&*dy) {
-                        *x = r * (dy - level - *x * along);
+                let (dw, w) = (&mut weight[place.clone()], &self.weight[place]);
+                for r in 0..N {
+                    let [mean, over] = statistics[r];
+                    for e in 0..n {
+                        x[r][e] = (x[r][e] - mean) * over;
+                        dw[e] += dy[r][e] * x[r][e];
+                        dy[r][e] *= w[e];
+                        along[r][e] = dy[r][e].mul_add(x[r][e], along[r][e]);
+                        level[r][e] += dy[r][e];
                     }
                 }
+            },
+        );
+        let along = along.map(|lanes| total(lanes) / width as f32);
+        let level = level.map(|lanes| if self.centred { total(lanes) / width as f32 } else { 0.0 });
+        each_panel(
+            width,
+            #[inline(always)]
+            |p, n| {
+                let (x, dy) = (x.some_of::<N>(p, i), dy.read().some_of::<N>(p, i));
+                let residual = residual.map(|residual| residual.some_of::<N>(p, i));
+                for r in 0..N {
+                    let over = statistics[r][1];
+                    match residual {
+                        Some(residual) => {
+                            for e in 0..n {
+                                x[r][e] = over.mul_add(dy[r][e] - level[r] - x[r][e] * along[r], residual[r][e]);
+                            }
+                        }
+                        None => {
+                            for e in 0..n {
+                                x[r][e] = over * (dy[r][e] - level[r] - x[r][e] * along[r]);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// The means over the columns of each of `N` rows from i on of what `f` adds to a sum, given x and the row's `from`.
+#[inline(always)]
+fn means<S: Simd, const N: usize>(
+    simd: S,
+    x: Panels<'_>,
+    i: usize,
+    width: usize,
+    from: [f32; N],
+    f: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s,
+) -> [f32; N] {
+    let mut lanes = [[0.0f32; WIDTH]; N];
+    let whole = width / WIDTH;
+    for p in 0..whole {
+        let x = x.some_of::<N>(p, i);
+        for r in 0..N {
+            let (lanes, x) = (S::as_mut_simd_f32s(&mut lanes[r]).0, S::as_simd_f32s(&x[r]).0);
+            for (lane, &x) in lanes.iter_mut().zip(x) {
+                *lane = f(*lane, x, simd.splat_f32s(from[r]));
             }
         }
     }
+    let rest = width % WIDTH;
+    if rest > 0 {
+        let x = x.some_of::<N>(whole, i);
+        for r in 0..N {
+            // What fills the panel up adds nothing.
+            let mut row = [from[r]; WIDTH];
+            row[..rest].copy_from_slice(&x[r][..rest]);
+            let (lanes, x) = (S::as_mut_simd_f32s(&mut lanes[r]).0, S::as_simd_f32s(&row).0);
+            for (lane, &x) in lanes.iter_mut().zip(x) {
+                *lane = f(*lane, x, simd.splat_f32s(from[r]));
+            }
+        }
+    }
+    lanes.map(|lanes| total(lanes) / width as f32)
 }
 
 #[cfg(test)]
 mod tests {
+    use pulp::Arch;
+
+    use super::super::panels::testing::{in_panels, row_by_row};
     use super::*;
 
+    /// One whole panel and a part.
     const WIDTH: usize = 21;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
@@ -105,19 +247,27 @@ mod tests {
         for centred in [true, false] {
             let (x, dy) = (numbers(3 * WIDTH, 1), numbers(3 * WIDTH, 2));
             let (weight, bias, residual) = (numbers(WIDTH, 3), numbers(WIDTH, 4), numbers(3 * WIDTH, 5));
+            let [in_x, in_dy, in_residual] = [&x, &dy, &residual].map(|x| in_panels(x, WIDTH));
             let norm = Norm { weight: &weight, bias: Some(&bias), centred, epsilon: 1e-5 };
-            let (mut y, mut statistics) = (vec![0.0; x.len()], vec![[0.0; 2]; 3]);
-            norm.forward(&mut y, &x, &mut statistics);
+            let (mut y, mut statistics) = (vec![0.0; in_x.len()], vec![[0.0; 2]; 3]);
+            let (y_panels, x_panels) = (PanelsMut::new(&mut y, 3), Panels::new(&in_x, 3));
+            Arch::new().dispatch(Forward { norm, y: y_panels, x: x_panels, statistics: &mut statistics });
+            let y = row_by_row(Panels::new(&y, 3), WIDTH);
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
             let all = [wide(&x), wide(&weight), wide(&bias)];
             let sum = |[x, weight, bias]: &[Vec<f64>; 3]| exact(x, &wide(&dy), weight, bias, centred);
             let got: f64 = y.iter().zip(&dy).map(|(y, d)| f64::from(*y) * f64::from(*d)).sum();
             assert!((got - sum(&all)).abs() < 1e-4, "{got} {}", sum(&all));
 
-            let (mut dx, mut dweight, mut dbias) = (x.clone(), vec![0.0; WIDTH], vec![0.0; WIDTH]);
-            norm.backward(&mut dx, Some(&residual), &mut dy.clone(), &statistics, &mut dweight, Some(&mut dbias));
-            let mut alone = x.clone();
-            norm.backward(&mut alone, None, &mut dy.clone(), &statistics, &mut [0.0; WIDTH], None);
+            let back = |residual: Option<&[f32]>, dweight: &mut [f32], dbias: Option<&mut [f32]>| {
+                let (mut dx, mut dy) = (in_x.clone(), in_dy.clone());
+                let residual = residual.map(|residual| Panels::new(residual, 3));
+                norm.backward(PanelsMut::new(&mut dx, 3), residual, PanelsMut::new(&mut dy, 3), &statistics, dweight, dbias);
+                row_by_row(Panels::new(&dx, 3), WIDTH)
+            };
+            let (mut dweight, mut dbias) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
+            let mut dx = back(Some(&in_residual), &mut dweight, Some(&mut dbias));
+            let alone = back(None, &mut [0.0; WIDTH], None);
             for ((dx, alone), residual) in dx.iter_mut().zip(&alone).zip(&residual) {
                 *dx -= residual;
                 assert!((*dx - alone).abs() < 1e-6);

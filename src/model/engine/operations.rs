@@ -3,6 +3,7 @@
 use super::block::{Gradient, Model, Scratch, Shard, Tokens, Training, three};
 use super::buffer::Buffer;
 use super::layout::{Layout, Linear};
+use super::panels::{Panels, PanelsMut, room};
 use super::{Engine, shard_size};
 use crate::error::Result;
 use crate::model::Config;
@@ -155,7 +156,7 @@ impl Operations {
         let (mut shard, mut scratch) = (Shard::default(), Scratch::default());
         shard.prepare(config, inputs.len(), config.layers);
         scratch.prepare(config, inputs.len());
-        let longest = inputs.len() * config.vocabulary.max(3 * config.width).max(2 * config.hidden);
+        let longest = room(inputs.len(), config.vocabulary.max(3 * config.width).max(2 * config.hidden));
         let mut noise = Buffer::zeros(longest);
         noise.iter_mut().for_each(|value| *value = (2.0 * stream.uniform() - 1.0) as f32);
         let gradient = Buffer::zeros(engine.layout.len);
@@ -257,8 +258,9 @@ fn one(
         model.attend(l, layer, scratch, tokens, Some(TRAINING));
         return;
     }
-    let Scratch { narrow, wide, space, attention, .. } = scratch;
-    let narrow = &mut narrow[..x.len()];
+    let Scratch { narrow, wide, attention, .. } = scratch;
+    let rows = tokens.inputs.len();
+    let read = |x| Panels::new(x, rows);
     match operation {
         Operation::Embed => model.embed(x, tokens),
         Operation::EmbedBackward => model.embed_backward(x, tokens, gradient),
@@ -266,25 +268,49 @@ fn one(
         Operation::NormBackward => {
             model.norm_backward(&block.norm2, mid, Some(next), narrow, &layer.statistics2, gradient);
         }
-        Operation::AttentionIn => model.linear(&block.attention_in, &mut layer.qkv, &layer.normed1, None),
-        Operation::AttentionInBackward => model.linear_inputs(&block.attention_in, narrow, &layer.qkv),
+        Operation::AttentionIn => {
+            model.linear(&block.attention_in, PanelsMut::new(&mut layer.qkv, rows), read(&layer.normed1), None);
+        }
+        Operation::AttentionInBackward => {
+            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv));
+        }
         Operation::AttentionInWeights => {
-            model.linear_weights(&block.attention_in, &layer.normed1, &layer.qkv, gradient, space);
+            model.linear_weights(&block.attention_in, read(&layer.normed1), read(&layer.qkv), gradient);
         }
         Operation::AttentionBackward => {
             model.attend_backward(l, layer, &wide[..x.len()], attention, tokens, TRAINING);
         }
-        Operation::AttentionOut => model.linear(&block.attention_out, narrow, &layer.heads, Some(x)),
-        Operation::AttentionOutBackward => model.linear_inputs(&block.attention_out, &mut wide[..x.len()], mid),
-        Operation::AttentionOutWeights => model.linear_weights(&block.attention_out, &layer.heads, mid, gradient, space),
-        Operation::MlpIn => model.linear(&block.mlp_in, &mut layer.hidden, &layer.normed2, None),
-        Operation::MlpInBackward => model.linear_inputs(&block.mlp_in, narrow, &layer.hidden),
-        Operation::MlpInWeights => model.linear_weights(&block.mlp_in, &layer.normed2, &layer.hidden, gradient, space),
-        Operation::Activation => model.activate(&mut layer.active, &mut layer.hidden),
-        Operation::ActivationBackward => model.activate_backward(&mut layer.hidden, &wide[..layer.active.len()]),
-        Operation::MlpOut => model.linear(&block.mlp_out, narrow, &layer.active, Some(mid)),
-        Operation::MlpOutBackward => model.linear_inputs(&block.mlp_out, &mut wide[..layer.active.len()], next),
-        Operation::MlpOutWeights => model.linear_weights(&block.mlp_out, &layer.active, next, gradient, space),
+        Operation::AttentionOut => {
+            model.linear(&block.attention_out, PanelsMut::new(narrow, rows), read(&layer.heads), Some(read(x)));
+        }
+        Operation::AttentionOutBackward => {
+            model.linear_inputs(&block.attention_out, PanelsMut::new(&mut wide[..x.len()], rows), read(mid));
+        }
+        Operation::AttentionOutWeights => {
+            model.linear_weights(&block.attention_out, read(&layer.heads), read(mid), gradient);
+        }
+        Operation::MlpIn => {
+            model.linear(&block.mlp_in, PanelsMut::new(&mut layer.hidden, rows), read(&layer.normed2), None);
+        }
+        Operation::MlpInBackward => {
+            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden));
+        }
+        Operation::MlpInWeights => {
+            model.linear_weights(&block.mlp_in, read(&layer.normed2), read(&layer.hidden), gradient);
+        }
+        Operation::Activation => model.activate(&mut layer.active, &mut layer.hidden, rows),
+        Operation::ActivationBackward => {
+            model.activate_backward(&mut layer.hidden, &wide[..layer.active.len()], rows);
+        }
+        Operation::MlpOut => {
+            model.linear(&block.mlp_out, PanelsMut::new(narrow, rows), read(&layer.active), Some(read(mid)));
+        }
+        Operation::MlpOutBackward => {
+            model.linear_inputs(&block.mlp_out, PanelsMut::new(&mut wide[..layer.active.len()], rows), read(next));
+        }
+        Operation::MlpOutWeights => {
+            model.linear_weights(&block.mlp_out, read(&layer.active), read(next), gradient);
+        }
         Operation::Copies | Operation::Head | Operation::Attention => {}
     }
 }

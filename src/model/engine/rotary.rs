@@ -8,25 +8,26 @@ pub(super) fn table(length: usize, head: usize, theta: f64) -> Vec<f32> {
     (0..length).flat_map(|t| angles(t).map(f64::cos).chain(angles(t).map(f64::sin)).map(|x| x as f32)).collect()
 }
 
+/// Two elements that turn together, times `scale`.
+#[inline(always)]
+pub(super) fn pair(a: f32, b: f32, cos: f32, sin: f32, scale: f32) -> [f32; 2] {
+    [(a * cos - b * sin) * scale, (b * cos + a * sin) * scale]
+}
+
 /// `into` = `from` · scale, turned by one row of the table where there is one.
 #[inline(always)]
 pub(super) fn turn(into: &mut [f32], from: &[f32], scale: f32, angles: Option<&[f32]>) {
-    let Some(angles) = angles else {
-        into.iter_mut().zip(from).for_each(|(y, x)| *y = x * scale);
-        return;
-    };
-    let half = angles.len() / 2;
-    let ((cos, sin), (a, b)) = (angles.split_at(half), from.split_at(half));
-    let (y, z) = into.split_at_mut(half);
-    for i in 0..half {
-        y[i] = (a[i] * cos[i] - b[i] * sin[i]) * scale;
-        z[i] = (b[i] * cos[i] + a[i] * sin[i]) * scale;
-    }
+    each_pair(into, from, scale, angles, |sin| sin);
 }
 
 /// The transpose of [`turn`]: what a gradient goes through on its way back.
 #[inline(always)]
 pub(super) fn turn_back(into: &mut [f32], from: &[f32], scale: f32, angles: Option<&[f32]>) {
+    each_pair(into, from, scale, angles, |sin| -sin);
+}
+
+#[inline(always)]
+fn each_pair(into: &mut [f32], from: &[f32], scale: f32, angles: Option<&[f32]>, direction: impl Fn(f32) -> f32) {
     let Some(angles) = angles else {
         into.iter_mut().zip(from).for_each(|(y, x)| *y = x * scale);
         return;
@@ -35,8 +36,7 @@ pub(super) fn turn_back(into: &mut [f32], from: &[f32], scale: f32, angles: Opti
     let ((cos, sin), (a, b)) = (angles.split_at(half), from.split_at(half));
     let (y, z) = into.split_at_mut(half);
     for i in 0..half {
-        y[i] = (a[i] * cos[i] + b[i] * sin[i]) * scale;
-        z[i] = (b[i] * cos[i] - a[i] * sin[i]) * scale;
+        [y[i], z[i]] = pair(a[i], b[i], cos[i], direction(sin[i]), scale);
     }
 }
 

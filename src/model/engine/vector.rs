@@ -1,9 +1,12 @@
 //! Element-wise mathematics as plain loops that the compiler turns into vector instructions.
 //!
 //! Every function here is inlined into a closure that [`pulp::Arch::dispatch`] compiles once for each instruction set and
-//! chooses at run time. Sums run in [`LANES`] fixed lanes, so that their order does not depend on the vector width.
+//! chooses at run time. Sums run in fixed lanes, one for each column of a panel, so that their order does not depend on the
+//! vector width.
 
 use pulp::{Arch, Simd, WithSimd};
+
+use super::panels::{Row, WIDTH};
 
 /// Runs a closure compiled for this processor's vectors. It should be marked `#[inline(always)]`, as everything it calls,
 /// and leave its captures in place: else it stays a function of its own, for the smallest vectors.
@@ -19,9 +22,6 @@ pub(crate) fn vectorized<R>(arch: Arch, run: impl FnMut() -> R) -> R {
     }
     arch.dispatch(Run(run))
 }
-
-/// Lanes of a sum.
-const LANES: usize = 16;
 
 /// eˣ to about 1e-7 relative, for −87 ≤ x ≤ 88 (clamped outside; NaN stays NaN).
 #[inline(always)]
@@ -78,8 +78,8 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn reduce(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
+fn reduce(mut lanes: Row, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = WIDTH / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] = combine(lanes[i], lanes[i + width]);
@@ -89,79 +89,16 @@ fn reduce(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
-/// Σ f(x).
+/// The sum of all lanes.
 #[inline(always)]
-pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += f(x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += f(x);
-    }
+pub(super) fn total(lanes: Row) -> f32 {
     reduce(lanes, |a, b| a + b)
 }
 
-/// Σ x y.
+/// The largest of all lanes.
 #[inline(always)]
-pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    for (x, y) in x.iter().zip(y) {
-        for ((lane, &x), &y) in lanes.iter_mut().zip(x).zip(y) {
-            *lane = x.mul_add(y, *lane);
-        }
-    }
-    for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
-        *lane = x.mul_add(y, *lane);
-    }
-    reduce(lanes, |a, b| a + b)
-}
-
-/// The largest value; NaN does not count.
-#[inline(always)]
-pub(super) fn largest(x: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = larger(*lane, x);
-    }
-    reduce(lanes, larger)
-}
-
-/// Replaces each x by e^(x − shift) and returns their sum.
-#[inline(always)]
-pub(super) fn exp_and_sum(x: &mut [f32], shift: f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *x = exp(*x - shift);
-            *lane += *x;
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *x = exp(*x - shift);
-        *lane += *x;
-    }
-    reduce(lanes, |a, b| a + b)
-}
-
-/// Brings an array into the cache, line after line in its order, which the processor does far faster than in the order that
-/// some operations read it in.
-#[inline(never)]
-pub(super) fn warm(x: &[f32]) {
-    let bits = x.iter().step_by(16).fold(0, |bits, x| bits | x.to_bits());
-    std::hint::black_box(bits);
+pub(super) fn largest(lanes: Row) -> f32 {
+    reduce(lanes, |a, b| if b > a { b } else { a })
 }
 
 /// y += x.
@@ -204,15 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn sums_and_maxima_take_every_element_of_any_length() {
-        for n in [1, 15, 16, 17, 65, 100] {
-            let x: Vec<f32> = (0..n).map(|i| (i * 7 % 13) as f32).collect();
-            assert_eq!(sum(&x, |x| x), x.iter().sum::<f32>());
-            assert_eq!(dot(&x, &x), x.iter().map(|x| x * x).sum::<f32>());
-            assert_eq!(largest(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let mut y = x.clone();
-            let total = exp_and_sum(&mut y, 12.0);
-            assert!((total - x.iter().map(|x| (x - 12.0).exp()).sum::<f32>()).abs() < 1e-5 * total);
+    fn all_lanes_count() {
+        let lanes: Row = std::array::from_fn(|i| (i * 7 % 13) as f32);
+        assert_eq!(total(lanes), lanes.iter().sum::<f32>());
+        for place in 0..WIDTH {
+            let mut lanes = lanes.map(|x| -1.0 - x);
+            lanes[place] = 5.0;
+            assert_eq!(largest(lanes), 5.0);
         }
     }
 }
