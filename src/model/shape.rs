@@ -77,7 +77,7 @@ pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize
     // Of each block two norms, the attention's row and output, the hidden layer before and after, two places of the stream.
     let kept = config.layers as u64 * (5 * c + row + (gates + 1) * h) + 2 * c;
     let logits = engine::head_rows(config.vocabulary, rows as usize) as u64 * v;
-    let scratch = rows * (2 * h.max(c) + c + (gates * h).max(row).max(v)) + logits;
+    let scratch = rows * (h.max(c) + 2 * c) + logits;
     let attention = length as u64 * (8 * config.head() as u64 + 2 * 64);
     let copies = 2 * (parameters + if config.tied { 0 } else { c * v });
     // Where there is one array, another for what is no block's: the embeddings and positions.

@@ -179,15 +179,16 @@ impl WithSimd for Forward<'_> {
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
                     block.scores(simd, scores, rows(q), rows(kt));
-                    for r in 0..block.count {
-                        let i = start + r;
-                        if i >= shape.length {
-                            block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]);
-                            continue;
-                        }
-                        let [peak, over] = softmax(simd, scores, block, r);
+                    let count = block.count.min(shape.length - start);
+                    (count..block.count).for_each(|r| block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]));
+                    // Step by step for all rows: what one row waits for another uses.
+                    let (mut peaks, mut lanes) = ([0.0; BLOCK], [[0.0; WIDTH]; BLOCK]);
+                    (0..count).for_each(|r| peaks[r] = peak(simd, scores, block, r));
+                    (0..count).for_each(|r| lanes[r] = exponentials(simd, scores, block, r, peaks[r]));
+                    for r in 0..count {
+                        let (i, over) = (start + r, 1.0 / total(lanes[r]));
                         along[i] = over;
-                        sums[head * shape.length + i] = [peak, over];
+                        sums[head * shape.length + i] = [peaks[r], over];
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut factors[..=i]);
                             for (row, mask) in block.row(scores, r).zip(factors[..=i].chunks(WIDTH)) {
@@ -196,7 +197,6 @@ impl WithSimd for Forward<'_> {
                         }
                     }
                     block.weighted(simd, rows_mut(o), scores, rows(v));
-                    let count = block.count.min(shape.length - start);
                     setting.plain(first).unload(out.again(), start, rows(o), block.count, count, |i| along[i], line);
                 }
             }
@@ -303,19 +303,23 @@ fn products<'a>(into: &mut [f32], a: &[Row], t: usize, b: impl Fn(usize, usize) 
     }
 }
 
-/// Replaces row r's scores by e^(score − peak), 0 behind the causal mask; gives the peak and 1 / their sum.
+/// The largest of row r's scores.
 #[inline(always)]
-fn softmax<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize) -> [f32; 2] {
-    let i = block.start + r;
-    // Whole rows of panels: what lies behind the causal mask is far below everything, then nothing.
-    behind(simd, &mut scores[block.last(r)], i, f32::MIN);
+fn peak<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize) -> f32 {
+    // Whole rows of panels: what lies behind the causal mask is far below everything.
+    behind(simd, &mut scores[block.last(r)], block.start + r, f32::MIN);
     let mut peaks = [f32::NEG_INFINITY; WIDTH];
     for row in block.row(scores, r) {
         for e in 0..WIDTH {
             peaks[e] = if row[e] > peaks[e] { row[e] } else { peaks[e] };
         }
     }
-    let peak = largest(peaks);
+    largest(peaks)
+}
+
+/// Replaces row r's scores by e^(score − peak), 0 behind the causal mask; gives their sum in lanes.
+#[inline(always)]
+fn exponentials<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize, peak: f32) -> Row {
     let mut all = [0.0; WIDTH];
     for row in block.row(scores, r) {
         for e in 0..WIDTH {
@@ -323,8 +327,8 @@ fn softmax<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize) -> [f32
             all[e] += row[e];
         }
     }
-    behind(simd, &mut scores[block.last(r)], i, 0.0);
-    [peak, 1.0 / total(all)]
+    behind(simd, &mut scores[block.last(r)], block.start + r, 0.0);
+    all
 }
 
 /// Writes `value` behind column i of the row of a panel that it lies in. By hand, for the compiler makes sixteen jumps of it.

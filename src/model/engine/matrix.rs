@@ -141,8 +141,11 @@ impl WithSimd for OuterProduct<'_> {
                 let a = [a.panel(p), a.panel(next)];
                 let mut j = begin;
                 while j < end {
-                    ahead.step();
                     let count = panels::<S>(end - j);
+                    ahead.step();
+                    if i == 0 && j + count < b.count() {
+                        prefetch(b.panel(j + count));
+                    }
                     let (c, columns) = (&mut c[i * stride + j * WIDTH..], (count * WIDTH).min(stride - j * WIDTH));
                     if count == 2 {
                         let b = [b.panel(j), b.panel(j + 1)];

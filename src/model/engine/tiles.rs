@@ -6,8 +6,27 @@ use pulp::{NullaryFnOnce, Simd};
 
 use super::panels::{Row, WIDTH};
 
-/// Steps along k that a column tile makes at a time: little but multiplications is then left in the loop.
+/// Steps along k that a tile makes at a time: little but multiplications is then left in the loop.
 const UNROLLED: usize = 4;
+
+/// Does [`UNROLLED`] steps. Not a loop, as [`each`] is none: of those that are too long for its taste the compiler leaves a
+/// loop, and then the sums in memory.
+#[inline(always)]
+fn unrolled(mut step: impl FnMut(usize)) {
+    step(0);
+    step(1);
+    step(2);
+    step(3);
+}
+
+/// Does something with each of so many rows, at most 16.
+#[inline(always)]
+fn each<const ROWS: usize>(mut row: impl FnMut(usize)) {
+    macro_rules! rows {
+        ($($r:literal)*) => { $(if $r < ROWS { row($r); })* };
+    }
+    rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+}
 
 /// Rows of the next tile where so many are left: as many as leave their sums in registers, with enough sums to hide what an
 /// addition takes.
@@ -69,7 +88,7 @@ impl<const PANELS: usize> RowTile<'_, PANELS> {
     pub(super) fn run<S: Simd>(self, simd: S, rows: usize) {
         // Each a function of its own, so that the compiler finds registers for its sums.
         match (S::F32_LANES, rows) {
-            (16, 16) => simd.vectorize(RowsOf::<S, 16, PANELS, 1>(simd, self)),
+            (16, 16) if PANELS == 1 => simd.vectorize(RowsOf::<S, 16, PANELS, 1>(simd, self)),
             (16, 12) => simd.vectorize(RowsOf::<S, 12, PANELS, 1>(simd, self)),
             (16, 8) => simd.vectorize(RowsOf::<S, 8, PANELS, 1>(simd, self)),
             (16, 4) => simd.vectorize(RowsOf::<S, 4, PANELS, 1>(simd, self)),
@@ -103,48 +122,59 @@ impl<S: Simd, const ROWS: usize, const PANELS: usize, const VECTORS: usize> Null
         if resumed {
             for p in 0..PANELS {
                 let c = vectors::<S, VECTORS>(&c[p * apart..][..ROWS]);
-                for r in 0..ROWS {
-                    sums[r][p] = c[r];
-                }
+                each::<ROWS>(|r| sums[r][p] = c[r]);
             }
         }
         for (q, a) in a.chunks(distance).take(b[0].len()).enumerate() {
             let Some(a) = a.first_chunk::<ROWS>() else { break };
             let b: [_; PANELS] = std::array::from_fn(|p| &b[p][q]);
-            for l in 0..WIDTH {
-                for r in 0..ROWS {
-                    let a = simd.splat_f32s(a[r][l]);
-                    for p in 0..PANELS {
-                        for v in 0..VECTORS {
-                            sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
-                        }
-                    }
-                }
-            }
+            unrolled(
+                #[inline(always)]
+                |s| {
+                    unrolled(
+                        #[inline(always)]
+                        |l| {
+                            let l = UNROLLED * s + l;
+                            each::<ROWS>(
+                                #[inline(always)]
+                                |r| {
+                                    let a = simd.splat_f32s(a[r][l]);
+                                    for p in 0..PANELS {
+                                        for v in 0..VECTORS {
+                                            sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
+                                        }
+                                    }
+                                },
+                            );
+                        },
+                    );
+                },
+            );
         }
         if let Some(Before { base, bias }) = last {
             for p in 0..PANELS {
                 let bias = bias.map(|bias| vectors::<S, VECTORS>(&bias[p..=p])[0]);
                 let base = base.map(|(base, apart)| vectors::<S, VECTORS>(&base[p * apart..][..ROWS]));
-                for r in 0..ROWS {
-                    for v in 0..VECTORS {
-                        let before = match (base, bias) {
-                            (Some(base), Some(bias)) => simd.add_f32s(base[r][v], bias[v]),
-                            (Some(base), None) => base[r][v],
-                            (None, Some(bias)) => bias[v],
-                            (None, None) => continue,
-                        };
-                        sums[r][p][v] = simd.add_f32s(before, sums[r][p][v]);
-                    }
-                }
+                each::<ROWS>(
+                    #[inline(always)]
+                    |r| {
+                        for v in 0..VECTORS {
+                            let before = match (base, bias) {
+                                (Some(base), Some(bias)) => simd.add_f32s(base[r][v], bias[v]),
+                                (Some(base), None) => base[r][v],
+                                (None, Some(bias)) => bias[v],
+                                (None, None) => continue,
+                            };
+                            sums[r][p][v] = simd.add_f32s(before, sums[r][p][v]);
+                        }
+                    },
+                );
             }
         }
         for p in 0..PANELS {
             let c = &mut c[p * apart..][..ROWS];
             let c = S::as_mut_simd_f32s(c.as_flattened_mut()).0.as_chunks_mut::<VECTORS>().0;
-            for r in 0..ROWS {
-                c[r] = sums[r][p];
-            }
+            each::<ROWS>(|r| c[r] = sums[r][p]);
         }
     }
 }
@@ -187,7 +217,7 @@ impl<const PANELS: usize> ColumnTile<'_, PANELS> {
     #[inline(always)]
     pub(super) fn run<S: Simd>(self, simd: S, rows: usize) {
         match (S::F32_LANES, rows, rows.min(WIDTH - self.first)) {
-            (16, 16, _) => simd.vectorize(ColumnsOf::<S, 16, 16, PANELS, 1>(simd, self)),
+            (16, 16, _) if PANELS == 1 => simd.vectorize(ColumnsOf::<S, 16, 16, PANELS, 1>(simd, self)),
             (16, 12, 12) => simd.vectorize(ColumnsOf::<S, 12, 12, PANELS, 1>(simd, self)),
             (16, 12, 8) => simd.vectorize(ColumnsOf::<S, 12, 8, PANELS, 1>(simd, self)),
             (16, 12, _) => simd.vectorize(ColumnsOf::<S, 12, 4, PANELS, 1>(simd, self)),
@@ -235,8 +265,28 @@ impl<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const V
             let left = &left[..(UNROLLED - 1) * WIDTH + HERE];
             let right = &right[..UNROLLED * WIDTH];
             let b: [_; PANELS] = std::array::from_fn(|p| &many[p][q]);
-            for l in 0..UNROLLED {
-                for r in 0..ROWS {
+            unrolled(
+                #[inline(always)]
+                |l| {
+                    each::<ROWS>(
+                        #[inline(always)]
+                        |r| {
+                            let a = if r < HERE { left[l * WIDTH + r] } else { right[l * WIDTH + r - HERE] };
+                            let a = simd.splat_f32s(a);
+                            for p in 0..PANELS {
+                                for v in 0..VECTORS {
+                                    sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
+                                }
+                            }
+                        },
+                    );
+                },
+            );
+        }
+        for l in done..b[0].len() {
+            each::<ROWS>(
+                #[inline(always)]
+                |r| {
                     let a = if r < HERE { left[l * WIDTH + r] } else { right[l * WIDTH + r - HERE] };
                     let a = simd.splat_f32s(a);
                     for p in 0..PANELS {
@@ -244,39 +294,31 @@ impl<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const V
                             sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
                         }
                     }
-                }
-            }
+                },
+            );
         }
-        for l in done..b[0].len() {
-            for r in 0..ROWS {
-                let a = if r < HERE { left[l * WIDTH + r] } else { right[l * WIDTH + r - HERE] };
-                let a = simd.splat_f32s(a);
-                for p in 0..PANELS {
-                    for v in 0..VECTORS {
-                        sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
+        each::<ROWS>(
+            #[inline(always)]
+            |r| {
+                let c = &mut c[r * stride..][..columns];
+                if columns == PANELS * WIDTH {
+                    let c = S::as_mut_simd_f32s(c).0.as_chunks_mut::<VECTORS>().0;
+                    for p in 0..PANELS {
+                        for v in 0..VECTORS {
+                            c[p][v] = if added { simd.add_f32s(c[p][v], sums[r][p][v]) } else { sums[r][p][v] };
+                        }
+                    }
+                } else {
+                    for (p, sums) in sums[r].iter().enumerate() {
+                        for (v, &sum) in sums.iter().enumerate() {
+                            let place = p * WIDTH + v * S::F32_LANES;
+                            let c = &mut c[place.min(columns)..(place + S::F32_LANES).min(columns)];
+                            let before = if added { simd.partial_load_f32s(c) } else { simd.splat_f32s(0.0) };
+                            simd.partial_store_f32s(c, simd.add_f32s(before, sum));
+                        }
                     }
                 }
-            }
-        }
-        for r in 0..ROWS {
-            let c = &mut c[r * stride..][..columns];
-            if columns == PANELS * WIDTH {
-                let c = S::as_mut_simd_f32s(c).0.as_chunks_mut::<VECTORS>().0;
-                for p in 0..PANELS {
-                    for v in 0..VECTORS {
-                        c[p][v] = if added { simd.add_f32s(c[p][v], sums[r][p][v]) } else { sums[r][p][v] };
-                    }
-                }
-            } else {
-                for (p, sums) in sums[r].iter().enumerate() {
-                    for (v, &sum) in sums.iter().enumerate() {
-                        let place = p * WIDTH + v * S::F32_LANES;
-                        let c = &mut c[place.min(columns)..(place + S::F32_LANES).min(columns)];
-                        let before = if added { simd.partial_load_f32s(c) } else { simd.splat_f32s(0.0) };
-                        simd.partial_store_f32s(c, simd.add_f32s(before, sum));
-                    }
-                }
-            }
-        }
+            },
+        );
     }
 }
