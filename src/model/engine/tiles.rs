@@ -268,33 +268,23 @@ impl<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const V
             unrolled(
                 #[inline(always)]
                 |l| {
-                    each::<ROWS>(
-                        #[inline(always)]
-                        |r| {
-                            let a = if r < HERE { left[l * WIDTH + r] } else { right[l * WIDTH + r - HERE] };
-                            let a = simd.splat_f32s(a);
-                            for p in 0..PANELS {
-                                for v in 0..VECTORS {
-                                    sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
-                                }
-                            }
-                        },
-                    );
+                    column_step::<S, ROWS, HERE, PANELS, VECTORS>(
+                        simd,
+                        &mut sums,
+                        &left[l * WIDTH..],
+                        &right[l * WIDTH..],
+                        std::array::from_fn(|p| &b[p][l]),
+                    )
                 },
             );
         }
         for l in done..b[0].len() {
-            each::<ROWS>(
-                #[inline(always)]
-                |r| {
-                    let a = if r < HERE { left[l * WIDTH + r] } else { right[l * WIDTH + r - HERE] };
-                    let a = simd.splat_f32s(a);
-                    for p in 0..PANELS {
-                        for v in 0..VECTORS {
-                            sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][l][v], sums[r][p][v]);
-                        }
-                    }
-                },
+            column_step::<S, ROWS, HERE, PANELS, VECTORS>(
+                simd,
+                &mut sums,
+                &left[l * WIDTH..],
+                &right[l * WIDTH..],
+                std::array::from_fn(|p| &b[p][l]),
             );
         }
         each::<ROWS>(
@@ -321,4 +311,27 @@ impl<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const V
             },
         );
     }
+}
+
+/// One step along k: the columns' values in one row of A, those in the first panel and those in the next, times a row of B's
+/// panels.
+#[inline(always)]
+fn column_step<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[[S::f32s; VECTORS]; PANELS]; ROWS],
+    left: &[f32],
+    right: &[f32],
+    b: [&[S::f32s; VECTORS]; PANELS],
+) {
+    each::<ROWS>(
+        #[inline(always)]
+        |r| {
+            let a = simd.splat_f32s(if r < HERE { left[r] } else { right[r - HERE] });
+            for p in 0..PANELS {
+                for v in 0..VECTORS {
+                    sums[r][p][v] = simd.mul_add_e_f32s(a, b[p][v], sums[r][p][v]);
+                }
+            }
+        },
+    );
 }
