@@ -407,7 +407,7 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
-    use super::super::panels::testing::{in_panels, row_by_row};
+    use super::super::panels::testing::{Vectors, in_panels, row_by_row};
     use super::*;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
@@ -438,7 +438,8 @@ mod tests {
     #[test]
     fn attention_and_its_gradient_are_the_definition_at_any_size() {
         // Sizes below, at and above a vector, a tile and a block of rows; grouped heads; rows of a longer matrix.
-        for [length, heads, kv_heads, head] in [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 48]] {
+        let sizes = [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 48]];
+        for (vectors, [length, heads, kv_heads, head]) in Vectors::ALL.into_iter().flat_map(|v| sizes.map(|size| (v, size))) {
             let shape = Shape { length, heads, kv_heads, head };
             let setting = Setting { shape, angles: None, dropout: None };
             let [row, width] = [(heads + 2 * kv_heads) * head, heads * head];
@@ -449,7 +450,9 @@ mod tests {
             let (mut out, mut sums) = (vec![0.0; in_dy.len()], vec![[0.0; 2]; heads * length]);
             let mut scratch = Scratch::default();
             let (values, into) = (Panels::new(&in_qkv, all).some(sequence.clone()), PanelsMut::new(&mut out, all));
-            forward(Arch::new(), setting, values, into.some(sequence.clone()), &mut sums, &mut scratch);
+            scratch.prepare(shape);
+            let (out_of, sums_of) = (into.some(sequence.clone()), &mut sums);
+            vectors.dispatch(Forward { setting, qkv: values, out: out_of, sums: sums_of, scratch: &mut scratch });
             let out = Panels::new(&out, all).some(sequence.clone());
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
             let (mut values, slopes) = (wide(qkv), wide(dy));
@@ -459,7 +462,7 @@ mod tests {
             let mut gradient = in_qkv.clone();
             let into = PanelsMut::new(&mut gradient, all).some(sequence.clone());
             let dy = Panels::new(&in_dy, all).some(sequence.clone());
-            backward(Arch::new(), setting, into, out, dy, &sums, &mut scratch);
+            vectors.dispatch(Backward { setting, qkv: into, out, dout: dy, sums: &sums, scratch: &mut scratch });
             let gradient = row_by_row(Panels::new(&gradient, all).some(sequence), row);
             for i in (0..values.len()).step_by(values.len() / 60 + 1) {
                 let mut moved = |h: f64| {

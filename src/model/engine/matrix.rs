@@ -198,7 +198,7 @@ fn sixteen<S: Simd>() -> &'static [usize] {
 #[cfg(test)]
 mod tests {
     use super::super::packing::pack;
-    use super::super::panels::testing::{in_panels, row_by_row};
+    use super::super::panels::testing::{Vectors, in_panels, row_by_row};
     use super::super::panels::{padded, room, rows, rows_mut};
     use super::*;
 
@@ -229,15 +229,17 @@ mod tests {
             let plain: Vec<f32> = (0..m * n).map(|e| at(e / n, e % n)).collect();
             let (left, right) = (in_panels(&a, k), right(&b, n));
             let (base_panels, bias_panels) = (in_panels(&base, n), in_panels(&bias, n));
-            for (with_base, with_bias) in [(false, false), (true, false), (false, true), (true, true)] {
+            let ways = [(false, false), (true, false), (false, true), (true, true)];
+            for (vectors, (with_base, with_bias)) in Vectors::ALL.into_iter().flat_map(|v| ways.map(|way| (v, way))) {
                 let onto =
                     Onto { base: with_base.then(|| Panels::new(&base_panels, m)), bias: with_bias.then(|| rows(&bias_panels)) };
                 let mut c = vec![f32::NAN; room(m, n)];
-                product(Arch::new(), PanelsMut::new(&mut c, m), Panels::new(&left, m), rows(&right), onto);
+                let (into, left) = (PanelsMut::new(&mut c, m), Panels::new(&left, m));
+                vectors.dispatch(Product { c: into, a: left, b: rows(&right), onto });
                 let expected: Vec<f32> = (0..m * n)
                     .map(|e| plain[e] + if with_base { base[e] } else { 0.0 } + if with_bias { bias[e % n] } else { 0.0 })
                     .collect();
-                assert!(close(&row_by_row(Panels::new(&c, m), n), &expected), "{m} {n} {k} {with_base} {with_bias}");
+                assert!(close(&row_by_row(Panels::new(&c, m), n), &expected), "{m} {n} {k} {with_base} {with_bias} {vectors:?}");
             }
         }
     }
@@ -252,11 +254,12 @@ mod tests {
                 let expected: Vec<f32> = (0..m * n).map(|e| at(e / n, e % n)).collect();
                 let (left, right) = (in_panels(&a, wide), in_panels(&b, n));
                 let mut c = vec![f32::NAN; m * n];
-                for (times, added) in [(1.0, false), (2.0, true)] {
+                let ways = [(1.0, false), (2.0, true)];
+                for (vectors, (times, added)) in Vectors::ALL.into_iter().flat_map(|v| ways.map(|way| (v, way))) {
                     let (left, right) = (Panels::new(&left, k), Panels::new(&right, k));
-                    outer_product(Arch::new(), &mut c, left, before..before + m, right, added);
+                    vectors.dispatch(OuterProduct { c: &mut c, a: left, columns: before..before + m, b: right, added });
                     let expected: Vec<f32> = expected.iter().map(|e| times * e).collect();
-                    assert!(close(&c, &expected), "{m} {n} {k} from {before}, {times} times");
+                    assert!(close(&c, &expected), "{m} {n} {k} from {before}, {times} times, {vectors:?}");
                 }
             }
         }
@@ -317,20 +320,22 @@ mod tests {
         // A [48, 32]: rows 16 … 31 with the first 32 rows of B, then the columns of its first panel.
         let (a, b) = (numbers(48 * 32, 1), numbers(48 * WIDTH, 2));
         let (a, b) = (rows(&a), rows(&b));
-        let mut c = [[1.0; WIDTH]; WIDTH];
-        Arch::new().dispatch(All { a, b, c: &mut c, columns: false });
-        for i in 0..WIDTH {
-            for j in 0..WIDTH {
-                let expected: f32 = (0..32).map(|l| a[l / 16 * 48 + 16 + i][l % 16] * b[l][j]).sum();
-                assert!((c[i][j] - expected).abs() < 1e-4, "{i} {j}");
+        for vectors in Vectors::ALL {
+            let mut c = [[1.0; WIDTH]; WIDTH];
+            vectors.dispatch(All { a, b, c: &mut c, columns: false });
+            for i in 0..WIDTH {
+                for j in 0..WIDTH {
+                    let expected: f32 = (0..32).map(|l| a[l / 16 * 48 + 16 + i][l % 16] * b[l][j]).sum();
+                    assert!((c[i][j] - expected).abs() < 1e-4, "{i} {j} {vectors:?}");
+                }
             }
-        }
-        let before = c;
-        Arch::new().dispatch(All { a, b, c: &mut c, columns: true });
-        for i in 0..WIDTH {
-            for j in 0..WIDTH {
-                let sum: f32 = (0..48).map(|l| a[l][i] * b[l][j]).sum();
-                assert!((c[i][j] - before[i][j] - sum).abs() < 1e-4, "{i} {j}");
+            let before = c;
+            vectors.dispatch(All { a, b, c: &mut c, columns: true });
+            for i in 0..WIDTH {
+                for j in 0..WIDTH {
+                    let sum: f32 = (0..48).map(|l| a[l][i] * b[l][j]).sum();
+                    assert!((c[i][j] - before[i][j] - sum).abs() < 1e-4, "{i} {j} {vectors:?}");
+                }
             }
         }
     }

@@ -86,8 +86,8 @@ impl Norm<'_> {
         kept
     }
 
-    /// Adds what flows back through the norm to `into`, or writes `into` + that over `x` (whose rows are no longer needed):
-    /// `x` becomes `residual` + dx. Gradients of weight and bias are added to `weight` and `bias`.
+    /// `x`, which is no longer needed, becomes `residual` + the gradient that flows back through the norm, or that alone.
+    /// Gradients of weight and bias are added to `weight` and `bias`.
     ///
     /// `dy` is overwritten by its product with the weights.
     #[inline(always)]
@@ -219,9 +219,7 @@ fn means<S: Simd, const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use pulp::Arch;
-
-    use super::super::panels::testing::{in_panels, row_by_row};
+    use super::super::panels::testing::{Vectors, in_panels, row_by_row};
     use super::*;
 
     /// One whole panel and a part.
@@ -244,14 +242,14 @@ mod tests {
 
     #[test]
     fn both_norms_and_all_their_gradients_are_the_definition() {
-        for centred in [true, false] {
+        for (vectors, centred) in Vectors::ALL.into_iter().flat_map(|v| [(v, true), (v, false)]) {
             let (x, dy) = (numbers(3 * WIDTH, 1), numbers(3 * WIDTH, 2));
             let (weight, bias, residual) = (numbers(WIDTH, 3), numbers(WIDTH, 4), numbers(3 * WIDTH, 5));
             let [in_x, in_dy, in_residual] = [&x, &dy, &residual].map(|x| in_panels(x, WIDTH));
             let norm = Norm { weight: &weight, bias: Some(&bias), centred, epsilon: 1e-5 };
             let (mut y, mut statistics) = (vec![0.0; in_x.len()], vec![[0.0; 2]; 3]);
             let (y_panels, x_panels) = (PanelsMut::new(&mut y, 3), Panels::new(&in_x, 3));
-            Arch::new().dispatch(Forward { norm, y: y_panels, x: x_panels, statistics: &mut statistics });
+            vectors.dispatch(Forward { norm, y: y_panels, x: x_panels, statistics: &mut statistics });
             let y = row_by_row(Panels::new(&y, 3), WIDTH);
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
             let all = [wide(&x), wide(&weight), wide(&bias)];

@@ -121,9 +121,9 @@ impl<'a> Panels<'a> {
     /// Copies the columns of row i from `first` on.
     #[inline(always)]
     pub(super) fn copy(self, into: &mut [f32], i: usize, first: usize) {
-        for (j, x) in into.iter_mut().enumerate() {
-            *x = self.from((first + j) / WIDTH, i)[0][(first + j) % WIDTH];
-        }
+        pieces(first..first + into.len(), |panel, place, here| {
+            into[place].copy_from_slice(&self.from(panel, i)[0][here]);
+        });
     }
 }
 
@@ -202,9 +202,22 @@ impl<'a> PanelsMut<'a> {
     /// Writes the columns of row i from `first` on.
     #[inline(always)]
     pub(super) fn write(&mut self, from: &[f32], i: usize, first: usize) {
-        for (j, x) in from.iter().enumerate() {
-            self.from((first + j) / WIDTH, i)[0][(first + j) % WIDTH] = *x;
-        }
+        pieces(first..first + from.len(), |panel, place, here| {
+            self.from(panel, i)[0][here].copy_from_slice(&from[place]);
+        });
+    }
+}
+
+/// Calls `each` with every panel that has some of these columns, where among them these are, and where in the panel.
+#[inline(always)]
+fn pieces(columns: Range<usize>, mut each: impl FnMut(usize, Range<usize>, Range<usize>)) {
+    let mut column = columns.start;
+    while column < columns.end {
+        let (panel, first) = (column / WIDTH, column % WIDTH);
+        let count = (WIDTH - first).min(columns.end - column);
+        let place = column - columns.start;
+        each(panel, place..place + count, first..first + count);
+        column += count;
     }
 }
 
@@ -242,7 +255,33 @@ pub(super) fn transpose(target: &mut [Row], source: &[Row], n: usize, d: usize) 
 /// What tests need to look at panels.
 #[cfg(test)]
 pub(super) mod testing {
+    use pulp::{Arch, Scalar, Scalar128b, Scalar256b, Scalar512b, WithSimd};
+
     use super::{Panels, PanelsMut, room};
+
+    /// What vectors there are to compute with: this processor's, or values as many as another's have, one by one.
+    #[derive(Debug, Clone, Copy)]
+    pub(in super::super) enum Vectors {
+        Here,
+        Of1,
+        Of4,
+        Of8,
+        Of16,
+    }
+
+    impl Vectors {
+        pub(in super::super) const ALL: [Self; 5] = [Self::Here, Self::Of1, Self::Of4, Self::Of8, Self::Of16];
+
+        pub(in super::super) fn dispatch<F: WithSimd>(self, f: F) -> F::Output {
+            match self {
+                Self::Here => Arch::new().dispatch(f),
+                Self::Of1 => f.with_simd(Scalar),
+                Self::Of4 => f.with_simd(Scalar128b),
+                Self::Of8 => f.with_simd(Scalar256b),
+                Self::Of16 => f.with_simd(Scalar512b),
+            }
+        }
+    }
 
     /// A matrix of n columns, row by row, in panels.
     pub(in super::super) fn in_panels(x: &[f32], n: usize) -> Vec<f32> {
