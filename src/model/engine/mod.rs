@@ -7,6 +7,7 @@
 //! their gradient while both operands are in the cache. Shards add their gradients to a few *lanes*, arrays that are added
 //! up when the batch is done; one thread alone adds shard after shard to one array, which is the same sum. Buffers of
 //! activations belong to threads, so their number is that of threads and not of shards.
+//! Every activation lies in panels of 16 columns, and so do copies of the weights: as products read them, and write them.
 //!
 //! # What is promised
 //!
