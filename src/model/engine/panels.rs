@@ -18,7 +18,7 @@ pub(super) fn padded(columns: usize) -> usize {
 }
 
 /// How many rows of panels a matrix of so many rows takes: an odd number, so that the pieces of a row, which norms read
-/// together, lie in different sets of the cache.
+/// together, lie in different sets of the cache. A row that this adds holds any numbers; nothing reads it.
 fn distance(rows: usize) -> usize {
     rows | 1
 }
