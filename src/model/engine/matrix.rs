@@ -17,7 +17,7 @@ const LEFT_BLOCK: usize = 1 << 16;
 /// Panels of an outer product's right operand that are used with one tile after another: its results are then some lines of
 /// memory in a row.
 const GROUP: usize = 32;
-/// Panels along k that are taken at a time: so many rows of the right operand's panel are half of the first-level cache.
+/// Panels along k that are taken at a time: so many rows of the right operand's panel are a quarter of the first-level cache.
 const K_BLOCK: usize = 8;
 
 /// What a product is added to.
