@@ -9,6 +9,7 @@ use super::block::{Gradient, Layer, Model, Scratch, Shard, Tokens, Training, hea
 use super::layout::{Linear, NormPlace, Way};
 use super::loss;
 use super::matrix::{Onto, outer_product, product};
+use super::norm;
 use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
 use super::vector::vectorized;
 use crate::experiment::settings::Family;
@@ -134,16 +135,10 @@ impl Model<'_> {
         let norm = self.norm(place);
         let both = place.weight.start..place.bias.as_ref().unwrap_or(&place.weight).end;
         let (weight, bias) = begun(gradient, both).split_at_mut(place.weight.len());
-        let (mut bias, rows) = (place.bias.is_some().then_some(bias), statistics.len());
+        let (bias, rows) = (place.bias.is_some().then_some(bias), statistics.len());
         let residual = residual.map(|residual| Panels::new(residual, rows));
-        vectorized(
-            self.arch,
-            #[inline(always)]
-            || {
-                let (x, dy) = (PanelsMut::new(x, rows), PanelsMut::new(dy, rows));
-                norm.backward(x, residual, dy, statistics, weight, bias.as_deref_mut());
-            },
-        );
+        let (x, dy) = (PanelsMut::new(x, rows), PanelsMut::new(dy, rows));
+        self.arch.dispatch(norm::Backward { norm, x, residual, dy, statistics, weight, bias });
     }
 
     /// Adds the gradients of the embeddings, given that of their sum.

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::panels::{Panels, PanelsMut, WIDTH, each_panel};
+use super::panels::{Panels, PanelsMut, Row, WIDTH, each_panel};
 use super::vector::total;
 
 /// A norm's parameters. Without a mean it is RMS norm.
@@ -35,13 +35,34 @@ impl WithSimd for Forward<'_> {
     }
 }
 
+/// [`Norm::backward`], to be dispatched.
+pub(super) struct Backward<'a> {
+    pub(super) norm: Norm<'a>,
+    pub(super) x: PanelsMut<'a>,
+    pub(super) residual: Option<Panels<'a>>,
+    pub(super) dy: PanelsMut<'a>,
+    pub(super) statistics: &'a [[f32; 2]],
+    pub(super) weight: &'a mut [f32],
+    pub(super) bias: Option<&'a mut [f32]>,
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { norm, x, residual, dy, statistics, weight, bias } = self;
+        norm.backward(simd, x, residual, dy, statistics, weight, bias);
+    }
+}
+
 /// Rows that are worked on together: their pieces in a panel lie side by side.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 8;
 
 impl Norm<'_> {
     /// y = (x − mean) · r · weight + bias for each row, where r = 1 / √(mean square + epsilon); keeps mean and r of each row.
     #[inline(always)]
-    pub(super) fn forward<S: Simd>(&self, simd: S, mut y: PanelsMut<'_>, x: Panels<'_>, statistics: &mut [[f32; 2]]) {
+    fn forward<S: Simd>(&self, simd: S, mut y: PanelsMut<'_>, x: Panels<'_>, statistics: &mut [[f32; 2]]) {
         let (many, rest) = statistics.as_chunks_mut::<TOGETHER>();
         let first = TOGETHER * many.len();
         for (q, kept) in many.iter_mut().enumerate() {
@@ -66,20 +87,19 @@ impl Norm<'_> {
             width,
             #[inline(always)]
             |p, n| {
-                let (y, x, weight) = (y.some_of::<N>(p, i), x.some_of::<N>(p, i), &self.weight[p * WIDTH..][..n]);
+                let (y, x, place) = (y.some_of::<N>(p, i), x.some_of::<N>(p, i), p * WIDTH..p * WIDTH + n);
+                let (weight, bias) = (whole(&self.weight[place.clone()]), self.bias.map(|bias| whole(&bias[place.clone()])));
                 for r in 0..N {
-                    let [mean, over] = kept[r];
-                    for e in 0..n {
-                        y[r][e] = (x[r][e] - mean) * over * weight[e];
-                    }
-                }
-                if let Some(bias) = self.bias {
-                    let bias = &bias[p * WIDTH..][..n];
-                    for y in y {
-                        for e in 0..n {
-                            y[e] += bias[e];
+                    let [mean, over] = kept[r].map(|x| simd.splat_f32s(x));
+                    let mut row = [0.0; WIDTH];
+                    for (v, y) in vectors_mut::<S>(&mut row).iter_mut().enumerate() {
+                        let normalised = simd.mul_f32s(simd.sub_f32s(vectors::<S>(&x[r])[v], mean), over);
+                        *y = simd.mul_f32s(normalised, vectors::<S>(&weight)[v]);
+                        if let Some(bias) = &bias {
+                            *y = simd.add_f32s(*y, vectors::<S>(bias)[v]);
                         }
                     }
+                    y[r][..n].copy_from_slice(&row[..n]);
                 }
             },
         );
@@ -91,8 +111,10 @@ impl Norm<'_> {
     ///
     /// `dy` is overwritten by its product with the weights.
     #[inline(always)]
-    pub(super) fn backward(
+    #[expect(clippy::too_many_arguments, reason = "what backward has, and the vectors that it computes with")]
+    fn backward<S: Simd>(
         &self,
+        simd: S,
         mut x: PanelsMut<'_>,
         residual: Option<Panels<'_>>,
         mut dy: PanelsMut<'_>,
@@ -103,18 +125,19 @@ impl Norm<'_> {
         let (many, rest) = statistics.as_chunks::<TOGETHER>();
         let first = TOGETHER * many.len();
         for (q, kept) in many.iter().enumerate() {
-            self.backward_rows(&mut x, residual, &mut dy, TOGETHER * q, kept, weight, bias.as_deref_mut());
+            self.backward_rows(simd, &mut x, residual, &mut dy, TOGETHER * q, kept, weight, bias.as_deref_mut());
         }
         for (r, &kept) in rest.iter().enumerate() {
-            self.backward_rows(&mut x, residual, &mut dy, first + r, &[kept], weight, bias.as_deref_mut());
+            self.backward_rows(simd, &mut x, residual, &mut dy, first + r, &[kept], weight, bias.as_deref_mut());
         }
     }
 
     /// The same for `N` rows from i on.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "what backward has, and which rows")]
-    fn backward_rows<const N: usize>(
+    fn backward_rows<S: Simd, const N: usize>(
         &self,
+        simd: S,
         x: &mut PanelsMut<'_>,
         residual: Option<Panels<'_>>,
         dy: &mut PanelsMut<'_>,
@@ -130,25 +153,33 @@ impl Norm<'_> {
             width,
             #[inline(always)]
             |p, n| {
-                let (x, dy, place) = (x.some_of::<N>(p, i), dy.some_of::<N>(p, i), p * WIDTH..p * WIDTH + n);
-                if let Some(bias) = bias.as_deref_mut() {
-                    let bias = &mut bias[place.clone()];
-                    for dy in &*dy {
-                        for e in 0..n {
-                            bias[e] += dy[e];
-                        }
-                    }
-                }
-                let (dw, w) = (&mut weight[place.clone()], &self.weight[place]);
+                let (xs, dys, place) = (x.some_of::<N>(p, i), dy.some_of::<N>(p, i), p * WIDTH..p * WIDTH + n);
+                let (w, mut dw) = (whole(&self.weight[place.clone()]), whole(&weight[place.clone()]));
+                let mut db = bias.as_deref().map(|bias| whole(&bias[place.clone()]));
                 for r in 0..N {
-                    let [mean, over] = statistics[r];
-                    for e in 0..n {
-                        x[r][e] = (x[r][e] - mean) * over;
-                        dw[e] += dy[r][e] * x[r][e];
-                        dy[r][e] *= w[e];
-                        along[r][e] = dy[r][e].mul_add(x[r][e], along[r][e]);
-                        level[r][e] += dy[r][e];
+                    let [mean, over] = statistics[r].map(|x| simd.splat_f32s(x));
+                    // What fills the last panel up stays zero, and adds nothing.
+                    let (mut row, mut slopes) = (whole(&xs[r][..n]), whole(&dys[r][..n]));
+                    for v in 0..WIDTH / S::F32_LANES {
+                        let (x, dy) = (&mut vectors_mut::<S>(&mut row)[v], &mut vectors_mut::<S>(&mut slopes)[v]);
+                        if let Some(db) = &mut db {
+                            let db = &mut vectors_mut::<S>(db)[v];
+                            *db = simd.add_f32s(*db, *dy);
+                        }
+                        *x = simd.mul_f32s(simd.sub_f32s(*x, mean), over);
+                        let (dw, w) = (&mut vectors_mut::<S>(&mut dw)[v], vectors::<S>(&w)[v]);
+                        *dw = simd.add_f32s(*dw, simd.mul_f32s(*dy, *x));
+                        *dy = simd.mul_f32s(*dy, w);
+                        let (along, level) = (&mut vectors_mut::<S>(&mut along[r])[v], &mut vectors_mut::<S>(&mut level[r])[v]);
+                        *along = simd.mul_add_e_f32s(*dy, *x, *along);
+                        *level = simd.add_f32s(*level, *dy);
                     }
+                    xs[r][..n].copy_from_slice(&row[..n]);
+                    dys[r][..n].copy_from_slice(&slopes[..n]);
+                }
+                weight[place.clone()].copy_from_slice(&dw[..n]);
+                if let (Some(bias), Some(db)) = (bias.as_deref_mut(), db) {
+                    bias[place].copy_from_slice(&db[..n]);
                 }
             },
         );
@@ -158,26 +189,44 @@ impl Norm<'_> {
             width,
             #[inline(always)]
             |p, n| {
-                let (x, dy) = (x.some_of::<N>(p, i), dy.read().some_of::<N>(p, i));
+                let (xs, dys) = (x.some_of::<N>(p, i), dy.read().some_of::<N>(p, i));
                 let residual = residual.map(|residual| residual.some_of::<N>(p, i));
                 for r in 0..N {
-                    let over = statistics[r][1];
-                    match residual {
-                        Some(residual) => {
-                            for e in 0..n {
-                                x[r][e] = over.mul_add(dy[r][e] - level[r] - x[r][e] * along[r], residual[r][e]);
-                            }
-                        }
-                        None => {
-                            for e in 0..n {
-                                x[r][e] = over * (dy[r][e] - level[r] - x[r][e] * along[r]);
-                            }
-                        }
+                    let [along, level, over] = [along[r], level[r], statistics[r][1]].map(|x| simd.splat_f32s(x));
+                    let mut row = whole(&xs[r][..n]);
+                    for (v, x) in vectors_mut::<S>(&mut row).iter_mut().enumerate() {
+                        let dy = vectors::<S>(&dys[r])[v];
+                        let slope = simd.sub_f32s(simd.sub_f32s(dy, level), simd.mul_f32s(*x, along));
+                        *x = match residual {
+                            Some(residual) => simd.mul_add_e_f32s(over, slope, vectors::<S>(&residual[r])[v]),
+                            None => simd.mul_f32s(over, slope),
+                        };
                     }
+                    xs[r][..n].copy_from_slice(&row[..n]);
                 }
             },
         );
     }
+}
+
+/// A part of a panel's row, filled up with zeros.
+#[inline(always)]
+fn whole(part: &[f32]) -> Row {
+    let mut row = [0.0; WIDTH];
+    row[..part.len()].copy_from_slice(part);
+    row
+}
+
+/// A row as vectors.
+#[inline(always)]
+fn vectors<S: Simd>(row: &Row) -> &[S::f32s] {
+    S::as_simd_f32s(row).0
+}
+
+/// A row as vectors, to be changed.
+#[inline(always)]
+fn vectors_mut<S: Simd>(row: &mut Row) -> &mut [S::f32s] {
+    S::as_mut_simd_f32s(row).0
 }
 
 /// The means over the columns of each of `N` rows from i on of what `f` adds to a sum, given x and the row's `from`.
@@ -191,25 +240,23 @@ fn means<S: Simd, const N: usize>(
     f: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s,
 ) -> [f32; N] {
     let mut lanes = [[0.0f32; WIDTH]; N];
-    let whole = width / WIDTH;
-    for p in 0..whole {
+    let panels = width / WIDTH;
+    for p in 0..panels {
         let x = x.some_of::<N>(p, i);
         for r in 0..N {
-            let (lanes, x) = (S::as_mut_simd_f32s(&mut lanes[r]).0, S::as_simd_f32s(&x[r]).0);
-            for (lane, &x) in lanes.iter_mut().zip(x) {
+            for (lane, &x) in vectors_mut::<S>(&mut lanes[r]).iter_mut().zip(vectors::<S>(&x[r])) {
                 *lane = f(*lane, x, simd.splat_f32s(from[r]));
             }
         }
     }
     let rest = width % WIDTH;
     if rest > 0 {
-        let x = x.some_of::<N>(whole, i);
+        let x = x.some_of::<N>(panels, i);
         for r in 0..N {
             // What fills the panel up adds nothing.
             let mut row = [from[r]; WIDTH];
             row[..rest].copy_from_slice(&x[r][..rest]);
-            let (lanes, x) = (S::as_mut_simd_f32s(&mut lanes[r]).0, S::as_simd_f32s(&row).0);
-            for (lane, &x) in lanes.iter_mut().zip(x) {
+            for (lane, &x) in vectors_mut::<S>(&mut lanes[r]).iter_mut().zip(vectors::<S>(&row)) {
                 *lane = f(*lane, x, simd.splat_f32s(from[r]));
             }
         }
@@ -260,7 +307,8 @@ mod tests {
             let back = |residual: Option<&[f32]>, dweight: &mut [f32], dbias: Option<&mut [f32]>| {
                 let (mut dx, mut dy) = (in_x.clone(), in_dy.clone());
                 let residual = residual.map(|residual| Panels::new(residual, 3));
-                norm.backward(PanelsMut::new(&mut dx, 3), residual, PanelsMut::new(&mut dy, 3), &statistics, dweight, dbias);
+                let (x, dy) = (PanelsMut::new(&mut dx, 3), PanelsMut::new(&mut dy, 3));
+                vectors.dispatch(Backward { norm, x, residual, dy, statistics: &statistics, weight: dweight, bias: dbias });
                 row_by_row(Panels::new(&dx, 3), WIDTH)
             };
             let (mut dweight, mut dbias) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
