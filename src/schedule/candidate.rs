@@ -101,13 +101,15 @@ impl Default for Policy {
     }
 }
 
-/// Which of two trials is started first: one seed of every configuration; within a round what was interrupted, then `off` and
-/// large clip norms (where those never bind, smaller ones need not be trained at all: see `family`), then the longest, since a long trial begun
-/// last leaves the other slots idle.
+/// Which of two trials is started first: one seed of every configuration; within a round what was interrupted; then those of
+/// families, `off` and large clip norms before smaller (where those never bind, smaller ones need not be trained at all: see
+/// `family`); then the longest, since a long trial begun last leaves the other slots idle.
 pub(super) fn order(a: (&Candidate, bool), b: (&Candidate, bool)) -> Ordering {
     let ((a, a_interrupted), (b, b_interrupted)) = (a, b);
     // A trial of unknown length may be the longest.
     let seconds = |c: &Candidate| c.expected_seconds.unwrap_or(f64::INFINITY);
+    // What is trained in any case has nobody waiting for it, whatever its clip norm.
+    let limit = |c: &Candidate| if c.family.is_some() { limit(c) } else { f64::NEG_INFINITY };
     a.round
         .cmp(&b.round)
         .then(b_interrupted.cmp(&a_interrupted))
@@ -149,10 +151,11 @@ mod tests {
             id: TrialId::of(""),
             round,
             clip_norm,
-            family: None,
+            family: Some(7),
             expected_seconds,
             standing: Standing::Waiting,
         };
+        let alone = |clip_norm, seconds| Candidate { family: None, ..make(0, clip_norm, Some(seconds)) };
         // In the order in which they are to start.
         let right = [
             (make(0, ClipNorm::At(0.1), Some(1.0)), true),
@@ -162,6 +165,8 @@ mod tests {
             (make(0, ClipNorm::At(2.0), Some(1.0)), false),
             (make(0, ClipNorm::At(1.0), Some(9.0)), false),
             (make(0, ClipNorm::At(1.0), Some(2.0)), false),
+            (alone(ClipNorm::At(0.1), 8.0), false),
+            (alone(ClipNorm::Off, 7.0), false),
             (make(1, ClipNorm::Off, Some(99.0)), true),
             (make(1, ClipNorm::Off, Some(99.0)), false),
         ];

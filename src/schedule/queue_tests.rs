@@ -84,16 +84,30 @@ fn one_seed_of_every_configuration_comes_first() {
 
 #[test]
 fn within_a_round_interrupted_off_large_norms_and_long_trials_come_first() {
+    // Each of a family of its own: nobody waits.
+    let one = |n| Candidate { family: Some(n), ..waiting(n) };
     let candidates = vec![
-        Candidate { clip_norm: ClipNorm::At(0.5), expected_seconds: Some(50.0), ..waiting(0) },
-        Candidate { clip_norm: ClipNorm::At(1.0), expected_seconds: Some(10.0), ..waiting(1) },
-        Candidate { clip_norm: ClipNorm::At(1.0), expected_seconds: Some(20.0), ..waiting(2) },
-        Candidate { clip_norm: ClipNorm::Off, expected_seconds: Some(1.0), ..waiting(3) },
+        Candidate { clip_norm: ClipNorm::At(0.5), expected_seconds: Some(50.0), ..one(0) },
+        Candidate { clip_norm: ClipNorm::At(1.0), expected_seconds: Some(10.0), ..one(1) },
+        Candidate { clip_norm: ClipNorm::At(1.0), expected_seconds: Some(20.0), ..one(2) },
+        Candidate { clip_norm: ClipNorm::Off, expected_seconds: Some(1.0), ..one(3) },
         Candidate { clip_norm: ClipNorm::At(0.1), standing: Standing::Interrupted, ..waiting(4) },
         Candidate { clip_norm: ClipNorm::Off, round: 1, standing: Standing::Interrupted, ..waiting(5) },
     ];
     let mut queue = Queue::new(candidates, Policy { slots: 9, ..Policy::default() });
     assert_eq!(start_all(&mut queue, 0), [4, 3, 2, 1, 0, 5]);
+}
+
+#[test]
+fn where_every_trial_is_trained_the_longest_come_first_whatever_their_clip_norms() {
+    let candidates = vec![
+        Candidate { clip_norm: ClipNorm::At(0.5), expected_seconds: Some(20.0), ..waiting(0) },
+        Candidate { clip_norm: ClipNorm::At(1.0), expected_seconds: Some(10.0), ..waiting(1) },
+        Candidate { clip_norm: ClipNorm::Off, expected_seconds: Some(20.0), ..waiting(2) },
+        Candidate { clip_norm: ClipNorm::At(0.1), expected_seconds: Some(30.0), ..waiting(3) },
+    ];
+    let mut queue = Queue::new(candidates, Policy { slots: 9, ..Policy::default() });
+    assert_eq!(start_all(&mut queue, 0), [3, 0, 2, 1]);
 }
 
 #[test]
@@ -423,7 +437,11 @@ impl Naive {
             if ready > now || end > until || now >= until {
                 continue;
             }
-            let norm = |c: &Candidate| if let ClipNorm::At(x) = c.clip_norm { x } else { 1e300 };
+            let norm = |c: &Candidate| match (c.family, c.clip_norm) {
+                (None, _) => -1.0,
+                (_, ClipNorm::At(x)) => x,
+                (_, ClipNorm::Off) => 1e300,
+            };
             let long = |c: &Candidate| c.expected_seconds.unwrap_or(1e300);
             let better = match best {
                 None => true,
@@ -540,7 +558,8 @@ proptest! {
             id: id(n),
             round: *round,
             clip_norm: if *norm == 0 { ClipNorm::Off } else { ClipNorm::At(f64::from(*norm)) },
-            family: None,
+            // Some are of a family, each of its own, so that nobody waits.
+            family: (n % 3 > 0).then_some(n),
             expected_seconds: seconds.map(f64::from),
             standing: match standing {
                 0 => Standing::Done(End::Completed),
