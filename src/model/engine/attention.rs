@@ -2,15 +2,15 @@
 //!
 //! No T × T matrix exists: a block of [`BLOCK`] rows of scores lives in a thread's scratch, and of it only the causal part
 //! is computed, to the end of a panel. Forward keeps two numbers of each row's softmax, from which backward computes it again.
-//! Queries, keys and values of a head are brought into panels of their own (see `heads`), rows and columns padded with zeros to
-//! whole panels, so that the products have no remainders.
+//! Queries of a head, and of keys and values what is not whole panels already, are brought into panels of their own (see
+//! `heads`), rows and columns padded with zeros to whole panels, so that the products have no remainders.
 
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::Buffer;
-use super::heads::Columns;
+use super::heads::{Columns, Head};
 use super::matrix::{column_product, row_product};
 use super::panels::{Panels, PanelsMut, Row, WIDTH, padded, rows, rows_mut, transpose};
 use super::vector::{exp, largest, total};
@@ -75,7 +75,8 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// A thread's buffers for one head, all in panels but the last three.
+/// A thread's buffers for one head, all in panels but the last three. What can be read where it lies leaves
+/// its own unused.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     sizes: [usize; 2],
@@ -86,7 +87,7 @@ pub(super) struct Scratch {
     vt: Buffer,
     /// A block of the output, or all of its gradient.
     o: Buffer,
-    /// The output, where its columns are not whole panels.
+    /// The output.
     y: Buffer,
     dq: Buffer,
     dk: Buffer,
@@ -170,15 +171,17 @@ impl WithSimd for Forward<'_> {
         let scores = rows_mut(scores);
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
-            setting.turned(key).load(rows_mut(k), t, qkv, 1.0, line);
-            setting.plain(value).load(rows_mut(v), t, qkv, 1.0, line);
-            transpose(rows_mut(kt), rows(k), t, d);
+            let (keys, values) = (setting.turned(key), setting.plain(value));
+            keys.bring(rows_mut(k), t, qkv, line);
+            values.bring(rows_mut(v), t, qkv, line);
+            let [keys, values] = [keys.brought(rows(k), t, qkv), values.brought(rows(v), t, qkv)];
+            transpose(rows_mut(kt), d, |c, i| keys.from(c, i));
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
                 setting.turned(first).load(rows_mut(q), t, qkv, shape.scale(), line);
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    block.scores(simd, scores, rows(q), rows(kt));
+                    block.scores(simd, scores, Head::new(rows(q), t), rows(kt));
                     let count = block.count.min(shape.length - start);
                     (count..block.count).for_each(|r| block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]));
                     // Step by step for all rows: what one row waits for another uses.
@@ -196,7 +199,7 @@ impl WithSimd for Forward<'_> {
                             }
                         }
                     }
-                    block.weighted(simd, rows_mut(o), scores, rows(v));
+                    block.weighted(simd, rows_mut(o), scores, values);
                     setting.plain(first).unload(out.again(), start, rows(o), block.count, count, |i| along[i], line);
                 }
             }
@@ -226,27 +229,26 @@ impl WithSimd for Backward<'_> {
         let (p, ds) = (rows_mut(p), rows_mut(ds));
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
-            setting.turned(key).load(rows_mut(k), t, qkv.read(), 1.0, line);
-            setting.plain(value).load(rows_mut(v), t, qkv.read(), 1.0, line);
-            transpose(rows_mut(kt), rows(k), t, d);
-            transpose(rows_mut(vt), rows(v), t, d);
+            let (keys, values) = (setting.turned(key), setting.plain(value));
+            keys.bring(rows_mut(k), t, qkv.read(), line);
+            values.bring(rows_mut(v), t, qkv.read(), line);
+            for (into, from) in [(&mut *kt, keys.brought(rows(k), t, qkv.read())), (vt, values.brought(rows(v), t, qkv.read()))] {
+                transpose(rows_mut(into), d, |c, i| from.from(c, i));
+            }
             dk.fill(0.0);
             dv.fill(0.0);
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
                 let columns = setting.plain(first);
                 setting.turned(first).load(rows_mut(q), t, qkv.read(), shape.scale(), line);
-                columns.load(rows_mut(o), t, dout, 1.0, line);
-                if columns.whole() {
-                    products(&mut along[..shape.length], rows(o), t, |c, i| &out.from(first / WIDTH + c, i)[0]);
-                } else {
-                    columns.load(rows_mut(y), t, out, 1.0, line);
-                    products(&mut along[..shape.length], rows(o), t, |c, i| &rows(y)[c * t + i]);
-                }
+                columns.bring(rows_mut(o), t, dout, line);
+                columns.bring(rows_mut(y), t, out, line);
+                let [o, y] = [columns.brought(rows(o), t, dout), columns.brought(rows(y), t, out)];
+                products(&mut along[..shape.length], o, y, d / WIDTH);
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    block.scores(simd, p, rows(q), rows(kt));
-                    block.scores(simd, ds, rows(o), rows(vt));
+                    block.scores(simd, p, Head::new(rows(q), t), rows(kt));
+                    block.scores(simd, ds, o, rows(vt));
                     for r in 0..block.count {
                         let i = start + r;
                         if i >= shape.length {
@@ -275,26 +277,26 @@ impl WithSimd for Backward<'_> {
                         behind(simd, &mut p[block.last(r)], i, 0.0);
                         behind(simd, &mut ds[block.last(r)], i, 0.0);
                     }
-                    block.weighted_columns(simd, rows_mut(dv), p, rows(o));
-                    block.weighted_columns(simd, rows_mut(dk), ds, rows(q));
-                    block.weighted(simd, rows_mut(dq), ds, rows(k));
+                    block.weighted_columns(simd, rows_mut(dv), p, o);
+                    block.weighted_columns(simd, rows_mut(dk), ds, Head::new(rows(q), t));
+                    block.weighted(simd, rows_mut(dq), ds, keys.brought(rows(k), t, qkv.read()));
                     let (count, scale) = (block.count.min(shape.length - start), shape.scale());
                     setting.turned(first).unload(qkv.again(), start, rows(dq), block.count, count, |_| scale, line);
                 }
             }
-            setting.turned(key).unload(qkv.again(), 0, rows(dk), t, shape.length, |_| 1.0, line);
-            setting.plain(value).unload(qkv.again(), 0, rows(dv), t, shape.length, |_| 1.0, line);
+            keys.unload(qkv.again(), 0, rows(dk), t, shape.length, |_| 1.0, line);
+            values.unload(qkv.again(), 0, rows(dv), t, shape.length, |_| 1.0, line);
         }
     }
 }
 
-/// Σ of the products of each row of `a`, in panels of t rows, with the row that `b` has in panel c and row i.
+/// Σ of the products of each row of `a` with that of `b`, both of so many panels.
 #[inline(always)]
-fn products<'a>(into: &mut [f32], a: &[Row], t: usize, b: impl Fn(usize, usize) -> &'a Row) {
+fn products(into: &mut [f32], a: Head<'_>, b: Head<'_>, panels: usize) {
     for (i, into) in into.iter_mut().enumerate() {
         let mut lanes = [0.0f32; WIDTH];
-        for (c, a) in a.chunks_exact(t).enumerate() {
-            let (a, b) = (&a[i], b(c, i));
+        for c in 0..panels {
+            let [a, b] = [a, b].map(|x| &x.from(c, i)[0]);
             for e in 0..WIDTH {
                 lanes[e] = a[e].mul_add(b[e], lanes[e]);
             }
@@ -371,20 +373,20 @@ impl Block {
 
     /// `scores` [count, t] = the block's rows of `a` [t, d] · `b` [d, t], as far as each reaches.
     #[inline(always)]
-    fn scores<S: Simd>(self, simd: S, scores: &mut [Row], a: &[Row], b: &[Row]) {
-        let a = &a[self.start..];
+    fn scores<S: Simd>(self, simd: S, scores: &mut [Row], a: Head<'_>, b: &[Row]) {
         for (p, b) in b.chunks_exact(self.d).take((self.start + self.count) / WIDTH).enumerate() {
             let (reaching, scores) = (self.reaching(p), &mut scores[p * self.count..][..self.count]);
             for (c, i) in scores[reaching.clone()].as_chunks_mut::<WIDTH>().0.iter_mut().zip(reaching.step_by(WIDTH)) {
-                row_product(simd, c, &a[i..], self.t, b);
+                row_product(simd, c, a.from(0, self.start + i), a.distance(), b);
             }
         }
     }
 
     /// `out` [count, d] = `weights` [count, t] · `values` [t, d], as far as each row reaches.
     #[inline(always)]
-    fn weighted<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: &[Row]) {
-        for (out, values) in out.chunks_exact_mut(self.count).zip(values.chunks_exact(self.t)) {
+    fn weighted<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
+        for (c, out) in out.chunks_exact_mut(self.count).take(self.d / WIDTH).enumerate() {
+            let values = values.from(c, 0);
             for (i, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
                 let reach = self.start + (i + 1) * WIDTH;
                 row_product(simd, out, &weights[i * WIDTH..], self.count, &values[..reach]);
@@ -394,12 +396,13 @@ impl Block {
 
     /// `out` [t, d] += `weights`ᵀ [t, count] · the block's rows of `values` [t, d], over the query rows that reach each key.
     #[inline(always)]
-    fn weighted_columns<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: &[Row]) {
-        for (out, values) in out.chunks_exact_mut(self.t).zip(values.chunks_exact(self.t)) {
+    fn weighted_columns<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
+        for (c, out) in out.chunks_exact_mut(self.t).enumerate() {
+            let values = values.from(c, self.start);
             let out = out.as_chunks_mut::<WIDTH>().0.iter_mut().take((self.start + self.count) / WIDTH);
             for (p, (out, weights)) in out.zip(weights.chunks_exact(self.count)).enumerate() {
                 let reaching = self.reaching(p);
-                column_product(simd, out, &weights[reaching.clone()], &values[self.start..][reaching]);
+                column_product(simd, out, &weights[reaching.clone()], &values[reaching]);
             }
         }
     }

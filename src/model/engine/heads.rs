@@ -1,5 +1,5 @@
-//! A head's columns on their way between a matrix and panels of their own, turned by their position where the family does
-//! that.
+//! A head's columns: read where they lie in a matrix, or on their way between it and panels of their own, turned by their
+//! position where the family does that.
 
 use super::panels::{Panels, PanelsMut, Row, WIDTH};
 use super::rotary::{pair, turn, turn_back};
@@ -15,15 +15,66 @@ pub(super) struct Columns<'a> {
     pub(super) angles: Option<&'a [f32]>,
 }
 
+/// A head's values in panels, wherever they lie.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a> {
+    /// From the first row of the first panel on.
+    rows: &'a [Row],
+    /// How far apart its panels are.
+    distance: usize,
+}
+
+impl<'a> Head<'a> {
+    /// In panels of so many rows, one after another.
+    pub(super) fn new(rows: &'a [Row], distance: usize) -> Self {
+        Self { rows, distance }
+    }
+
+    /// How far apart its panels are.
+    #[inline(always)]
+    pub(super) fn distance(self) -> usize {
+        self.distance
+    }
+
+    /// Everything from row i of panel c on.
+    #[inline(always)]
+    pub(super) fn from(self, c: usize, i: usize) -> &'a [Row] {
+        &self.rows[c * self.distance + i..]
+    }
+}
+
 impl<'a> Columns<'a> {
     /// Whether they are whole panels, as they are for all usual sizes.
-    pub(super) fn whole(self) -> bool {
+    fn whole(self) -> bool {
         self.first.is_multiple_of(WIDTH) && self.count.is_multiple_of(WIDTH)
     }
 
     /// The panels of half of them, where these are whole as well.
     fn half(self) -> Option<usize> {
         (self.first.is_multiple_of(WIDTH) && self.count.is_multiple_of(2 * WIDTH)).then_some(self.count / (2 * WIDTH))
+    }
+
+    /// Whether products can read them where they lie: not turned, in whole panels, and `t` rows, so that none is missing.
+    fn in_place(self, from: Panels<'_>, t: usize) -> bool {
+        self.angles.is_none() && self.whole() && from.rows() == t
+    }
+
+    /// Where these columns can be read after [`Columns::bring`].
+    #[inline(always)]
+    pub(super) fn brought<'b>(self, into: &'b [Row], t: usize, from: Panels<'b>) -> Head<'b> {
+        if self.in_place(from, t) {
+            Head { rows: from.from(self.first / WIDTH, 0), distance: from.distance() }
+        } else {
+            Head { rows: into, distance: t }
+        }
+    }
+
+    /// Brings these columns of all rows into panels of `t` rows if they cannot be read where they lie. `line` has room for 2 D.
+    #[inline(always)]
+    pub(super) fn bring(self, into: &mut [Row], t: usize, from: Panels<'_>, line: &mut [f32]) {
+        if !self.in_place(from, t) {
+            self.load(into, t, from, 1.0, line);
+        }
     }
 
     /// Panel q's part of the cosines and sines of position i.

@@ -1,6 +1,7 @@
 //! How weights are brought into panels.
 
 use super::panels::{Row, WIDTH};
+use super::square::{SIDE, transposed};
 
 /// Rows that are taken at once: what they give a panel lies together.
 const AT_ONCE: usize = 4;
@@ -23,7 +24,6 @@ pub(super) fn pack(target: &mut [Row], k: usize, first: usize, source: &[f32], n
 /// Brings the transpose of a matrix [n, m], row by row, into panels with `k` rows, m or more, from column `first` on.
 #[inline(always)]
 pub(super) fn pack_transposed(target: &mut [Row], k: usize, first: usize, source: &[f32], m: usize) {
-    const SQUARE: usize = 4;
     let n = source.len() / m;
     let mut j = 0;
     while j < n {
@@ -32,14 +32,12 @@ pub(super) fn pack_transposed(target: &mut [Row], k: usize, first: usize, source
         let wide = (WIDTH - column).min(n - j);
         // All rows of the source that go into this panel together, so that its lines are written as a whole.
         let rows = &source[j * m..][..wide * m];
-        if [column, wide, m].iter().all(|size| size.is_multiple_of(SQUARE)) {
-            for (l, into) in into.as_chunks_mut::<SQUARE>().0.iter_mut().enumerate() {
-                for (i, rows) in rows.chunks_exact(SQUARE * m).enumerate() {
-                    let square: [[f32; SQUARE]; SQUARE] =
-                        std::array::from_fn(|r| std::array::from_fn(|c| rows[r * m + l * SQUARE..][..SQUARE][c]));
-                    for c in 0..SQUARE {
-                        let line = [square[0][c], square[1][c], square[2][c], square[3][c]];
-                        into[c][column + i * SQUARE..][..SQUARE].copy_from_slice(&line);
+        if [column, wide, m].iter().all(|size| size.is_multiple_of(SIDE)) {
+            for (l, into) in into.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
+                for (i, rows) in rows.chunks_exact(SIDE * m).enumerate() {
+                    let square = transposed(std::array::from_fn(|r| rows[r * m..].as_chunks().0[l]));
+                    for (into, line) in into.iter_mut().zip(square) {
+                        into[column + i * SIDE..][..SIDE].copy_from_slice(&line);
                     }
                 }
             }

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use super::square::{SIDE, transposed};
+
 /// Columns of a panel: all vector widths divide it, and it is a cache line.
 pub(super) const WIDTH: usize = 16;
 
@@ -233,18 +235,18 @@ pub(super) fn each_panel(columns: usize, mut each: impl FnMut(usize, usize)) {
     }
 }
 
-/// Writes the transpose of `source` [n, d], in panels, into `target` [d, n], in panels; both sizes are multiples of 16.
+/// Writes the transpose of a matrix [n, d] into `target` [d, n], in panels; both sizes are multiples of 16. `source` gives
+/// everything from a row of a panel on.
 #[inline(always)]
-pub(super) fn transpose(target: &mut [Row], source: &[Row], n: usize, d: usize) {
-    const SQUARE: usize = 4;
+pub(super) fn transpose<'a>(target: &mut [Row], d: usize, source: impl Fn(usize, usize) -> &'a [Row]) {
     for (p, into) in target.chunks_exact_mut(d).enumerate() {
         for (q, into) in into.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
-            let Some(from) = source[q * n + WIDTH * p..].first_chunk::<WIDTH>() else { return };
-            for i in (0..WIDTH).step_by(SQUARE) {
-                for j in (0..WIDTH).step_by(SQUARE) {
-                    let square: [[f32; SQUARE]; SQUARE] = std::array::from_fn(|r| std::array::from_fn(|c| from[i + r][j + c]));
-                    for c in 0..SQUARE {
-                        into[j + c][i..i + SQUARE].copy_from_slice(&[square[0][c], square[1][c], square[2][c], square[3][c]]);
+            let Some(from) = source(q, WIDTH * p).first_chunk::<WIDTH>() else { return };
+            for i in (0..WIDTH).step_by(SIDE) {
+                for j in 0..WIDTH / SIDE {
+                    let square = transposed(std::array::from_fn(|r| from[i + r].as_chunks().0[j]));
+                    for (into, line) in into[j * SIDE..].iter_mut().zip(square) {
+                        into[i..i + SIDE].copy_from_slice(&line);
                     }
                 }
             }
@@ -340,7 +342,7 @@ mod tests {
     fn a_transpose_is_its_definition() {
         let (n, d) = (48, 32);
         let (a, mut b) = (numbers(n * d), vec![0.0; n * d]);
-        transpose(rows_mut(&mut b), rows(&a), n, d);
+        transpose(rows_mut(&mut b), d, |q, i| &rows(&a)[q * n + i..]);
         let at = |x: &[f32], n: usize, i: usize, j: usize| rows(x)[j / WIDTH * n + i][j % WIDTH];
         assert!((0..n).all(|i| (0..d).all(|j| at(&b, d, j, i) == at(&a, n, i, j))));
     }
