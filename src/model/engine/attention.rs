@@ -75,8 +75,7 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// A thread's buffers for one head, all in panels but the last three. What can be read where it lies leaves
-/// its own unused.
+/// A thread's buffers for one head, all in panels but the last three. What can be read where it lies does not use its own.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     sizes: [usize; 2],
@@ -87,7 +86,7 @@ pub(super) struct Scratch {
     vt: Buffer,
     /// A block of the output, or all of its gradient.
     o: Buffer,
-    /// The output.
+    /// The output, for backward.
     y: Buffer,
     dq: Buffer,
     dk: Buffer,
@@ -440,8 +439,9 @@ mod tests {
 
     #[test]
     fn attention_and_its_gradient_are_the_definition_at_any_size() {
-        // Sizes below, at and above a vector, a tile and a block of rows; grouped heads; rows of a longer matrix.
-        let sizes = [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 48]];
+        // Sizes below, at and above a vector, a tile and a block of rows; grouped heads; rows of a longer matrix. In the last
+        // two, heads are read where they lie.
+        let sizes = [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 48], [32, 4, 2, 16], [80, 1, 1, 32]];
         for (vectors, [length, heads, kv_heads, head]) in Vectors::ALL.into_iter().flat_map(|v| sizes.map(|size| (v, size))) {
             let shape = Shape { length, heads, kv_heads, head };
             let setting = Setting { shape, angles: None, dropout: None };
