@@ -271,6 +271,8 @@ mod tests {
 
     /// One whole panel and a part.
     const WIDTH: usize = 21;
+    /// Some that are worked on together, and some alone.
+    const ROWS: usize = TOGETHER + 3;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 37 + seed * 11) % 29) as f32 / 9.0 - 1.4).collect()
@@ -290,14 +292,14 @@ mod tests {
     #[test]
     fn both_norms_and_all_their_gradients_are_the_definition() {
         for (vectors, centred) in Vectors::ALL.into_iter().flat_map(|v| [(v, true), (v, false)]) {
-            let (x, dy) = (numbers(3 * WIDTH, 1), numbers(3 * WIDTH, 2));
-            let (weight, bias, residual) = (numbers(WIDTH, 3), numbers(WIDTH, 4), numbers(3 * WIDTH, 5));
+            let (x, dy) = (numbers(ROWS * WIDTH, 1), numbers(ROWS * WIDTH, 2));
+            let (weight, bias, residual) = (numbers(WIDTH, 3), numbers(WIDTH, 4), numbers(ROWS * WIDTH, 5));
             let [in_x, in_dy, in_residual] = [&x, &dy, &residual].map(|x| in_panels(x, WIDTH));
             let norm = Norm { weight: &weight, bias: Some(&bias), centred, epsilon: 1e-5 };
-            let (mut y, mut statistics) = (vec![0.0; in_x.len()], vec![[0.0; 2]; 3]);
-            let (y_panels, x_panels) = (PanelsMut::new(&mut y, 3), Panels::new(&in_x, 3));
+            let (mut y, mut statistics) = (vec![0.0; in_x.len()], vec![[0.0; 2]; ROWS]);
+            let (y_panels, x_panels) = (PanelsMut::new(&mut y, ROWS), Panels::new(&in_x, ROWS));
             vectors.dispatch(Forward { norm, y: y_panels, x: x_panels, statistics: &mut statistics });
-            let y = row_by_row(Panels::new(&y, 3), WIDTH);
+            let y = row_by_row(Panels::new(&y, ROWS), WIDTH);
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
             let all = [wide(&x), wide(&weight), wide(&bias)];
             let sum = |[x, weight, bias]: &[Vec<f64>; 3]| exact(x, &wide(&dy), weight, bias, centred);
@@ -306,10 +308,10 @@ mod tests {
 
             let back = |residual: Option<&[f32]>, dweight: &mut [f32], dbias: Option<&mut [f32]>| {
                 let (mut dx, mut dy) = (in_x.clone(), in_dy.clone());
-                let residual = residual.map(|residual| Panels::new(residual, 3));
-                let (x, dy) = (PanelsMut::new(&mut dx, 3), PanelsMut::new(&mut dy, 3));
+                let residual = residual.map(|residual| Panels::new(residual, ROWS));
+                let (x, dy) = (PanelsMut::new(&mut dx, ROWS), PanelsMut::new(&mut dy, ROWS));
                 vectors.dispatch(Backward { norm, x, residual, dy, statistics: &statistics, weight: dweight, bias: dbias });
-                row_by_row(Panels::new(&dx, 3), WIDTH)
+                row_by_row(Panels::new(&dx, ROWS), WIDTH)
             };
             let (mut dweight, mut dbias) = (vec![0.0; WIDTH], vec![0.0; WIDTH]);
             let mut dx = back(Some(&in_residual), &mut dweight, Some(&mut dbias));
