@@ -255,6 +255,7 @@ impl<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const V
     #[inline(always)]
     fn call(self) {
         let Self(simd, ColumnTile { c, stride, columns, a, first, b, added }) = self;
+        let step = column_step::<S, ROWS, HERE, PANELS, VECTORS>;
         let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; PANELS]; ROWS];
         let (left, right) = (&a[0].as_flattened()[first..], a[1].as_flattened());
         let b = b.map(|b| vectors::<S, VECTORS>(b));
@@ -267,25 +268,11 @@ impl<S: Simd, const ROWS: usize, const HERE: usize, const PANELS: usize, const V
             let b: [_; PANELS] = std::array::from_fn(|p| &many[p][q]);
             unrolled(
                 #[inline(always)]
-                |l| {
-                    column_step::<S, ROWS, HERE, PANELS, VECTORS>(
-                        simd,
-                        &mut sums,
-                        &left[l * WIDTH..],
-                        &right[l * WIDTH..],
-                        std::array::from_fn(|p| &b[p][l]),
-                    )
-                },
+                |l| step(simd, &mut sums, &left[l * WIDTH..], &right[l * WIDTH..], b.map(|b| &b[l])),
             );
         }
         for l in done..b[0].len() {
-            column_step::<S, ROWS, HERE, PANELS, VECTORS>(
-                simd,
-                &mut sums,
-                &left[l * WIDTH..],
-                &right[l * WIDTH..],
-                std::array::from_fn(|p| &b[p][l]),
-            );
+            step(simd, &mut sums, &left[l * WIDTH..], &right[l * WIDTH..], b.map(|b| &b[l]));
         }
         each::<ROWS>(
             #[inline(always)]
