@@ -101,7 +101,7 @@ fn how_often_it_is_scored_on_the_way_leaves_the_weights_alone() {
 #[test]
 fn final_and_best_weights_are_scored_on_every_part_and_only_the_validation_part_chooses() {
     // So much of so little text that it is learned by heart.
-    let yaml = small("evaluate: {at_most: 1}").replace("max_bytes: 40000", "max_bytes: 6000").replace("steps: 40", "steps: 400");
+    let yaml = small("evaluate: {at_most: 1}").replace("max_bytes: 40000", "max_bytes: 3000").replace("steps: 40", "steps: 400");
     let yaml =
         yaml.replace("width: 16, dropout: 0.1", "width: 64").replace("batch_size: 8", "batch_size: 8\n  learning_rate: 1e-2");
     let scene = Scene::new(&yaml);

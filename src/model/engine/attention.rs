@@ -2,8 +2,9 @@
 //!
 //! No T × T matrix exists: a block of [`BLOCK`] rows of scores lives in a thread's scratch, and of it only the causal part
 //! is computed, to the end of a panel. Forward keeps two numbers of each row's softmax, from which backward computes it again.
-//! Queries of a head, and of keys and values what is not whole panels already, are brought into panels of their own (see
-//! `heads`), rows and columns padded with zeros to whole panels, so that the products have no remainders.
+//! Queries, keys and values of a head are read where they lie; what is turned by its position, or is not whole panels, is
+//! brought into panels of its own first (see `heads`), rows and columns padded with zeros, so that products have no remainders.
+//! Scores are products of queries and keys as they are: 1 / √D comes in where their exponential is taken.
 
 use std::ops::Range;
 
@@ -121,7 +122,7 @@ impl Scratch {
     }
 }
 
-/// Attention forward: [q | k | v] of a sequence to its heads, and the peak of each row of scores and 1 / the sum of its
+/// Attention forward: [q | k | v] of a sequence to its heads, and the peak of each row of scores / √D and 1 / the sum of their
 /// exponentials, [H, T].
 pub(super) fn forward(
     arch: Arch,
@@ -167,7 +168,7 @@ impl WithSimd for Forward<'_> {
         let shape = setting.shape;
         let [t, d] = shape.padded();
         let group = shape.heads / shape.kv_heads;
-        let scores = rows_mut(scores);
+        let (scores, scale) = (rows_mut(scores), shape.scale());
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             let (keys, values) = (setting.turned(key), setting.plain(value));
@@ -177,16 +178,18 @@ impl WithSimd for Forward<'_> {
             transpose(rows_mut(kt), d, |c, i| keys.from(c, i));
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
-                setting.turned(first).load(rows_mut(q), t, qkv, shape.scale(), line);
+                let queries = setting.turned(first);
+                queries.bring(rows_mut(q), t, qkv, line);
+                let queries = queries.brought(rows(q), t, qkv);
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    block.scores(simd, scores, Head::new(rows(q), t), rows(kt));
+                    block.scores(simd, scores, queries, rows(kt));
                     let count = block.count.min(shape.length - start);
                     (count..block.count).for_each(|r| block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]));
                     // Step by step for all rows: what one row waits for another uses.
                     let (mut peaks, mut lanes) = ([0.0; BLOCK], [[0.0; WIDTH]; BLOCK]);
-                    (0..count).for_each(|r| peaks[r] = peak(simd, scores, block, r));
-                    (0..count).for_each(|r| lanes[r] = exponentials(simd, scores, block, r, peaks[r]));
+                    (0..count).for_each(|r| peaks[r] = peak(simd, scores, block, r) * scale);
+                    (0..count).for_each(|r| lanes[r] = exponentials(simd, scores, block, r, scale, peaks[r]));
                     for r in 0..count {
                         let (i, over) = (start + r, 1.0 / total(lanes[r]));
                         along[i] = over;
@@ -225,7 +228,7 @@ impl WithSimd for Backward<'_> {
         let shape = setting.shape;
         let [t, d] = shape.padded();
         let group = shape.heads / shape.kv_heads;
-        let (p, ds) = (rows_mut(p), rows_mut(ds));
+        let (p, ds, scale) = (rows_mut(p), rows_mut(ds), shape.scale());
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             let (keys, values) = (setting.turned(key), setting.plain(value));
@@ -238,15 +241,15 @@ impl WithSimd for Backward<'_> {
             dv.fill(0.0);
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
-                let columns = setting.plain(first);
-                setting.turned(first).load(rows_mut(q), t, qkv.read(), shape.scale(), line);
+                let (queries, columns) = (setting.turned(first), setting.plain(first));
+                queries.bring(rows_mut(q), t, qkv.read(), line);
                 columns.bring(rows_mut(o), t, dout, line);
                 columns.bring(rows_mut(y), t, out, line);
                 let [o, y] = [columns.brought(rows(o), t, dout), columns.brought(rows(y), t, out)];
                 products(&mut along[..shape.length], o, y, d / WIDTH);
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    block.scores(simd, p, Head::new(rows(q), t), rows(kt));
+                    block.scores(simd, p, queries.brought(rows(q), t, qkv.read()), rows(kt));
                     block.scores(simd, ds, o, rows(vt));
                     for r in 0..block.count {
                         let i = start + r;
@@ -260,7 +263,7 @@ impl WithSimd for Backward<'_> {
                             mask.fill(&mut factors[..=i]);
                             for ((p, ds), mask) in both.zip(factors[..=i].chunks(WIDTH)) {
                                 for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
-                                    let weight = exp(*p - peak) * over;
+                                    let weight = exp(p.mul_add(scale, -peak)) * over;
                                     *ds = weight * ds.mul_add(*m, -along);
                                     *p = weight * m;
                                 }
@@ -268,7 +271,7 @@ impl WithSimd for Backward<'_> {
                         } else {
                             for (p, ds) in both {
                                 for e in 0..WIDTH {
-                                    p[e] = exp(p[e] - peak) * over;
+                                    p[e] = exp(p[e].mul_add(scale, -peak)) * over;
                                     ds[e] = p[e] * (ds[e] - along);
                                 }
                             }
@@ -277,13 +280,13 @@ impl WithSimd for Backward<'_> {
                         behind(simd, &mut ds[block.last(r)], i, 0.0);
                     }
                     block.weighted_columns(simd, rows_mut(dv), p, o);
-                    block.weighted_columns(simd, rows_mut(dk), ds, Head::new(rows(q), t));
+                    block.weighted_columns(simd, rows_mut(dk), ds, queries.brought(rows(q), t, qkv.read()));
                     block.weighted(simd, rows_mut(dq), ds, keys.brought(rows(k), t, qkv.read()));
-                    let (count, scale) = (block.count.min(shape.length - start), shape.scale());
-                    setting.turned(first).unload(qkv.again(), start, rows(dq), block.count, count, |_| scale, line);
+                    let count = block.count.min(shape.length - start);
+                    queries.unload(qkv.again(), start, rows(dq), block.count, count, |_| scale, line);
                 }
             }
-            keys.unload(qkv.again(), 0, rows(dk), t, shape.length, |_| 1.0, line);
+            keys.unload(qkv.again(), 0, rows(dk), t, shape.length, |_| scale, line);
             values.unload(qkv.again(), 0, rows(dv), t, shape.length, |_| 1.0, line);
         }
     }
@@ -318,13 +321,13 @@ fn peak<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize) -> f32 {
     largest(peaks)
 }
 
-/// Replaces row r's scores by e^(score − peak), 0 behind the causal mask; gives their sum in lanes.
+/// Replaces row r's scores by e^(score · scale − peak), 0 behind the causal mask; gives their sum in lanes.
 #[inline(always)]
-fn exponentials<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize, peak: f32) -> Row {
+fn exponentials<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize, scale: f32, peak: f32) -> Row {
     let mut all = [0.0; WIDTH];
     for row in block.row(scores, r) {
         for e in 0..WIDTH {
-            row[e] = exp(row[e] - peak);
+            row[e] = exp(row[e].mul_add(scale, -peak));
             all[e] += row[e];
         }
     }

@@ -25,11 +25,6 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// In panels of so many rows, one after another.
-    pub(super) fn new(rows: &'a [Row], distance: usize) -> Self {
-        Self { rows, distance }
-    }
-
     /// How far apart its panels are.
     #[inline(always)]
     pub(super) fn distance(self) -> usize {
@@ -73,7 +68,7 @@ impl<'a> Columns<'a> {
     #[inline(always)]
     pub(super) fn bring(self, into: &mut [Row], t: usize, from: Panels<'_>, line: &mut [f32]) {
         if !self.in_place(from, t) {
-            self.load(into, t, from, 1.0, line);
+            self.load(into, t, from, line);
         }
     }
 
@@ -90,17 +85,15 @@ impl<'a> Columns<'a> {
         self.angles.map(|table| &table[i * self.count..][..self.count])
     }
 
-    /// Brings these columns of all rows into panels of `t` rows, times `scale`. `line` has room for 2 D.
+    /// Brings these columns of all rows into panels of `t` rows. `line` has room for 2 D.
     #[inline(always)]
-    pub(super) fn load(self, into: &mut [Row], t: usize, from: Panels<'_>, scale: f32, line: &mut [f32]) {
+    fn load(self, into: &mut [Row], t: usize, from: Panels<'_>, line: &mut [f32]) {
         let Self { first, count, angles } = self;
         let p = first / WIDTH;
         match (angles, self.half()) {
             (None, _) if self.whole() => {
                 for (q, into) in into.chunks_exact_mut(t).enumerate() {
-                    for (into, from) in into.iter_mut().zip(from.panel(p + q)) {
-                        *into = from.map(|x| x * scale);
-                    }
+                    into[..from.rows()].copy_from_slice(from.panel(p + q));
                 }
             }
             (Some(angles), Some(half)) => {
@@ -111,7 +104,7 @@ impl<'a> Columns<'a> {
                         let (a, b) = (&from.from(p + q, i)[0], &from.from(p + half + q, i)[0]);
                         let (left, right) = (&mut left[q * t + i], &mut right[q * t + i]);
                         for e in 0..WIDTH {
-                            [left[e], right[e]] = pair(a[e], b[e], cos[e], sin[e], scale);
+                            [left[e], right[e]] = pair(a[e], b[e], cos[e], sin[e], 1.0);
                         }
                     }
                 }
@@ -120,7 +113,7 @@ impl<'a> Columns<'a> {
                 let (line, turned) = line[..2 * count].split_at_mut(count);
                 for i in 0..from.rows() {
                     from.copy(line, i, first);
-                    turn(turned, line, scale, self.line(i));
+                    turn(turned, line, self.line(i));
                     for (into, turned) in into[i..].iter_mut().step_by(t).zip(turned.chunks(WIDTH)) {
                         into[..turned.len()].copy_from_slice(turned);
                     }
@@ -203,10 +196,10 @@ mod tests {
                 let columns = Columns { first, count, angles };
                 let t = length.next_multiple_of(WIDTH);
                 let (mut into, mut line) = (vec![0.0; t * padded(count)], vec![0.0; 2 * count]);
-                columns.load(rows_mut(&mut into), t, Panels::new(&matrix, length), 0.5, &mut line);
+                columns.load(rows_mut(&mut into), t, Panels::new(&matrix, length), &mut line);
                 for i in 0..length {
                     let mut expected = vec![0.0; count];
-                    turn(&mut expected, &x[i * wide + first..][..count], 0.5, columns.line(i));
+                    turn(&mut expected, &x[i * wide + first..][..count], columns.line(i));
                     expected.resize(padded(count), 0.0);
                     let loaded: Vec<f32> = rows(&into)[i..].iter().step_by(t).flatten().copied().collect();
                     assert_eq!(loaded, expected, "{first} {count} {i}");
@@ -218,7 +211,7 @@ mod tests {
                 for (i, row) in row_by_row(Panels::new(&back, length), wide).chunks(wide).enumerate() {
                     for (j, &got) in row.iter().enumerate() {
                         let here = i > 0 && (first..first + count).contains(&j);
-                        let expected = if here { 0.5 * i as f32 * x[i * wide + j] } else { 7.0 };
+                        let expected = if here { i as f32 * x[i * wide + j] } else { 7.0 };
                         assert!((got - expected).abs() < 1e-5, "{first} {count} {i} {j}: {got} and {expected}");
                     }
                 }

@@ -14,13 +14,13 @@ pub(super) fn pair(a: f32, b: f32, cos: f32, sin: f32, scale: f32) -> [f32; 2] {
     [(a * cos - b * sin) * scale, (b * cos + a * sin) * scale]
 }
 
-/// `into` = `from` · scale, turned by one row of the table where there is one.
+/// `into` = `from`, turned by one row of the table where there is one.
 #[inline(always)]
-pub(super) fn turn(into: &mut [f32], from: &[f32], scale: f32, angles: Option<&[f32]>) {
-    each_pair(into, from, scale, angles, |sin| sin);
+pub(super) fn turn(into: &mut [f32], from: &[f32], angles: Option<&[f32]>) {
+    each_pair(into, from, 1.0, angles, |sin| sin);
 }
 
-/// The transpose of [`turn`]: what a gradient goes through on its way back.
+/// `into` = `from` · scale through the transpose of [`turn`]: what a gradient goes through on its way back.
 #[inline(always)]
 pub(super) fn turn_back(into: &mut [f32], from: &[f32], scale: f32, angles: Option<&[f32]>) {
     each_pair(into, from, scale, angles, |sin| -sin);
@@ -50,7 +50,7 @@ mod tests {
         let x = [1.0, 2.0, 3.0, -4.0, 5.0, 6.0];
         for t in 0..5 {
             let (mut y, mut z) = ([0.0; 6], [0.0; 6]);
-            turn(&mut y, &x, 1.0, Some(&table[t * 6..][..6]));
+            turn(&mut y, &x, Some(&table[t * 6..][..6]));
             turn_back(&mut z, &y, 1.0, Some(&table[t * 6..][..6]));
             assert!(x.iter().zip(&z).all(|(x, z)| (x - z).abs() < 1e-5));
             assert_eq!(t == 0, x == y);
@@ -62,7 +62,7 @@ mod tests {
         let table = table(40, 8, 10_000.0);
         let at = |t: usize, x: &[f32; 8]| {
             let mut y = [0.0; 8];
-            turn(&mut y, x, 1.0, Some(&table[t * 8..][..8]));
+            turn(&mut y, x, Some(&table[t * 8..][..8]));
             y
         };
         let (q, k) = ([0.3, -1.0, 2.0, 0.5, 1.5, 0.1, -0.7, 1.0], [1.0, 0.2, -0.4, 0.9, -1.1, 0.6, 0.8, -0.5]);
