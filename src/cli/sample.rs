@@ -22,6 +22,7 @@ use crate::train::{checkpoint, device, pretrained};
 const NAMED: usize = 8;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
+    settle_threads();
     let sampling = Sampling { temperature: arguments.temperature, top_k: arguments.top_k };
     // Before anything is read: a temperature that cannot be.
     Sampler::new(sampling, arguments.seed)?;
@@ -63,6 +64,17 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         how(sampling, arguments.seed),
     ));
     Ok(Code::Ok)
+}
+
+/// candle asks how many threads to use at every product. Where no variable says it, it reads `/proc/cpuinfo` for that each time,
+/// which takes longer than a small model's products do.
+fn settle_threads() {
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(VARIABLE).is_none() {
+        let threads = candle_core::utils::get_num_threads().to_string();
+        // SAFETY: nothing has started another thread yet, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(VARIABLE, threads) };
+    }
 }
 
 /// The folder with the weights that are asked for, held against its manifest where there is one, and what it is.

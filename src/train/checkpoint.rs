@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Job;
 use super::export;
-use super::learner::LearnerState;
+use super::learner::{LearnerState, Lent};
 use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ use crate::model::Config;
 use crate::plan::TrialId;
 
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
-pub const ARITHMETIC: u32 = 2;
+pub const ARITHMETIC: u32 = 3;
 
 const VERSION: u32 = 1;
 const WEIGHTS: &str = "model.safetensors";
@@ -171,7 +171,7 @@ pub fn save(
     config: &Config,
     tokenizer: &Path,
     position: &Position,
-    state: &LearnerState,
+    state: &LearnerState<Lent<'_>>,
 ) -> Result<Written> {
     let started = Instant::now();
     durable::create_folder(checkpoints)?;

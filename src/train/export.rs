@@ -30,7 +30,11 @@ impl View for &Values<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        if cfg!(target_endian = "little") {
+            Cow::Borrowed(bytemuck::cast_slice(&self.values))
+        } else {
+            Cow::Owned(self.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        }
     }
 
     fn data_len(&self) -> usize {
@@ -47,10 +51,10 @@ fn write_tensors(path: &Path, tensors: &[(String, Values<'_>)]) -> Result<()> {
 }
 
 /// Writes `model.safetensors`. GPT-2 in Hugging Face always has biases: where this model has none they are written as 0.
-pub fn write_weights(path: &Path, config: &Config, parameters: &[Parameter], values: &[Vec<f32>]) -> Result<()> {
+pub fn write_weights<V: AsRef<[f32]>>(path: &Path, config: &Config, parameters: &[Parameter], values: &[V]) -> Result<()> {
     let mut tensors = Vec::with_capacity(parameters.len());
     for (parameter, values) in parameters.iter().zip(values) {
-        let tensor = Values { shape: parameter.shape.clone(), values: Cow::Borrowed(values) };
+        let tensor = Values { shape: parameter.shape.clone(), values: Cow::Borrowed(values.as_ref()) };
         tensors.push((parameter.name.clone(), tensor));
     }
     if config.family == Family::Gpt2 && !config.bias {
@@ -64,11 +68,11 @@ pub fn write_weights(path: &Path, config: &Config, parameters: &[Parameter], val
 }
 
 /// Writes AdamW's moments as `first.<parameter>` and `second.<parameter>`.
-pub fn write_moments(path: &Path, parameters: &[Parameter], first: &[Vec<f32>], second: &[Vec<f32>]) -> Result<()> {
+pub fn write_moments<V: AsRef<[f32]>>(path: &Path, parameters: &[Parameter], first: &[V], second: &[V]) -> Result<()> {
     let mut tensors = Vec::with_capacity(2 * parameters.len());
     for (prefix, moments) in [("first", first), ("second", second)] {
         for (parameter, values) in parameters.iter().zip(moments) {
-            let tensor = Values { shape: parameter.shape.clone(), values: Cow::Borrowed(values.as_slice()) };
+            let tensor = Values { shape: parameter.shape.clone(), values: Cow::Borrowed(values.as_ref()) };
             tensors.push((format!("{prefix}.{}", parameter.name), tensor));
         }
     }

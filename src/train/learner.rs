@@ -3,6 +3,8 @@
 //! On the CPU that is the engine ([`crate::model::engine`]); on a GPU, and wherever [`Learner::plain`] asks for it, candle's own
 //! operations and autograd ([`crate::model::plain`]), which is what the engine is tested against.
 
+use std::borrow::Cow;
+
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
@@ -13,18 +15,22 @@ use crate::model::{Config, Parameter, shape};
 use crate::optimize::flat::FlatAdamW;
 use crate::optimize::{AdamW, AdamWState, clip_coefficient, global_norm};
 
-/// Weights and moments outside of any device, in the order of [`Config::parameters`].
+/// Weights and moments outside of any device, in the order of [`Config::parameters`]: arrays of its own, or a learner's
+/// ([`Lent`]).
 #[derive(Debug, Clone, PartialEq)]
-pub struct LearnerState {
+pub struct LearnerState<V = Vec<f32>> {
     /// Updates made.
     pub steps: u64,
     /// The weights.
-    pub values: Vec<Vec<f32>>,
+    pub values: Vec<V>,
     /// AdamW's first moments; empty where only the weights were kept.
-    pub first: Vec<Vec<f32>>,
+    pub first: Vec<V>,
     /// AdamW's second moments; empty where only the weights were kept.
-    pub second: Vec<Vec<f32>>,
+    pub second: Vec<V>,
 }
+
+/// Values that a learner on the CPU lends, so that no copy of a model is made to save it; brought from a device otherwise.
+pub type Lent<'a> = Cow<'a, [f32]>;
 
 /// A model that learns.
 pub struct Learner {
@@ -42,40 +48,51 @@ enum Path {
     Plain { model: PlainModel, optimizer: AdamW },
 }
 
-/// The values of these parameters one after another, each checked.
-fn flat(parameters: &[Parameter], values: &[Vec<f32>]) -> Result<Vec<f32>> {
+/// Copies the values of these parameters, each checked, one after another into an array of all.
+fn copy_all<V: AsRef<[f32]>>(into: &mut [f32], parameters: &[Parameter], values: &[V]) -> Result<()> {
     if values.len() != parameters.len() {
         return Err(Error::data(format!("{} parameters were given, and the model has {}", values.len(), parameters.len())));
     }
-    for (parameter, values) in parameters.iter().zip(values) {
-        if values.len() != parameter.len() {
+    let mut rest = into;
+    for (parameter, values) in parameters.iter().zip(values.iter().map(AsRef::as_ref)) {
+        let place = rest.split_off_mut(..parameter.len()).filter(|place| place.len() == values.len());
+        let Some(place) = place else {
             let message = format!("`{}` has {} values, and {:?} are needed", parameter.name, values.len(), parameter.shape);
             return Err(Error::data(message));
-        }
+        };
+        place.copy_from_slice(values);
     }
-    Ok(values.concat())
+    Ok(())
 }
 
 impl Learner {
     /// A learner on `device` that goes on from this state: by the engine on the CPU, on candle's threads
     /// (`RAYON_NUM_THREADS`), else by candle's operations.
-    pub fn new(config: &Config, train: &Train, seed: u64, device: &Device, state: &LearnerState) -> Result<Self> {
+    pub fn new<V>(config: &Config, train: &Train, seed: u64, device: &Device, state: &LearnerState<V>) -> Result<Self>
+    where
+        V: AsRef<[f32]>,
+    {
         if !device.is_cpu() {
             return Self::plain(config, train, seed, device, state);
         }
         refuse_bf16(train)?;
         let parameters = config.parameters();
         let mut engine = Engine::new(config, seed, candle_core::utils::get_num_threads(), config.context)?;
-        engine.values_mut().copy_from_slice(&flat(&parameters, &state.values)?);
+        copy_all(engine.values_mut(), &parameters, &state.values)?;
         let mut optimizer = FlatAdamW::new(config, train);
         if !state.first.is_empty() {
-            optimizer.restore(state.steps, &flat(&parameters, &state.first)?, &flat(&parameters, &state.second)?)?;
+            let [first, second] = optimizer.restore(state.steps);
+            copy_all(first, &parameters, &state.first)?;
+            copy_all(second, &parameters, &state.second)?;
         }
         Ok(Self::with(Path::Engine { engine: Box::new(engine), optimizer }, config, train, seed))
     }
 
     /// A learner made from candle's own operations and autograd, on any device.
-    pub fn plain(config: &Config, train: &Train, seed: u64, device: &Device, state: &LearnerState) -> Result<Self> {
+    pub fn plain<V>(config: &Config, train: &Train, seed: u64, device: &Device, state: &LearnerState<V>) -> Result<Self>
+    where
+        V: AsRef<[f32]>,
+    {
         if device.is_cpu() {
             refuse_bf16(train)?;
         }
@@ -83,9 +100,9 @@ impl Learner {
         let optimizer = if state.first.is_empty() {
             AdamW::new(train, model.weights())?
         } else {
-            let tensors = |moments: &[Vec<f32>]| {
+            let tensors = |moments: &[V]| {
                 let shaped = moments.iter().zip(model.parameters());
-                shaped.map(|(m, p)| Ok(Tensor::from_slice(m, p.shape.as_slice(), device)?)).collect::<Result<Vec<_>>>()
+                shaped.map(|(m, p)| Ok(Tensor::from_slice(m.as_ref(), p.shape.as_slice(), device)?)).collect::<Result<Vec<_>>>()
             };
             let (first, second) = (tensors(&state.first)?, tensors(&state.second)?);
             AdamW::with_state(train, AdamWState { steps: state.steps, first, second })
@@ -175,7 +192,7 @@ impl Learner {
     /// The gradients gathered last, parameter by parameter; empty where none arrived.
     pub fn gradient_values(&self) -> Result<Vec<Vec<f32>>> {
         match &self.path {
-            Path::Engine { engine, .. } => Ok(cut(engine, engine.gradients())),
+            Path::Engine { engine, .. } => Ok(cut(engine, engine.gradients()).map(<[f32]>::to_vec).collect()),
             Path::Plain { model, .. } => {
                 let values = |g: &Option<Tensor>| match g {
                     Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
@@ -223,24 +240,24 @@ impl Learner {
     }
 
     /// The weights alone.
-    pub fn values(&self) -> Result<Vec<Vec<f32>>> {
+    pub fn values(&self) -> Result<Vec<Lent<'_>>> {
         match &self.path {
-            Path::Engine { engine, .. } => Ok(cut(engine, engine.values())),
-            Path::Plain { model, .. } => (0..self.parameters.len()).map(|place| model.values(place)).collect(),
+            Path::Engine { engine, .. } => Ok(cut(engine, engine.values()).map(Cow::Borrowed).collect()),
+            Path::Plain { model, .. } => (0..self.parameters.len()).map(|place| model.values(place).map(Cow::Owned)).collect(),
         }
     }
 
     /// Weights and moments.
-    pub fn state(&self) -> Result<LearnerState> {
+    pub fn state(&self) -> Result<LearnerState<Lent<'_>>> {
         let values = self.values()?;
         match &self.path {
             Path::Engine { engine, optimizer } => {
-                let [first, second] = optimizer.moments();
-                Ok(LearnerState { steps: optimizer.steps(), values, first: cut(engine, first), second: cut(engine, second) })
+                let [first, second] = optimizer.moments().map(|all| cut(engine, all).map(Cow::Borrowed).collect());
+                Ok(LearnerState { steps: optimizer.steps(), values, first, second })
             }
             Path::Plain { optimizer, .. } => {
                 let flat = |tensors: &[Tensor]| {
-                    tensors.iter().map(|t| Ok(t.flatten_all()?.to_vec1()?)).collect::<Result<Vec<Vec<f32>>>>()
+                    tensors.iter().map(|t| Ok(Cow::Owned(t.flatten_all()?.to_vec1()?))).collect::<Result<Vec<_>>>()
                 };
                 let state = optimizer.state();
                 Ok(LearnerState { steps: state.steps, values, first: flat(&state.first)?, second: flat(&state.second)? })
@@ -250,8 +267,8 @@ impl Learner {
 }
 
 /// One array of all parameters, cut into one for each.
-fn cut(engine: &Engine, all: &[f32]) -> Vec<Vec<f32>> {
-    engine.ranges().iter().map(|range| all[range.clone()].to_vec()).collect()
+fn cut<'a>(engine: &'a Engine, all: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+    engine.ranges().iter().map(|range| &all[range.clone()])
 }
 
 fn refuse_bf16(train: &Train) -> Result<()> {

@@ -117,13 +117,13 @@ impl<'a> Weights<'a> {
 
 impl PlainModel {
     /// A model on `device` whose parameters have these values, in the order of [`Config::parameters`].
-    pub fn new(config: &Config, precision: Precision, device: &Device, values: &[Vec<f32>]) -> Result<Self> {
+    pub fn new(config: &Config, precision: Precision, device: &Device, values: &[impl AsRef<[f32]>]) -> Result<Self> {
         let parameters = config.parameters();
         if values.len() != parameters.len() {
             return Err(Error::data(format!("{} parameters were given, and the model has {}", values.len(), parameters.len())));
         }
         let mut weights = Vec::with_capacity(values.len());
-        for (parameter, value) in parameters.iter().zip(values) {
+        for (parameter, value) in parameters.iter().zip(values.iter().map(AsRef::as_ref)) {
             if value.len() != parameter.len() {
                 let message = format!("`{}` has {} values, and {:?} are needed", parameter.name, value.len(), parameter.shape);
                 return Err(Error::data(message));
