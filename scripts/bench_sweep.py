@@ -21,8 +21,8 @@ Evaluated tokens of each training:
   both    half way and at the end, 15,360 tokens each, every one predicted once, windows side by side. The peer's windows are
           its own L, Votive's the smallest L of the sweep, the same for all.
   Votive  moreover, as always: the final weights in full, the same 15,360 tokens in windows of 32 that overlap by half,
-          where L is 64 also in windows of 64 that overlap by half: 30,720 or 61,440 more tokens through the model. Where the
-          weights of half way were the better ones, those as well.
+          where L is 64 also in windows of 64 that overlap by half: 15,360 or 30,720 more tokens through the model, since what
+          windows that begin together share is computed once. Where the weights of half way were the better ones, those as well.
 
 The perplexities printed are the peer's at the end, and Votive's at the end by the evaluation that is like it (`kind` periodic); where L is
 32 both are of the same tokens and windows. They differ by chance, for the random numbers are not the same.

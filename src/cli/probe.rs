@@ -85,11 +85,13 @@ impl Measured {
         let evaluation = trial.evaluation(common_context)?;
         let left = steps / trial.facts.steps.max(1) as f64;
         let periodic = left / evaluation.every * evaluation.periodic_tokens as f64 * self.common_seconds;
-        // In full, windows overlap by half: each token goes through the model twice, but for what the last evaluation on the
-        // way has just predicted.
-        let mut in_full = (2 * evaluation.scored_tokens - evaluation.periodic_tokens) as f64 * self.common_seconds;
-        if trial.settings.train.sequence_length != common_context {
-            in_full += 2.0 * evaluation.scored_tokens as f64 * self.native_seconds;
+        // In full, windows overlap by half: each token goes through the model twice. What was just predicted is not again: by the
+        // last evaluation on the way, and by the longer windows where shorter ones begin with them.
+        let (length, scored) = (trial.settings.train.sequence_length, 2.0 * evaluation.scored_tokens as f64);
+        let begin_longer = if length > common_context { scored * common_context as f64 / length as f64 } else { 0.0 };
+        let mut in_full = (scored - begin_longer.max(evaluation.periodic_tokens as f64)) * self.common_seconds;
+        if length != common_context {
+            in_full += scored * self.native_seconds;
         }
         let minutes = match trial.settings.train.budget {
             crate::experiment::settings::Budget::Minutes(minutes) => 60.0 * minutes,

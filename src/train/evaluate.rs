@@ -9,6 +9,8 @@
 //! The windows predict all their targets, also those that another window scores. [`Scores::bins`] keeps those too: the loss by the
 //! place in the window, where the first targets see little and the last ones all of the context.
 
+use std::collections::HashMap;
+
 use crate::corpus::TokenFile;
 use crate::error::{Error, Result};
 use crate::model::plain::Windows;
@@ -102,25 +104,34 @@ fn bins(length: usize) -> Vec<PositionBin> {
     if length == 0 { Vec::new() } else { (0..=bin_of(length)).map(bin).collect() }
 }
 
-/// Scores the first `tokens` tokens of a part, `group` windows at a time.
+/// What the weights of one step gave on one part, window by window.
 ///
-/// `known` is what the same weights gave in windows side by side of the same context from the part's beginning, or empty: the
-/// whole windows among those are not computed again.
+/// What a target costs follows from the tokens before it and its place, so a window that begins where another one does is the
+/// beginning of it, or it of the other: neither is computed twice, whatever their lengths.
+#[derive(Debug, Default)]
+pub struct Predicted {
+    /// The NLL of each target of the longest window that begins at this token.
+    rows: HashMap<u64, Vec<f32>>,
+}
+
+impl Predicted {
+    fn row(&self, window: &Window) -> Option<&[f32]> {
+        self.rows.get(&window.start)?.get(..window.length)
+    }
+}
+
+/// Scores the first `tokens` tokens of a part, `group` windows at a time. Windows that are `predicted` are not computed again,
+/// and those that are not are added.
 pub fn score(
     learner: &mut Learner,
     part: &TokenFile,
     tokens: u64,
     layout: Layout,
     group: usize,
-    known: &[f32],
+    predicted: &mut Predicted,
 ) -> Result<Scores> {
     let tokens = tokens.min(part.len());
     let windows = windows(tokens, layout.context, layout.stride);
-    let known = |window: &Window| {
-        let whole = known.len() / layout.context * layout.context;
-        let start = usize::try_from(window.start).ok().filter(|start| start.is_multiple_of(layout.context))?;
-        known[..whole].get(start..start + window.length)
-    };
     let mut nll = Vec::with_capacity(tokens.saturating_sub(1) as usize);
     let mut bins = bins(windows.first().map_or(0, |window| window.length));
     // All windows are of one length: there is one that is shorter only where it is the only one.
@@ -128,15 +139,18 @@ pub fn score(
         let length = group[0].length;
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         let mut buffer = vec![0; length + 1];
-        for window in group.iter().filter(|window| known(window).is_none()) {
+        let missing: Vec<&Window> = group.iter().filter(|window| predicted.row(window).is_none()).collect();
+        for window in &missing {
             part.read(window.start, &mut buffer);
             inputs.extend_from_slice(&buffer[..length]);
             targets.extend_from_slice(&buffer[1..]);
         }
-        let predicted = learner.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
-        let mut predicted = predicted.chunks_exact(length);
+        let rows = learner.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
+        for (window, row) in missing.into_iter().zip(rows.chunks_exact(length)) {
+            predicted.rows.insert(window.start, row.to_vec());
+        }
         for window in group {
-            let row = known(window).or_else(|| predicted.next()).unwrap_or_default();
+            let row = predicted.row(window).unwrap_or_default();
             nll.extend_from_slice(row.get(window.from..).unwrap_or_default());
             for (place, &nll) in row.iter().enumerate() {
                 let bin = &mut bins[bin_of(place + 1)];
@@ -210,7 +224,7 @@ mod tests {
     fn how_many_windows_go_through_the_model_at_once_does_not_matter() {
         let (_dir, mut learner, part) = model_and_part(32);
         for layout in [Layout::overlapping(32), Layout::side_by_side(32), Layout::overlapping(7)] {
-            let mut score = |group| score(&mut learner, &part, part.len() - 5, layout, group, &[]).unwrap();
+            let mut score = |group| score(&mut learner, &part, part.len() - 5, layout, group, &mut Predicted::default()).unwrap();
             let one = score(1);
             for group in [7, GROUP] {
                 let other = score(group);
@@ -223,20 +237,46 @@ mod tests {
     }
 
     #[test]
-    fn what_was_scored_side_by_side_is_not_computed_again_and_changes_no_bit() {
-        let (_dir, mut learner, part) = model_and_part(32);
+    fn what_was_predicted_is_not_computed_again_and_changes_no_bit() {
+        let (_dir, mut learner, part) = model_and_part(70);
+        let mut score =
+            |tokens, layout, predicted: &mut Predicted| score(&mut learner, &part, tokens, layout, GROUP, predicted).unwrap();
         for context in [32, 7, 1] {
-            let all = score(&mut learner, &part, 600, Layout::overlapping(context), GROUP, &[]).unwrap();
+            let fresh = score(600, Layout::overlapping(context), &mut Predicted::default());
             for tokens in [600, 300, 40, context as u64 + 1, 2] {
-                let known = score(&mut learner, &part, tokens, Layout::side_by_side(context), GROUP, &[]).unwrap().nll;
-                let again = score(&mut learner, &part, 600, Layout::overlapping(context), GROUP, &known).unwrap();
-                assert_eq!(again, all, "{context}, {tokens} known");
+                for other in [context, 2 * context, context + 5, 70] {
+                    for layout in [Layout::side_by_side(other), Layout::overlapping(other)] {
+                        let mut predicted = Predicted::default();
+                        let before = score(tokens, layout, &mut predicted);
+                        assert_eq!(
+                            score(600, Layout::overlapping(context), &mut predicted),
+                            fresh,
+                            "{context}, {other} of {tokens}"
+                        );
+                        assert_eq!(score(tokens, layout, &mut predicted), before, "{other} of {tokens} after {context}");
+                    }
+                }
             }
-            // It is taken from there, and only whole windows are.
-            let known = vec![9.0; context * 3 + context / 2];
-            let other = score(&mut learner, &part, 600, Layout::side_by_side(context), GROUP, &known).unwrap();
-            assert_eq!(other.nll.iter().filter(|&&nll| nll == 9.0).count(), 3 * context);
         }
+    }
+
+    #[test]
+    fn windows_that_begin_together_are_computed_once() {
+        let (_dir, mut learner, part) = model_and_part(64);
+        let mut predicted = Predicted::default();
+        score(&mut learner, &part, 641, Layout::overlapping(64), GROUP, &mut predicted).unwrap();
+        for row in predicted.rows.values_mut() {
+            row.fill(9.0);
+        }
+        // They begin at each multiple of 32: there begin all windows of 32 that lie side by side, and every other one of those that
+        // overlap by half.
+        let tokens = 641 - 32;
+        let mut known = |layout| {
+            let scores = score(&mut learner, &part, tokens, layout, GROUP, &mut predicted).unwrap();
+            scores.nll.iter().filter(|&&nll| nll == 9.0).count()
+        };
+        assert_eq!(known(Layout::side_by_side(32)), 608);
+        assert_eq!(known(Layout::overlapping(32)), 32 + 16 * 18);
     }
 
     #[test]
@@ -244,21 +284,21 @@ mod tests {
         let (_dir, mut learner, part) = model_and_part(32);
         // Side by side, but for the last window, every target is scored: all bins together are the score.
         let tokens = 32 * 20 + 1;
-        let scores = score(&mut learner, &part, tokens, Layout::side_by_side(32), GROUP, &[]).unwrap();
+        let scores = score(&mut learner, &part, tokens, Layout::side_by_side(32), GROUP, &mut Predicted::default()).unwrap();
         let all: f64 = scores.bins.iter().map(|b| b.nll_sum).sum();
         assert!((all / scores.sum.unwrap() - 1.0).abs() < 1e-9);
         assert_eq!(scores.bins.iter().map(|b| b.tokens).collect::<Vec<_>>(), [20, 20, 40, 80, 160, 320]);
         // Overlapping by half, nearly every target twice.
-        let scores = score(&mut learner, &part, tokens, Layout::overlapping(32), GROUP, &[]).unwrap();
+        let scores = score(&mut learner, &part, tokens, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(scores.bins.iter().map(|b| b.tokens).sum::<i64>(), 39 * 32);
     }
 
     #[test]
     fn scored_bytes_leave_out_the_first_token_and_what_is_not_scored() {
         let (_dir, mut learner, part) = model_and_part(32);
-        let all = score(&mut learner, &part, u64::MAX, Layout::overlapping(32), GROUP, &[]).unwrap();
+        let all = score(&mut learner, &part, u64::MAX, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(all.bytes + u64::from(part.byte_length(0).unwrap()), part.bytes());
-        let few = score(&mut learner, &part, 101, Layout::overlapping(32), GROUP, &[]).unwrap();
+        let few = score(&mut learner, &part, 101, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(Some(few.bytes), part.bytes_between(1, 101));
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use candle_core::Device;
 
 use super::checkpoint::{self, Best};
-use super::evaluate::{self, GROUP, Layout, Scores};
+use super::evaluate::{self, GROUP, Layout, Predicted, Scores};
 use super::learner::{Learner, LearnerState};
 use super::recorder::{CheckpointKind, EvaluationRow, Phase, Positions, Protocol, Recorder, TokenNll};
 use super::{Job, Place};
@@ -64,11 +64,11 @@ impl Weights {
 }
 
 /// Scores weights in full: both protocols on the validation part, the common one on the test part. `None` where `stop` said so.
-/// `known` is what these weights gave on the validation part in windows of the common context side by side, or empty.
+/// `predicted` is what these weights gave on the validation part already.
 pub(super) fn in_full(
     (job, held_out): (&Job, &HeldOut),
     learner: &mut Learner,
-    known: &[f32],
+    predicted: &mut Predicted,
     weights: Weights,
     recorder: &mut dyn Recorder,
     stop: &dyn Fn() -> bool,
@@ -76,16 +76,21 @@ pub(super) fn in_full(
     let mut rows = Vec::new();
     let (common, native) = (job.evaluation.common_context, job.settings.train.sequence_length);
     if let Some(part) = &held_out.validation {
-        // Where both contexts are one they are scored once and told twice.
-        let contexts = [(Protocol::Common, common), (Protocol::Native, native)];
-        for (protocol, context) in contexts.into_iter().take(if common == native { 1 } else { 2 }) {
+        // Where both contexts are one they are scored once and told twice. The longer windows first: some of the shorter ones are
+        // the beginnings of them.
+        let contexts = [(Protocol::Native, native), (Protocol::Common, common)];
+        let mut found = Vec::new();
+        for (protocol, context) in contexts.into_iter().skip(usize::from(common == native)) {
             if stop() {
                 return Ok(None);
             }
             let (started, layout) = (Instant::now(), Layout::overlapping(context));
-            let known = if context == common { known } else { &[] };
-            let scores = evaluate::score(learner, part, job.evaluation.scored_tokens, layout, GROUP, known)?;
+            let scores = evaluate::score(learner, part, job.evaluation.scored_tokens, layout, GROUP, predicted)?;
             let row = weights.row("validation", protocol, layout, &scores, started);
+            found.push((layout, scores, row));
+        }
+        for (layout, scores, row) in found.into_iter().rev() {
+            let (protocol, context) = (row.protocol, layout.context);
             recorder.evaluation(&row)?;
             rows.push(row.clone());
             if common == native {
@@ -106,7 +111,7 @@ pub(super) fn in_full(
         }
         let (started, layout) = (Instant::now(), Layout::overlapping(common));
         let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
-        let scores = evaluate::score(learner, part, tokens, layout, GROUP, &[])?;
+        let scores = evaluate::score(learner, part, tokens, layout, GROUP, &mut Predicted::default())?;
         let row = weights.row("test", Protocol::Common, layout, &scores, started);
         recorder.evaluation(&row)?;
         rows.push(row);
@@ -163,7 +168,10 @@ pub fn rescore(
     let tokens_seen = last.position.tokens_seen;
     let mut learner = learner_of(last.state.values, job, &config, device)?;
     let weights = Weights { kind: CheckpointKind::Final, step, tokens_seen };
-    let Some(mut rows) = in_full((job, &held_out), &mut learner, &[], weights, recorder, stop)? else { return Ok(None) };
+    let mut nothing = Predicted::default();
+    let Some(mut rows) = in_full((job, &held_out), &mut learner, &mut nothing, weights, recorder, stop)? else {
+        return Ok(None);
+    };
     let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
     if !place.checkpoints.join(checkpoint::name(step)).exists() {
         let gone = |row: &EvaluationRow| EvaluationRow {
@@ -179,7 +187,10 @@ pub fn rescore(
     let best = load(step)?;
     let weights = Weights { kind: CheckpointKind::Best, step, tokens_seen: best.position.tokens_seen };
     let mut learner = learner_of(best.state.values, job, &config, device)?;
-    let Some(of_best) = in_full((job, &held_out), &mut learner, &[], weights, recorder, stop)? else { return Ok(None) };
+    let mut nothing = Predicted::default();
+    let Some(of_best) = in_full((job, &held_out), &mut learner, &mut nothing, weights, recorder, stop)? else {
+        return Ok(None);
+    };
     rows.extend(of_best);
     Ok(Some(rows))
 }

@@ -8,7 +8,7 @@ use candle_core::Device;
 
 use super::Job;
 use super::checkpoint::{self, ARITHMETIC, Best, Position, Reason, Written};
-use super::evaluate::{self, GROUP, Layout};
+use super::evaluate::{self, GROUP, Layout, Predicted};
 use super::learner::{Learner, LearnerState};
 use super::pretrained;
 use super::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Phase, Protocol, Recorder, StepRow};
@@ -87,8 +87,8 @@ struct Trial<'a> {
     training_seconds: f64,
     last_seconds: f64,
     best: Option<Best>,
-    /// What the weights of the last step gave in the evaluation on the way, if that was just made.
-    side_by_side: Vec<f32>,
+    /// What the weights of the last step gave on the validation part so far.
+    predicted: Predicted,
     recent: VecDeque<f64>,
     /// Steps of the checkpoints that have a row and are on disk.
     kept: Vec<u64>,
@@ -222,7 +222,7 @@ impl<'a> Trial<'a> {
             training_seconds: 0.0,
             last_seconds: 0.0,
             best: None,
-            side_by_side: Vec::new(),
+            predicted: Predicted::default(),
             recent: VecDeque::with_capacity(RECENT),
             kept: Vec::new(),
         };
@@ -416,10 +416,19 @@ impl<'a> Trial<'a> {
         let layout = Layout::side_by_side(plan.common_context);
         let validation = self.held_out.validation.as_ref();
         let part = validation.ok_or_else(|| Error::internal("there is no validation part to score"))?;
-        let scores = evaluate::score(&mut self.learner, part, plan.periodic_tokens, layout, GROUP, &[])?;
+        let (mut predicted, last) = (Predicted::default(), self.budget_is_spent());
+        if last && plan.periodic_tokens == plan.scored_tokens {
+            // All of it is about to be scored in full. That costs little more than this, and windows side by side begin where the
+            // configuration's own do: theirs first, so that these need not be computed.
+            let native = Layout::overlapping(self.job.settings.train.sequence_length);
+            if native.context > layout.context {
+                evaluate::score(&mut self.learner, part, plan.scored_tokens, native, GROUP, &mut predicted)?;
+            }
+        }
+        let scores = evaluate::score(&mut self.learner, part, plan.periodic_tokens, layout, GROUP, &mut predicted)?;
         let row = self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started);
-        if self.budget_is_spent() {
-            self.side_by_side = scores.nll;
+        if last {
+            self.predicted = predicted;
         }
         Ok(row)
     }
@@ -449,16 +458,16 @@ impl<'a> Trial<'a> {
     fn finish(mut self, device: &Device) -> Result<Ended> {
         self.recorder.phase(Phase::Scoring);
         let held_out = (self.job, &self.held_out);
-        let in_full = |learner: &mut Learner, known: &[f32], weights, recorder: &mut dyn Recorder| {
-            scoring::in_full(held_out, learner, known, weights, recorder, &|| false).map(Option::unwrap_or_default)
+        let in_full = |learner: &mut Learner, predicted: &mut Predicted, weights, recorder: &mut dyn Recorder| {
+            scoring::in_full(held_out, learner, predicted, weights, recorder, &|| false).map(Option::unwrap_or_default)
         };
         let weights = self.weights(CheckpointKind::Final);
-        let mut scores = in_full(&mut self.learner, &self.side_by_side, weights, &mut *self.recorder)?;
+        let mut scores = in_full(&mut self.learner, &mut self.predicted, weights, &mut *self.recorder)?;
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
             let loaded = checkpoint::load(&self.place.checkpoints.join(checkpoint::name(best.step)), &self.config)?;
             let mut learner = scoring::learner_of(loaded.state.values, self.job, &self.config, device)?;
             let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: loaded.position.tokens_seen };
-            scores.extend(in_full(&mut learner, &[], weights, &mut *self.recorder)?);
+            scores.extend(in_full(&mut learner, &mut Predicted::default(), weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
         self.tidy()?;
