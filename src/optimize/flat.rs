@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use pulp::Arch;
 
 use crate::experiment::settings::Train;
-use crate::model::engine::{Pool, vectorized};
+use crate::model::engine::{Buffer, Pool, vectorized};
 use crate::model::{Config, Group};
 
 /// Values that one thread takes at a time, at most. The norm's sum follows these pieces, so threads do not change it.
 const PIECE: usize = 32_768;
 
 /// Lanes of a sum in 64 bits.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// AdamW with decay groups (Loshchilov and Hutter 2019, as torch computes it), its moments one array each.
 pub struct FlatAdamW {
@@ -22,8 +22,8 @@ pub struct FlatAdamW {
     epsilon: f64,
     weight_decay: f64,
     steps: u64,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    first: Buffer,
+    second: Buffer,
     pieces: Vec<Piece>,
 }
 
@@ -71,7 +71,8 @@ impl FlatAdamW {
         let pieces = pieces(config);
         let len = pieces.last().map_or(0, |last| last.range.end);
         let Train { beta1, beta2, epsilon, weight_decay, .. } = *train;
-        Self { beta1, beta2, epsilon, weight_decay, steps: 0, first: vec![0.0; len], second: vec![0.0; len], pieces }
+        let [first, second] = [Buffer::zeros(len), Buffer::zeros(len)];
+        Self { beta1, beta2, epsilon, weight_decay, steps: 0, first, second, pieces }
     }
 
     /// Goes on after so many updates: gives both moments in the order of the parameters, to be filled with the saved ones.

@@ -99,7 +99,7 @@ pub struct EvaluationRow {
     pub scored_bytes: i64,
     /// Sum of the negative log-likelihoods, nats; `None` where it is not finite.
     pub nll_sum: Option<f64>,
-    /// Seconds it took.
+    /// Seconds it took. Windows that an earlier evaluation of the same weights predicted take none.
     pub seconds: f64,
     /// Microseconds since 1970 (UTC).
     pub time_utc: i64,

@@ -7,7 +7,7 @@ const LINE: usize = 16;
 
 /// An array of 32-bit numbers that begins at a cache line.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     /// The values, and room to begin where a line does.
     room: Vec<f32>,
     start: usize,
@@ -16,7 +16,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// An array of zeros.
-    pub(super) fn zeros(len: usize) -> Self {
+    pub(crate) fn zeros(len: usize) -> Self {
         let room = vec![0.0; len + LINE];
         // The vector is never moved or grown, so its line stays where it is.
         let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);

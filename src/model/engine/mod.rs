@@ -46,7 +46,7 @@ use pulp::Arch;
 
 pub(super) use self::block::head_rows;
 use self::block::{Gradient, Model, Scratch, Shard, Tokens, Training};
-use self::buffer::Buffer;
+pub(crate) use self::buffer::Buffer;
 use self::lanes::Lanes;
 use self::layout::{Layout, Linear, Way};
 pub use self::operations::{Operation, Operations};
