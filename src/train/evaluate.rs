@@ -106,7 +106,7 @@ fn bins(length: usize) -> Vec<PositionBin> {
 
 /// What the weights of one step gave on one part, window by window.
 ///
-/// What a target costs follows from the tokens before it and its place, so a window that begins where another one does is the
+/// A target's loss follows from the tokens before it and its place, so a window that begins where another one does is the
 /// beginning of it, or it of the other: neither is computed twice, whatever their lengths.
 #[derive(Debug, Default)]
 pub struct Predicted {

@@ -418,8 +418,8 @@ impl<'a> Trial<'a> {
         let part = validation.ok_or_else(|| Error::internal("there is no validation part to score"))?;
         let (mut predicted, last) = (Predicted::default(), self.budget_is_spent());
         if last && plan.periodic_tokens == plan.scored_tokens {
-            // All of it is about to be scored in full. That costs little more than this, and windows side by side begin where the
-            // configuration's own do: theirs first, so that these need not be computed.
+            // All of it is about to be scored in full anyhow. Windows side by side begin where the configuration's own do: those
+            // first, so that these need not be computed. The checkpoint waits for two passes instead of one.
             let native = Layout::overlapping(self.job.settings.train.sequence_length);
             if native.context > layout.context {
                 evaluate::score(&mut self.learner, part, plan.scored_tokens, native, GROUP, &mut predicted)?;
