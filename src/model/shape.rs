@@ -74,15 +74,16 @@ pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize
     let (c, h, v) = (config.width as u64, config.hidden as u64, config.vocabulary as u64);
     let row = c + 2 * (config.kv_heads * config.head()) as u64;
     let gates = if config.family == Family::Llama { 2 } else { 1 };
+    let exponentials = (size * engine::exponentials(config, length)) as u64;
     // Of each block two norms, the attention's row and output, the hidden layer before and after, two places of the stream.
-    let kept = config.layers as u64 * (5 * c + row + (gates + 1) * h) + 2 * c;
+    let kept = config.layers as u64 * (rows * (5 * c + row + (gates + 1) * h) + exponentials) + rows * 2 * c;
     let logits = engine::head_rows(config.vocabulary, rows as usize) as u64 * v;
     let scratch = rows * (h.max(c) + 2 * c) + logits;
     let attention = length as u64 * (8 * config.head() as u64 + 2 * 64);
     let copies = 2 * (parameters + if config.tied { 0 } else { c * v });
     // Where there is one array, another for what is no block's: the embeddings and positions.
     let aside = if arrays == 1 { 2 * c * v + config.context as u64 * c } else { 0 };
-    4 * ((3 + arrays) * parameters + aside + copies + threads.min(lanes) as u64 * (rows * kept + scratch + attention))
+    4 * ((3 + arrays) * parameters + aside + copies + threads.min(lanes) as u64 * (kept + scratch + attention))
 }
 
 /// Windows that go through the model at once on the plain path: as many as stay below 512 MiB, at least one, at most the batch.

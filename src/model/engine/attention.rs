@@ -1,7 +1,8 @@
 //! Causal attention of one sequence, forward and backward, a head at a time in blocks of query rows.
 //!
 //! No T × T matrix exists: a block of [`BLOCK`] rows of scores lives in a thread's scratch, and of it only the causal part
-//! is computed, to the end of a panel. Forward keeps two numbers of each row's softmax, from which backward computes it again.
+//! is computed, to the end of a panel. Forward keeps two numbers of each row's softmax, from which backward computes it again;
+//! of sequences of one block it keeps the exponentials as well, which are the same to the bit.
 //! Queries, keys and values of a head are read where they lie; what is turned by its position, or is not whole panels, is
 //! brought into panels of its own first (see `heads`), rows and columns padded with zeros, so that products have no remainders.
 //! Scores are products of queries and keys as they are: 1 / √D comes in where their exponential is taken.
@@ -46,6 +47,13 @@ impl Shape {
 
     fn scale(&self) -> f32 {
         (1.0 / (self.head as f64).sqrt()) as f32
+    }
+
+    /// Values of a head's exponentials that forward keeps for backward: those of sequences of one block, which are few. Longer
+    /// ones are computed again, so that what is kept grows with T and not with T².
+    pub(super) fn kept(&self) -> usize {
+        let t = padded(self.length);
+        if t <= BLOCK { t * t } else { 0 }
     }
 }
 
@@ -123,17 +131,18 @@ impl Scratch {
 }
 
 /// Attention forward: [q | k | v] of a sequence to its heads, and the peak of each row of scores / √D and 1 / the sum of their
-/// exponentials, [H, T].
+/// exponentials, [H, T]. `kept` gets the exponentials of each head ([`Shape::kept`]), or is empty.
 pub(super) fn forward(
     arch: Arch,
     setting: Setting<'_>,
     qkv: Panels<'_>,
     out: PanelsMut<'_>,
     sums: &mut [[f32; 2]],
+    kept: &mut [f32],
     scratch: &mut Scratch,
 ) {
     scratch.prepare(setting.shape);
-    arch.dispatch(Forward { setting, qkv, out, sums, scratch });
+    arch.dispatch(Forward { setting, qkv, out, sums, kept, scratch });
 }
 
 /// Attention backward: [q | k | v] becomes its gradient, given the output, its gradient and the sums of forward.
@@ -144,10 +153,11 @@ pub(super) fn backward(
     out: Panels<'_>,
     dout: Panels<'_>,
     sums: &[[f32; 2]],
+    kept: &[f32],
     scratch: &mut Scratch,
 ) {
     scratch.prepare(setting.shape);
-    arch.dispatch(Backward { setting, qkv, out, dout, sums, scratch });
+    arch.dispatch(Backward { setting, qkv, out, dout, sums, kept, scratch });
 }
 
 struct Forward<'a> {
@@ -155,6 +165,7 @@ struct Forward<'a> {
     qkv: Panels<'a>,
     out: PanelsMut<'a>,
     sums: &'a mut [[f32; 2]],
+    kept: &'a mut [f32],
     scratch: &'a mut Scratch,
 }
 
@@ -163,12 +174,13 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { setting, qkv, mut out, sums, scratch } = self;
+        let Self { setting, qkv, mut out, sums, kept, scratch } = self;
         let Scratch { q, k, v, kt, o, scores, mask: factors, along, line, .. } = scratch;
         let shape = setting.shape;
         let [t, d] = shape.padded();
         let group = shape.heads / shape.kv_heads;
-        let (scores, scale) = (rows_mut(scores), shape.scale());
+        let (scratch, scale) = (rows_mut(scores), shape.scale());
+        let mut kept = rows_mut(kept).chunks_exact_mut((shape.kept() / WIDTH).max(1));
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             let (keys, values) = (setting.turned(key), setting.plain(value));
@@ -181,6 +193,7 @@ impl WithSimd for Forward<'_> {
                 let queries = setting.turned(first);
                 queries.bring(rows_mut(q), t, qkv, line);
                 let queries = queries.brought(rows(q), t, qkv);
+                let scores = kept.next().unwrap_or(&mut *scratch);
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
                     block.scores(simd, scores, queries, rows(kt));
@@ -215,6 +228,7 @@ struct Backward<'a> {
     out: Panels<'a>,
     dout: Panels<'a>,
     sums: &'a [[f32; 2]],
+    kept: &'a [f32],
     scratch: &'a mut Scratch,
 }
 
@@ -223,19 +237,24 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { setting, mut qkv, out, dout, sums, scratch } = self;
+        let Self { setting, mut qkv, out, dout, sums, kept, scratch } = self;
         let Scratch { q, k, v, kt, vt, o, y, dq, dk, dv, scores: p, slopes: ds, mask: factors, along, line, .. } = scratch;
         let shape = setting.shape;
         let [t, d] = shape.padded();
         let group = shape.heads / shape.kv_heads;
         let (p, ds, scale) = (rows_mut(p), rows_mut(ds), shape.scale());
+        let keeps = !kept.is_empty();
+        let mut kept = rows(kept).chunks_exact((shape.kept() / WIDTH).max(1));
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             let (keys, values) = (setting.turned(key), setting.plain(value));
             keys.bring(rows_mut(k), t, qkv.read(), line);
             values.bring(rows_mut(v), t, qkv.read(), line);
-            for (into, from) in [(&mut *kt, keys.brought(rows(k), t, qkv.read())), (vt, values.brought(rows(v), t, qkv.read()))] {
-                transpose(rows_mut(into), d, |c, i| from.from(c, i));
+            let read = qkv.read();
+            let [of_keys, of_values] = [keys.brought(rows(k), t, read), values.brought(rows(v), t, read)];
+            transpose(rows_mut(vt), d, |c, i| of_values.from(c, i));
+            if !keeps {
+                transpose(rows_mut(kt), d, |c, i| of_keys.from(c, i));
             }
             dk.fill(0.0);
             dv.fill(0.0);
@@ -247,9 +266,12 @@ impl WithSimd for Backward<'_> {
                 columns.bring(rows_mut(y), t, out, line);
                 let [o, y] = [columns.brought(rows(o), t, dout), columns.brought(rows(y), t, out)];
                 products(&mut along[..shape.length], o, y, d / WIDTH);
+                let kept = kept.next();
                 for start in (0..t).step_by(BLOCK) {
                     let block = Block { start, count: BLOCK.min(t - start), t, d };
-                    block.scores(simd, p, queries.brought(rows(q), t, qkv.read()), rows(kt));
+                    if kept.is_none() {
+                        block.scores(simd, p, queries.brought(rows(q), t, qkv.read()), rows(kt));
+                    }
                     block.scores(simd, ds, o, rows(vt));
                     for r in 0..block.count {
                         let i = start + r;
@@ -259,6 +281,16 @@ impl WithSimd for Backward<'_> {
                         }
                         let ([peak, over], along) = (sums[head * shape.length + i], along[i]);
                         let both = block.row(p, r).zip(block.row(ds, r));
+                        if let Some(kept) = kept {
+                            for ((p, ds), kept) in both.zip(kept[r..].iter().step_by(block.count)) {
+                                for e in 0..WIDTH {
+                                    p[e] = kept[e] * over;
+                                    ds[e] = p[e] * (ds[e] - along);
+                                }
+                            }
+                            behind(simd, &mut ds[block.last(r)], i, 0.0);
+                            continue;
+                        }
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut factors[..=i]);
                             for ((p, ds), mask) in both.zip(factors[..=i].chunks(WIDTH)) {
@@ -447,6 +479,7 @@ mod tests {
         let sizes = [[1, 1, 1, 2], [5, 2, 1, 3], [17, 2, 2, 16], [70, 4, 2, 20], [130, 1, 1, 48], [32, 4, 2, 16], [80, 1, 1, 32]];
         for (vectors, [length, heads, kv_heads, head]) in Vectors::ALL.into_iter().flat_map(|v| sizes.map(|size| (v, size))) {
             let shape = Shape { length, heads, kv_heads, head };
+            assert_eq!(shape.kept() > 0, length <= 64);
             let setting = Setting { shape, angles: None, dropout: None };
             let [row, width] = [(heads + 2 * kv_heads) * head, heads * head];
             let (all, rows, sequence) = (length + 9, length, 4..4 + length);
@@ -454,11 +487,18 @@ mod tests {
             let (in_qkv, in_dy) = (in_panels(&qkv, row), in_panels(&dy, width));
             let (qkv, dy) = (&qkv[4 * row..][..rows * row], &dy[4 * width..][..rows * width]);
             let (mut out, mut sums) = (vec![0.0; in_dy.len()], vec![[0.0; 2]; heads * length]);
-            let mut scratch = Scratch::default();
+            let (mut kept, mut scratch) = (vec![f32::NAN; heads * shape.kept()], Scratch::default());
             let (values, into) = (Panels::new(&in_qkv, all).some(sequence.clone()), PanelsMut::new(&mut out, all));
             scratch.prepare(shape);
             let (out_of, sums_of) = (into.some(sequence.clone()), &mut sums);
-            vectors.dispatch(Forward { setting, qkv: values, out: out_of, sums: sums_of, scratch: &mut scratch });
+            vectors.dispatch(Forward {
+                setting,
+                qkv: values,
+                out: out_of,
+                sums: sums_of,
+                kept: &mut kept,
+                scratch: &mut scratch,
+            });
             let out = Panels::new(&out, all).some(sequence.clone());
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
             let (mut values, slopes) = (wide(qkv), wide(dy));
@@ -468,7 +508,13 @@ mod tests {
             let mut gradient = in_qkv.clone();
             let into = PanelsMut::new(&mut gradient, all).some(sequence.clone());
             let dy = Panels::new(&in_dy, all).some(sequence.clone());
-            vectors.dispatch(Backward { setting, qkv: into, out, dout: dy, sums: &sums, scratch: &mut scratch });
+            vectors.dispatch(Backward { setting, qkv: into, out, dout: dy, sums: &sums, kept: &kept, scratch: &mut scratch });
+            if !kept.is_empty() {
+                let mut again = in_qkv.clone();
+                let into = PanelsMut::new(&mut again, all).some(sequence.clone());
+                vectors.dispatch(Backward { setting, qkv: into, out, dout: dy, sums: &sums, kept: &[], scratch: &mut scratch });
+                assert_eq!(again, gradient, "{shape:?}: computed again and kept");
+            }
             let gradient = row_by_row(Panels::new(&gradient, all).some(sequence), row);
             for i in (0..values.len()).step_by(values.len() / 60 + 1) {
                 let mut moved = |h: f64| {

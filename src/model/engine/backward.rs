@@ -191,7 +191,9 @@ impl Model<'_> {
             let sums = &layer.sums[s * length * heads..][..length * heads];
             let qkv = PanelsMut::new(&mut layer.qkv, rows).some(sequence.clone());
             let [out, dout] = [&layer.heads, dheads].map(|x| Panels::new(x, rows).some(sequence.clone()));
-            attention::backward(self.arch, self.setting(length, l, s, Some(training)), qkv, out, dout, sums, scratch);
+            let kept = layer.exponentials.len() * length / rows;
+            let kept = &layer.exponentials[s * kept..][..kept];
+            attention::backward(self.arch, self.setting(length, l, s, Some(training)), qkv, out, dout, sums, kept, scratch);
         }
     }
 

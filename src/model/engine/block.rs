@@ -80,6 +80,8 @@ pub(super) struct Layer {
     pub(super) qkv: Buffer,
     /// Two numbers of each row's softmax.
     pub(super) sums: Vec<[f32; 2]>,
+    /// The softmax's exponentials where they are kept: in training on short sequences without dropout.
+    pub(super) exponentials: Buffer,
     /// What attention's heads give.
     pub(super) heads: Buffer,
     /// Input of the MLP.
@@ -125,7 +127,7 @@ fn width_of_hidden(config: &Config) -> usize {
 
 impl Shard {
     /// Buffers of the right size for so many rows. `kept` blocks: all of them for training, one for scoring.
-    pub(super) fn prepare(&mut self, config: &Config, rows: usize, kept: usize) {
+    pub(super) fn prepare(&mut self, config: &Config, rows: usize, kept: usize, exponentials: usize) {
         let width = config.width;
         let row = (config.heads + 2 * config.kv_heads) * config.head();
         self.layers.resize_with(kept, Layer::default);
@@ -134,6 +136,7 @@ impl Shard {
             layer.statistics1.resize(rows, [0.0; 2]);
             set_size(&mut layer.qkv, rows, row);
             layer.sums.resize(rows * config.heads, [0.0; 2]);
+            layer.exponentials.set_len(exponentials);
             set_size(&mut layer.heads, rows, width);
             set_size(&mut layer.normed2, rows, width);
             layer.statistics2.resize(rows, [0.0; 2]);
@@ -178,7 +181,8 @@ impl Model<'_> {
         nll: &mut [f64],
     ) {
         let count = tokens.inputs.len();
-        shard.prepare(self.config, count, self.config.layers);
+        let exponentials = count / tokens.length * exponentials(self.config, tokens.length);
+        shard.prepare(self.config, count, self.config.layers, exponentials);
         scratch.prepare(self.config, count);
         self.embed(&mut shard.stream[0], tokens);
         self.fall_out_whole(&mut shard.stream[0], scratch, tokens, Some(training));
@@ -197,7 +201,7 @@ impl Model<'_> {
     /// The NLL of each target. `shard` needs the buffers of one block only.
     pub(super) fn score(&self, shard: &mut Shard, scratch: &mut Scratch, tokens: Tokens<'_>, into: &mut [f32]) {
         let count = tokens.inputs.len();
-        shard.prepare(self.config, count, 1);
+        shard.prepare(self.config, count, 1, 0);
         scratch.prepare(self.config, count);
         self.embed(&mut shard.stream[0], tokens);
         for l in 0..self.config.layers {
@@ -285,7 +289,7 @@ impl Model<'_> {
     }
 
     pub(super) fn dropout(&self) -> bool {
-        self.config.dropout > 0.0 && self.config.family == Family::Gpt2
+        dropout(self.config)
     }
 
     /// y = x + linear(input), what is added going through dropout in training.
@@ -325,7 +329,7 @@ impl Model<'_> {
         let config = self.config;
         let dropout = training.filter(|_| self.dropout());
         Setting {
-            shape: Shape { length, heads: config.heads, kv_heads: config.kv_heads, head: config.head() },
+            shape: shape(config, length),
             angles: (config.family == Family::Llama).then_some(self.angles),
             dropout: dropout.map(|training| (self.place(training, sequence, l, Site::Attention), config.dropout)),
         }
@@ -368,7 +372,9 @@ impl Model<'_> {
             let out = PanelsMut::new(&mut layer.heads, rows).some(sequence.clone());
             let sums = &mut layer.sums[s * length * heads..][..length * heads];
             let qkv = Panels::new(&layer.qkv, rows).some(sequence);
-            attention::forward(self.arch, self.setting(length, l, s, training), qkv, out, sums, &mut scratch.attention);
+            let kept = layer.exponentials.len() * length / rows;
+            let kept = &mut layer.exponentials[s * kept..][..kept];
+            attention::forward(self.arch, self.setting(length, l, s, training), qkv, out, sums, kept, &mut scratch.attention);
         }
     }
 
@@ -412,6 +418,20 @@ impl Model<'_> {
             );
         }
     }
+}
+
+fn dropout(config: &Config) -> bool {
+    config.dropout > 0.0 && config.family == Family::Gpt2
+}
+
+fn shape(config: &Config, length: usize) -> Shape {
+    Shape { length, heads: config.heads, kv_heads: config.kv_heads, head: config.head() }
+}
+
+/// Values of a sequence's softmax in one block that training keeps for the way back.
+pub(in crate::model) fn exponentials(config: &Config, length: usize) -> usize {
+    // What dropout leaves of them is another matrix, and backward needs both.
+    if dropout(config) { 0 } else { config.heads * shape(config, length).kept() }
 }
 
 /// Rows whose logits exist at once: as many as make 4 MiB, and at least 96, so that reading the output layer's weights and

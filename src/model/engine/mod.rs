@@ -44,8 +44,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pulp::Arch;
 
-pub(super) use self::block::head_rows;
 use self::block::{Gradient, Model, Scratch, Shard, Tokens, Training};
+pub(super) use self::block::{exponentials, head_rows};
 pub(crate) use self::buffer::Buffer;
 use self::lanes::Lanes;
 use self::layout::{Layout, Linear, Way};

@@ -153,9 +153,7 @@ impl Operations {
         let size = shard_size(batch, length);
         let mut token = || (0..size * length).map(|_| stream.below(config.vocabulary as u64) as u32).collect();
         let (inputs, targets): (Vec<_>, Vec<_>) = (token(), token());
-        let (mut shard, mut scratch) = (Shard::default(), Scratch::default());
-        shard.prepare(config, inputs.len(), config.layers);
-        scratch.prepare(config, inputs.len());
+        let (shard, scratch) = (Shard::default(), Scratch::default());
         let longest = room(inputs.len(), config.vocabulary.max(3 * config.width).max(2 * config.hidden));
         let mut noise = Buffer::zeros(longest);
         noise.iter_mut().for_each(|value| *value = (2.0 * stream.uniform() - 1.0) as f32);
