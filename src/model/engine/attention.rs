@@ -7,19 +7,14 @@
 //! brought into panels of its own first (see `heads`), rows and columns padded with zeros, so that products have no remainders.
 //! Scores are products of queries and keys as they are: 1 / √D comes in where their exponential is taken.
 
-use std::ops::Range;
-
 use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::Buffer;
 use super::heads::{Columns, Head};
-use super::matrix::{column_product, row_product};
-use super::panels::{Panels, PanelsMut, Row, WIDTH, padded, rows, rows_mut, transpose};
-use super::vector::{exp, largest, total};
+use super::panels::{Panels, PanelsMut, WIDTH, padded, rows, rows_mut, transpose};
+use super::scores::{BLOCK, Block};
+use super::vector::{exp, total};
 use crate::model::dropout::{Place, Rows};
-
-/// Query rows in a block.
-const BLOCK: usize = 64;
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]
@@ -195,18 +190,13 @@ impl WithSimd for Forward<'_> {
                 let queries = queries.brought(rows(q), t, qkv);
                 let scores = kept.next().unwrap_or(&mut *scratch);
                 for start in (0..t).step_by(BLOCK) {
-                    let block = Block { start, count: BLOCK.min(t - start), t, d };
+                    let block = Block::new(start, shape.length, d);
                     block.scores(simd, scores, queries, rows(kt));
-                    let count = block.count.min(shape.length - start);
-                    (count..block.count).for_each(|r| block.row(scores, r).for_each(|row| *row = [0.0; WIDTH]));
-                    // Step by step for all rows: what one row waits for another uses.
-                    let (mut peaks, mut lanes) = ([0.0; BLOCK], [[0.0; WIDTH]; BLOCK]);
-                    (0..count).for_each(|r| peaks[r] = peak(simd, scores, block, r) * scale);
-                    (0..count).for_each(|r| lanes[r] = exponentials(simd, scores, block, r, scale, peaks[r]));
-                    for r in 0..count {
-                        let (i, over) = (start + r, 1.0 / total(lanes[r]));
+                    let sums = &mut sums[head * shape.length..][start..start + block.rows];
+                    block.softmax(simd, scores, scale, sums);
+                    for (r, &[_, over]) in sums.iter().enumerate() {
+                        let i = start + r;
                         along[i] = over;
-                        sums[head * shape.length + i] = [peaks[r], over];
                         if let Some(mask) = &mut mask {
                             mask.fill(&mut factors[..=i]);
                             for (row, mask) in block.row(scores, r).zip(factors[..=i].chunks(WIDTH)) {
@@ -215,7 +205,7 @@ impl WithSimd for Forward<'_> {
                         }
                     }
                     block.weighted(simd, rows_mut(o), scores, values);
-                    setting.plain(first).unload(out.again(), start, rows(o), block.count, count, |i| along[i], line);
+                    setting.plain(first).unload(out.again(), start, rows(o), block.count, block.rows, |i| along[i], line);
                 }
             }
         }
@@ -243,8 +233,8 @@ impl WithSimd for Backward<'_> {
         let [t, d] = shape.padded();
         let group = shape.heads / shape.kv_heads;
         let (p, ds, scale) = (rows_mut(p), rows_mut(ds), shape.scale());
+        let (kept, of_head) = (rows(kept), shape.kept() / WIDTH);
         let keeps = !kept.is_empty();
-        let mut kept = rows(kept).chunks_exact((shape.kept() / WIDTH).max(1));
         for kv in 0..shape.kv_heads {
             let [key, value] = shape.key(kv);
             let (keys, values) = (setting.turned(key), setting.plain(value));
@@ -266,56 +256,37 @@ impl WithSimd for Backward<'_> {
                 columns.bring(rows_mut(y), t, out, line);
                 let [o, y] = [columns.brought(rows(o), t, dout), columns.brought(rows(y), t, out)];
                 products(&mut along[..shape.length], o, y, d / WIDTH);
-                let kept = kept.next();
+                let kept = keeps.then(|| &kept[head * of_head..]);
                 for start in (0..t).step_by(BLOCK) {
-                    let block = Block { start, count: BLOCK.min(t - start), t, d };
+                    let block = Block::new(start, shape.length, d);
+                    let sums = &sums[head * shape.length..][start..start + block.rows];
                     if kept.is_none() {
                         block.scores(simd, p, queries.brought(rows(q), t, qkv.read()), rows(kt));
                     }
                     block.scores(simd, ds, o, rows(vt));
-                    for r in 0..block.count {
-                        let i = start + r;
-                        if i >= shape.length {
-                            block.row(p, r).chain(block.row(ds, r)).for_each(|row| *row = [0.0; WIDTH]);
-                            continue;
-                        }
-                        let ([peak, over], along) = (sums[head * shape.length + i], along[i]);
-                        let both = block.row(p, r).zip(block.row(ds, r));
-                        if let Some(kept) = kept {
-                            for ((p, ds), kept) in both.zip(kept[r..].iter().step_by(block.count)) {
-                                for e in 0..WIDTH {
-                                    p[e] = kept[e] * over;
-                                    ds[e] = p[e] * (ds[e] - along);
+                    match &mut mask {
+                        None => block.softmax_backward(simd, [&mut *p, &mut *ds], kept, scale, sums, &along[start..]),
+                        Some(mask) => {
+                            for (r, &[peak, over]) in sums.iter().enumerate() {
+                                let (i, along) = (start + r, along[start + r]);
+                                mask.fill(&mut factors[..=i]);
+                                let both = block.row(p, r).zip(block.row(ds, r));
+                                for ((p, ds), mask) in both.zip(factors[..=i].chunks(WIDTH)) {
+                                    for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
+                                        let weight = exp(p.mul_add(scale, -peak)) * over;
+                                        *ds = weight * ds.mul_add(*m, -along);
+                                        *p = weight * m;
+                                    }
                                 }
                             }
-                            behind(simd, &mut ds[block.last(r)], i, 0.0);
-                            continue;
+                            block.clear(simd, p);
+                            block.clear(simd, ds);
                         }
-                        if let Some(mask) = &mut mask {
-                            mask.fill(&mut factors[..=i]);
-                            for ((p, ds), mask) in both.zip(factors[..=i].chunks(WIDTH)) {
-                                for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
-                                    let weight = exp(p.mul_add(scale, -peak)) * over;
-                                    *ds = weight * ds.mul_add(*m, -along);
-                                    *p = weight * m;
-                                }
-                            }
-                        } else {
-                            for (p, ds) in both {
-                                for e in 0..WIDTH {
-                                    p[e] = exp(p[e].mul_add(scale, -peak)) * over;
-                                    ds[e] = p[e] * (ds[e] - along);
-                                }
-                            }
-                        }
-                        behind(simd, &mut p[block.last(r)], i, 0.0);
-                        behind(simd, &mut ds[block.last(r)], i, 0.0);
                     }
                     block.weighted_columns(simd, rows_mut(dv), p, o);
                     block.weighted_columns(simd, rows_mut(dk), ds, queries.brought(rows(q), t, qkv.read()));
                     block.weighted(simd, rows_mut(dq), ds, keys.brought(rows(k), t, qkv.read()));
-                    let count = block.count.min(shape.length - start);
-                    queries.unload(qkv.again(), start, rows(dq), block.count, count, |_| scale, line);
+                    queries.unload(qkv.again(), start, rows(dq), block.count, block.rows, |_| scale, line);
                 }
             }
             keys.unload(qkv.again(), 0, rows(dk), t, shape.length, |_| scale, line);
@@ -336,109 +307,6 @@ fn products(into: &mut [f32], a: Head<'_>, b: Head<'_>, panels: usize) {
             }
         }
         *into = total(lanes);
-    }
-}
-
-/// The largest of row r's scores.
-#[inline(always)]
-fn peak<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize) -> f32 {
-    // Whole rows of panels: what lies behind the causal mask is far below everything.
-    behind(simd, &mut scores[block.last(r)], block.start + r, f32::MIN);
-    let mut peaks = [f32::NEG_INFINITY; WIDTH];
-    for row in block.row(scores, r) {
-        for e in 0..WIDTH {
-            peaks[e] = if row[e] > peaks[e] { row[e] } else { peaks[e] };
-        }
-    }
-    largest(peaks)
-}
-
-/// Replaces row r's scores by e^(score · scale − peak), 0 behind the causal mask; gives their sum in lanes.
-#[inline(always)]
-fn exponentials<S: Simd>(simd: S, scores: &mut [Row], block: Block, r: usize, scale: f32, peak: f32) -> Row {
-    let mut all = [0.0; WIDTH];
-    for row in block.row(scores, r) {
-        for e in 0..WIDTH {
-            row[e] = exp(row[e].mul_add(scale, -peak));
-            all[e] += row[e];
-        }
-    }
-    behind(simd, &mut scores[block.last(r)], block.start + r, 0.0);
-    all
-}
-
-/// Writes `value` behind column i of the row of a panel that it lies in. By hand, for the compiler makes sixteen jumps of it.
-#[inline(always)]
-fn behind<S: Simd>(simd: S, row: &mut Row, i: usize, value: f32) {
-    const COLUMNS: Row = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
-    let (last, value) = (simd.splat_f32s((i % WIDTH) as f32), simd.splat_f32s(value));
-    for (x, &column) in S::as_mut_simd_f32s(row).0.iter_mut().zip(S::as_simd_f32s(&COLUMNS).0) {
-        *x = simd.select_f32s(simd.less_than_f32s(last, column), value, *x);
-    }
-}
-
-/// A block of query rows: its first row, their number, and the padded length and head width; all multiples of 16.
-#[derive(Clone, Copy)]
-struct Block {
-    start: usize,
-    count: usize,
-    t: usize,
-    d: usize,
-}
-
-impl Block {
-    /// Row r of the block, panel by panel, to the end of its causal part's last panel.
-    #[inline(always)]
-    fn row(self, scores: &mut [Row], r: usize) -> impl Iterator<Item = &mut Row> {
-        scores[r..=self.last(r)].iter_mut().step_by(self.count)
-    }
-
-    /// Where the last of its panels' rows is.
-    #[inline(always)]
-    fn last(self, r: usize) -> usize {
-        (self.start + r) / WIDTH * self.count + r
-    }
-
-    /// The rows that reach panel p of the keys.
-    #[inline(always)]
-    fn reaching(self, p: usize) -> Range<usize> {
-        (WIDTH * p).saturating_sub(self.start)..self.count
-    }
-
-    /// `scores` [count, t] = the block's rows of `a` [t, d] · `b` [d, t], as far as each reaches.
-    #[inline(always)]
-    fn scores<S: Simd>(self, simd: S, scores: &mut [Row], a: Head<'_>, b: &[Row]) {
-        for (p, b) in b.chunks_exact(self.d).take((self.start + self.count) / WIDTH).enumerate() {
-            let (reaching, scores) = (self.reaching(p), &mut scores[p * self.count..][..self.count]);
-            for (c, i) in scores[reaching.clone()].as_chunks_mut::<WIDTH>().0.iter_mut().zip(reaching.step_by(WIDTH)) {
-                row_product(simd, c, a.from(0, self.start + i), a.distance(), b);
-            }
-        }
-    }
-
-    /// `out` [count, d] = `weights` [count, t] · `values` [t, d], as far as each row reaches.
-    #[inline(always)]
-    fn weighted<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
-        for (c, out) in out.chunks_exact_mut(self.count).take(self.d / WIDTH).enumerate() {
-            let values = values.from(c, 0);
-            for (i, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
-                let reach = self.start + (i + 1) * WIDTH;
-                row_product(simd, out, &weights[i * WIDTH..], self.count, &values[..reach]);
-            }
-        }
-    }
-
-    /// `out` [t, d] += `weights`ᵀ [t, count] · the block's rows of `values` [t, d], over the query rows that reach each key.
-    #[inline(always)]
-    fn weighted_columns<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
-        for (c, out) in out.chunks_exact_mut(self.t).enumerate() {
-            let values = values.from(c, self.start);
-            let out = out.as_chunks_mut::<WIDTH>().0.iter_mut().take((self.start + self.count) / WIDTH);
-            for (p, (out, weights)) in out.zip(weights.chunks_exact(self.count)).enumerate() {
-                let reaching = self.reaching(p);
-                column_product(simd, out, &weights[reaching.clone()], &values[reaching]);
-            }
-        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Model<'_> {
                     });
                 },
             );
-            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces);
+            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces, &[]);
             pieces.begin = false;
         }
         self.norm_backward(&self.layout.norm, &mut stream[last], None, narrow, statistics, gradient);
@@ -74,32 +74,40 @@ impl Model<'_> {
         let dy = Panels::new(self.before_dropout(next, masked, mask, tokens, place), rows);
         let dactive = &mut wide[..layer.active.len()];
         let (into, active) = (PanelsMut::new(dactive, rows), Panels::new(&layer.active, rows));
-        self.linear_backward(&block.mlp_out, into, active, dy, gradient);
+        self.linear_backward(&block.mlp_out, into, active, dy, gradient, &[]);
         self.activate_backward(&mut layer.hidden, dactive, rows);
         let (normed, dhidden) = (Panels::new(&layer.normed2, rows), Panels::new(&layer.hidden, rows));
-        self.linear_backward(&block.mlp_in, PanelsMut::new(narrow, rows), normed, dhidden, gradient);
+        self.linear_backward(&block.mlp_in, PanelsMut::new(narrow, rows), normed, dhidden, gradient, mid);
         self.norm_backward(&block.norm2, mid, Some(next), narrow, &layer.statistics2, gradient);
 
         let place = |s| self.place(training, s, l, Site::AttentionOutput);
         let dy = Panels::new(self.before_dropout(mid, masked, mask, tokens, place), rows);
         let dheads = &mut wide[..layer.heads.len()];
         let (into, heads) = (PanelsMut::new(dheads, rows), Panels::new(&layer.heads, rows));
-        self.linear_backward(&block.attention_out, into, heads, dy, gradient);
+        self.linear_backward(&block.attention_out, into, heads, dy, gradient, &[]);
         self.attend_backward(l, layer, dheads, attention, tokens, training);
         let (normed, dqkv) = (Panels::new(&layer.normed1, rows), Panels::new(&layer.qkv, rows));
-        self.linear_backward(&block.attention_in, PanelsMut::new(narrow, rows), normed, dqkv, gradient);
+        self.linear_backward(&block.attention_in, PanelsMut::new(narrow, rows), normed, dqkv, gradient, x);
         self.norm_backward(&block.norm1, x, Some(mid), narrow, &layer.statistics1, gradient);
     }
 
-    /// dx = dy · Wᵀ; adds dW = xᵀ · dy and the bias's gradient.
-    fn linear_backward(&self, linear: &Linear, dx: PanelsMut<'_>, x: Panels<'_>, dy: Panels<'_>, gradient: &mut Gradient<'_>) {
+    /// dx = dy · Wᵀ; adds dW = xᵀ · dy and the bias's gradient. `next` is what the operation behind it reads.
+    fn linear_backward(
+        &self,
+        linear: &Linear,
+        dx: PanelsMut<'_>,
+        x: Panels<'_>,
+        dy: Panels<'_>,
+        gradient: &mut Gradient<'_>,
+        next: &[f32],
+    ) {
         self.linear_weights(linear, x, dy, gradient);
-        self.linear_inputs(linear, dx, dy);
+        self.linear_inputs(linear, dx, dy, next);
     }
 
-    /// dx = dy · Wᵀ.
-    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>) {
-        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), Onto::default());
+    /// dx = dy · Wᵀ. `next` is what the operation behind it reads.
+    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>, next: &[f32]) {
+        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), Onto::default(), rows(next));
     }
 
     /// Adds dW = xᵀ · dy, as each weight lies, and the bias's gradient.
@@ -192,7 +200,7 @@ impl Model<'_> {
             let qkv = PanelsMut::new(&mut layer.qkv, rows).some(sequence.clone());
             let [out, dout] = [&layer.heads, dheads].map(|x| Panels::new(x, rows).some(sequence.clone()));
             let kept = layer.exponentials.len() * length / rows;
-            let kept = &layer.exponentials[s * kept..][..kept];
+            let kept = &layer.exponentials[s * kept..];
             attention::backward(self.arch, self.setting(length, l, s, Some(training)), qkv, out, dout, sums, kept, scratch);
         }
     }

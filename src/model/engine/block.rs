@@ -249,7 +249,7 @@ impl Model<'_> {
     /// y = x · W + b, added to `base` where there is one.
     pub(super) fn linear(&self, linear: &Linear, y: PanelsMut<'_>, x: Panels<'_>, base: Option<Panels<'_>>) {
         let bias = linear.bias.clone().map(|bias| rows(&self.copies[bias]));
-        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Onto { base, bias });
+        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Onto { base, bias }, &[]);
     }
 
     pub(super) fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {

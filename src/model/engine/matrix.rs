@@ -29,12 +29,13 @@ pub(super) struct Onto<'a> {
     pub(super) bias: Option<&'a [Row]>,
 }
 
-/// C [m, n] = A [m, k] · B [k, n], added to what `onto` says. B is a whole matrix.
+/// C [m, n] = A [m, k] · B [k, n], added to what `onto` says. B is a whole matrix. Lines of `next` are asked for meanwhile: for
+/// what follows, if it is short on work and would wait for them.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub(super) fn product(arch: Arch, c: PanelsMut<'_>, a: Panels<'_>, b: &[Row], onto: Onto<'_>) {
-    arch.dispatch(Product { c, a, b, onto });
+pub(super) fn product(arch: Arch, c: PanelsMut<'_>, a: Panels<'_>, b: &[Row], onto: Onto<'_>, next: &[Row]) {
+    arch.dispatch(Product { c, a, b, onto, next });
 }
 
 /// C [m, n] = Aᵀ · B, or C += Aᵀ · B where it is `added`: `columns` are the m columns of A [k, _] that take part, C lies row
@@ -51,6 +52,7 @@ struct Product<'a> {
     a: Panels<'a>,
     b: &'a [Row],
     onto: Onto<'a>,
+    next: &'a [Row],
 }
 
 impl WithSimd for Product<'_> {
@@ -58,13 +60,14 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { mut c, a, b, onto } = self;
+        let Self { mut c, a, b, onto, next } = self;
         let (m, n, k) = (a.rows(), c.read().count(), a.count());
         assert!(c.read().rows() == m && b.len() == n * k * WIDTH);
         assert!(
             onto.base.is_none_or(|base| base.rows() == m && base.count() == n) && onto.bias.is_none_or(|bias| bias.len() == n)
         );
         let (apart, distance) = (c.read().distance(), a.distance());
+        let mut next = Ahead::new(next, k.div_ceil(K_BLOCK) * n.div_ceil(panels::<S>(n)) * m / height::<S>(m));
         for from in (0..k).step_by(K_BLOCK) {
             let to = k.min(from + K_BLOCK);
             let (resumed, end) = (from > 0, to == k);
@@ -80,6 +83,7 @@ impl WithSimd for Product<'_> {
                     while i < stop {
                         let rows = height::<S>(stop - i);
                         ahead.step();
+                        next.step();
                         if j == 0 && i + rows < stop {
                             let next = height::<S>(stop - i - rows);
                             (from..to).for_each(|p| prefetch(&a.from(p, i + rows)[..next]));
@@ -235,7 +239,7 @@ mod tests {
                     Onto { base: with_base.then(|| Panels::new(&base_panels, m)), bias: with_bias.then(|| rows(&bias_panels)) };
                 let mut c = vec![f32::NAN; room(m, n)];
                 let (into, left) = (PanelsMut::new(&mut c, m), Panels::new(&left, m));
-                vectors.dispatch(Product { c: into, a: left, b: rows(&right), onto });
+                vectors.dispatch(Product { c: into, a: left, b: rows(&right), onto, next: &[] });
                 let expected: Vec<f32> = (0..m * n)
                     .map(|e| plain[e] + if with_base { base[e] } else { 0.0 } + if with_bias { bias[e % n] } else { 0.0 })
                     .collect();
@@ -272,7 +276,7 @@ mod tests {
         let whole = |some: Range<usize>| {
             let mut c = vec![0.0; room(some.len(), n)];
             let (left, rows_of) = (Panels::new(&a, 300).some(some.clone()), some.len());
-            product(Arch::new(), PanelsMut::new(&mut c, rows_of), left, rows(&b), Onto::default());
+            product(Arch::new(), PanelsMut::new(&mut c, rows_of), left, rows(&b), Onto::default(), &[]);
             row_by_row(Panels::new(&c, rows_of), n)
         };
         let all = whole(0..300);
@@ -285,7 +289,7 @@ mod tests {
     fn a_product_writes_the_rows_that_it_is_given_and_no_others() {
         let (a, b) = (in_panels(&numbers(4 * 16, 1), 16), right(&numbers(16 * 32, 2), 32));
         let mut c = vec![7.0; room(6, 32)];
-        product(Arch::new(), PanelsMut::new(&mut c, 6).some(1..5), Panels::new(&a, 4), rows(&b), Onto::default());
+        product(Arch::new(), PanelsMut::new(&mut c, 6).some(1..5), Panels::new(&a, 4), rows(&b), Onto::default(), &[]);
         for (i, row) in row_by_row(Panels::new(&c, 6), 32).chunks(32).enumerate() {
             assert_eq!(row.iter().all(|&x| x == 7.0), i == 0 || i == 5, "{i}");
         }
@@ -295,7 +299,7 @@ mod tests {
     #[should_panic(expected = "b.len()")]
     fn a_product_of_sizes_that_do_not_fit_panics() {
         let (mut c, a) = (vec![0.0; room(2, 16)], vec![0.0; room(2, 16)]);
-        product(Arch::new(), PanelsMut::new(&mut c, 2), Panels::new(&a, 2), &[[0.0; WIDTH]; 3], Onto::default());
+        product(Arch::new(), PanelsMut::new(&mut c, 2), Panels::new(&a, 2), &[[0.0; WIDTH]; 3], Onto::default(), &[]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod panels;
 mod pool;
 mod prefetch;
 mod rotary;
+mod scores;
 mod square;
 mod tiles;
 mod vector;

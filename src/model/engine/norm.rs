@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::panels::{Panels, PanelsMut, Row, WIDTH, each_panel};
+use super::panels::{Panels, PanelsMut, Row, WIDTH, each_panel, vectors, vectors_mut};
 use super::vector::total;
 
 /// A norm's parameters. Without a mean it is RMS norm.
@@ -215,18 +215,6 @@ fn whole(part: &[f32]) -> Row {
     let mut row = [0.0; WIDTH];
     row[..part.len()].copy_from_slice(part);
     row
-}
-
-/// A row as vectors.
-#[inline(always)]
-fn vectors<S: Simd>(row: &Row) -> &[S::f32s] {
-    S::as_simd_f32s(row).0
-}
-
-/// A row as vectors, to be changed.
-#[inline(always)]
-fn vectors_mut<S: Simd>(row: &mut Row) -> &mut [S::f32s] {
-    S::as_mut_simd_f32s(row).0
 }
 
 /// The means over the columns of each of `N` rows from i on of what `f` adds to a sum, given x and the row's `from`.

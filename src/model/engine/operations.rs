@@ -270,7 +270,7 @@ fn one(
             model.linear(&block.attention_in, PanelsMut::new(&mut layer.qkv, rows), read(&layer.normed1), None);
         }
         Operation::AttentionInBackward => {
-            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv));
+            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv), &[]);
         }
         Operation::AttentionInWeights => {
             model.linear_weights(&block.attention_in, read(&layer.normed1), read(&layer.qkv), gradient);
@@ -282,7 +282,7 @@ fn one(
             model.linear(&block.attention_out, PanelsMut::new(narrow, rows), read(&layer.heads), Some(read(x)));
         }
         Operation::AttentionOutBackward => {
-            model.linear_inputs(&block.attention_out, PanelsMut::new(&mut wide[..x.len()], rows), read(mid));
+            model.linear_inputs(&block.attention_out, PanelsMut::new(&mut wide[..x.len()], rows), read(mid), &[]);
         }
         Operation::AttentionOutWeights => {
             model.linear_weights(&block.attention_out, read(&layer.heads), read(mid), gradient);
@@ -291,7 +291,7 @@ fn one(
             model.linear(&block.mlp_in, PanelsMut::new(&mut layer.hidden, rows), read(&layer.normed2), None);
         }
         Operation::MlpInBackward => {
-            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden));
+            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden), &[]);
         }
         Operation::MlpInWeights => {
             model.linear_weights(&block.mlp_in, read(&layer.normed2), read(&layer.hidden), gradient);
@@ -304,7 +304,7 @@ fn one(
             model.linear(&block.mlp_out, PanelsMut::new(narrow, rows), read(&layer.active), Some(read(mid)));
         }
         Operation::MlpOutBackward => {
-            model.linear_inputs(&block.mlp_out, PanelsMut::new(&mut wide[..layer.active.len()], rows), read(next));
+            model.linear_inputs(&block.mlp_out, PanelsMut::new(&mut wide[..layer.active.len()], rows), read(next), &[]);
         }
         Operation::MlpOutWeights => {
             model.linear_weights(&block.mlp_out, read(&layer.active), read(next), gradient);

@@ -1,10 +1,11 @@
 //! How weights are brought into panels.
 
 use super::panels::{Row, WIDTH};
+use super::prefetch::prefetch;
 use super::square::{SIDE, transposed};
 
-/// Rows that are taken at once: what they give a panel lies together.
-const AT_ONCE: usize = 4;
+/// Rows that are taken at once: what they give a panel lies together, so that it is written in one go.
+const AT_ONCE: usize = 64;
 
 /// Brings a matrix [m, n], row by row, into the panels of one with `k` rows, from its row `first` on.
 #[inline(always)]
@@ -12,6 +13,8 @@ pub(super) fn pack(target: &mut [Row], k: usize, first: usize, source: &[f32], n
     for (q, rows) in source.chunks(AT_ONCE * n).enumerate() {
         for (panel, j) in target.chunks_exact_mut(k).zip((0..n).step_by(WIDTH)) {
             for (into, from) in panel[first + AT_ONCE * q..].iter_mut().zip(rows.chunks_exact(n)) {
+                // What the next panel gets is of as many lines, far from each other.
+                prefetch(from.get(j + WIDTH..).unwrap_or_default().as_chunks().0.get(..1).unwrap_or_default());
                 match from[j..].first_chunk::<WIDTH>() {
                     Some(from) => *into = *from,
                     None => into[..n - j].copy_from_slice(&from[j..]),

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use pulp::Simd;
+
 use super::square::{SIDE, transposed};
 
 /// Columns of a panel: all vector widths divide it, and it is a cache line.
@@ -38,6 +40,18 @@ pub(super) fn rows(x: &[f32]) -> &[Row] {
 /// An array in rows, to be changed.
 pub(super) fn rows_mut(x: &mut [f32]) -> &mut [Row] {
     x.as_chunks_mut::<WIDTH>().0
+}
+
+/// A row of a panel as vectors.
+#[inline(always)]
+pub(super) fn vectors<S: Simd>(row: &Row) -> &[S::f32s] {
+    S::as_simd_f32s(row).0
+}
+
+/// A row of a panel as vectors, to be changed.
+#[inline(always)]
+pub(super) fn vectors_mut<S: Simd>(row: &mut Row) -> &mut [S::f32s] {
+    S::as_mut_simd_f32s(row).0
 }
 
 /// Some neighbouring rows of a matrix in panels.
