@@ -141,6 +141,7 @@ pub(super) fn forward(
 }
 
 /// Attention backward: [q | k | v] becomes its gradient, given the output, its gradient and the sums of forward.
+#[expect(clippy::too_many_arguments, reason = "what forward gave, its gradient and where that goes")]
 pub(super) fn backward(
     arch: Arch,
     setting: Setting<'_>,

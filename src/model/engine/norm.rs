@@ -183,8 +183,8 @@ impl Norm<'_> {
                 }
             },
         );
-        let along = along.map(|lanes| total(lanes) / width as f32);
-        let level = level.map(|lanes| if self.centred { total(lanes) / width as f32 } else { 0.0 });
+        let along = averages(&along, width);
+        let level = if self.centred { averages(&level, width) } else { [0.0; N] };
         each_panel(
             width,
             #[inline(always)]
@@ -249,7 +249,17 @@ fn means<S: Simd, const N: usize>(
             }
         }
     }
-    lanes.map(|lanes| total(lanes) / width as f32)
+    averages(&lanes, width)
+}
+
+/// The sum of each row's lanes over the width. A loop: what an array's `map` calls is not compiled for this processor's vectors.
+#[inline(always)]
+fn averages<const N: usize>(lanes: &[Row; N], width: usize) -> [f32; N] {
+    let mut averages = [0.0; N];
+    for r in 0..N {
+        averages[r] = total(lanes[r]) / width as f32;
+    }
+    averages
 }
 
 #[cfg(test)]
