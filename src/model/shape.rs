@@ -155,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn the_exponentials_of_short_windows_are_counted_and_longer_ones_keep_none() {
+        let bytes = |dropout, length| {
+            let config = Config { dropout, ..config(4, 4, 128, 65, 256) };
+            engine_bytes(&config, length, 12, 1)
+        };
+        // With dropout none are kept. A shard is 3 windows, each with 4 layers of 4 heads.
+        assert_eq!(bytes(0.0, 64) - bytes(0.1, 64), 4 * 3 * 4 * 4 * 64 * 64);
+        assert_eq!(bytes(0.0, 50) - bytes(0.1, 50), 4 * 3 * 4 * 4 * 64 * 64);
+        assert_eq!(bytes(0.0, 65), bytes(0.1, 65));
+    }
+
+    #[test]
     fn a_micro_batch_is_at_least_one_window_and_at_most_the_batch() {
         let small = config(2, 2, 32, 65, 64);
         assert_eq!(micro_batch(&small, 64, 8), 8);

@@ -68,7 +68,7 @@ impl Block {
     /// `scores` [count, t] = the block's rows of `a` [t, d] · `b` [d, t], as far as each reaches.
     #[inline(always)]
     pub(super) fn scores<S: Simd>(self, simd: S, scores: &mut [Row], a: Head<'_>, b: &[Row]) {
-        for (p, b) in b.chunks_exact(self.d).take((self.start + self.count) / WIDTH).enumerate() {
+        for (p, b) in b.chunks_exact(self.d).take(self.panels().end).enumerate() {
             let (reaching, scores) = (self.reaching(p), &mut scores[p * self.count..][..self.count]);
             for (c, i) in scores[reaching.clone()].as_chunks_mut::<WIDTH>().0.iter_mut().zip(reaching.step_by(WIDTH)) {
                 row_product(simd, c, a.from(0, self.start + i), a.distance(), b);
@@ -93,7 +93,7 @@ impl Block {
     pub(super) fn weighted_columns<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
         for (c, out) in out.chunks_exact_mut(self.t).enumerate() {
             let values = values.from(c, self.start);
-            let out = out.as_chunks_mut::<WIDTH>().0.iter_mut().take((self.start + self.count) / WIDTH);
+            let out = out.as_chunks_mut::<WIDTH>().0.iter_mut().take(self.panels().end);
             for (p, (out, weights)) in out.zip(weights.chunks_exact(self.count)).enumerate() {
                 let reaching = self.reaching(p);
                 column_product(simd, out, &weights[reaching.clone()], &values[reaching]);
