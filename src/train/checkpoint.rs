@@ -24,7 +24,7 @@ use crate::model::Config;
 use crate::plan::TrialId;
 
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
-pub const ARITHMETIC: u32 = 3;
+pub const ARITHMETIC: u32 = 4;
 
 const VERSION: u32 = 1;
 const WEIGHTS: &str = "model.safetensors";

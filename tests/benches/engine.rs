@@ -13,7 +13,7 @@ use std::time::Instant;
 use candle_core::Device;
 use votive::error::{Error, Result};
 use votive::experiment::settings::{self, ClipNorm, Family, Precision, Train};
-use votive::model::engine::{Engine, MicroBatch, Operation, Operations};
+use votive::model::engine::{Engine, MicroBatch, Operations};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
@@ -110,7 +110,7 @@ impl Task {
 /// Prints each operation's time in a step on one thread, and what its products reach.
 fn operations(task: &Task) -> Result<()> {
     let mut operations = Operations::new(&task.config, task.batch, task.length)?;
-    for operation in Operation::ALL {
+    for operation in operations.all() {
         let mut times: Vec<f64> = (0..task.steps)
             .map(|_| {
                 operations.prepare(operation);

@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput};
 use votive::error::Result;
 use votive::experiment::settings::{Family, Model};
 use votive::model::Config;
-use votive::model::engine::{Operation, Operations};
+use votive::model::engine::Operations;
 
 fn main() -> Result<()> {
     let mut criterion = Criterion::default()
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     ] {
         let mut operations = Operations::new(&Config::new(&model, 65, length)?, batch, length)?;
         let mut group = criterion.benchmark_group(name);
-        for operation in Operation::ALL {
+        for operation in operations.all() {
             let flops = operations.flops(operation);
             if flops > 0.0 {
                 group.throughput(Throughput::Elements(flops as u64));

@@ -8,25 +8,38 @@ const CUBIC: f32 = 0.044_715;
 /// 1 / √(2 π).
 const DENSITY: f32 = 0.398_942_3;
 
-/// y = x Φ(x); x becomes the slope there.
+/// x Φ(x), and the slope there.
 #[inline(always)]
-pub(super) fn gelu(y: &mut [f32], x: &mut [f32]) {
+pub(super) fn gelu(x: f32) -> [f32; 2] {
+    let ([bell, ratio], far) = (normal(x), x.abs());
+    // Φ is the tail beyond |x|, or 1 less that; the slope is Φ + x times the density.
+    let y = far.mul_add(-(ratio * bell), if x > 0.0 { x } else { 0.0 });
+    let inner = bell * far.mul_add(DENSITY, -ratio);
+    [y, if x < 0.0 { -inner } else { 1.0 + inner }]
+}
+
+/// x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2, and the slope there.
+#[inline(always)]
+pub(super) fn gelu_tanh(x: f32) -> [f32; 2] {
+    let square = CUBIC * x * x;
+    let t = tanh(SQRT_2_OVER_PI * x * (square + 1.0));
+    let slope = SQRT_2_OVER_PI * 3.0f32.mul_add(square, 1.0);
+    [0.5 * x * (1.0 + t), 0.5 * (1.0 + t + x * (1.0 - t * t) * slope)]
+}
+
+/// y is what an activation makes of each value of x, which becomes the slope there.
+#[inline(always)]
+pub(super) fn forward(y: &mut [f32], x: &mut [f32], activation: impl Fn(f32) -> [f32; 2]) {
     for (y, x) in y.iter_mut().zip(x) {
-        let [below, bell] = normal(*x);
-        *y = *x * below;
-        *x = (DENSITY * *x).mul_add(bell, below);
+        [*y, *x] = activation(*x);
     }
 }
 
-/// y = x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2; x becomes the slope there.
+/// Each value becomes what an activation makes of it.
 #[inline(always)]
-pub(super) fn gelu_tanh(y: &mut [f32], x: &mut [f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        let square = CUBIC * *x * *x;
-        let t = tanh(SQRT_2_OVER_PI * *x * (square + 1.0));
-        let slope = SQRT_2_OVER_PI * 3.0f32.mul_add(square, 1.0);
-        *y = 0.5 * *x * (1.0 + t);
-        *x = 0.5 * (1.0 + t + *x * (1.0 - t * t) * slope);
+pub(super) fn in_place(x: &mut [f32], activation: impl Fn(f32) -> [f32; 2]) {
+    for x in x {
+        [*x, _] = activation(*x);
     }
 }
 
@@ -124,8 +137,8 @@ mod tests {
     fn both_gelus_are_their_definitions() {
         let x = points();
         let (mut exact, mut tanh) = (x.clone(), x.clone());
-        gelu(&mut exact, &mut x.clone());
-        gelu_tanh(&mut tanh, &mut x.clone());
+        forward(&mut exact, &mut x.clone(), gelu);
+        in_place(&mut tanh, gelu_tanh);
         for (i, &x) in x.iter().enumerate() {
             assert!((f64::from(exact[i]) - exact_gelu(f64::from(x))).abs() < 1e-6, "{x}");
             assert!((f64::from(tanh[i]) - exact_gelu_tanh(f64::from(x))).abs() < 1e-6, "{x}");
@@ -134,16 +147,8 @@ mod tests {
 
     #[test]
     fn both_gelus_have_their_derivatives() {
-        let one = |f: fn(&mut [f32], &mut [f32])| {
-            move |x| {
-                let mut x = [x];
-                f(&mut [0.0], &mut x);
-                backward(&mut x, &[1.0]);
-                x[0]
-            }
-        };
-        check("gelu", one(gelu), exact_gelu);
-        check("gelu_tanh", one(gelu_tanh), exact_gelu_tanh);
+        check("gelu", |x| gelu(x)[1], exact_gelu);
+        check("gelu_tanh", |x| gelu_tanh(x)[1], exact_gelu_tanh);
     }
 
     #[test]

@@ -15,6 +15,15 @@ use super::vector::vectorized;
 use crate::experiment::settings::Family;
 use crate::model::dropout::{Place, Site};
 
+/// What comes after the gradient of a linear layer's input.
+#[derive(Clone, Copy, Default)]
+pub(super) struct After<'a> {
+    /// The slope of the activation whose output that input is, each value's own: the gradient goes on to before it.
+    pub(super) times: Option<Panels<'a>>,
+    /// What the operation behind it reads.
+    pub(super) next: &'a [f32],
+}
+
 impl Model<'_> {
     /// The output layer with its loss, forward and backward, some rows at a time: the logits of all rows never exist at once.
     pub(super) fn head(
@@ -48,7 +57,7 @@ impl Model<'_> {
                     });
                 },
             );
-            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces, &[]);
+            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces, After::default());
             pieces.begin = false;
         }
         self.norm_backward(&self.layout.norm, &mut stream[last], None, narrow, statistics, gradient);
@@ -74,24 +83,31 @@ impl Model<'_> {
         let dy = Panels::new(self.before_dropout(next, masked, mask, tokens, place), rows);
         let dactive = &mut wide[..layer.active.len()];
         let (into, active) = (PanelsMut::new(dactive, rows), Panels::new(&layer.active, rows));
-        self.linear_backward(&block.mlp_out, into, active, dy, gradient, &[]);
-        self.activate_backward(&mut layer.hidden, dactive, rows);
-        let (normed, dhidden) = (Panels::new(&layer.normed2, rows), Panels::new(&layer.hidden, rows));
-        self.linear_backward(&block.mlp_in, PanelsMut::new(narrow, rows), normed, dhidden, gradient, mid);
+        let gated = self.config.family == Family::Llama;
+        let times = (!gated).then(|| Panels::new(&layer.hidden, rows));
+        self.linear_backward(&block.mlp_out, into, active, dy, gradient, After { times, next: &[] });
+        if gated {
+            self.gate_backward(&mut layer.hidden, dactive, rows);
+        }
+        let dhidden = Panels::new(if gated { &layer.hidden } else { dactive }, rows);
+        let normed = Panels::new(&layer.normed2, rows);
+        let after = After { next: mid, ..After::default() };
+        self.linear_backward(&block.mlp_in, PanelsMut::new(narrow, rows), normed, dhidden, gradient, after);
         self.norm_backward(&block.norm2, mid, Some(next), narrow, &layer.statistics2, gradient);
 
         let place = |s| self.place(training, s, l, Site::AttentionOutput);
         let dy = Panels::new(self.before_dropout(mid, masked, mask, tokens, place), rows);
         let dheads = &mut wide[..layer.heads.len()];
         let (into, heads) = (PanelsMut::new(dheads, rows), Panels::new(&layer.heads, rows));
-        self.linear_backward(&block.attention_out, into, heads, dy, gradient, &[]);
+        self.linear_backward(&block.attention_out, into, heads, dy, gradient, After::default());
         self.attend_backward(l, layer, dheads, attention, tokens, training);
         let (normed, dqkv) = (Panels::new(&layer.normed1, rows), Panels::new(&layer.qkv, rows));
-        self.linear_backward(&block.attention_in, PanelsMut::new(narrow, rows), normed, dqkv, gradient, x);
+        let after = After { next: x, ..After::default() };
+        self.linear_backward(&block.attention_in, PanelsMut::new(narrow, rows), normed, dqkv, gradient, after);
         self.norm_backward(&block.norm1, x, Some(mid), narrow, &layer.statistics1, gradient);
     }
 
-    /// dx = dy · Wᵀ; adds dW = xᵀ · dy and the bias's gradient. `next` is what the operation behind it reads.
+    /// dx = dy · Wᵀ, with what comes `after`; adds dW = xᵀ · dy and the bias's gradient.
     fn linear_backward(
         &self,
         linear: &Linear,
@@ -99,15 +115,16 @@ impl Model<'_> {
         x: Panels<'_>,
         dy: Panels<'_>,
         gradient: &mut Gradient<'_>,
-        next: &[f32],
+        after: After<'_>,
     ) {
         self.linear_weights(linear, x, dy, gradient);
-        self.linear_inputs(linear, dx, dy, next);
+        self.linear_inputs(linear, dx, dy, after);
     }
 
-    /// dx = dy · Wᵀ. `next` is what the operation behind it reads.
-    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>, next: &[f32]) {
-        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), Onto::default(), rows(next));
+    /// dx = dy · Wᵀ, with what comes `after`.
+    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>, after: After<'_>) {
+        let onto = Onto { times: after.times, ..Onto::default() };
+        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), onto, rows(after.next));
     }
 
     /// Adds dW = xᵀ · dy, as each weight lies, and the bias's gradient.
@@ -170,16 +187,13 @@ impl Model<'_> {
         }
     }
 
-    /// `hidden`, the activation's slope, becomes its gradient, given that of what the activation made of it.
-    pub(super) fn activate_backward(&self, hidden: &mut [f32], dactive: &[f32], rows: usize) {
-        let (family, width) = (self.config.family, self.config.hidden);
+    /// `hidden`, the slopes along gate and up, becomes the gradient, given that of what the activation made of them.
+    pub(super) fn gate_backward(&self, hidden: &mut [f32], dactive: &[f32], rows: usize) {
+        let width = self.config.hidden;
         vectorized(
             self.arch,
             #[inline(always)]
-            || match family {
-                Family::Gpt2 => activation::backward(hidden, dactive),
-                Family::Llama => activation::gated_backward(PanelsMut::new(hidden, rows), Panels::new(dactive, rows), width),
-            },
+            || activation::gated_backward(PanelsMut::new(hidden, rows), Panels::new(dactive, rows), width),
         );
     }
 

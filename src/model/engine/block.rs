@@ -87,7 +87,8 @@ pub(super) struct Layer {
     /// Input of the MLP.
     pub(super) normed2: Buffer,
     pub(super) statistics2: Vec<[f32; 2]>,
-    /// The MLP's hidden layer before its activation; then, in training, the activation's slope there; then its gradient.
+    /// The MLP's hidden layer before its activation; then, in training, the activation's slope there; then, where
+    /// that is along gate and up, the gradient.
     pub(super) hidden: Buffer,
     /// And after it.
     pub(super) active: Buffer,
@@ -249,7 +250,7 @@ impl Model<'_> {
     /// y = x · W + b, added to `base` where there is one.
     pub(super) fn linear(&self, linear: &Linear, y: PanelsMut<'_>, x: Panels<'_>, base: Option<Panels<'_>>) {
         let bias = linear.bias.clone().map(|bias| rows(&self.copies[bias]));
-        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Onto { base, bias }, &[]);
+        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Onto { base, bias, times: None }, &[]);
     }
 
     pub(super) fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {
@@ -335,26 +336,38 @@ impl Model<'_> {
         }
     }
 
-    /// The MLP's activation: `active` from `hidden`, which becomes the activation's slope.
+    /// The MLP's activation, in training: `active` from `hidden`, which becomes the activation's slope.
     pub(super) fn activate(&self, active: &mut [f32], hidden: &mut [f32], rows: usize) {
-        let (config, arch) = (self.config, self.arch);
-        match (config.family, config.activation) {
-            (Family::Llama, _) => vectorized(
-                arch,
-                #[inline(always)]
-                || activation::swiglu(PanelsMut::new(active, rows), PanelsMut::new(hidden, rows), config.hidden),
-            ),
-            (Family::Gpt2, Activation::Gelu) => vectorized(
-                arch,
-                #[inline(always)]
-                || activation::gelu(active, hidden),
-            ),
-            (Family::Gpt2, Activation::GeluTanh) => vectorized(
-                arch,
-                #[inline(always)]
-                || activation::gelu_tanh(active, hidden),
-            ),
+        let config = self.config;
+        vectorized(
+            self.arch,
+            #[inline(always)]
+            || match (config.family, config.activation) {
+                (Family::Llama, _) => {
+                    activation::swiglu(PanelsMut::new(active, rows), PanelsMut::new(hidden, rows), config.hidden);
+                }
+                (Family::Gpt2, Activation::Gelu) => activation::forward(active, hidden, activation::gelu),
+                (Family::Gpt2, Activation::GeluTanh) => activation::forward(active, hidden, activation::gelu_tanh),
+            },
+        );
+    }
+
+    /// The MLP's activation where there is no way back: what it makes of `layer.hidden`, in half of the memory where it can.
+    fn activated<'b>(&self, layer: &'b mut Layer, rows: usize) -> &'b [f32] {
+        if self.config.family == Family::Llama {
+            self.activate(&mut layer.active, &mut layer.hidden, rows);
+            return &layer.active;
         }
+        let hidden = &mut layer.hidden;
+        vectorized(
+            self.arch,
+            #[inline(always)]
+            || match self.config.activation {
+                Activation::Gelu => activation::in_place(hidden, activation::gelu),
+                Activation::GeluTanh => activation::in_place(hidden, activation::gelu_tanh),
+            },
+        );
+        hidden
     }
 
     /// Attention of each sequence: `layer.heads` from `layer.qkv`.
@@ -395,9 +408,15 @@ impl Model<'_> {
         self.add_projection(&block.attention_out, mid, x, &layer.heads, scratch, tokens, site);
         self.normalize(&block.norm2, &mut layer.normed2, mid, &mut layer.statistics2);
         self.linear(&block.mlp_in, PanelsMut::new(&mut layer.hidden, rows), Panels::new(&layer.normed2, rows), None);
-        self.activate(&mut layer.active, &mut layer.hidden, rows);
         let site = training.map(|t| (t, l, Site::MlpOutput));
-        self.add_projection(&block.mlp_out, next, mid, &layer.active, scratch, tokens, site);
+        let active = match training {
+            None => self.activated(layer, rows),
+            Some(_) => {
+                self.activate(&mut layer.active, &mut layer.hidden, rows);
+                &layer.active
+            }
+        };
+        self.add_projection(&block.mlp_out, next, mid, active, scratch, tokens, site);
     }
 
     /// The NLL of the targets of a shard whose blocks are done, row by row; `last` is the stream's place.

@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::panels::{Panels, PanelsMut, Row, WIDTH, rows as as_rows};
 use super::prefetch::{Ahead, prefetch};
-use super::tiles::{Before, ColumnTile, RowTile, height, panels};
+use super::tiles::{ColumnTile, Finish, RowTile, height, panels};
 
 /// Values of the left operand that are used with one panel after another while they are in the second-level cache.
 const LEFT_BLOCK: usize = 1 << 16;
@@ -20,16 +20,18 @@ const GROUP: usize = 32;
 /// Panels along k that are taken at a time: so many rows of the right operand's panel are a quarter of the first-level cache.
 const K_BLOCK: usize = 8;
 
-/// What a product is added to.
+/// What a product is added to, and what the sum is multiplied by.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Onto<'a> {
     /// A matrix of the same size.
     pub(super) base: Option<Panels<'a>>,
     /// A row that every row gets.
     pub(super) bias: Option<&'a [Row]>,
+    /// A matrix of the same size, whose elements the sum's are multiplied by.
+    pub(super) times: Option<Panels<'a>>,
 }
 
-/// C [m, n] = A [m, k] · B [k, n], added to what `onto` says. B is a whole matrix. Lines of `next` are asked for meanwhile: for
+/// C [m, n] = A [m, k] · B [k, n], added to and multiplied by what `onto` says. B is a whole matrix. Lines of `next` are asked for meanwhile: for
 /// what follows, if it is short on work and would wait for them.
 ///
 /// # Panics
@@ -63,9 +65,8 @@ impl WithSimd for Product<'_> {
         let Self { mut c, a, b, onto, next } = self;
         let (m, n, k) = (a.rows(), c.read().count(), a.count());
         assert!(c.read().rows() == m && b.len() == n * k * WIDTH);
-        assert!(
-            onto.base.is_none_or(|base| base.rows() == m && base.count() == n) && onto.bias.is_none_or(|bias| bias.len() == n)
-        );
+        assert!([onto.base, onto.times].into_iter().flatten().all(|x| x.rows() == m && x.count() == n));
+        assert!(onto.bias.is_none_or(|bias| bias.len() == n));
         let (apart, distance) = (c.read().distance(), a.distance());
         let mut next = Ahead::new(next, k.div_ceil(K_BLOCK) * n.div_ceil(panels::<S>(n)) * m / height::<S>(m));
         for from in (0..k).step_by(K_BLOCK) {
@@ -88,10 +89,8 @@ impl WithSimd for Product<'_> {
                             let next = height::<S>(stop - i - rows);
                             (from..to).for_each(|p| prefetch(&a.from(p, i + rows)[..next]));
                         }
-                        let last = end.then(|| Before {
-                            base: onto.base.map(|base| (base.from(j, i), base.distance())),
-                            bias: onto.bias.map(|bias| &bias[j..]),
-                        });
+                        let [base, times] = [onto.base, onto.times].map(|x| x.map(|x| (x.from(j, i), x.distance())));
+                        let last = end.then(|| Finish { base, bias: onto.bias.map(|bias| &bias[j..]), times });
                         let (c, a) = (c.from(j, i), a.from(from, i));
                         if count == 2 {
                             RowTile { c, apart, a, distance, b: [b(j), b(j + 1)], resumed, last }.run(simd, rows);
@@ -228,22 +227,26 @@ mod tests {
     #[test]
     fn a_product_is_its_definition_whatever_it_is_added_to() {
         for [m, n, k] in SIZES {
-            let (a, b, base, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3), numbers(n, 4));
+            let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 4));
+            let [base, times] = [3, 5].map(|seed| numbers(m * n, seed));
             let at = |i: usize, j: usize| (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f32>();
             let plain: Vec<f32> = (0..m * n).map(|e| at(e / n, e % n)).collect();
             let (left, right) = (in_panels(&a, k), right(&b, n));
-            let (base_panels, bias_panels) = (in_panels(&base, n), in_panels(&bias, n));
-            let ways = [(false, false), (true, false), (false, true), (true, true)];
-            for (vectors, (with_base, with_bias)) in Vectors::ALL.into_iter().flat_map(|v| ways.map(|way| (v, way))) {
-                let onto =
-                    Onto { base: with_base.then(|| Panels::new(&base_panels, m)), bias: with_bias.then(|| rows(&bias_panels)) };
+            let ([base_panels, times_panels], bias_panels) = ([&base, &times].map(|x| in_panels(x, n)), in_panels(&bias, n));
+            let ways: [_; 8] = std::array::from_fn(|way| [1, 2, 4].map(|bit| way & bit > 0));
+            for (vectors, way) in Vectors::ALL.into_iter().flat_map(|v| ways.map(|way| (v, way))) {
+                let [with_base, with_bias, with_times] = way;
+                let onto = Onto {
+                    base: with_base.then(|| Panels::new(&base_panels, m)),
+                    bias: with_bias.then(|| rows(&bias_panels)),
+                    times: with_times.then(|| Panels::new(&times_panels, m)),
+                };
                 let mut c = vec![f32::NAN; room(m, n)];
                 let (into, left) = (PanelsMut::new(&mut c, m), Panels::new(&left, m));
                 vectors.dispatch(Product { c: into, a: left, b: rows(&right), onto, next: &[] });
-                let expected: Vec<f32> = (0..m * n)
-                    .map(|e| plain[e] + if with_base { base[e] } else { 0.0 } + if with_bias { bias[e % n] } else { 0.0 })
-                    .collect();
-                assert!(close(&row_by_row(Panels::new(&c, m), n), &expected), "{m} {n} {k} {with_base} {with_bias} {vectors:?}");
+                let sum = |e| plain[e] + if with_base { base[e] } else { 0.0 } + if with_bias { bias[e % n] } else { 0.0 };
+                let expected: Vec<f32> = (0..m * n).map(|e| sum(e) * if with_times { times[e] } else { 1.0 }).collect();
+                assert!(close(&row_by_row(Panels::new(&c, m), n), &expected), "{m} {n} {k} {way:?} {vectors:?}");
             }
         }
     }

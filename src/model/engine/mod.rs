@@ -88,8 +88,9 @@ pub(super) fn arrays(batch: usize, length: usize, parameters: usize, threads: us
     if in_order(batch, length, parameters, threads) { 1 } else { lanes(batch, length, parameters) }
 }
 
-/// Tokens that a thread scores at once, where sequences are not longer: enough for the weights to be read seldom.
-const SCORED_AT_ONCE: usize = 256;
+/// Tokens that a thread scores at once, where sequences are not longer: enough for the weights to be read seldom, and whole
+/// tiles of products.
+const SCORED_AT_ONCE: usize = 384;
 
 /// Values of the gradients that a thread adds up at a time.
 const PIECE: usize = 16_384;

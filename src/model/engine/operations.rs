@@ -1,11 +1,13 @@
 //! Each operation of a step alone, over one shard on one thread: for benchmarks, and to say where a step's time goes.
 
+use super::backward::After;
 use super::block::{Gradient, Model, Scratch, Shard, Tokens, Training, three};
 use super::buffer::Buffer;
 use super::layout::{Layout, Linear};
 use super::panels::{Panels, PanelsMut, room};
 use super::{Engine, shard_size};
 use crate::error::Result;
+use crate::experiment::settings::Family;
 use crate::model::Config;
 use crate::random::Stream;
 
@@ -42,11 +44,11 @@ pub enum Operation {
     MlpInWeights,
     /// GELU or SwiGLU.
     Activation,
-    /// Backward of [`Operation::Activation`].
+    /// Backward of [`Operation::Activation`] where that is SwiGLU; GELU's is in [`Operation::MlpOutBackward`].
     ActivationBackward,
     /// The MLP's projection.
     MlpOut,
-    /// Gradient of the input of [`Operation::MlpOut`].
+    /// Gradient of the input of [`Operation::MlpOut`], and through GELU.
     MlpOutBackward,
     /// Gradient of the weights of [`Operation::MlpOut`].
     MlpOutWeights,
@@ -60,7 +62,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, in the order of a step.
-    pub const ALL: [Self; 22] = [
+    const ALL: [Self; 22] = [
         Self::Copies,
         Self::Embed,
         Self::Norm,
@@ -164,6 +166,12 @@ impl Operations {
         let gradient = &mut Gradient { all: &mut all.gradient, begin: true, aside: None };
         all.engine.model().train(&mut all.shard, &mut all.scratch, tokens, TRAINING, gradient, &mut all.nll);
         Ok(all)
+    }
+
+    /// What a step of this model is made of, in its order.
+    pub fn all(&self) -> Vec<Operation> {
+        let gated = self.engine.config.family == Family::Llama;
+        Operation::ALL.into_iter().filter(|&operation| gated || operation != Operation::ActivationBackward).collect()
     }
 
     /// How often a step does this: shards × blocks, for most.
@@ -270,7 +278,7 @@ fn one(
             model.linear(&block.attention_in, PanelsMut::new(&mut layer.qkv, rows), read(&layer.normed1), None);
         }
         Operation::AttentionInBackward => {
-            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv), &[]);
+            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv), After::default());
         }
         Operation::AttentionInWeights => {
             model.linear_weights(&block.attention_in, read(&layer.normed1), read(&layer.qkv), gradient);
@@ -282,7 +290,8 @@ fn one(
             model.linear(&block.attention_out, PanelsMut::new(narrow, rows), read(&layer.heads), Some(read(x)));
         }
         Operation::AttentionOutBackward => {
-            model.linear_inputs(&block.attention_out, PanelsMut::new(&mut wide[..x.len()], rows), read(mid), &[]);
+            let into = PanelsMut::new(&mut wide[..x.len()], rows);
+            model.linear_inputs(&block.attention_out, into, read(mid), After::default());
         }
         Operation::AttentionOutWeights => {
             model.linear_weights(&block.attention_out, read(&layer.heads), read(mid), gradient);
@@ -291,20 +300,22 @@ fn one(
             model.linear(&block.mlp_in, PanelsMut::new(&mut layer.hidden, rows), read(&layer.normed2), None);
         }
         Operation::MlpInBackward => {
-            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden), &[]);
+            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden), After::default());
         }
         Operation::MlpInWeights => {
             model.linear_weights(&block.mlp_in, read(&layer.normed2), read(&layer.hidden), gradient);
         }
         Operation::Activation => model.activate(&mut layer.active, &mut layer.hidden, rows),
         Operation::ActivationBackward => {
-            model.activate_backward(&mut layer.hidden, &wide[..layer.active.len()], rows);
+            model.gate_backward(&mut layer.hidden, &wide[..layer.active.len()], rows);
         }
         Operation::MlpOut => {
             model.linear(&block.mlp_out, PanelsMut::new(narrow, rows), read(&layer.active), Some(read(mid)));
         }
         Operation::MlpOutBackward => {
-            model.linear_inputs(&block.mlp_out, PanelsMut::new(&mut wide[..layer.active.len()], rows), read(next), &[]);
+            let times = (model.config.family == Family::Gpt2).then(|| read(&layer.hidden));
+            let into = PanelsMut::new(&mut wide[..layer.active.len()], rows);
+            model.linear_inputs(&block.mlp_out, into, read(next), After { times, next: &[] });
         }
         Operation::MlpOutWeights => {
             model.linear_weights(&block.mlp_out, read(&layer.active), read(next), gradient);

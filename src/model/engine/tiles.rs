@@ -55,13 +55,15 @@ fn vectors<S: Simd, const VECTORS: usize>(rows: &[Row]) -> &[[S::f32s; VECTORS]]
     S::as_simd_f32s(rows.as_flattened()).0.as_chunks::<VECTORS>().0
 }
 
-/// What is added to finished sums before they are written.
+/// What is done to finished sums before they are written.
 #[derive(Clone, Copy)]
-pub(super) struct Before<'a> {
-    /// A matrix, from the tile's first row and panel on, and how far apart its panels are.
+pub(super) struct Finish<'a> {
+    /// A matrix that is added, from the tile's first row and panel on, and how far apart its panels are.
     pub(super) base: Option<(&'a [Row], usize)>,
-    /// A row, from the tile's first panel on.
+    /// A row that is added, from the tile's first panel on.
     pub(super) bias: Option<&'a [Row]>,
+    /// A matrix that they are multiplied by then, as `base` lies.
+    pub(super) times: Option<(&'a [Row], usize)>,
 }
 
 /// C = A · B for some rows of `PANELS` panels of C.
@@ -78,8 +80,8 @@ pub(super) struct RowTile<'a, const PANELS: usize> {
     pub(super) b: [&'a [Row]; PANELS],
     /// Whether C holds the sums over what came before in k.
     pub(super) resumed: bool,
-    /// What is added if this is the end of k.
-    pub(super) last: Option<Before<'a>>,
+    /// What is done if this is the end of k.
+    pub(super) last: Option<Finish<'a>>,
 }
 
 impl<const PANELS: usize> RowTile<'_, PANELS> {
@@ -151,10 +153,10 @@ impl<S: Simd, const ROWS: usize, const PANELS: usize, const VECTORS: usize> Null
                 },
             );
         }
-        if let Some(Before { base, bias }) = last {
+        if let Some(Finish { base, bias, times }) = last {
             for p in 0..PANELS {
                 let bias = bias.map(|bias| vectors::<S, VECTORS>(&bias[p..=p])[0]);
-                let base = base.map(|(base, apart)| vectors::<S, VECTORS>(&base[p * apart..][..ROWS]));
+                let [base, times] = [base, times].map(|x| x.map(|(x, apart)| vectors::<S, VECTORS>(&x[p * apart..][..ROWS])));
                 each::<ROWS>(
                     #[inline(always)]
                     |r| {
@@ -166,6 +168,15 @@ impl<S: Simd, const ROWS: usize, const PANELS: usize, const VECTORS: usize> Null
                                 (None, None) => continue,
                             };
                             sums[r][p][v] = simd.add_f32s(before, sums[r][p][v]);
+                        }
+                    },
+                );
+                let Some(times) = times else { continue };
+                each::<ROWS>(
+                    #[inline(always)]
+                    |r| {
+                        for v in 0..VECTORS {
+                            sums[r][p][v] = simd.mul_f32s(sums[r][p][v], times[r][v]);
                         }
                     },
                 );
