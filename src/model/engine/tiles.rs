@@ -154,31 +154,29 @@ impl<S: Simd, const ROWS: usize, const PANELS: usize, const VECTORS: usize> Null
             );
         }
         if let Some(Finish { base, bias, times }) = last {
-            for p in 0..PANELS {
-                let bias = bias.map(|bias| vectors::<S, VECTORS>(&bias[p..=p])[0]);
-                let [base, times] = [base, times].map(|x| x.map(|(x, apart)| vectors::<S, VECTORS>(&x[p * apart..][..ROWS])));
-                each::<ROWS>(
+            // One after another, and not by one choice for each sum: the compiler would leave that choice in the code twelve times.
+            if let Some(bias) = bias {
+                let bias = vectors::<S, VECTORS>(&bias[..PANELS]);
+                each_sum(
+                    &mut sums,
                     #[inline(always)]
-                    |r| {
-                        for v in 0..VECTORS {
-                            let before = match (base, bias) {
-                                (Some(base), Some(bias)) => simd.add_f32s(base[r][v], bias[v]),
-                                (Some(base), None) => base[r][v],
-                                (None, Some(bias)) => bias[v],
-                                (None, None) => continue,
-                            };
-                            sums[r][p][v] = simd.add_f32s(before, sums[r][p][v]);
-                        }
-                    },
+                    |_, p, v, sum| simd.add_f32s(bias[p][v], sum),
                 );
-                let Some(times) = times else { continue };
-                each::<ROWS>(
+            }
+            if let Some((base, apart)) = base {
+                let base: [_; PANELS] = std::array::from_fn(|p| vectors::<S, VECTORS>(&base[p * apart..][..ROWS]));
+                each_sum(
+                    &mut sums,
                     #[inline(always)]
-                    |r| {
-                        for v in 0..VECTORS {
-                            sums[r][p][v] = simd.mul_f32s(sums[r][p][v], times[r][v]);
-                        }
-                    },
+                    |r, p, v, sum| simd.add_f32s(base[p][r][v], sum),
+                );
+            }
+            if let Some((times, apart)) = times {
+                let times: [_; PANELS] = std::array::from_fn(|p| vectors::<S, VECTORS>(&times[p * apart..][..ROWS]));
+                each_sum(
+                    &mut sums,
+                    #[inline(always)]
+                    |r, p, v, sum| simd.mul_f32s(sum, times[p][r][v]),
                 );
             }
         }
@@ -188,6 +186,24 @@ impl<S: Simd, const ROWS: usize, const PANELS: usize, const VECTORS: usize> Null
             each::<ROWS>(|r| c[r] = sums[r][p]);
         }
     }
+}
+
+/// Makes each sum another, given its row, panel and vector.
+#[inline(always)]
+fn each_sum<V: Copy, const ROWS: usize, const PANELS: usize, const VECTORS: usize>(
+    sums: &mut [[[V; VECTORS]; PANELS]; ROWS],
+    other: impl Fn(usize, usize, usize, V) -> V,
+) {
+    each::<ROWS>(
+        #[inline(always)]
+        |r| {
+            for p in 0..PANELS {
+                for v in 0..VECTORS {
+                    sums[r][p][v] = other(r, p, v, sums[r][p][v]);
+                }
+            }
+        },
+    );
 }
 
 /// C = Aᵀ · B for some columns of A, which are rows of C, and `PANELS` panels of B. C lies row by row.
