@@ -147,6 +147,9 @@ mod tests {
 
     #[test]
     fn both_gelus_have_their_derivatives() {
+        for nan in [0x7fc0_0000, 0xffc0_0001, 0x7f80_0103].map(f32::from_bits) {
+            assert!([gelu(nan), gelu_tanh(nan)].as_flattened().iter().all(|x| x.is_nan()));
+        }
         check("gelu", |x| gelu(x)[1], exact_gelu);
         check("gelu_tanh", |x| gelu_tanh(x)[1], exact_gelu_tanh);
     }

@@ -197,9 +197,9 @@ fn each_sum<V: Copy, const ROWS: usize, const PANELS: usize, const VECTORS: usiz
     each::<ROWS>(
         #[inline(always)]
         |r| {
-            for p in 0..PANELS {
-                for v in 0..VECTORS {
-                    sums[r][p][v] = other(r, p, v, sums[r][p][v]);
+            for (p, sums) in sums[r].iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = other(r, p, v, *sum);
                 }
             }
         },

@@ -4,7 +4,7 @@
 //! chooses at run time. Sums run in fixed lanes, one for each column of a panel, so that their order does not depend on the
 //! vector width.
 
-use std::f32::consts::LOG2_E;
+use std::f32::consts::{LN_2, LOG2_E};
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -28,17 +28,14 @@ pub(crate) fn vectorized<R>(arch: Arch, run: impl FnMut() -> R) -> R {
 /// 1.5 · 2²³: adding it rounds to a whole number and leaves that number in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// 2ˣ of which `whole`, [`ROUND`] added, is the nearest whole number and `rest` what is left, to 1.1e-7 relative; the result
-/// must not be below the normal numbers.
+/// 2ˣ to 1.1e-7 relative, for −1/2 ≤ x ≤ 1/2.
 #[inline(always)]
-fn power(whole: f32, rest: f32) -> f32 {
+fn power(x: f32) -> f32 {
     // In pairs (Estrin's scheme), as the others here: what waits for what is half as long as term by term.
-    let square = rest * rest;
-    let low = 0.240_222_42_f32.mul_add(rest, 0.693_147);
-    let middle = 0.009_671_513_f32.mul_add(rest, 0.055_507_336);
-    let p = 0.001_326_472_7_f32.mul_add(square, middle).mul_add(square, low).mul_add(rest, 1.0);
-    // The whole part goes to the exponent as it is: what is above it in these bits falls out on the left.
-    f32::from_bits(p.to_bits().wrapping_add(whole.to_bits() << 23))
+    let square = x * x;
+    let low = 0.240_222_83_f32.mul_add(x, LN_2);
+    let middle = 0.009_669_691_f32.mul_add(x, 0.055_505_585);
+    0.001_330_060_5_f32.mul_add(square, middle).mul_add(square, low).mul_add(x, 1.0)
 }
 
 /// eˣ to 2e-7 relative, for −87 ≤ x ≤ 88 (clamped outside; NaN stays NaN).
@@ -49,19 +46,22 @@ pub(super) fn exp(x: f32) -> f32 {
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
     let whole = x.mul_add(LOG2_E, ROUND);
-    power(whole, x.mul_add(MORE, x.mul_add(LOG2_E, ROUND - whole)))
+    let rest = x.mul_add(MORE, x.mul_add(LOG2_E, ROUND - whole));
+    power(rest) * f32::from_bits(whole.to_bits().wrapping_add(127) << 23)
 }
 
 /// √(2π) times the standard normal's density, e^(−x²/2), and what it is multiplied by to be Φ(−|x|).
 ///
-/// That is a polynomial in 1 / (1 + 0.3 |x|), fitted to 3e-7 relative: so Φ keeps its digits far out on the left.
+/// That is a polynomial in 1 / (1 + 0.3 |x|), fitted to 3e-7 relative: so Φ keeps its digits far out on the left. Of NaN the
+/// second is NaN, and the first may be anything.
 #[inline(always)]
 pub(super) fn normal(x: f32) -> [f32; 2] {
     const HALF: f32 = -0.5 * LOG2_E;
     let square = x * x;
     let square = if square > 173.0 { 173.0 } else { square };
     let whole = square.mul_add(HALF, ROUND);
-    let bell = power(whole, square.mul_add(HALF, ROUND - whole));
+    // The whole part goes to the exponent as it is: what is above it in these bits falls out on the left.
+    let bell = power(square.mul_add(HALF, ROUND - whole)).to_bits().wrapping_add(whole.to_bits() << 23);
     let t = 1.0 / x.abs().mul_add(0.3, 1.0);
     let t2 = t * t;
     let low = 0.120_848_31_f32.mul_add(t, 0.119_627_185);
@@ -69,7 +69,7 @@ pub(super) fn normal(x: f32) -> [f32; 2] {
     let third = 0.215_007_26_f32.mul_add(t, -0.061_021_175);
     let high = 0.037_010_55_f32.mul_add(t, -0.162_528_93);
     let p = high.mul_add(t2, third).mul_add(t2 * t2, second.mul_add(t2, low));
-    [bell, p * t]
+    [f32::from_bits(bell), p * t]
 }
 
 /// tanh x to about 2e-7 absolute.
@@ -132,7 +132,10 @@ mod tests {
             assert!((f64::from(exp(x)) / exact - 1.0).abs() < 2.0e-7, "{x}");
         });
         assert_eq!(exp(0.0), 1.0);
-        assert!(exp(f32::NAN).is_nan());
+        // Any NaN, whatever its lower bits.
+        for bits in [0x7fc0_0000, 0xffc0_0001, 0x7f80_0103] {
+            assert!(exp(f32::from_bits(bits)).is_nan());
+        }
     }
 
     #[test]
