@@ -43,9 +43,9 @@ pub(super) fn in_place(x: &mut [f32], activation: impl Fn(f32) -> [f32; 2]) {
     }
 }
 
-/// x, the slope of an activation of one value, becomes the gradient, given that of y.
+/// Slopes become the gradient, given that of y.
 #[inline(always)]
-pub(super) fn backward(x: &mut [f32], dy: &[f32]) {
+fn backward(x: &mut [f32], dy: &[f32]) {
     for (x, &dy) in x.iter_mut().zip(dy) {
         *x *= dy;
     }

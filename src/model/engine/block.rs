@@ -352,7 +352,7 @@ impl Model<'_> {
         );
     }
 
-    /// The MLP's activation where there is no way back: what it makes of `layer.hidden`, in half of the memory where it can.
+    /// The MLP's activation where there is no way back: what it makes of `layer.hidden`, in place where it can.
     fn activated<'b>(&self, layer: &'b mut Layer, rows: usize) -> &'b [f32] {
         if self.config.family == Family::Llama {
             self.activate(&mut layer.active, &mut layer.hidden, rows);
