@@ -21,10 +21,10 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::On;
 use crate::experiment::{clock_time, duration as parse_duration};
-use crate::plan::{Trial, TrialId};
+use crate::plan::{Plan, Trial, TrialId};
 use crate::record::{TrialState, write_plan, write_trials};
 use crate::report::Report;
-use crate::runs::{EventLog, ExperimentFolder, Reopen, RunnerLock, Status, now_utc, reopen, state_of};
+use crate::runs::{EventLog, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, now_utc, reopen, state_of};
 use crate::schedule::{
     Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, Work, drive,
     layout,
@@ -101,6 +101,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     alias::record_at_once(&session, &mut families, &mut standing)?;
     if !arguments.rescore {
         rescore::tell(&rescore::stale(plan, &standing), &arguments.planning.file.file);
+    }
+    if let Some(note) = diverged_before(plan, &standing) {
+        say(&note);
     }
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
@@ -196,6 +199,21 @@ fn tell_changes(session: &Session) {
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         say(&format!("  on disk, but unranked: {}{more}", labels.join("; ")));
     }
+}
+
+/// Trials that an earlier version stopped as diverged by a rule that this one does not have; `None` where there are none.
+fn diverged_before(plan: &Plan, standing: &[State]) -> Option<String> {
+    let earlier = |state: &State| state.outcome.as_ref().is_some_and(Outcome::by_an_earlier_rule);
+    let ids: Vec<&str> =
+        plan.trials.iter().zip(standing).filter(|(_, state)| earlier(state)).map(|(t, _)| t.id.as_str()).collect();
+    let (first, more) = (ids.first()?, ids.len() - 1);
+    let (were, them) = if more == 0 { ("trial was", "it") } else { ("trials were", "each") };
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more: see `votive status`)") };
+    Some(format!(
+        "note        {} {were} stopped as diverged by an earlier version, by the mean of 20 losses alone, also where the loss had come \
+         back: `--retry {first}` trains {them} on{more}",
+        ids.len()
+    ))
 }
 
 fn probe(session: &Session, missing: &[&Trial], shape: Layout) -> Result<Probes> {

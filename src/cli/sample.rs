@@ -33,8 +33,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let tensors = device::open(device)?;
     let (folder, described) = chosen(arguments)?;
     let model = {
-        let config = pretrained::read_config(&folder)?;
-        let values = pretrained::read_weights(&folder, &config)?;
+        let (config, values) = pretrained::read(&folder)?;
         PlainModel::new(&config, Precision::F32, &tensors, &values)?
     };
     let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;

@@ -13,10 +13,14 @@ use crate::experiment::settings::{Family, Model};
 pub struct Pretrained {
     /// Where it lies, absolute.
     pub folder: PathBuf,
-    /// BLAKE3 of the content of `config.json`, `tokenizer.json` and the weights.
+    /// BLAKE3 of the content of `config.json`, `tokenizer.json` and the weights, and of what is made of it.
     pub hash: String,
-    /// The model, as its `config.json` has it.
+    /// The model, as its `config.json` has it and its weights are.
     pub config: Config,
+    /// Whether the weights hold an output layer of its own where `config.json` says, or means by saying nothing, that it is tied
+    /// to the embedding: it is not tied then, as in `transformers`.
+    #[serde(default)]
+    pub own_head: bool,
 }
 
 impl Config {

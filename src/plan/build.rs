@@ -385,6 +385,12 @@ fn remarks(settings: &Settings, facts: &Facts, from: Option<&Pretrained>) -> Vec
             from.folder.display()
         ));
     }
+    if let Some(from) = from.filter(|from| from.own_head) {
+        remarks.push(format!(
+            "the output layer in {} is not its embedding, although its config.json says that they are tied: it is kept as it is, untied",
+            from.folder.display()
+        ));
+    }
     if facts.views > 4.0 {
         remarks.push(format!("each token is trained on {:.1} times: it may be learned by heart", facts.views));
     }

@@ -59,6 +59,13 @@ fn first_protocol() -> u32 {
 }
 
 impl Outcome {
+    /// Whether it was called diverged by the rule of an earlier version: by the mean of the last 20 losses alone, also where the
+    /// loss had come back. Those versions left nothing but the sentence.
+    pub fn by_an_earlier_rule(&self) -> bool {
+        let by_the_mean = |reason: &String| reason.starts_with("the mean loss of the last 20 steps is ");
+        self.end == End::Diverged && self.reason.as_ref().is_some_and(by_the_mean)
+    }
+
     /// The newest score of a part (`validation` or `test`).
     pub fn score(&self, part: &str, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
         self.scores.iter().rev().find(|row| row.protocol == protocol && row.kind == kind && row.part == part)

@@ -171,24 +171,6 @@ impl Learner {
         Ok((sum / targets, norm))
     }
 
-    /// The names of parameters that no gradient reached in the last call of [`Self::gradients`].
-    pub fn unreached(&self) -> Result<Vec<&str>> {
-        let mut names = Vec::new();
-        for (place, parameter) in self.parameters.iter().enumerate() {
-            let reached = match &self.path {
-                Path::Engine { engine, .. } => engine.gradients()[engine.ranges()[place].clone()].iter().any(|g| *g != 0.0),
-                Path::Plain { model, .. } => match &model.gradients()[place] {
-                    Some(gradient) => gradient.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0,
-                    None => false,
-                },
-            };
-            if !reached {
-                names.push(parameter.name.as_str());
-            }
-        }
-        Ok(names)
-    }
-
     /// The gradients gathered last, parameter by parameter; empty where none arrived.
     pub fn gradient_values(&self) -> Result<Vec<Vec<f32>>> {
         match &self.path {

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod device;
+mod divergence;
 pub mod evaluate;
 pub mod export;
 mod job;

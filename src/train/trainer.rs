@@ -1,6 +1,5 @@
 //! The step loop.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +7,7 @@ use candle_core::Device;
 
 use super::Job;
 use super::checkpoint::{self, ARITHMETIC, Best, Position, Reason, Written};
+use super::divergence::Losses;
 use super::evaluate::{self, GROUP, Layout, Predicted};
 use super::learner::{Learner, LearnerState};
 use super::pretrained;
@@ -22,9 +22,6 @@ use crate::model::plain::Windows;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
-
-/// How many of the last losses decide whether a trial has diverged.
-const RECENT: usize = 20;
 
 /// Where a trial lives.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +86,7 @@ struct Trial<'a> {
     best: Option<Best>,
     /// What the weights of the last step gave on the validation part so far.
     predicted: Predicted,
-    recent: VecDeque<f64>,
+    losses: Losses,
     /// Steps of the checkpoints that have a row and are on disk.
     kept: Vec<u64>,
 }
@@ -115,7 +112,6 @@ pub fn run(
     let mut trial = Trial::start(job, config, place, device, recorder, held_out, attempt)?;
     let schedule = LearningRate::new(train);
     let length = train.sequence_length;
-    let limit = 3.0 * (job.corpus.vocabulary as f64).ln();
     let (mut inputs, mut targets, mut buffer) = (Vec::new(), Vec::new(), vec![0; length + 1]);
     trial.recorder.phase(Phase::Training);
 
@@ -137,9 +133,6 @@ pub fn run(
             None => schedule.at_step(trial.step, job.steps),
         };
         let (loss, norm) = trial.learner.gradients(&Windows { inputs: &inputs, targets: &targets, length }, trial.step)?;
-        if trial.step == 0 && loss.is_finite() {
-            trial.check_gradients()?;
-        }
         // Before the weights are touched: what is not finite now would be in every weight after the update.
         if !(loss.is_finite() && norm.is_finite()) {
             let what = if loss.is_finite() { format!("the gradient norm is {norm}") } else { format!("the loss is {loss}") };
@@ -166,16 +159,9 @@ pub fn run(
             tokens_per_second: targets.len() as f64 / seconds.max(1e-9),
             time_utc: now_utc(),
         })?;
-        if trial.recent.len() == RECENT {
-            trial.recent.pop_front();
-        }
-        trial.recent.push_back(loss);
-        let mean = trial.recent.iter().sum::<f64>() / trial.recent.len() as f64;
-        if trial.recent.len() == RECENT && mean > limit {
-            let reason = format!(
-                "the mean loss of the last {RECENT} steps is {mean:.2}, above 3 ln V = {limit:.2}, at step {}",
-                trial.step
-            );
+        trial.losses.push(loss);
+        if let Some(reason) = trial.losses.diverged() {
+            let reason = format!("{reason}, at step {}", trial.step);
             return trial.diverge(reason);
         }
         trial.after_step()?;
@@ -223,7 +209,7 @@ impl<'a> Trial<'a> {
             last_seconds: 0.0,
             best: None,
             predicted: Predicted::default(),
-            recent: VecDeque::with_capacity(RECENT),
+            losses: Losses::new(job.corpus.vocabulary, position.as_ref().map_or(&[], |position| &position.recent_losses)),
             kept: Vec::new(),
         };
         if let Some(position) = &position {
@@ -231,7 +217,6 @@ impl<'a> Trial<'a> {
             trial.tokens_seen = position.tokens_seen;
             trial.training_seconds = position.training_seconds;
             trial.best = position.best;
-            trial.recent.extend(&position.recent_losses);
             trial.kept.clone_from(&position.kept);
             tracing::info!(step = position.step, attempt, "goes on from a checkpoint");
         }
@@ -308,15 +293,6 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// candle has operations that cut the gradient without a word; a parameter that learns nothing must not pass unseen.
-    fn check_gradients(&self) -> Result<()> {
-        let unreached = self.learner.unreached()?;
-        if unreached.is_empty() {
-            return Ok(());
-        }
-        Err(Error::internal(format!("no gradient reached `{}`", unreached.join("`, `"))))
-    }
-
     /// Evaluation, then checkpoint, where they are due.
     fn after_step(&mut self) -> Result<()> {
         let before = match self.job.settings.train.budget {
@@ -367,7 +343,7 @@ impl<'a> Trial<'a> {
             training_seconds: self.training_seconds,
             best: self.best,
             validation_loss,
-            recent_losses: self.recent.iter().copied().collect(),
+            recent_losses: self.losses.to_vec(),
             kept: self.kept.clone(),
             time_utc: now_utc(),
         };

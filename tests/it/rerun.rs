@@ -191,3 +191,29 @@ fn what_is_kept_of_the_experiment_is_the_file_byte_for_byte() {
     let events = fs::read_to_string(scene.experiment().events()).unwrap();
     assert!(events.lines().count() >= 2 && events.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{events}");
 }
+
+#[test]
+fn what_an_earlier_rule_called_diverged_is_told_and_opened_by_its_id_only() {
+    let scene = Scene::new(&small(""));
+    scene.run(&[]).exits(0).says_nothing_of("earlier version");
+    let (id, folder) = scene.trials().into_iter().next().unwrap();
+    let mut outcome: Value = serde_json::from_slice(&fs::read(folder.outcome()).unwrap()).unwrap();
+    outcome["end"] = "diverged".into();
+    outcome["reason"] = "the loss is inf at step 7".into();
+    fs::write(folder.outcome(), outcome.to_string()).unwrap();
+    scene.run(&[]).exits(3).says_nothing_of("earlier version");
+
+    outcome["reason"] = "the mean loss of the last 20 steps is 20.31, above 3 ln V = 12.70, at step 25".into();
+    fs::write(folder.outcome(), outcome.to_string()).unwrap();
+    scene.run(&[]).exits(3).says("1 trial was stopped as diverged by an earlier version").says(&format!("`--retry {id}`"));
+    assert_eq!(state_of(&folder).status, Status::Diverged, "nothing is opened unasked");
+    scene.run(&["--retry", id.as_str()]).exits(0).says_nothing_of("earlier version");
+    assert_eq!(state_of(&folder).status, Status::Completed);
+}
+
+#[test]
+fn dropout_that_leaves_a_gradient_at_zero_ends_no_trial() {
+    let yaml = SMALL.replace("dropout: 0.1", "dropout: 0.99").replace("sequence_length: 32", "sequence_length: 4");
+    let scene = Scene::new(&yaml.replace("batch_size: 8", "batch_size: 1"));
+    scene.run(&[]).exits(0);
+}

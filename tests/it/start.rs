@@ -191,3 +191,52 @@ fn what_cannot_be_started_from_is_told_with_its_line() {
     scene.write(&from("llama").replace("length: 32", "length: 64"));
     scene.votive(&["plan", "small.yaml"]).exits(0).says("windows of 64 tokens are longer than the 32 that the model in");
 }
+
+/// `lm_head.weight` of these values added to the weights of a folder.
+fn add_head(folder: &Path, change: f32) {
+    let path = folder.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let embedding = tensors.tensor("transformer.wte.weight").unwrap();
+    let floats = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>();
+    let head: Vec<u8> = floats(embedding.data()).iter().flat_map(|value| (value + change * value.abs()).to_le_bytes()).collect();
+    let shape = embedding.shape().to_vec();
+    let head = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &head).unwrap();
+    let all = tensors.tensors().into_iter().chain([("lm_head.weight".to_owned(), head)]);
+    let written = safetensors::serialize(all, None).unwrap();
+    fs::write(&path, written).unwrap();
+}
+
+#[test]
+fn an_output_layer_of_its_own_scores_as_it_is_although_the_config_says_tied() {
+    let nothing = |folder: &str| {
+        from(folder).replace("steps: 40", "steps: 1").replace("train:\n", "train:\n  learning_rate: 1e-30\n  weight_decay: 0\n")
+    };
+    let scene = tuning(&nothing("gpt2"));
+    for (name, change) in [("copied", 0.0), ("own", 0.5), ("untied", 0.5)] {
+        let folder = scene.path().join(name);
+        copy(&scene.path().join("gpt2"), &folder);
+        add_head(&folder, change);
+    }
+    let config = scene.path().join("untied/config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\"tie_word_embeddings\": true"), "{text}");
+    fs::write(&config, text.replace("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false")).unwrap();
+
+    let mut found = Vec::new();
+    for name in ["gpt2", "copied", "own", "untied"] {
+        scene.write(&nothing(name));
+        let said = scene.run(&["--runs", name]).exits(0);
+        let note = "the output layer in";
+        if name == "own" {
+            drop(said.says(note).says("untied"))
+        } else {
+            drop(said.says_nothing_of(note))
+        }
+        let trials = fs::read_dir(scene.path().join(name).join("small/trials")).unwrap().map(|entry| entry.unwrap().path());
+        found.push(scores(&TrialFolder::at(&trials.collect::<Vec<_>>()[0])));
+    }
+    assert_eq!(found[1], found[0], "a head that is the embedding is tied");
+    assert_eq!(found[2], found[3], "the same weights, whatever the config says");
+    assert_ne!(found[2], found[0], "the head is not lost");
+}

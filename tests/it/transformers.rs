@@ -9,7 +9,7 @@ use votive::experiment::settings::{Precision, Train};
 use votive::model::plain::{PlainModel, Windows};
 use votive::runs::TrialFolder;
 use votive::train::learner::{Learner, LearnerState};
-use votive::train::pretrained::{read_config, read_weights};
+use votive::train::pretrained;
 
 use crate::support::{Scene, json};
 
@@ -32,8 +32,7 @@ points:
 /// What our two paths make of a trial's last checkpoint.
 fn ours(folder: &TrialFolder, validation: &[u32]) -> Value {
     let checkpoint = folder.checkpoints().join(format!("step-{STEPS:08}"));
-    let config = read_config(&checkpoint).unwrap();
-    let values = read_weights(&checkpoint, &config).unwrap();
+    let (config, values) = pretrained::read(&checkpoint).unwrap();
     let plain = PlainModel::new(&config, Precision::F32, &Device::Cpu, &values).unwrap();
     let logits = |ids: &[u32]| plain.logits(ids, ids.len()).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
     let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };

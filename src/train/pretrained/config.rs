@@ -24,7 +24,7 @@ const LARGEST: usize = 1 << 27;
 ///
 /// # Errors
 /// No such file; another family; whatever would be computed otherwise here than in `transformers`, all of it at once.
-pub fn read_config(folder: &Path) -> Result<Config> {
+pub(super) fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
     let file = File::open(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::usage(format!("{} has no `config.json`", folder.display()))

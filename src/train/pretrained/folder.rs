@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::config::read_config;
-use super::tensors::TensorFile;
+use super::tensors::{Entry, TensorFile};
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::model::{Config, Parameter, Pretrained};
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const HEAD: &str = "lm_head.weight";
 /// Names of tensors that an error lists of a kind.
 const LISTED: usize = 24;
 
 /// Where a parameter lies.
+#[derive(Clone, PartialEq)]
 struct Found {
     file: usize,
     name: String,
@@ -25,54 +27,69 @@ struct Found {
 
 /// A folder's weights, of which every name, shape and size has been checked.
 struct Weights {
+    /// The model, its output layer tied only where it is the embedding.
+    config: Config,
     files: Vec<TensorFile>,
     found: Vec<Found>,
 }
 
 /// What is known of a folder: its model, that its weights are that model's, and the hash of its content.
 ///
+/// The model's output layer is what `transformers` 5 takes it for: tied where `config.json` says so, unless the weights hold
+/// one with values of its own.
+///
 /// # Errors
-/// Whatever [`read_config`] and [`check_weights`] refuse; no `tokenizer.json`.
+/// Whatever [`read_config`] refuses; all tensors that are missing, unexpected or of another shape, at once; a damaged file;
+/// weights as a pickle only; no `tokenizer.json`.
 pub fn look(folder: &Path) -> Result<Pretrained> {
     let folder = std::path::absolute(folder).map_err(|e| Error::io("find", folder, e))?;
-    let config = read_config(&folder)?;
-    check_weights(&folder, &config)?;
-    let hash = hash(&folder)?;
-    Ok(Pretrained { folder, hash, config })
+    let (weights, own_head) = open(&folder)?;
+    let hash = hash(&folder, own_head)?;
+    Ok(Pretrained { folder, hash, config: weights.config, own_head })
 }
 
-/// Whether the weights of this folder are those of this model, told from the headers of its files.
+/// The model of this folder, and its weights as 32-bit numbers, in the order of [`Config::parameters`].
 ///
 /// # Errors
-/// All tensors that are missing, unexpected or of another shape, at once; a damaged file; weights as a pickle only.
-pub fn check_weights(folder: &Path, config: &Config) -> Result<()> {
-    Weights::open(folder, config).map(|_| ())
-}
-
-/// The weights of this folder as 32-bit numbers, in the order of [`Config::parameters`].
-///
-/// # Errors
-/// As [`check_weights`], before anything is allocated.
-pub fn read_weights(folder: &Path, config: &Config) -> Result<Vec<Vec<f32>>> {
-    let weights = Weights::open(folder, config)?;
-    weights.found.iter().map(|found| weights.values(found)).collect()
+/// As [`look`], before anything is allocated; a tokenizer is not needed.
+pub fn read(folder: &Path) -> Result<(Config, Vec<Vec<f32>>)> {
+    let (weights, _) = open(folder)?;
+    let values = weights.all_values()?;
+    Ok((weights.config, values))
 }
 
 /// The weights that a training starts from, in the order of [`Config::parameters`].
 ///
 /// # Errors
-/// As [`read_weights`]; a folder that has changed since the trial was planned.
+/// As [`look`]; a folder that has changed since the trial was planned.
 pub fn start(from: &Pretrained) -> Result<Vec<Vec<f32>>> {
     let folder = &from.folder;
-    if hash(folder)? != from.hash {
-        return Err(Error::data(format!("{} has changed since the trial was planned", folder.display()))
-            .help("run the experiment again: other weights make other trials"));
+    let changed = || {
+        Error::data(format!("{} has changed since the trial was planned", folder.display()))
+            .help("run the experiment again: other weights make other trials")
+    };
+    if hash(folder, from.own_head)? != from.hash {
+        return Err(changed());
     }
-    read_weights(folder, &from.config)
+    let (weights, own_head) = open(folder)?;
+    // Planned by a version that tied every output layer of such a folder.
+    if own_head != from.own_head {
+        return Err(changed());
+    }
+    weights.all_values()
 }
 
-/// BLAKE3 of what a training that starts here depends on: `config.json`, `tokenizer.json`, and the files of the weights.
-pub fn hash(folder: &Path) -> Result<String> {
+/// The weights of a folder, and whether they hold an output layer of its own that `config.json` does not speak of.
+fn open(folder: &Path) -> Result<(Weights, bool)> {
+    let config = read_config(folder)?;
+    let weights = Weights::open(folder, &config)?;
+    let own_head = weights.config.tied != config.tied;
+    Ok((weights, own_head))
+}
+
+/// BLAKE3 of what a training that starts here depends on: `config.json`, `tokenizer.json`, and the files of the weights. An output
+/// layer of its own is counted besides: an earlier version lost it, and its trials are not these.
+pub(super) fn hash(folder: &Path, own_head: bool) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut paths = vec![folder.join("config.json"), folder.join("tokenizer.json")];
     paths.extend(files_of(folder)?);
@@ -84,6 +101,9 @@ pub fn hash(folder: &Path) -> Result<String> {
         let mut one = blake3::Hasher::new();
         one.update_reader(file).map_err(|e| Error::io("read", &path, e))?;
         hasher.update(one.finalize().as_bytes());
+    }
+    if own_head {
+        hasher.update(HEAD.as_bytes());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
@@ -128,13 +148,12 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Weights {
+    /// Opens the files and holds every name and shape against this model, as its `config.json` has it.
     fn open(folder: &Path, config: &Config) -> Result<Self> {
         let paths = files_of(folder)?;
         let files: Vec<TensorFile> = paths.iter().map(|path| TensorFile::open(path)).collect::<Result<_>>()?;
-        let parameters = config.parameters();
-        let zeros = biases_of(config);
-        let mut unused: BTreeMap<&str, usize> = BTreeMap::new();
         let mut faults = Faults::default();
+        let mut unused: BTreeMap<&str, usize> = BTreeMap::new();
         for (place, file) in files.iter().enumerate() {
             for name in file.entries.keys() {
                 if unused.insert(name, place).is_some() {
@@ -142,37 +161,43 @@ impl Weights {
                 }
             }
         }
-        let mut find = |parameter: &Parameter, needed: bool| -> Option<Found> {
+        // Only where the model says that it is tied: elsewhere the output layer is a parameter like any other.
+        let head = if config.tied { unused.remove(HEAD).map(|file| Found { file, name: HEAD.to_owned() }) } else { None };
+        let mut find = |parameter: &Parameter, needed: bool, instead: Option<&Found>| -> Option<Found> {
             let short = short_name(&parameter.name);
-            let Some((name, file)) = unused.remove_entry(parameter.name.as_str()).or_else(|| unused.remove_entry(short)) else {
-                if needed {
-                    faults.missing.push(format!("`{}` {:?}", parameter.name, parameter.shape));
-                }
-                return None;
-            };
-            let entry = &files[file].entries[name];
-            if entry.shape != parameter.shape {
-                faults.shapes.push(format!("`{name}` is {:?} instead of {:?}", entry.shape, parameter.shape));
+            let found = unused.remove_entry(parameter.name.as_str()).or_else(|| unused.remove_entry(short));
+            let found = found.map(|(name, file)| Found { file, name: name.to_owned() }).or_else(|| instead.cloned());
+            match &found {
+                Some(found) => faults.hold(&parameter.shape, found, &files[found.file].entries[&found.name]),
+                None if needed => faults.missing.push(format!("`{}` {:?}", parameter.name, parameter.shape)),
+                None => {}
             }
-            if let Err(word) = &entry.number {
-                faults.numbers.push(format!("`{name}` has {word} values"));
-            }
-            Some(Found { file, name: name.to_owned() })
+            found
         };
-        let found: Vec<Found> = parameters.iter().filter_map(|parameter| find(parameter, true)).collect();
-        let zeros: Vec<Found> = zeros.iter().filter_map(|parameter| find(parameter, false)).collect();
-        if config.tied {
-            // A copy of the embedding, which some files have all the same.
-            unused.remove("lm_head.weight");
+        let mut found = Vec::new();
+        for (place, parameter) in config.parameters().iter().enumerate() {
+            // The first parameter is the embedding: where a file has it as the output layer only, it is both.
+            let instead = if place == 0 { head.as_ref() } else { None };
+            found.extend(find(parameter, true, instead));
+        }
+        let zeros: Vec<Found> = biases_of(config).iter().filter_map(|parameter| find(parameter, false, None)).collect();
+        if let Some(head) = head.as_ref().filter(|head| found.first() != Some(head)) {
+            faults.hold(&config.parameters()[0].shape, head, &files[head.file].entries[HEAD]);
         }
         faults.unexpected.extend(unused.keys().filter(|name| !is_buffer(name)).map(|name| format!("`{name}`")));
         faults.tell(folder)?;
-        let weights = Self { files, found };
+        let mut weights = Self { config: config.clone(), files, found };
         for zero in zeros {
             if weights.values(&zero)?.iter().any(|value| *value != 0.0) {
                 let message = format!("{} says `bias: false`, and its `{}` is not 0", folder.display(), zero.name);
                 return Err(Error::data(message).help("set `bias` to true in its `config.json`"));
             }
+        }
+        if let Some(head) = head
+            && weights.values(&head)? != weights.values(&weights.found[0])?
+        {
+            weights.config.tied = false;
+            weights.found.push(head);
         }
         Ok(weights)
     }
@@ -180,6 +205,11 @@ impl Weights {
     fn values(&self, found: &Found) -> Result<Vec<f32>> {
         let file = &self.files[found.file];
         file.values(&found.name, &file.entries[&found.name])
+    }
+
+    /// All parameters, in the order of [`Config::parameters`].
+    fn all_values(&self) -> Result<Vec<Vec<f32>>> {
+        self.found.iter().map(|found| self.values(found)).collect()
     }
 }
 
@@ -213,6 +243,16 @@ struct Faults {
 }
 
 impl Faults {
+    /// Holds what a file says of a tensor against the shape that it is to have.
+    fn hold(&mut self, shape: &[usize], found: &Found, entry: &Entry) {
+        if entry.shape != shape {
+            self.shapes.push(format!("`{}` is {:?} instead of {shape:?}", found.name, entry.shape));
+        }
+        if let Err(word) = &entry.number {
+            self.numbers.push(format!("`{}` has {word} values", found.name));
+        }
+    }
+
     fn tell(&self, folder: &Path) -> Result<()> {
         let mut lines = String::new();
         for (kind, list) in [

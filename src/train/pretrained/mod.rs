@@ -17,5 +17,4 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub use config::read_config;
-pub use folder::{check_weights, hash, look, read_weights, start};
+pub use folder::{look, read, start};

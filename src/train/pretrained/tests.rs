@@ -5,10 +5,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::config::read_config;
+use super::folder::hash;
 use super::*;
 use crate::corpus::{Part, Prepared};
+use crate::error::Error;
 use crate::experiment::settings::{Activation, Family, Model};
-use crate::model::{Config, initial_values};
+use crate::model::{Config, Pretrained, initial_values};
 use crate::train::export;
 
 fn configs() -> Vec<Config> {
@@ -59,6 +62,10 @@ fn folder(config: &Config) -> TempDir {
     folder
 }
 
+fn refusal(folder: &Path) -> Error {
+    read(folder).unwrap_err()
+}
+
 fn write_config(folder: &Path, config: &Value) {
     fs::write(folder.join("config.json"), config.to_string()).unwrap();
 }
@@ -87,9 +94,9 @@ fn what_a_checkpoint_holds_is_read_back_to_the_bit() {
     for config in configs() {
         let folder = folder(&config);
         assert_eq!(read_config(folder.path()).unwrap(), config);
-        assert_eq!(read_weights(folder.path(), &config).unwrap(), values_of(&config), "{config:?}");
+        assert_eq!(read(folder.path()).unwrap(), (config.clone(), values_of(&config)), "{config:?}");
         let found = look(folder.path()).unwrap();
-        assert_eq!((found.config, found.folder.as_path()), (config, folder.path()));
+        assert_eq!((found.config, found.folder.as_path(), found.own_head), (config, folder.path(), false));
     }
 }
 
@@ -178,11 +185,11 @@ fn what_would_be_computed_otherwise_is_refused() {
 #[test]
 fn a_folder_that_is_none_says_what_is_missing() {
     let empty = TempDir::new().unwrap();
-    assert!(read_config(empty.path()).unwrap_err().to_string().ends_with("has no `config.json`"));
-    let config = &configs()[0];
-    assert!(check_weights(empty.path(), config).unwrap_err().to_string().ends_with("has no `model.safetensors`"));
+    assert!(refusal(empty.path()).to_string().ends_with("has no `config.json`"));
+    write_config(empty.path(), &export::config_json(&configs()[0], &corpus(None)));
+    assert!(refusal(empty.path()).to_string().ends_with("has no `model.safetensors`"));
     fs::write(empty.path().join("pytorch_model.bin"), "").unwrap();
-    let error = check_weights(empty.path(), config).unwrap_err();
+    let error = refusal(empty.path());
     assert!(error.help_text().unwrap().contains("save_pretrained"), "{error:?}");
 }
 
@@ -197,7 +204,7 @@ fn all_wrong_tensors_are_told_at_once() {
     tensors.insert("model.layers.0.self_attn.k_proj.weight".to_owned(), vec![16, 16]);
     tensors.insert("model.layers.2.mlp.up_proj.weight".to_owned(), vec![1]);
     write_file(&path, "F32", &tensors, &[0; 4]);
-    let error = check_weights(folder.path(), config).unwrap_err().to_string();
+    let error = refusal(folder.path()).to_string();
     for expected in [
         "missing: `model.layers.1.mlp.up_proj.weight` [64, 16], `model.norm.weight` [16]",
         "unexpected: `model.layers.2.mlp.up_proj.weight`",
@@ -206,7 +213,7 @@ fn all_wrong_tensors_are_told_at_once() {
         assert!(error.contains(expected), "{error}");
     }
     write_file(&path, "I8", &shapes(config), &[0]);
-    let error = check_weights(folder.path(), config).unwrap_err().to_string();
+    let error = refusal(folder.path()).to_string();
     assert!(error.contains("not F32, F16 or BF16: `model.embed_tokens.weight` has I8 values"), "{error}");
 }
 
@@ -218,7 +225,7 @@ fn a_file_is_believed_only_as_far_as_it_reaches() {
     let whole = fs::read(&path).unwrap();
     let said = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        let error = check_weights(folder.path(), config).unwrap_err();
+        let error = refusal(folder.path());
         assert!(error.to_string().ends_with("model.safetensors is damaged"), "{error}");
         error.chain()
     };
@@ -255,7 +262,8 @@ fn names_without_prefix_buffers_and_a_second_head_do_no_harm() {
     tensors.insert("lm_head.weight".to_owned(), vec![11, 16]);
     for (kind, one) in [("F32", &[0, 0, 0x80, 0x3f][..]), ("F16", &[0, 0x3c]), ("BF16", &[0x80, 0x3f])] {
         write_file(&folder.path().join("model.safetensors"), kind, &tensors, one);
-        let values = read_weights(folder.path(), config).unwrap();
+        let (read_as, values) = read(folder.path()).unwrap();
+        assert_eq!(read_as, *config, "a head that is the embedding is tied");
         let lengths: Vec<usize> = config.parameters().iter().map(|p| p.len()).collect();
         assert_eq!(values.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
         assert!(values.iter().flatten().all(|value| *value == 1.0), "{kind}");
@@ -277,7 +285,7 @@ fn weights_in_several_files_are_those_in_one() {
     }
     let index = folder.path().join("model.safetensors.index.json");
     fs::write(&index, json!({"weight_map": map}).to_string()).unwrap();
-    assert_eq!(read_weights(folder.path(), config).unwrap(), values);
+    assert_eq!(read(folder.path()).unwrap().1, values);
     let hash = look(folder.path()).unwrap().hash;
 
     let second = folder.path().join("model-2-of-2.safetensors");
@@ -286,9 +294,9 @@ fn weights_in_several_files_are_those_in_one() {
     fs::write(&second, bytes).unwrap();
     assert_ne!(look(folder.path()).unwrap().hash, hash);
     fs::remove_file(&second).unwrap();
-    assert!(check_weights(folder.path(), config).unwrap_err().chain().contains("`model-2-of-2.safetensors`, which it names"));
+    assert!(refusal(folder.path()).chain().contains("`model-2-of-2.safetensors`, which it names"));
     fs::write(&index, json!({"weight_map": {"a": "../model.safetensors"}}).to_string()).unwrap();
-    assert!(check_weights(folder.path(), config).unwrap_err().chain().contains("is not the name of a file in this folder"));
+    assert!(refusal(folder.path()).chain().contains("is not the name of a file in this folder"));
 }
 
 #[test]
@@ -297,8 +305,81 @@ fn a_model_without_biases_has_zeros_there_or_nothing() {
     let folder = folder(config);
     let path = folder.path().join("model.safetensors");
     write_file(&path, "F32", &shapes(config), &[0; 4]);
-    check_weights(folder.path(), config).unwrap();
+    read(folder.path()).unwrap();
     write_file(&path, "F32", &shapes(&Config { bias: true, ..config.clone() }), &1f32.to_le_bytes());
-    let error = check_weights(folder.path(), config).unwrap_err();
+    let error = refusal(folder.path());
     assert!(error.to_string().contains("says `bias: false`, and its `transformer.h.0.ln_1.bias` is not 0"), "{error}");
+}
+
+/// Writes a GPT-2's weights with these tensors besides.
+fn write_with(path: &Path, config: &Config, values: &[Vec<f32>], names: &[&str], more: &[(&str, Vec<f32>)]) {
+    let (mut header, mut bytes) = (serde_json::Map::new(), Vec::new());
+    let own = config.parameters().into_iter().zip(values).filter(|(parameter, _)| names.contains(&parameter.name.as_str()));
+    let own = own.map(|(parameter, values)| (parameter.name, parameter.shape, values.clone()));
+    let more = more.iter().map(|(name, values)| ((*name).to_owned(), vec![config.vocabulary, config.width], values.clone()));
+    for (name, shape, values) in own.chain(more) {
+        let start = bytes.len();
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [start, bytes.len()]}));
+    }
+    let header = Value::Object(header).to_string();
+    fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat()).unwrap();
+}
+
+#[test]
+fn an_output_layer_with_values_of_its_own_is_kept_where_the_config_says_tied_or_nothing() {
+    let config = &configs()[0];
+    let folder = folder(config);
+    let (path, values) = (folder.path().join("model.safetensors"), values_of(config));
+    let parameters = config.parameters();
+    let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    let mut said = export::config_json(config, &corpus(Some(0)));
+    for tied in [json!(true), Value::Null] {
+        said["tie_word_embeddings"] = tied;
+        write_config(folder.path(), &said);
+        // The embedding once more, as older files have it: tied.
+        write_with(&path, config, &values, &names, &[("lm_head.weight", values[0].clone())]);
+        let found = look(folder.path()).unwrap();
+        assert_eq!((found.config.tied, found.own_head), (true, false));
+        assert_eq!(read(folder.path()).unwrap().1, values);
+
+        let mut head = values[0].clone();
+        head[5] += 0.25;
+        write_with(&path, config, &values, &names, &[("lm_head.weight", head.clone())]);
+        let found = look(folder.path()).unwrap();
+        assert_eq!((found.config.tied, found.own_head), (false, true));
+        let expected: Vec<Vec<f32>> = values.iter().chain([&head]).cloned().collect();
+        assert_eq!(read(folder.path()).unwrap(), (Config { tied: false, ..config.clone() }, expected.clone()));
+        assert_eq!(start(&found).unwrap(), expected);
+        // Of a trial that was planned by the version that lost the output layer.
+        let lost = Pretrained { config: config.clone(), own_head: false, hash: hash(folder.path(), false).unwrap(), ..found };
+        assert!(start(&lost).unwrap_err().to_string().ends_with("has changed since the trial was planned"));
+        assert_ne!(hash(folder.path(), true).unwrap(), lost.hash, "other trials");
+    }
+}
+
+#[test]
+fn a_lone_output_layer_is_the_embedding_too_where_the_config_says_tied_and_only_there() {
+    let config = &configs()[0];
+    let folder = folder(config);
+    let (path, values) = (folder.path().join("model.safetensors"), values_of(config));
+    let parameters = config.parameters();
+    let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).skip(1).collect();
+    write_with(&path, config, &values, &names, &[("lm_head.weight", values[0].clone())]);
+    assert_eq!(read(folder.path()).unwrap(), (config.clone(), values.clone()));
+    write_with(&path, config, &values, &names, &[]);
+    assert!(refusal(folder.path()).to_string().contains("missing: `transformer.wte.weight` [11, 16]"));
+    write_config(folder.path(), &export::config_json(&Config { tied: false, ..config.clone() }, &corpus(Some(0))));
+    write_with(&path, config, &values, &names, &[("lm_head.weight", values[0].clone())]);
+    assert!(refusal(folder.path()).to_string().contains("missing: `transformer.wte.weight` [11, 16]"));
+}
+
+#[test]
+fn an_output_layer_of_another_shape_is_told() {
+    let config = &configs()[0];
+    let folder = folder(config);
+    let mut tensors = shapes(config);
+    tensors.insert("lm_head.weight".to_owned(), vec![12, 16]);
+    write_file(&folder.path().join("model.safetensors"), "F32", &tensors, &[0; 4]);
+    assert!(refusal(folder.path()).to_string().contains("of another shape: `lm_head.weight` is [12, 16] instead of [11, 16]"));
 }
