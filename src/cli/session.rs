@@ -1,7 +1,7 @@
 //! What `plan`, `explain` and `run` have in common: the file is read, the text prepared, the plan made.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -129,13 +129,11 @@ impl Session {
         self.corpora.all()
     }
 
-    /// Every text that a trial reads, once, with the name that the report gives to its tokenizer.
+    /// Every text that a trial reads with every tokenizer, once by content, with the name that the report gives to the tokenizer.
     fn texts_of_trials(&self) -> Result<Vec<(String, Rc<Known>)>> {
-        let (mut seen, mut texts) = (Vec::new(), Vec::new());
-        for Trial { settings, .. } in &self.whole().trials {
-            let text = (&settings.corpus, &settings.tokenizer);
-            if !seen.contains(&text) {
-                seen.push(text);
+        let (mut seen, mut texts) = (HashSet::new(), Vec::new());
+        for Trial { settings, facts, .. } in &self.whole().trials {
+            if seen.insert((&facts.text_hash, &facts.tokenizer_hash)) {
                 texts.push((report_label(&settings.tokenizer), self.corpora.known(settings)?));
             }
         }
@@ -160,6 +158,8 @@ impl Session {
                 let prepared = &known.prepared;
                 json!({
                     "label": label,
+                    "hash": prepared.tokenizer_hash,
+                    "text_hash": prepared.text_hash,
                     "vocabulary": prepared.vocabulary,
                     "lossless": prepared.lossless,
                     "unknown_share": prepared.unknown_share,
@@ -173,6 +173,8 @@ impl Session {
             if let Some(found) = References::of(&known.prepared, &self.folder.cache())? {
                 let mut line = json!(found);
                 line["tokenizer"] = json!(label);
+                line["hash"] = json!(known.prepared.tokenizer_hash);
+                line["text_hash"] = json!(known.prepared.text_hash);
                 references.push(line);
             }
         }

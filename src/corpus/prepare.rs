@@ -75,6 +75,9 @@ pub enum Stage {
 pub struct Prepared {
     /// Content of all text and how it is split.
     pub text_hash: String,
+    /// Content of the validation part and how it is joined, whatever is learned from; `None` where nothing is held out.
+    #[serde(default)]
+    pub validation_hash: Option<String>,
     /// Name of the tokenizer's folder: its kind, and what it was made from.
     pub tokenizer_key: String,
     /// Content of its `tokenizer.json`.
@@ -169,6 +172,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
     let (v, t) = (of_text(&corpus.validation, &validation), of_text(&corpus.test, &test));
     Ok(Prepared {
         text_hash: text_hash.to_hex().to_string(),
+        validation_hash: split.validation_hash(corpus.join).map(|hash| hash.to_hex().to_string()),
         tokenizer_key: key,
         tokenizer_hash: blake3::hash(&bytes).to_hex().to_string(),
         tokenizer_file: file,

@@ -126,6 +126,15 @@ impl Split {
         hasher.finalize()
     }
 
+    /// The content of what ranks, whatever is learned from: the same bytes, joined alike where they are several documents.
+    pub(crate) fn validation_hash(&self, join: Join) -> Option<blake3::Hash> {
+        let spans = self.validation.as_ref()?;
+        let joined = join == Join::EndOfText && self.are_several(spans);
+        let mut hasher = blake3::Hasher::new_derive_key("votive 2026 scored text v1");
+        hasher.update(self.spans_hash(spans).as_bytes()).update(&[u8::from(joined)]);
+        Some(hasher.finalize())
+    }
+
     /// The content of these spans.
     pub(crate) fn spans_hash(&self, spans: &[Span]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("votive 2026 part of a text v1");
@@ -144,7 +153,12 @@ impl Split {
         [Some(&self.train), self.validation.as_ref(), self.test.as_ref()]
             .into_iter()
             .flatten()
-            .any(|spans| spans.len() > 1 || spans.first().is_some_and(|span| self.documents(span) > 1))
+            .any(|spans| self.are_several(spans))
+    }
+
+    /// Whether these spans hold more than one document.
+    fn are_several(&self, spans: &[Span]) -> bool {
+        spans.len() > 1 || spans.first().is_some_and(|span| self.documents(span) > 1)
     }
 
     fn documents(&self, span: &Span) -> usize {

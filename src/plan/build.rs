@@ -323,6 +323,9 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
     let flops = tokens as f64 * shape::training_flops_per_token(&config, length);
     debug_assert!(common_context <= length, "the common context is one that every configuration has");
     Ok(Facts {
+        text_hash: prepared.text_hash.clone(),
+        validation_hash: prepared.validation_hash.clone(),
+        tokenizer_hash: prepared.tokenizer_hash.clone(),
         vocabulary: prepared.vocabulary as u64,
         text_tokens: prepared.text_tokens,
         text_windows: whole.count(),
@@ -400,7 +403,7 @@ fn remarks(settings: &Settings, facts: &Facts, from: Option<&Pretrained>) -> Vec
 /// Equal tokens are other amounts of text where the tokenizer varies.
 fn unequal_text(trials: &[Trial]) -> Option<Warning> {
     let counts_tokens = |trial: &Trial| matches!(trial.settings.train.budget, Budget::Tokens(_) | Budget::Steps(_));
-    let varies = trials.windows(2).any(|two| two[0].settings.tokenizer != two[1].settings.tokenizer);
+    let varies = trials.windows(2).any(|two| two[0].facts.tokenizer_hash != two[1].facts.tokenizer_hash);
     let text = "a budget in tokens or steps is another amount of text for each: `train.budget: {bytes: …}` gives each as much";
     (varies && trials.iter().any(counts_tokens))
         .then(|| Warning::Configuration { label: "the tokenizer varies".to_owned(), text: text.to_owned() })

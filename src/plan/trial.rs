@@ -97,6 +97,15 @@ pub struct Trial {
 /// What is known of a trial before it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
+    /// Content of all text and its split.
+    #[serde(default)]
+    pub text_hash: String,
+    /// Content of what is scored to rank; `None` where nothing is held out.
+    #[serde(default)]
+    pub validation_hash: Option<String>,
+    /// Content of the tokenizer, whatever it is called.
+    #[serde(default)]
+    pub tokenizer_hash: String,
     /// Number of tokens in the vocabulary.
     pub vocabulary: u64,
     /// Tokens of the whole text.

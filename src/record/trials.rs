@@ -72,6 +72,9 @@ fn blank(plan: &Plan) -> Trial {
         values: vec![String::new(); plan.swept.len()],
         settings: Settings::default(),
         facts: Facts {
+            text_hash: String::new(),
+            validation_hash: None,
+            tokenizer_hash: String::new(),
             vocabulary: 0,
             text_tokens: 0,
             text_windows: 0,
@@ -117,6 +120,14 @@ fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
         cells.push((name.to_owned(), kind, cell.into()));
     }
     let facts = &trial.facts;
+    for (name, hash) in [
+        ("text_hash", Some(&facts.text_hash)),
+        ("validation_hash", facts.validation_hash.as_ref()),
+        ("tokenizer_hash", Some(&facts.tokenizer_hash)),
+    ] {
+        let known = hash.map(String::as_str).filter(|hash| !hash.is_empty());
+        cells.push((name.to_owned(), Type::Text, Value::texts(known)));
+    }
     for (name, count) in [
         ("vocabulary", facts.vocabulary),
         ("text_tokens", facts.text_tokens),

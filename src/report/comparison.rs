@@ -5,16 +5,21 @@
 //! standard deviation of the seeds' perplexities, and there is none for one seed. Only complete trials count, and only those that
 //! were scored at the common context; a configuration of which some seeds diverged is ranked by the others and marked.
 //!
-//! **Across tokenizers** perplexities do not compare: then bits per byte rank, and only tokenizers that give every text back.
+//! **Across tokenizers** perplexities do not compare: then bits per byte rank, and only tokenizers that give every text back. Which
+//! tokenizers differ is said by their content, not by what they are called.
+//!
+//! **Across held-out texts** nothing compares: the text that most configurations were scored on is ranked, the others stand apart.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polars::prelude::*;
 
+use super::content::{self, Content, contents};
 use super::frames::{integers, numbers, words, wrong};
 use super::protocol::{Protocol, column_of};
 use super::tuning::{self, Tuned};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A trial as the report knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +74,12 @@ pub(super) struct Configuration {
     pub(super) peak_memory_bytes: Option<f64>,
     pub(super) parameters: Option<i64>,
     pub(super) vocabulary: Option<i64>,
-    /// `char`, `bpe-512` …
+    /// What its tokenizer is called: `char`, `bpe-512` …
     pub(super) tokenizer: String,
+    /// What it learned from and was scored on.
+    pub(super) content: Content,
+    /// Whether it was scored on another held-out text than those that are ranked: its figures compare with none of theirs.
+    pub(super) is_apart: bool,
     /// Whether its perplexity was lower at an earlier step than at the end.
     pub(super) got_worse: bool,
     /// How it stands to those that differ in tuned settings only; `None` where nothing is tuned or there is no figure.
@@ -97,9 +106,15 @@ pub(super) struct Comparison {
 }
 
 impl Configuration {
-    /// The figure that ranks.
+    /// Itself, where its figures may stand beside those of the others.
+    pub(super) fn comparable(&self) -> Option<&Self> {
+        (!self.is_apart).then_some(self)
+    }
+
+    /// The figure that ranks; none where it would compare with no other.
     pub(super) fn figure(&self, by_bytes: bool) -> Option<Figure> {
-        if by_bytes { self.bits_per_byte } else { self.perplexity }
+        let own = self.comparable()?;
+        if by_bytes { own.bits_per_byte } else { own.perplexity }
     }
 }
 
@@ -118,31 +133,57 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     let counted = collect(counted)?;
     let other_context = collect(completed)?.height() - counted.height();
 
-    let tokenizers = distinct(&words(frame, "tokenizer")?);
-    let by_bytes = tokenizers.len() > 1;
     let figures = figures_by_configuration(&counted, protocol)?;
     let mut configurations = plain_configurations(frame, protocol)?;
+    let with_figures = configurations.iter().filter(|c| figures.contains_key(&c.number));
+    let text = most_common(with_figures.filter_map(|c| c.content.validation.as_ref())).cloned();
     for configuration in &mut configurations {
+        configuration.is_apart = content::differ(configuration.content.validation.as_ref(), text.as_ref());
         if let Some(figures) = figures.get(&configuration.number) {
             figures.clone().put_into(configuration);
         }
     }
-    tuning::choose(&mut configurations, protocol, by_bytes);
-    rank(&mut configurations, by_bytes, |label| protocol.is_lossless(label));
+    let by_bytes = have_several_tokenizers(configurations.iter().filter_map(Configuration::comparable));
+    let is_lossless = |c: &Configuration| !by_bytes || protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
+    tuning::choose(&mut configurations, protocol, by_bytes, is_lossless);
+    rank(&mut configurations, by_bytes, is_lossless);
+    let apart: BTreeSet<i64> = configurations.iter().filter(|c| c.is_apart).map(|c| c.number).collect();
+    let mut trials = trial_lines(frame, protocol, context)?;
+    for trial in &mut trials {
+        trial.counts &= !apart.contains(&trial.configuration);
+    }
+
+    let of_ranked = |name: &str| {
+        let rows = integers(&counted, name)?.into_iter().zip(integers(&counted, "configuration")?);
+        let ranked = rows.filter(|(_, number)| number.is_none_or(|number| !apart.contains(&number)));
+        Ok::<_, Error>(most_common(ranked.filter_map(|(value, _)| value)))
+    };
+    let (common_stride, scored_tokens) = (of_ranked("common_stride")?, of_ranked("scored_tokens")?);
+    let scored_bytes = of_ranked("scored_bytes")?;
 
     Ok(Comparison {
         configurations,
-        trials: trial_lines(frame, protocol, context)?,
+        trials,
         by_bytes,
         common_context: context,
-        common_stride: most_common(integers(&counted, "common_stride")?.into_iter().flatten()),
-        scored_tokens: most_common(integers(&counted, "scored_tokens")?.into_iter().flatten()),
-        scored_bytes: most_common(integers(&counted, "scored_bytes")?.into_iter().flatten()),
+        common_stride,
+        scored_tokens,
+        scored_bytes,
         other_context,
         programs: distinct(&words(frame, "program")?),
         machines: machines(frame)?,
         training_seconds: numbers(frame, "training_seconds")?.into_iter().flatten().sum(),
     })
+}
+
+/// Whether these configurations have different tokenizers: by content, or by what they are called where that is not known.
+fn have_several_tokenizers<'a>(configurations: impl Iterator<Item = &'a Configuration>) -> bool {
+    let (mut hashes, mut labels) = (BTreeSet::new(), BTreeSet::new());
+    for configuration in configurations {
+        hashes.extend(&configuration.content.tokenizer);
+        labels.insert(&configuration.tokenizer);
+    }
+    if hashes.is_empty() { labels.len() > 1 } else { hashes.len() > 1 }
 }
 
 fn collect(frame: LazyFrame) -> Result<DataFrame> {
@@ -255,7 +296,7 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
 fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Configuration>> {
     let number = integers(frame, "configuration")?;
     let status = words(frame, "status")?;
-    let tokenizer = words(frame, "tokenizer")?;
+    let (tokenizer, contents) = (words(frame, "tokenizer")?, contents(frame));
     let (parameters, vocabulary) = (integers(frame, "parameters")?, integers(frame, "vocabulary")?);
     let values: Vec<Vec<Option<String>>> =
         protocol.swept.iter().map(|key| words(frame, &column_of(key))).collect::<Result<_>>()?;
@@ -278,6 +319,8 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             parameters: parameters[row],
             vocabulary: vocabulary[row],
             tokenizer: tokenizer[row].clone().unwrap_or_default(),
+            content: contents[row].clone(),
+            is_apart: false,
             got_worse: false,
             tuned: None,
         });
@@ -288,8 +331,8 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
 
 /// Best first; then those that a tuned setting's better value stands for; then those whose tokenizer forbids a rank; then
 /// those without a figure, in file order.
-fn rank(configurations: &mut [Configuration], by_bytes: bool, is_lossless: impl Fn(&str) -> bool) {
-    let rankable = |c: &Configuration| c.figure(by_bytes).is_some() && (!by_bytes || is_lossless(&c.tokenizer));
+fn rank(configurations: &mut [Configuration], by_bytes: bool, is_lossless: impl Fn(&Configuration) -> bool) {
+    let rankable = |c: &Configuration| c.figure(by_bytes).is_some() && is_lossless(c);
     let ranked = |c: &Configuration| rankable(c) && c.tuned.as_ref().is_none_or(|tuned| tuned.chosen);
     let key = |c: &Configuration| {
         let figure = c.figure(by_bytes).map_or(f64::INFINITY, |f| f.mean);
@@ -353,16 +396,17 @@ fn machines(frame: &DataFrame) -> Result<Vec<String>> {
 }
 
 fn distinct(values: &[Option<String>]) -> Vec<String> {
-    let set: std::collections::BTreeSet<&String> = values.iter().flatten().collect();
+    let set: BTreeSet<&String> = values.iter().flatten().collect();
     set.into_iter().cloned().collect()
 }
 
-fn most_common(values: impl Iterator<Item = i64>) -> Option<i64> {
-    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
-    for value in values {
-        *counts.entry(value).or_default() += 1;
+/// The most frequent value; of several the one that comes first.
+fn most_common<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, (usize, Reverse<usize>)> = BTreeMap::new();
+    for (place, value) in values.enumerate() {
+        counts.entry(value).or_insert((0, Reverse(place))).0 += 1;
     }
-    counts.into_iter().max_by_key(|&(value, count)| (count, -value)).map(|(value, _)| value)
+    counts.into_iter().max_by_key(|(_, frequency)| *frequency).map(|(value, _)| value)
 }
 
 #[cfg(test)]
@@ -460,6 +504,36 @@ pub(super) mod tests {
         assert!(comparison.by_bytes);
         assert_eq!(order(&comparison), [(2, Some(1)), (1, Some(2)), (3, None)]);
         assert_eq!(comparison.configurations[0].tokenizer, "bpe-512");
+    }
+
+    #[test]
+    fn tokenizers_are_told_apart_by_content_and_not_by_label() {
+        let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+        let mut with = |hashes: [&str; 2], kinds: [Tokenizer; 2]| {
+            for ((trial, hash), kind) in plan.trials.iter_mut().zip(hashes).zip(kinds) {
+                (trial.facts.tokenizer_hash, trial.settings.tokenizer) = (hash.to_owned(), kind);
+            }
+            compared(&plan, &[completed(1.5, None), completed(1.4, None)]).by_bytes
+        };
+        let bpe = |vocab_size| Tokenizer::Bpe { vocab_size };
+        assert!(with(["a", "b"], [Tokenizer::Char, Tokenizer::Char]), "`char` over two texts has two vocabularies");
+        assert!(!with(["a", "a"], [bpe(2000), bpe(8000)]), "one vocabulary under two labels is one");
+    }
+
+    #[test]
+    fn what_was_scored_on_another_text_is_not_ranked() {
+        let mut plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+        for (trial, text) in plan.trials.iter_mut().zip(["easy", "hard", "hard"]) {
+            trial.facts.validation_hash = Some(text.to_owned());
+        }
+        let comparison = compared(&plan, &[completed(0.5, None), completed(1.5, None), completed(1.4, None)]);
+        assert_eq!(order(&comparison), [(3, Some(1)), (2, Some(2)), (1, None)], "the text that most have is ranked");
+        let apart = &comparison.configurations[2];
+        assert_eq!((apart.is_apart, apart.figure(false)), (true, None));
+        assert!(!comparison.trials[0].counts && comparison.trials[1].counts);
+        // With one of each the first of the file is.
+        plan.trials.truncate(2);
+        assert_eq!(order(&compared(&plan, &[completed(1.5, None), completed(0.5, None)])), [(1, Some(1)), (2, None)]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::content::{Content, beginning};
 use super::subject::Subject;
 use super::words;
 
@@ -36,15 +37,26 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
     differ("program", a, b);
     let (a, b) = both(&|s| s.device.clone());
     differ("device", a, b);
-    let (a, b) = both(&setting("tokenizer"));
-    let same_tokens = a == b;
-    if !chosen("tokenizer") {
+    let sides = (first, second);
+    let tokenizers = hashes(sides, &|content| content.tokenizer.as_ref());
+    let labels = both(&setting("tokenizer"));
+    let same_tokens = tokenizers.as_ref().map_or(labels.0 == labels.1, |(a, b)| a == b);
+    // A tokenizer that learns from the text is another one for another text.
+    if !same_tokens && !chosen("tokenizer") && !chosen("corpus") {
+        let (a, b) = tokenizers.filter(|_| labels.0 == labels.1).unwrap_or(labels);
         differ("tokenizer", a, b);
     }
-    for key in ["corpus.text", "corpus.field", "corpus.join", "corpus.validation", "corpus.max_bytes"] {
-        if !chosen(key) {
-            let (a, b) = both(&|s| Some(format!("{key}: {}", s.setting(key).filter(|v| !v.is_empty()).unwrap_or("–"))));
-            differ("text", a, b);
+    // What is scored must be the same bytes whatever is swept; what is learned from may be what is compared.
+    let scored = hashes(sides, &|content| content.validation.as_ref()).filter(|(a, b)| a != b);
+    match (scored, hashes(sides, &|content| content.text.as_ref())) {
+        (Some((a, b)), _) => differ("text", a, b),
+        (None, Some((a, b))) if !chosen("corpus") => differ("text", a, b),
+        (None, Some(_)) => {}
+        (None, None) => {
+            for key in ["corpus.text", "corpus.field", "corpus.join", "corpus.validation", "corpus.max_bytes"] {
+                let (a, b) = both(&|s| Some(format!("{key}: {}", s.setting(key).filter(|v| !v.is_empty()).unwrap_or("–"))));
+                differ("text", a, b);
+            }
         }
     }
     // Across tokenizers the same text is another number of tokens, and the same context another number of bytes.
@@ -65,6 +77,15 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
         differ("seeds", shown(&a).unwrap_or_default(), shown(&b).unwrap_or_default());
     }
     forbids
+}
+
+/// The beginnings of a hash on both sides, where it is known of every trial.
+fn hashes<'a>(
+    sides: (&[&'a Subject], &[&'a Subject]),
+    of: &dyn Fn(&'a Content) -> Option<&'a String>,
+) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
+    let side = |side: &[&'a Subject]| side.iter().map(|s| of(&s.content).map(|hash| beginning(hash))).collect::<Option<_>>();
+    Some((side(sides.0)?, side(sides.1)?))
 }
 
 /// `200000 tokens` as `200,000 tokens`.
@@ -103,5 +124,32 @@ mod tests {
         assert_eq!(why(&set("tokenizer", "byte"), ""), ["tokenizer"]);
         assert!(why(&set("tokenizer", "byte"), "tokenizer").is_empty(), "what is swept is what is compared");
         assert!(why(&set("train.budget", "7 steps"), "train.budget").is_empty());
+    }
+
+    #[test]
+    fn content_decides_and_not_what_it_is_called() {
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+        let mut subjects = of(&plan, &[completed(2.0, None), completed(1.8, None)]);
+        let content = |text: &str, validation: &str, tokenizer: &str| Content {
+            text: Some(text.to_owned()),
+            validation: Some(validation.to_owned()),
+            tokenizer: Some(tokenizer.to_owned()),
+        };
+        subjects[0].content = content("a", "v", "t");
+        let why = |text: &str, validation: &str, tokenizer: &str, chosen: &str| -> Vec<&'static str> {
+            let mut other = subjects[1].clone();
+            other.content = content(text, validation, tokenizer);
+            // Called otherwise, which is no difference.
+            other.settings.iter_mut().find(|(key, _)| key == "corpus.text").unwrap().1 = "elsewhere.txt".to_owned();
+            other.settings.iter_mut().find(|(key, _)| key == "tokenizer").unwrap().1 = "file t.json".to_owned();
+            forbidding(&[&subjects[0]], &[&other], &|key| key == chosen).into_iter().map(|f| f.what).collect()
+        };
+        assert!(why("a", "v", "t", "").is_empty(), "one vocabulary under two labels, one text under two names");
+        assert_eq!(why("a", "v", "u", ""), ["tokenizer"]);
+        assert_eq!(why("b", "v", "t", ""), ["text"]);
+        assert!(why("b", "v", "u", "corpus").is_empty(), "what is swept is what is compared, and its vocabulary follows");
+        for chosen in ["", "corpus"] {
+            assert_eq!(why("b", "w", "t", chosen), ["text"], "other scored bytes are never compared");
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
 //! `bits_per_byte`, `bits_per_byte_spread`, `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
-//! the smallest or largest tried), `tokenizer`, `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
+//! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes`, `status` {status: number of
 //! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
 //! where `by_bytes`): {`residual` {`deviation`, `degrees`, `blocks`, `dominated_by`}, `no_limits` (why there are none), `leader`, `against`, a
@@ -54,6 +54,8 @@ pub(super) fn summary(report: &Report) -> Value {
                 "chosen": c.tuned.as_ref().map(|tuned| tuned.chosen),
                 "at_edge": c.tuned.as_ref().map(|tuned| &tuned.at_edge),
                 "tokenizer": c.tokenizer,
+                "tokenizer_hash": c.content.tokenizer,
+                "validation_hash": c.content.validation,
                 "vocabulary": c.vocabulary,
                 "parameters": c.parameters,
                 "tokens_per_second": c.tokens_per_second,
@@ -117,12 +119,12 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
         columns.push(Column::new(defused(key).into(), values));
     }
     columns.extend([
-        numbers("perplexity", &|c| c.perplexity.map(|f| f.mean)),
-        numbers("perplexity_spread", &|c| c.perplexity.and_then(|f| f.spread)),
+        numbers("perplexity", &|c| c.comparable()?.perplexity.map(|f| f.mean)),
+        numbers("perplexity_spread", &|c| c.comparable()?.perplexity.and_then(|f| f.spread)),
         integers("seeds", &|c| Some(c.seeds as i64)),
-        numbers("other_perplexity", &|c| c.other_perplexity.map(|f| f.mean)),
-        numbers("loss", &|c| c.loss),
-        numbers("bits_per_byte", &|c| c.bits_per_byte.map(|f| f.mean)),
+        numbers("other_perplexity", &|c| c.comparable()?.other_perplexity.map(|f| f.mean)),
+        numbers("loss", &|c| c.comparable()?.loss),
+        numbers("bits_per_byte", &|c| c.comparable()?.bits_per_byte.map(|f| f.mean)),
         numbers("tokens_per_second", &|c| c.tokens_per_second),
         numbers("training_seconds", &|c| c.training_seconds),
         numbers("peak_memory_bytes", &|c| c.peak_memory_bytes),
@@ -260,19 +262,24 @@ pub(super) fn how_measured(report: &Report) -> String {
     let mut text = String::from("Held-out text: ");
     match comparison.scored_tokens {
         Some(tokens) => {
-            text.push_str(&format!("{} tokens", words::thousands(tokens)));
-            if let Some(bytes) = comparison.scored_bytes {
-                text.push_str(&format!(" ({} bytes)", words::thousands(bytes)));
-            }
-            text.push_str(", each scored exactly once");
+            let tokens = format!("{} tokens", words::thousands(tokens));
+            let bytes = comparison.scored_bytes.map(|bytes| format!("{} bytes", words::thousands(bytes)));
+            text.push_str(&match bytes {
+                // Tokenizers cut it into different numbers of tokens.
+                Some(bytes) if comparison.by_bytes => format!("{bytes}, each token"),
+                Some(bytes) => format!("{tokens} ({bytes}), each"),
+                None => format!("{tokens}, each"),
+            });
+            text.push_str(" scored exactly once");
         }
         None => text.push_str("nothing was scored so far"),
     }
     if let (Some(context), Some(stride)) = (comparison.common_context, comparison.common_stride) {
         text.push_str(&format!(
-            ", in windows of {} tokens that move by {}: every configuration predicts the same tokens from the same context",
+            ", in windows of {} tokens that move by {}: every configuration predicts the same {}",
             words::thousands(context),
-            words::thousands(stride)
+            words::thousands(stride),
+            if comparison.by_bytes { "text" } else { "tokens from the same context" },
         ));
     }
     text.push_str(". In its own context a configuration is scored in windows of its own sequence length. ");

@@ -7,6 +7,7 @@
 mod clipping;
 mod comparison;
 mod confounding;
+mod content;
 mod controlled;
 mod curves;
 mod figures;
@@ -91,7 +92,9 @@ impl Report {
         let comparison = compare(&frame, &protocol)?;
         let statistics = statistics(folder, &comparison, &protocol, &mut damaged);
         let settings = Settings::read(&frame)?;
-        let drawn: Vec<i64> = comparison.configurations.iter().take(DRAWN).map(|c| c.number).collect();
+        // What was scored on another text does not belong into a figure with the others.
+        let comparable = comparison.configurations.iter().filter_map(|c| c.comparable());
+        let drawn: Vec<i64> = comparable.take(DRAWN).map(|c| c.number).collect();
         let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
         let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
@@ -99,7 +102,7 @@ impl Report {
         let confounding = confounding(&frame, &protocol, &comparison)?;
         let clipping = clipping::notes(&frame);
         // A damaged description is listed already.
-        let references = references::notes(folder, &comparison, |label| protocol.is_lossless(label)).unwrap_or_default();
+        let references = references::notes(folder, &comparison).unwrap_or_default();
         Ok(Self {
             protocol,
             comparison,
@@ -181,7 +184,7 @@ impl Report {
 fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFrame> {
     if folder.trials_parquet().exists() {
         match frames::read(&folder.trials_parquet(), None) {
-            Ok(frame) => return Ok(frame),
+            Ok(frame) => return content::with_contents(frame, folder),
             Err(error) => damaged.push(error.chain()),
         }
     }
@@ -194,7 +197,7 @@ fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFr
         return Err(error.help("run the experiment first: `votive run FILE`"));
     }
     let plan = frames::read(&folder.plan_parquet(), None)?;
-    with_nothing_started(plan)
+    content::with_contents(with_nothing_started(plan)?, folder)
 }
 
 /// The plan with the columns that `trials.parquet` adds, all of them empty.

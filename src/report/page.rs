@@ -5,7 +5,7 @@
 //! template's escaping, or into the JSON with `<` written as `\u003c`. A content security policy forbids every request,
 //! and every script but those that carry a number made from the page's content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{AutoEscape, Environment, Value, context};
 use plotly::Plot;
@@ -190,7 +190,14 @@ fn provenance(report: &Report) -> Value {
     let dirty = |dirty: bool| if dirty { ", and files differed from it" } else { "" };
     add("git commit", protocol.git.clone().map_or_else(String::new, |(commit, differs)| format!("{commit}{}", dirty(differs))));
     add("Cargo.lock (hash)", protocol.lock_file.clone().unwrap_or_default());
-    add("text (hash)", protocol.text_hash.clone().unwrap_or_default());
+    let texts: BTreeSet<&str> = comparison.configurations.iter().filter_map(|c| c.content.text.as_deref()).collect();
+    add(
+        "text (hash)",
+        match texts.len() {
+            0 => protocol.text_hash.clone().unwrap_or_default(),
+            _ => texts.into_iter().collect::<Vec<_>>().join("; "),
+        },
+    );
     add("reported by", crate::program());
     if let Some(started) = comparison.trials.iter().filter_map(|t| t.started_utc).min() {
         add("first start", time(started));

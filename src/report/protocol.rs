@@ -37,8 +37,31 @@ pub(super) struct Protocol {
     pub(super) lock_file: Option<String>,
     /// Commit of the folder that was run in last, and whether files differed from it.
     pub(super) git: Option<(String, bool)>,
-    /// Tokenizer kinds that are known to give every text back (or not); see [`Protocol::is_lossless`].
-    lossless: Vec<(String, bool)>,
+    /// Tokenizers that are known to give every text back (or not); see [`Protocol::is_lossless`].
+    lossless: Vec<Lossless>,
+}
+
+/// Whether a tokenizer gave a text back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lossless {
+    label: String,
+    /// Of its content; an earlier version did not say it.
+    hash: Option<String>,
+    lossless: bool,
+}
+
+impl Lossless {
+    fn read(json: &Value) -> Option<Self> {
+        let text = |key: &str| json[key].as_str().map(str::to_owned);
+        Some(Self { label: text("label")?, hash: text("hash"), lossless: json["lossless"].as_bool()? })
+    }
+
+    fn is_of(&self, label: &str, hash: Option<&str>) -> bool {
+        match (self.hash.as_deref(), hash) {
+            (Some(known), Some(hash)) => known == hash,
+            _ => self.label == label,
+        }
+    }
 }
 
 impl Protocol {
@@ -81,15 +104,16 @@ impl Protocol {
             file: text(&json["file"]),
             lock_file: text(&json["lock_file"]),
             git: text(&json["git"]["commit"]).map(|commit| (commit, json["git"]["dirty"].as_bool().unwrap_or(false))),
-            lossless: tokenizers.iter().filter_map(|t| Some((text(&t["label"])?, t["lossless"].as_bool()?))).collect(),
+            lossless: tokenizers.iter().filter_map(Lossless::read).collect(),
         }
     }
 
-    /// Whether decode(encode(text)) = text is known of this tokenizer (`char`, `bpe-512` …): said by `experiment.json`
-    /// (`"tokenizers": [{"label": "char", "lossless": true}]`), else true of the two kinds that are made of bytes.
-    pub(super) fn is_lossless(&self, label: &str) -> bool {
-        let said = self.lossless.iter().find(|(name, _)| name == label).map(|&(_, lossless)| lossless);
-        said.unwrap_or_else(|| label == "byte" || label.starts_with("bpe"))
+    /// Whether decode(encode(text)) = text is known of this tokenizer (`char`, `bpe-512` …) on every text that it is used for: said by
+    /// `experiment.json` (`"tokenizers": [{"label": "char", "hash": "…", "lossless": true}]`), else true of the two kinds that are made
+    /// of bytes. Its hash decides where both are known: one label may stand for several vocabularies.
+    pub(super) fn is_lossless(&self, label: &str, hash: Option<&str>) -> bool {
+        let said = self.lossless.iter().filter(|one| one.is_of(label, hash)).map(|one| one.lossless);
+        said.reduce(|one, other| one && other).unwrap_or_else(|| label == "byte" || label.starts_with("bpe"))
     }
 
     /// The column of the table of trials that ranks, without its unit: `common`, `best_native` …
@@ -172,8 +196,18 @@ mod tests {
         assert_eq!(protocol.tune, ["train.stride"], "what is not swept cannot be tuned");
         assert_eq!((protocol.derived.as_slice(), protocol.searched), (["train.stride".to_owned()].as_slice(), false));
         for (label, expected) in [("char", true), ("byte", true), ("bpe-512", true), ("word", false), ("file", false)] {
-            assert_eq!(protocol.is_lossless(label), expected, "{label}");
+            assert_eq!(protocol.is_lossless(label, None), expected, "{label}");
         }
+    }
+
+    #[test]
+    fn one_label_may_stand_for_a_vocabulary_that_loses_text_and_one_that_does_not() {
+        let json = r#"{"tokenizers": [{"label": "char", "hash": "a", "lossless": true}, {"label": "char", "hash": "b", "lossless": false},
+            {"label": "file x.json", "hash": "c", "lossless": true}, {"label": "file y.json", "hash": "c", "lossless": false}]}"#;
+        let protocol = read(Some(json), &[]);
+        assert_eq!([protocol.is_lossless("char", Some("a")), protocol.is_lossless("char", Some("b"))], [true, false]);
+        assert!(!protocol.is_lossless("file x.json", Some("c")), "on one of its texts it is not");
+        assert!(!protocol.is_lossless("char", None), "which of them it is is not known");
     }
 
     #[test]

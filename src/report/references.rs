@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Configuration};
+use super::content::differ;
 use super::words;
 use crate::durable;
 use crate::error::Result;
@@ -12,43 +13,73 @@ use crate::runs::ExperimentFolder;
 const NAMED: usize = 6;
 
 /// The notes of an experiment, from its `experiment.json`; none where that says nothing of them.
-pub(super) fn notes(
-    folder: &ExperimentFolder,
-    comparison: &Comparison,
-    is_lossless: impl Fn(&str) -> bool,
-) -> Result<Vec<String>> {
+pub(super) fn notes(folder: &ExperimentFolder, comparison: &Comparison) -> Result<Vec<String>> {
     let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
-    let shown = |label: &str| comparison.configurations.iter().any(|c| c.tokenizer == label);
     let mut notes = Vec::new();
-    notes.extend(simple_models(&json["references"], comparison.by_bytes, shown));
-    for tokenizer in json["tokenizers"].as_array().into_iter().flatten().take(NAMED) {
-        let (Some(label), Some(share)) = (tokenizer["label"].as_str(), tokenizer["unknown_share"].as_f64()) else { continue };
-        if shown(label) && !is_lossless(label) {
-            notes.push(lossy(label, share, comparison.by_bytes));
-        }
-    }
+    notes.extend(simple_models(&entries(&json["references"], "tokenizer", comparison), comparison.by_bytes));
+    let tokenizers = entries(&json["tokenizers"], "label", comparison);
+    let lossy = tokenizers.iter().filter(|entry| entry.json["lossless"] == false).take(NAMED);
+    notes.extend(
+        lossy.filter_map(|entry| Some(lossy_note(&entry.name, entry.json["unknown_share"].as_f64()?, comparison.by_bytes))),
+    );
     Ok(notes)
 }
 
+/// What is said of one tokenizer over one text.
+struct Entry<'a> {
+    json: &'a Value,
+    /// What the tokenizer is called; where several are called so, with the configurations that it is of.
+    name: String,
+}
+
+/// Those of a list that belong to configurations which are compared, by content where it is known and else by label.
+fn entries<'a>(list: &'a Value, label: &str, comparison: &Comparison) -> Vec<Entry<'a>> {
+    let known = |json: &Value, key: &str| json[key].as_str().map(str::to_owned);
+    let of = |json: &'a Value| {
+        let named = json[label].as_str()?;
+        let (hash, text) = (known(json, "hash"), known(json, "text_hash"));
+        let belongs = |c: &&Configuration| {
+            let same = match (&hash, &c.content.tokenizer) {
+                (Some(hash), Some(own)) => hash == own,
+                _ => c.tokenizer == named,
+            };
+            same && !differ(text.as_ref(), c.content.text.as_ref()) && !c.is_apart
+        };
+        let mut numbers: Vec<i64> = comparison.configurations.iter().filter(belongs).map(|c| c.number).collect();
+        numbers.sort_unstable();
+        (!numbers.is_empty()).then_some((json, named, numbers))
+    };
+    let found: Vec<_> = list.as_array().into_iter().flatten().filter_map(of).collect();
+    let is_shared = |named: &str| found.iter().filter(|(_, other, _)| *other == named).count() > 1;
+    let entry = |(json, named, numbers): &(&'a Value, &str, Vec<i64>)| Entry {
+        json,
+        name: if is_shared(named) { format!("{named} of {}", words::numbers(numbers)) } else { (*named).to_owned() },
+    };
+    found.iter().map(entry).collect()
+}
+
 /// `For comparison, in perplexity on the same tokens: 69.00 guessing blindly …`
-fn simple_models(references: &Value, by_bytes: bool, shown: impl Fn(&str) -> bool) -> Option<String> {
-    let unit = if by_bytes { "bits_per_byte" } else { "perplexity" };
-    let line = |one: &Value| {
-        let label = one["tokenizer"].as_str().filter(|label| shown(label))?;
-        let figure = |model: &str| one[model][unit].as_f64().map(words::perplexity);
+fn simple_models(entries: &[Entry<'_>], by_bytes: bool) -> Option<String> {
+    let (unit, said) = if by_bytes {
+        ("bits_per_byte", "bits per byte on the same text")
+    } else {
+        ("perplexity", "perplexity on the same tokens")
+    };
+    let several = by_bytes || entries.len() > 1;
+    let line = |entry: &Entry<'_>| {
+        let figure = |model: &str| entry.json[model][unit].as_f64().map(words::perplexity);
         let (uniform, unigram, bigram) = (figure("uniform")?, figure("unigram")?, figure("bigram")?);
-        let name = if by_bytes { format!("{label}: ") } else { String::new() };
+        let name = if several { format!("{}: ", words::plain(&entry.name)) } else { String::new() };
         Some(format!(
             "{name}{uniform} guessing blindly, {unigram} by how frequent each token is (unigram), {bigram} by the token before (bigram)"
         ))
     };
-    let lines: Vec<String> = references.as_array()?.iter().filter_map(line).take(NAMED).collect();
-    let unit = if by_bytes { "in bits per byte" } else { "in perplexity" };
-    let lines = if by_bytes { lines.join("; ") } else { lines.into_iter().next().unwrap_or_default() };
-    (!lines.is_empty()).then(|| format!("For comparison, {unit} on the same tokens: {lines}, counted in the training text."))
+    let lines: Vec<String> = entries.iter().filter_map(line).take(NAMED).collect();
+    let lines = lines.join("; ");
+    (!lines.is_empty()).then(|| format!("For comparison, in {said}: {lines}, counted in the training text."))
 }
 
-fn lossy(label: &str, share: f64, by_bytes: bool) -> String {
+fn lossy_note(label: &str, share: f64, by_bytes: bool) -> String {
     let unknown = match share {
         share if share <= 0.0 => "its tokens do not give the text back".to_owned(),
         share => format!("{:.1} % of its held-out tokens stand for something that it does not know", 100.0 * share),
@@ -59,41 +90,65 @@ fn lossy(label: &str, share: f64, by_bytes: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::tests::compared_as;
     use super::*;
+    use crate::experiment::settings::{ClipNorm, Tokenizer};
+    use crate::record::tests::{completed, plan};
     use serde_json::json;
 
     fn references() -> Value {
         let line = |figure: f64| json!({"loss": figure, "perplexity": 10.0 * figure, "bits_per_byte": figure});
-        let one = |label: &str| json!({"tokenizer": label, "uniform": line(6.0), "unigram": line(4.5), "bigram": line(3.25)});
-        json!([one("char"), one("bpe-512"), one("gone")])
+        let one = |label: &str, hash: &str| json!({"tokenizer": label, "hash": hash, "uniform": line(6.0), "unigram": line(4.5), "bigram": line(3.25)});
+        json!([one("char", "a"), one("bpe-512", "b"), one("gone", "c"), one("char", "d")])
+    }
+
+    /// Three configurations with these tokenizers, by label and hash.
+    fn three(tokenizers: [(Tokenizer, &str); 3]) -> Comparison {
+        let mut plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+        for (trial, (tokenizer, hash)) in plan.trials.iter_mut().zip(tokenizers) {
+            trial.settings.tokenizer = tokenizer;
+            trial.facts.tokenizer_hash = hash.to_owned();
+        }
+        compared_as(&plan, &[1.0, 2.0, 3.0].map(|loss| completed(loss, None)), "{}")
+    }
+
+    fn told(references: &Value, comparison: &Comparison) -> Option<String> {
+        simple_models(&entries(references, "tokenizer", comparison), comparison.by_bytes)
     }
 
     #[test]
     fn simple_models_are_told_in_the_unit_that_ranks() {
-        let told = simple_models(&references(), false, |label| label == "char").unwrap();
+        let same = three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|tokenizer| (tokenizer, "a")));
         assert_eq!(
-            told,
+            told(&references(), &same).unwrap(),
             "For comparison, in perplexity on the same tokens: 60.00 guessing blindly, 45.00 by how frequent each token is \
              (unigram), 32.50 by the token before (bigram), counted in the training text."
         );
-        let told = simple_models(&references(), true, |label| label != "gone").unwrap();
+        let bpe = Tokenizer::Bpe { vocab_size: 512 };
+        let said = told(&references(), &three([(Tokenizer::Char, "a"), (bpe, "b"), (Tokenizer::Char, "a")])).unwrap();
         assert!(
-            told.contains("in bits per byte on the same tokens: char: 6.000 guessing") && told.contains("; bpe-512: 6.000 "),
-            "{told}"
+            said.contains("in bits per byte on the same text: char: 6.000 guessing") && said.contains("; bpe-512: 6.000 "),
+            "{said}"
         );
-        assert!(!told.contains("gone"));
+        assert!(!said.contains("gone"));
         for nothing in [Value::Null, json!([]), json!([{"tokenizer": "char"}])] {
-            assert_eq!(simple_models(&nothing, false, |_| true), None);
+            assert_eq!(told(&nothing, &same), None);
         }
+    }
+
+    #[test]
+    fn two_vocabularies_of_one_label_are_told_apart_by_their_configurations() {
+        let said = told(&references(), &three([(Tokenizer::Char, "a"), (Tokenizer::Char, "d"), (Tokenizer::Char, "a")])).unwrap();
+        assert!(said.contains("char of #1 and #3: 6.000 guessing") && said.contains("; char of #2: 6.000 "), "{said}");
     }
 
     #[test]
     fn what_a_tokenizer_loses_is_told_with_its_share() {
         assert_eq!(
-            lossy("word", 0.0312, true),
+            lossy_note("word", 0.0312, true),
             "Configurations with the tokenizer word have no place, and compare by perplexity among themselves only: 3.1 % of its \
              held-out tokens stand for something that it does not know."
         );
-        assert!(lossy("file x.json", 0.0, false).ends_with("its tokens do not give the text back."));
+        assert!(lossy_note("file x.json", 0.0, false).ends_with("its tokens do not give the text back."));
     }
 }

@@ -9,7 +9,7 @@ use super::words;
 use crate::error::Result;
 
 /// What the table of trials says about a trial, not about what is varied; and where its results begin.
-const NOT_SETTINGS: [&str; 3] = ["trial_id", "configuration", "seed"];
+const NOT_SETTINGS: [&str; 6] = ["trial_id", "configuration", "seed", "text_hash", "validation_hash", "tokenizer_hash"];
 const RESULTS: &str = "status";
 
 /// Settings and planned figures of each configuration, as text.

@@ -1,17 +1,19 @@
 //! Several experiments in one table, where they were measured alike.
 //!
-//! Figures stand in one table only where the same tokens were predicted from the same context: the same text and split (by
-//! content), the same tokenizer, context, stride and number of scored tokens, ranked by the same figure. What was measured
+//! Figures stand in one table only where the same tokens were predicted from the same context: the same held-out text and the
+//! same tokenizer (by content), context, stride and number of scored tokens, ranked by the same figure. What was measured
 //! otherwise stands in a table of its own, and it is said what differs. Within a table the settings that vary are shown, those
-//! that differ between the experiments included; what else differs is said, and forbids to call the first one better.
+//! that differ between the experiments included; what else differs (the text that was learned from, say) is said, and forbids to
+//! call the first one better.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::comparison::Configuration;
 use super::confounding::listed;
+use super::content::{self, beginning};
 use super::controlled::forbidding;
-use super::pair::{Figures, content, figures};
+use super::pair::{Figures, figures};
 use super::subject::{Subject, subjects};
 use super::{several_words, words};
 use crate::durable;
@@ -38,9 +40,9 @@ pub(super) struct Group {
 }
 
 /// How the figures of a group came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Measured {
-    /// Beginning of the hash of text and split.
+    /// Beginning of the hash of the held-out text.
     pub(super) text: String,
     pub(super) tokenizer: String,
     pub(super) context: Option<i64>,
@@ -48,7 +50,7 @@ pub(super) struct Measured {
     pub(super) scored_tokens: Option<i64>,
     /// `common`, `best_native` …
     pub(super) score: &'static str,
-    tokenizer_hash: Option<String>,
+    pub(super) tokenizer_hash: Option<String>,
 }
 
 /// A configuration of one of the experiments.
@@ -81,8 +83,8 @@ impl Several {
             };
             let name = name(folder, &figures, &experiments);
             experiments.push(name.clone());
-            for (measured, line) in lines(folder, &name, figures, subjects, &mut unranked) {
-                match found.iter_mut().find(|(known, _)| *known == measured) {
+            for (measured, line) in lines(&name, figures, subjects, &mut unranked) {
+                match found.iter_mut().find(|(known, _)| known.is_like(&measured)) {
                     Some((_, lines)) => lines.push(line),
                     None => found.push((measured, vec![line])),
                 }
@@ -136,13 +138,7 @@ fn name(folder: &ExperimentFolder, figures: &Figures, known: &[String]) -> Strin
 }
 
 /// The configurations of an experiment that have a figure, each with how it was measured.
-fn lines(
-    folder: &ExperimentFolder,
-    name: &str,
-    figures: Figures,
-    subjects: Vec<Subject>,
-    unranked: &mut usize,
-) -> Vec<(Measured, Line)> {
+fn lines(name: &str, figures: Figures, subjects: Vec<Subject>, unranked: &mut usize) -> Vec<(Measured, Line)> {
     let score = figures.protocol.score();
     let context = figures.comparison.common_context;
     let mut by_number: BTreeMap<i64, Vec<Subject>> = BTreeMap::new();
@@ -159,16 +155,15 @@ fn lines(
             continue;
         };
         let first = &subjects[0];
-        let hashes = content(folder, &subjects);
-        let text = hashes.as_ref().map(|(text, _)| text.clone()).or_else(|| figures.protocol.text_hash.clone());
+        let text = first.content.validation.as_ref().or(figures.protocol.text_hash.as_ref());
         let measured = Measured {
-            text: text.unwrap_or_default().chars().take(12).collect(),
+            text: text.map(|hash| beginning(hash)).unwrap_or_default(),
             tokenizer: configuration.tokenizer.clone(),
             context: first.common_context,
             stride: first.common_stride,
             scored_tokens: first.scored_tokens,
             score,
-            tokenizer_hash: hashes.map(|(_, tokenizer)| tokenizer),
+            tokenizer_hash: first.content.tokenizer.clone(),
         };
         lines.push((measured, Line { experiment: name.to_owned(), configuration, values: Vec::new(), subjects }));
     }
@@ -179,8 +174,9 @@ fn group(measured: Measured, mut lines: Vec<Line>) -> Group {
     let figure = |line: &Line| line.configuration.perplexity.map_or(f64::INFINITY, |f| f.mean);
     lines.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
     let first = &lines[0].subjects[0];
-    // Text and tokenizer are the same by content, whatever their paths are called.
-    let shown = |key: &str| !key.starts_with("corpus.") && key != "tokenizer";
+    // The tokenizer is the same by content, whatever it is called, and so is the held-out text.
+    let texts_differ = lines.iter().any(|line| line.subjects[0].content.text != first.content.text);
+    let shown = |key: &str| (texts_differ || !key.starts_with("corpus.")) && key != "tokenizer";
     let varies = |key: &str| {
         lines.iter().any(|line| line.subjects[0].setting(key) != first.setting(key))
             && !lines.iter().all(|line| line.subjects[0].follows(key))
@@ -202,8 +198,7 @@ fn uncontrolled(lines: &[Line]) -> Vec<String> {
     for line in &lines[1..] {
         let other: Vec<&Subject> = line.subjects.iter().collect();
         // A budget that one of the experiments sweeps is still another budget.
-        let content = |key: &str| key.starts_with("corpus.") || key == "tokenizer";
-        for forbids in forbidding(&leader, &other, &content) {
+        for forbids in forbidding(&leader, &other, &|_| false) {
             match counts.iter_mut().find(|(what, _)| *what == forbids.what) {
                 Some((_, count)) => *count += 1,
                 None => counts.push((forbids.what, 1)),
@@ -235,6 +230,16 @@ impl Group {
 }
 
 impl Measured {
+    /// Whether figures that came about so compare with those of another. The tokenizer's label decides where its content is not known.
+    fn is_like(&self, other: &Self) -> bool {
+        let tokenizer = match (&self.tokenizer_hash, &other.tokenizer_hash) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.tokenizer == other.tokenizer,
+        };
+        let of = |m: &Self| (m.text.clone(), m.context, m.stride, m.scored_tokens, m.score);
+        tokenizer && of(self) == of(other)
+    }
+
     /// What differs from how another group was measured, in words.
     pub(super) fn differences(&self, other: &Self) -> String {
         let number = |n: Option<i64>| n.map_or_else(|| "unknown".to_owned(), words::thousands);
@@ -244,15 +249,21 @@ impl Measured {
                 list.push(format!("{what} ({}, not {})", words::plain(&mine), words::plain(&its)));
             }
         };
-        differ("text or split", self.text.clone(), other.text.clone());
-        differ("tokenizer", self.tokenizer.clone(), other.tokenizer.clone());
+        differ("held-out text", self.text.clone(), other.text.clone());
+        if content::differ(self.tokenizer_hash.as_ref(), other.tokenizer_hash.as_ref()) {
+            // One label may stand for two vocabularies.
+            let called = |m: &Self| match &m.tokenizer_hash {
+                Some(hash) if self.tokenizer == other.tokenizer => format!("{} {}", m.tokenizer, beginning(hash)),
+                _ => m.tokenizer.clone(),
+            };
+            differ("tokenizer", called(self), called(other));
+        } else if self.tokenizer_hash.is_none() || other.tokenizer_hash.is_none() {
+            differ("tokenizer", self.tokenizer.clone(), other.tokenizer.clone());
+        }
         differ("context", number(self.context), number(other.context));
         differ("stride", number(self.stride), number(other.stride));
         differ("scored tokens", number(self.scored_tokens), number(other.scored_tokens));
         differ("ranking figure", self.score.replace('_', " "), other.score.replace('_', " "));
-        if list.is_empty() && self.tokenizer_hash != other.tokenizer_hash {
-            list.push("tokenizer (its content)".to_owned());
-        }
         listed(&list)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! # `summary.json`
 //!
-//! `version` (1; keys are only ever added) · `experiments` (names) · `groups` [{`measured` {`text` (beginning of the hash of text and
-//! split), `tokenizer`, `context`, `stride`, `scored_tokens`, `score`}, `differs` (from the first group; null for it),
+//! `version` (1; keys are only ever added) · `experiments` (names) · `groups` [{`measured` {`text` (beginning of the hash of the
+//! held-out text), `tokenizer` (its label), `tokenizer_hash`, `context`, `stride`, `scored_tokens`, `score`}, `differs` (from the first group; null for it),
 //! `settings` (that vary), `uncontrolled`, `verdict`, `lines`, best first: {`place`, `experiment`, `configuration`, `values`
 //! {key: value}, `loss`, `perplexity`, `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `seeds`, `tokens_per_second`,
 //! `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
@@ -97,7 +97,7 @@ fn measured(group: &Group) -> String {
     let number = |n: Option<i64>| n.map_or_else(|| "?".to_owned(), words::thousands);
     let m = &group.measured;
     format!(
-        "{}: text {}, tokenizer {}, {} tokens scored in windows of {} that move by {} ({}).",
+        "{}: held-out text {}, tokenizer {}, {} tokens scored in windows of {} that move by {} ({}).",
         listed(&group.experiments().iter().map(|name| words::plain(name)).collect::<Vec<_>>()),
         if m.text.is_empty() { "unknown" } else { &m.text },
         words::plain(&m.tokenizer),
@@ -235,6 +235,7 @@ pub(super) fn summary(several: &Several) -> Value {
             "measured": {
                 "text": m.text,
                 "tokenizer": m.tokenizer,
+                "tokenizer_hash": m.tokenizer_hash,
                 "context": m.context,
                 "stride": m.stride,
                 "scored_tokens": m.scored_tokens,

@@ -3,6 +3,7 @@
 
 use polars::prelude::{Column, DataFrame, DataType};
 
+use super::content::{Content, contents};
 use super::frames::{integers, numbers, words, wrong};
 use super::words::thousands;
 use crate::error::Result;
@@ -61,6 +62,8 @@ pub(super) struct Subject {
     pub(super) settings: Vec<(String, String)>,
     /// In the order of [`QUANTITIES`]; `None` where it is not known.
     pub(super) quantities: Vec<Option<f64>>,
+    /// What it learned from and was scored on.
+    pub(super) content: Content,
     pub(super) program: Option<String>,
     /// `cpu`, `cuda`, `metal`: its number says nothing about results.
     pub(super) device: Option<String>,
@@ -97,6 +100,7 @@ impl Subject {
 pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
     let settings = settings(frame)?;
     let quantities = quantities(frame)?;
+    let contents = contents(frame);
     let (id, status) = (words(frame, "trial_id")?, words(frame, "status")?);
     let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
     let (program, device) = (words(frame, "program")?, words(frame, "device")?);
@@ -112,6 +116,7 @@ pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
             status: status[row].clone().unwrap_or_default(),
             settings: settings.iter().map(|(key, values)| (key.clone(), values[row].clone())).collect(),
             quantities: quantities.iter().map(|column| column[row]).collect(),
+            content: contents[row].clone(),
             program: program[row].clone(),
             device: device[row].as_deref().map(|d| d.split(':').next().unwrap_or(d).to_owned()),
             scored_tokens: scored[row],

@@ -79,6 +79,8 @@ fn shown(heading: impl Into<String>, number: bool, cell: impl Fn(&Configuration)
 
 /// A column of figures, all with as many decimals as the smallest one.
 fn figures(heading: &str, comparison: &Comparison, figure: impl Fn(&Configuration) -> Option<Figure> + 'static) -> Shown {
+    // What was scored on another text is no figure of this table.
+    let figure = move |c: &Configuration| figure(c.comparable()?);
     let means = comparison.configurations.iter().filter_map(|c| Some(figure(c)?.mean));
     let smallest = means.fold(f64::INFINITY, f64::min);
     shown(heading, true, move |c| shown_figure(figure(c), smallest))

@@ -19,8 +19,13 @@ pub(super) struct Tuned {
     pub(super) at_edge: Vec<String>,
 }
 
-/// Says of each configuration with a figure whether it is the chosen one of its combination.
-pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, by_bytes: bool) {
+/// Says of each configuration with a figure that may rank whether it is the chosen one of its combination.
+pub(super) fn choose(
+    configurations: &mut [Configuration],
+    protocol: &Protocol,
+    by_bytes: bool,
+    may_rank: impl Fn(&Configuration) -> bool,
+) {
     if protocol.tune.is_empty() {
         return;
     }
@@ -36,7 +41,10 @@ pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, 
         groups.entry(combination(configuration)).or_default().push(place);
     }
     for members in groups.into_values() {
-        let figure = |place: usize| configurations[place].figure(by_bytes).map(|figure| figure.mean);
+        let figure = |place: usize| {
+            let configuration = &configurations[place];
+            configuration.figure(by_bytes).filter(|_| may_rank(configuration)).map(|figure| figure.mean)
+        };
         let with_figure: Vec<(usize, f64)> = members.iter().filter_map(|&place| Some((place, figure(place)?))).collect();
         let best = with_figure.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|&(place, _)| place);
         let Some(best) = best else { continue };

@@ -9,6 +9,9 @@ use super::standing;
 use super::words;
 use crate::plan::label_name;
 
+/// Configurations on another held-out text that are written out.
+const APART: usize = 8;
+
 /// The verdict in sentences; the first one can stand alone.
 pub(super) fn sentences(report: &Report) -> Vec<String> {
     let ranked: Vec<&Configuration> = report.comparison.configurations.iter().filter(|c| c.place.is_some()).collect();
@@ -133,6 +136,21 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         notes.push(format!(
             "{} {verb} ranked by the seeds that completed; others of theirs did not.",
             words::count(partly, "configuration")
+        ));
+    }
+    let apart = comparison.configurations.iter().filter(|c| c.is_apart);
+    let apart: Vec<(i64, f64)> = apart.filter_map(|c| Some((c.number, c.perplexity?.mean))).collect();
+    if !apart.is_empty() {
+        let shown = apart.iter().take(APART).map(|(number, value)| format!("#{number} {}", words::perplexity(*value)));
+        let more = match apart.len().saturating_sub(APART) {
+            0 => String::new(),
+            more => format!(" and {} more", words::thousands(more as i64)),
+        };
+        let (count, verb) = (words::count(apart.len(), "configuration"), if apart.len() == 1 { "was" } else { "were" });
+        notes.push(format!(
+            "{count} {verb} scored on another held-out text than those that are ranked, and cannot be compared with them (perplexity: {}{more}). \
+             Hold out one file for all by `corpus.validation`, or make an experiment of each text.",
+            shown.collect::<Vec<_>>().join(", ")
         ));
     }
     if comparison.other_context > 0 {

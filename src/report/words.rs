@@ -85,6 +85,19 @@ pub(super) fn named(keys: &[String], values: &[String]) -> String {
     pairs.collect::<Vec<_>>().join(" · ")
 }
 
+/// Configurations that are written out by their numbers.
+const NUMBERS: usize = 8;
+
+/// `#1`, `#1 and #3`, `#1, #2, #3 and 9 more`.
+pub(super) fn numbers(numbers: &[i64]) -> String {
+    let shown: Vec<String> = numbers.iter().take(NUMBERS).map(|number| format!("#{number}")).collect();
+    match (numbers.len().saturating_sub(NUMBERS), shown.as_slice()) {
+        (0, [first @ .., last]) if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        (0, shown) => shown.join(", "),
+        (more, shown) => format!("{} and {} more", shown.join(", "), thousands(more as i64)),
+    }
+}
+
 /// `1 seed`, `3 seeds`.
 pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(n as i64)) }
@@ -149,5 +162,7 @@ mod tests {
         assert_eq!(lines("a\u{1b}[2Jb\r\nc\td\re"), "a [2Jb\nc\td e");
         assert_eq!((count(1, "seed"), count(1200, "seed")), ("1 seed".to_owned(), "1,200 seeds".to_owned()));
         assert_eq!(status("did_not_fit"), "did not fit");
+        assert_eq!([numbers(&[]), numbers(&[4]), numbers(&[1, 3])], ["", "#4", "#1 and #3"]);
+        assert_eq!(numbers(&(1..=10).collect::<Vec<_>>()), "#1, #2, #3, #4, #5, #6, #7, #8 and 2 more");
     }
 }

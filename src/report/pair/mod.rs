@@ -22,7 +22,7 @@ use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 use over_text::OverText;
 use side::Side;
-pub(in crate::report) use side::{Figures, content, figures};
+pub(in crate::report) use side::{Figures, figures};
 
 /// A configuration or a trial, by where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,10 +149,15 @@ fn of(first: Side, second: Side) -> Pair {
     let chosen = |key: &str| swept.iter().any(|s| confounding::covers(s, key));
     let (a, b): (Vec<&Subject>, Vec<&Subject>) = (first.subjects.iter().collect(), second.subjects.iter().collect());
     let mut forbids = forbidding(&a, &b, &chosen);
-    if !chosen("corpus") {
-        side::by_content(&mut forbids, &first, &second);
+    let by_bytes = match (&a[0].content.tokenizer, &b[0].content.tokenizer) {
+        (Some(one), Some(other)) => one != other,
+        _ => a[0].setting("tokenizer") != b[0].setting("tokenizer"),
+    };
+    // Bits per byte say nothing of bytes that a tokenizer did not keep.
+    if by_bytes && !(first.is_lossless && second.is_lossless) && !forbids.iter().any(|f| f.what == "tokenizer") {
+        let said = |side: &Side| if side.is_lossless { "gives the text back" } else { "loses some of the text" }.to_owned();
+        forbids.push(Forbids { what: "tokenizer", first: said(&first), second: said(&second) });
     }
-    let by_bytes = a[0].setting("tokenizer") != b[0].setting("tokenizer");
     let value = |s: &Subject| if by_bytes { s.bits_per_byte } else { s.loss };
     let pairs = pairs(&a, &b);
     let differences: Vec<f64> = pairs.iter().filter_map(|(x, y)| Some(value(x)? - value(y)?)).collect();

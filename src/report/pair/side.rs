@@ -1,14 +1,11 @@
 //! The two sides of a comparison, found in their experiments.
 
 use polars::prelude::DataFrame;
-use serde_json::Value;
 
 use super::{Named, Which};
-use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::report::comparison::{Comparison, compare};
-use crate::report::controlled::Forbids;
 use crate::report::protocol::Protocol;
 use crate::report::subject::{Subject, subjects};
 use crate::report::words;
@@ -33,6 +30,8 @@ pub(in crate::report) struct Side {
     pub(super) swept: Vec<String>,
     /// The values of that, as the file has them.
     values: Vec<String>,
+    /// Whether its tokenizer is known to give every text back.
+    pub(super) is_lossless: bool,
     /// The figure that is compared: `common`, `best_native` …
     pub(super) score: &'static str,
 }
@@ -101,6 +100,7 @@ fn side(named: &Named, figures: &Figures, score: &'static str) -> Result<Side> {
         subjects,
         swept: figures.protocol.swept.clone(),
         values: shown.map(|c| c.values.clone()).unwrap_or_default(),
+        is_lossless: shown.is_some_and(|c| figures.protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
         score,
     })
 }
@@ -129,30 +129,5 @@ fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Opti
                 Err(error.help(format!("`votive status {path}` says how its trials stand")))
             }
         },
-    }
-}
-
-/// What is known of the content of text and tokenizer: hashes, from the `trial.json` of one of these trials.
-pub(in crate::report) fn content(folder: &ExperimentFolder, subjects: &[Subject]) -> Option<(String, String)> {
-    subjects.iter().find_map(|subject| {
-        let id = TrialId::parse(&subject.id)?;
-        let job: Value = durable::read_json(&folder.trial(&id).job()).ok().flatten()?;
-        let hash = |key: &str| job["corpus"][key].as_str().map(str::to_owned);
-        Some((hash("text_hash")?, hash("tokenizer_hash")?))
-    })
-}
-
-/// Where the contents of both texts are known they say whether they differ, whatever their paths are called.
-pub(super) fn by_content(forbids: &mut Vec<Forbids>, first: &Side, second: &Side) {
-    let (Some(a), Some(b)) = (content(&first.folder, &first.subjects), content(&second.folder, &second.subjects)) else { return };
-    let together = first.folder == second.folder;
-    let short = |hash: &str| hash.chars().take(12).collect::<String>();
-    if a.0 == b.0 {
-        forbids.retain(|f| f.what != "text");
-    } else if !forbids.iter().any(|f| f.what == "text") {
-        forbids.push(Forbids { what: "text", first: short(&a.0), second: short(&b.0) });
-    }
-    if a.1 != b.1 && !together && !forbids.iter().any(|f| f.what == "tokenizer") {
-        forbids.push(Forbids { what: "tokenizer", first: short(&a.1), second: short(&b.1) });
     }
 }

@@ -31,6 +31,7 @@ fn corpus(end_of_text: Option<u32>) -> Prepared {
     let part = Part { file: "train.tokens".into(), tokens: 0, bytes: 0 };
     Prepared {
         text_hash: String::new(),
+        validation_hash: None,
         tokenizer_key: String::new(),
         tokenizer_hash: String::new(),
         tokenizer_file: "tokenizer.json".into(),
