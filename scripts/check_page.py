@@ -4,7 +4,7 @@
     python scripts/check_page.py --shots /tmp/shots runs/quickstart/report
 
 Nothing but Python and a Chromium is needed: they talk through a pipe (DevTools). Checked for each `index.html`: no request
-leaves the page, nothing is complained of on the console, every figure is drawn, the table sorts and filters, a configuration
+leaves the page, nothing is complained of on the console, every figure is drawn, every tooltip is filled in, the table sorts and filters, a configuration
 can be brought forward by keyboard, the dark theme differs and the switch works, a phone's 400 px hold the page without a
 horizontal scroll bar, every control works, it prints, and it can be read without JavaScript. `--text STRING` has to be there as text (and no
 element of its making). Prints a line a page with the times measured; exits with 1 and a line for each fault otherwise.
@@ -274,6 +274,33 @@ def check_controls(page, faults):
     page.look("document.querySelector('#leaderboard tbody tr:last-child').click()")
 
 
+def check_tooltips(page, faults):
+    """What somebody points at says what it is: the templates of the drawings are filled in."""
+    said = page.look("""(async () => {
+        const said = [];
+        for (const at of document.querySelectorAll(".figure")) {
+            if (!at.data) continue;
+            at.scrollIntoView();
+            for (const [curveNumber, trace] of at.data.slice(0, 12).entries()) {
+                if (trace.hoverinfo === "skip") continue;
+                const points = trace.x.length, pointNumber = trace.type === "heatmap" ? [0, 0] : Math.floor(points / 2);
+                if (points === 0) continue;
+                await new Promise((done) => setTimeout(done, 70));
+                Plotly.Fx.hover(at, [{ curveNumber, pointNumber }]);
+                const text = [...at.querySelectorAll(".hoverlayer text")].map((label) => label.textContent).join(" ");
+                said.push([at.getAttribute("aria-label"), text]);
+            }
+            Plotly.Fx.unhover(at);
+        }
+        return said;
+    })()""")
+    for figure, text in said:
+        if any(sign in text for sign in ("%{", "undefined", "null", "NaN")):
+            faults.append(f"{figure}: a tooltip says {text!r}")
+    if said and not any(text for _, text in said):
+        faults.append("nothing has a tooltip")
+
+
 def check(browser, index, shots, texts):
     page, faults, measured = Page(browser), [], {}
     size = index.stat().st_size
@@ -291,6 +318,8 @@ def check(browser, index, shots, texts):
         faults.append(f"the data are {measured['data']:.1f} MB")
     faults += [f"not drawn: {name}" for name in page.draw_all()]
     shot("light-1400")
+    check_tooltips(page, faults)
+    page.draw_all()
     check_table(page, faults, measured)
     if page.look("document.querySelectorAll('img, iframe, object, embed, link').length"):
         faults.append("there is an element that nobody meant")

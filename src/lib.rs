@@ -36,6 +36,8 @@
 
 pub mod error;
 
+pub mod terminal;
+
 pub mod random;
 
 pub mod durable;

@@ -170,32 +170,47 @@ pub(super) struct Explain {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The experiment's folder
-    pub(super) folder: PathBuf,
-    /// The configuration: its number in the table
-    pub(super) configuration: usize,
+    /// A configuration (`quickstart#3`); an experiment's name or folder for its best one, or with the number after it; a trial by its
+    /// id, the beginning of one, or its folder
+    #[arg(value_name = "NAME")]
+    pub(super) name: PathBuf,
+    /// The configuration's number in the table, where the name is an experiment's
+    #[arg(value_name = "N")]
+    pub(super) configuration: Option<usize>,
+    /// Where names and ids are looked for
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// The experiment's folder; without one, every experiment under `runs`
-    pub(super) folder: Option<PathBuf>,
+    /// An experiment's name or folder, a configuration (`quickstart#3`), or a trial by its id, the beginning of one, or its folder;
+    /// without one, every experiment
+    #[arg(value_name = "NAME")]
+    pub(super) name: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
     /// Again every two seconds, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,
+    /// Where names and ids are looked for
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// The experiment's folder; of several, those that were measured alike stand in one table
-    #[arg(required = true, value_name = "DIR")]
-    pub(super) folders: Vec<PathBuf>,
+    /// An experiment's name or folder (or what lies in one: `quickstart#3`, a trial); of several, those that were measured alike stand
+    /// in one table
+    #[arg(required = true, value_name = "NAME")]
+    pub(super) names: Vec<PathBuf>,
     /// Write the report here; of one experiment the default is its own `report` folder, of several none
     #[arg(long, value_name = "DIR")]
     pub(super) into: Option<PathBuf>,
+    /// Where names and ids are looked for
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -203,22 +218,23 @@ pub(super) struct Compare {
     /// A configuration (`quickstart#3`; its number alone where it is clear of which experiment), an experiment's name or folder for
     /// its best configuration, or a single trial by its id, the beginning of one, or its folder
     #[arg(value_name = "A")]
-    pub(super) first: String,
+    pub(super) first: PathBuf,
     /// The other one
     #[arg(value_name = "B")]
-    pub(super) second: String,
+    pub(super) second: PathBuf,
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Where ids and names are looked for
+    /// Where names and ids are looked for
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
-    /// A trial's id or the beginning of one, its folder, or a checkpoint's folder; of an experiment's folder or name the best
-    /// trial
+    /// A trial by its id, the beginning of one, or its folder; a configuration (`quickstart#3`); an experiment's name or folder for its
+    /// best trial; or a checkpoint's folder
+    #[arg(value_name = "NAME")]
     pub(super) trial: PathBuf,
     /// What the model goes on from; without it, from an empty text
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -241,7 +257,7 @@ pub(super) struct Sample {
     /// Where to compute: `auto`, `cpu`, `cuda`, `metal`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(super) device: String,
-    /// Where ids and names are looked for
+    /// Where names and ids are looked for
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
 }

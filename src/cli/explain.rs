@@ -6,9 +6,11 @@ use crate::corpus::{Batches, Windows};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm};
 
-const WIDTH: usize = 79;
+/// Columns at most, and at least.
+pub(super) const WIDTH: usize = 79;
+const NARROWEST: usize = 40;
 const INDENT: usize = 12;
-/// Columns of the picture of the windows.
+/// Columns of the picture of the windows, where there is room for all of it.
 const PICTURE: usize = 38;
 
 /// The figures of one configuration.
@@ -68,8 +70,8 @@ pub struct Sample {
     pub pieces: Vec<String>,
 }
 
-/// The whole text, at most 79 columns wide. Fails where there is no window, with the smallest text that would do.
-pub fn explain(numbers: &Numbers, sample: Option<&Sample>) -> Result<String> {
+/// The whole text, as wide as this, and at most 79 columns. Fails where there is no window, with the smallest text that would do.
+pub fn explain(numbers: &Numbers, sample: Option<&Sample>, width: usize) -> Result<String> {
     let (length, stride) = (numbers.sequence_length, numbers.stride);
     if length == 0 || stride == 0 || numbers.batch_size == BatchSize::Windows(0) {
         return Err(Error::usage("sequence length, stride and batch size are at least 1").help("set each to 1 or more"));
@@ -87,7 +89,7 @@ pub fn explain(numbers: &Numbers, sample: Option<&Sample>) -> Result<String> {
         ))
         .help(format!("use at least {} tokens, or a shorter sequence length", n(smallest))));
     }
-    let mut page = Page::default();
+    let mut page = Page { text: String::new(), width: width.clamp(NARROWEST, WIDTH) };
     page.title(numbers);
     text(&mut page, numbers);
     token(&mut page, sample);
@@ -99,7 +101,7 @@ pub fn explain(numbers: &Numbers, sample: Option<&Sample>) -> Result<String> {
     epoch(&mut page, numbers, &windows);
     page.blank();
     learning(&mut page, numbers);
-    Ok(page.0)
+    Ok(page.text)
 }
 
 fn text(page: &mut Page, numbers: &Numbers) {
@@ -148,7 +150,7 @@ fn token(page: &mut Page, sample: Option<&Sample>) {
     let mut line = String::new();
     for (i, piece) in sample.pieces.iter().enumerate() {
         let item = format!("{} {}   ", i + 1, shown(piece));
-        if INDENT + 2 + width(&line) + width(item.trim_end()) > WIDTH {
+        if INDENT + 2 + width(&line) + width(item.trim_end()) > page.width {
             page.line(&format!("  {}", line.trim_end()));
             line.clear();
         }
@@ -176,11 +178,14 @@ fn window(page: &mut Page, numbers: &Numbers, windows: &Windows) {
         ),
     );
     page.blank();
-    for line in picture(windows) {
+    for line in picture(windows, PICTURE.saturating_sub(WIDTH - page.width).max(4)) {
         page.line(&line);
     }
     if stride < length && windows.count() > 1 {
-        page.line("█ new   ░ also in the window before   · in no window");
+        match page.width {
+            WIDTH => page.line("█ new   ░ also in the window before   · in no window"),
+            _ => page.paragraph("█ new, ░ also in the window before, · in no window"),
+        }
     }
     page.blank();
     page.line(&format!(
@@ -204,14 +209,14 @@ fn window(page: &mut Page, numbers: &Numbers, windows: &Windows) {
 }
 
 /// The first windows and the last, as bars: dark where a token is new, light where the window before had it too.
-fn picture(windows: &Windows) -> Vec<String> {
+fn picture(windows: &Windows, columns: usize) -> Vec<String> {
     let count = windows.count();
     let (length, stride) = (windows.length as u64, windows.stride as u64);
     let few = count <= 4;
     let shown: Vec<u64> = if few { (0..count).collect() } else { vec![0, 1, 2, count - 1] };
     // Tokens that the picture is wide: all of them, or three windows with some room after them.
     let span = if few { windows.tokens } else { (2 * stride + length + stride.min(length) / 2).min(windows.tokens) };
-    let column = |token: u64, from: u64| ((token - from) as f64 / span as f64 * PICTURE as f64).round() as usize;
+    let column = |token: u64, from: u64| ((token - from) as f64 / span as f64 * columns as f64).round() as usize;
     let range = |i: u64| (n(windows.start(i) + 1), n(windows.start(i) + length));
     let left = shown.iter().map(|&i| range(i).0.len()).max().unwrap_or(0);
     let right = shown.iter().map(|&i| range(i).1.len()).max().unwrap_or(0);
@@ -227,7 +232,7 @@ fn picture(windows: &Windows) -> Vec<String> {
         let start = windows.start(i);
         let seen = if i == 0 { start } else { (start - stride + length).clamp(start, start + length) };
         let (a, b, c) = (column(start, from), column(seen, from), column(start + length, from));
-        let c = c.max(a + 1).min(PICTURE.max(a + 1));
+        let c = c.max(a + 1).min(columns.max(a + 1));
         let b = b.clamp(a, c);
         // The last one shows what is left of the text after it.
         let tail = if i == count - 1 { column(windows.tokens, from).saturating_sub(c) } else { 0 };
@@ -399,8 +404,10 @@ fn learning(page: &mut Page, numbers: &Numbers) {
 }
 
 /// The page as it grows: words on the left, what they mean here beside them.
-#[derive(Default)]
-struct Page(String);
+struct Page {
+    text: String,
+    width: usize,
+}
 
 impl Page {
     fn title(&mut self, numbers: &Numbers) {
@@ -414,13 +421,15 @@ impl Page {
             n(numbers.sequence_length),
             n(numbers.stride)
         );
-        self.0.push_str(&format!("{title}\n{}\n", "─".repeat(width(&title).min(WIDTH))));
+        let lines = wrap(&title, self.width);
+        let longest = lines.iter().map(|line| width(line)).max().unwrap_or(0);
+        self.text.push_str(&format!("{}\n{}\n", lines.join("\n"), "─".repeat(longest)));
     }
 
     fn entry(&mut self, word: &str, told: &str) {
         let mut label = word;
-        for line in wrap(told, WIDTH - INDENT) {
-            self.0.push_str(&format!("{label:<INDENT$}{line}\n"));
+        for line in wrap(told, self.width - INDENT) {
+            self.text.push_str(&format!("{label:<INDENT$}{line}\n"));
             label = "";
         }
     }
@@ -430,11 +439,11 @@ impl Page {
     }
 
     fn line(&mut self, line: &str) {
-        self.0.push_str(&format!("{}{line}\n", " ".repeat(INDENT)));
+        self.text.push_str(&format!("{}{line}\n", " ".repeat(INDENT)));
     }
 
     fn blank(&mut self) {
-        self.0.push('\n');
+        self.text.push('\n');
     }
 }
 
@@ -484,7 +493,7 @@ mod tests {
     use super::*;
 
     fn of(tokens: u64, length: usize, stride: usize, batch: usize) -> String {
-        explain(&Numbers::of_text(tokens, length, stride, BatchSize::Windows(batch)), None).unwrap()
+        explain(&Numbers::of_text(tokens, length, stride, BatchSize::Windows(batch)), None, WIDTH).unwrap()
     }
 
     /// Without line breaks and the blanks that they bring.
@@ -523,14 +532,14 @@ mod tests {
 
     #[test]
     fn a_text_without_a_window_is_refused_with_the_smallest_that_has_one() {
-        let error = explain(&Numbers::of_text(512, 512, 256, BatchSize::Windows(8)), None).unwrap_err();
+        let error = explain(&Numbers::of_text(512, 512, 256, BatchSize::Windows(8)), None, WIDTH).unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Usage);
         assert_eq!(error.to_string(), "a text of 512 tokens gives no window of 512: the smallest that does has 513 tokens");
         assert_eq!(error.help_text(), Some("use at least 513 tokens, or a shorter sequence length"));
         assert!(of(513, 512, 256, 8).contains("= 1 window\n"));
         let numbers = Numbers { train_tokens: Some(100), ..configuration() };
-        assert!(explain(&numbers, None).unwrap_err().to_string().starts_with("a training part of 100 tokens"));
-        assert!(explain(&Numbers::of_text(512, 512, 0, BatchSize::Windows(8)), None).is_err());
+        assert!(explain(&numbers, None, WIDTH).unwrap_err().to_string().starts_with("a training part of 100 tokens"));
+        assert!(explain(&Numbers::of_text(512, 512, 0, BatchSize::Windows(8)), None, WIDTH).is_err());
     }
 
     #[test]
@@ -558,14 +567,14 @@ mod tests {
             (5, BatchSize::Full, "(`full`: all 5 windows of the epoch): 5 × 10 = 50 tokens a step."),
             (1, BatchSize::Windows(1), "1 window makes 1 step an epoch."),
         ] {
-            let text = flat(&explain(&Numbers::of_text(windows * 10 + 1, 10, 10, size), None).unwrap());
+            let text = flat(&explain(&Numbers::of_text(windows * 10 + 1, 10, 10, size), None, WIDTH).unwrap());
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
     }
 
     #[test]
     fn a_configuration_is_told_with_its_own_figures() {
-        let text = flat(&explain(&configuration(), None).unwrap());
+        let text = flat(&explain(&configuration(), None, WIDTH).unwrap());
         for expected in [
             "131,903 tokens. 13,191 of them are held out",
             "The whole text would give 2,059 windows, the training part gives 1,853.",
@@ -577,7 +586,7 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
         let off = Numbers { clip_norm: Some(ClipNorm::Off), shuffle: false, ..configuration() };
-        let text = flat(&explain(&off, None).unwrap());
+        let text = flat(&explain(&off, None, WIDTH).unwrap());
         assert!(text.contains("`clip_norm: off`: the norm") && text.contains("Is off: windows come in the order of the text"));
     }
 
@@ -588,10 +597,10 @@ mod tests {
             text: "The cat sat.".to_owned(),
             pieces: ["The", "cat", "sat", "."].map(str::to_owned).to_vec(),
         };
-        let text = explain(&configuration(), Some(&sample)).unwrap();
+        let text = explain(&configuration(), Some(&sample), WIDTH).unwrap();
         assert!(flat(&text).contains("the sentence “The cat sat.” is 4 tokens: 1 The 2 cat 3 sat 4 ."), "{text}");
         let pieces = [" cat", "\n", "s"].map(str::to_owned).to_vec();
-        let text = explain(&configuration(), Some(&Sample { pieces, ..sample })).unwrap();
+        let text = explain(&configuration(), Some(&Sample { pieces, ..sample }), WIDTH).unwrap();
         assert!(text.contains("1 ␣cat   2 ⏎   3 s"));
     }
 
@@ -606,16 +615,16 @@ mod tests {
 
     #[test]
     fn the_picture_shows_first_and_last_windows_and_what_they_share() {
-        let lines = picture(&Windows::new(20_000, 512, 256));
+        let lines = picture(&Windows::new(20_000, 512, 256), PICTURE);
         assert_eq!(lines.len(), 6, "a heading, three windows, a gap, the last");
         assert!(lines[1].contains("1–512") && !lines[1].contains('░'));
         assert!(lines[2].contains("257–768") && lines[2].contains("░█"));
         assert!(lines[5].contains("19,457–19,968"), "{}", lines[5]);
         let bars = |line: &str, bar: char| line.chars().filter(|&c| c == bar).count() as i64;
         assert!((bars(&lines[2], '░') - bars(&lines[2], '█')).abs() <= 1, "half is shared");
-        let apart = picture(&Windows::new(2_000, 100, 200));
+        let apart = picture(&Windows::new(2_000, 100, 200), PICTURE);
         assert!(apart.iter().all(|line| !line.contains('░')));
-        assert_eq!(picture(&Windows::new(101, 100, 50)).len(), 2);
+        assert_eq!(picture(&Windows::new(101, 100, 50), PICTURE).len(), 2);
     }
 
     #[test]
@@ -629,7 +638,7 @@ mod tests {
             for size in [BatchSize::Windows(1), BatchSize::Windows(8), BatchSize::Windows(100_000), BatchSize::Full] {
                 let numbers = Numbers { sequence_length: length, stride, batch_size: size, ..configuration() };
                 for sample in [None, Some(&sample)] {
-                    let text = explain(&numbers, sample).unwrap();
+                    let text = explain(&numbers, sample, WIDTH).unwrap();
                     assert!(text.lines().all(|line| width(line) < 80), "{text}");
                     assert!(text.lines().count() <= 64, "{} lines\n{text}", text.lines().count());
                     assert!(text.lines().all(|line| line.trim_end() == line), "{text}");

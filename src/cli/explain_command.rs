@@ -2,13 +2,14 @@
 
 use super::args::Explain as Arguments;
 use super::exit_code::Code;
-use super::explain::{Numbers, Sample, explain};
+use super::explain::{Numbers, Sample, WIDTH, explain};
 use super::session::{Session, plan_label};
 use super::{Failure, args, print};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::Overrides;
 use crate::experiment::settings::BatchSize;
+use crate::terminal::{Look, wrapped};
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let text = match &arguments.file {
@@ -17,6 +18,11 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     };
     print(&text)?;
     Ok(Code::Ok)
+}
+
+/// Columns that there are.
+fn width() -> usize {
+    Look::of(std::io::stdout()).width.unwrap_or(WIDTH)
 }
 
 fn of_numbers(arguments: &Arguments) -> Result<String> {
@@ -28,7 +34,7 @@ fn of_numbers(arguments: &Arguments) -> Result<String> {
     let length = arguments.sequence_length.ok_or_else(|| missing("--sequence-length"))?;
     let batch = arguments.batch_size.ok_or_else(|| missing("--batch-size"))?;
     let stride = arguments.stride.unwrap_or(length);
-    explain(&Numbers::of_text(tokens, length, stride, BatchSize::Windows(batch)), None)
+    explain(&Numbers::of_text(tokens, length, stride, BatchSize::Windows(batch)), None, width())
 }
 
 fn of_file(arguments: &Arguments) -> Result<String, Failure> {
@@ -65,5 +71,5 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
         plan.configurations,
         plan.label(trial)
     );
-    Ok(title + &explain(&numbers, Some(&sample))?)
+    Ok(wrapped(&title, Some(width())) + &explain(&numbers, Some(&sample), width())?)
 }

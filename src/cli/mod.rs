@@ -25,15 +25,19 @@ pub mod status;
 mod status_command;
 mod worker;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::error::{Error, Result};
 use crate::experiment::{Problems, Style};
+use crate::terminal::{Look, wrapped};
 use args::{Command, Votive};
 use exit_code::Code;
+
+/// How wide problems are drawn where there is no terminal.
+const OFF_TERMINAL: usize = 100;
 
 /// Why a command ends early: problems of a file are drawn with their lines, everything else is a sentence.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code.into(),
         Err(Failure::File(problems)) => {
-            say(problems.render(style()).trim_end());
+            say_as_is(problems.render(style()).trim_end());
             Code::Usage.into()
         }
         Err(Failure::Other(error)) => {
@@ -90,20 +94,19 @@ pub fn main() -> ExitCode {
 
 /// How problems are drawn on this terminal.
 fn style() -> Style {
-    let terminal = std::io::stderr().is_terminal();
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-    Style { colour: terminal && !no_colour, unicode: terminal, width: if terminal { terminal_width() } else { 100 } }
+    let look = Look::of(std::io::stderr());
+    // Lines of a file are easier to read where they are not drawn over a whole wide screen.
+    let width = look.width.map_or(OFF_TERMINAL, |width| width.clamp(40, 160));
+    Style { colour: look.colour, unicode: look.width.is_some(), width }
 }
 
-/// Columns of the terminal: `COLUMNS`, or what the terminal says, at most 160.
-fn terminal_width() -> usize {
-    let set = std::env::var("COLUMNS").ok().and_then(|c| c.parse::<usize>().ok());
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(100, |size| usize::from(size.ws_col));
-    set.unwrap_or(columns).clamp(40, 160)
-}
-
-/// A line on standard error. Where that is closed there is nobody to tell.
+/// Prose on standard error, broken at words where that is a narrow terminal. Where it is closed there is nobody to tell.
 fn say(text: &str) {
+    say_as_is(&wrapped(text, Look::of(std::io::stderr()).width));
+}
+
+/// Lines on standard error that stay as they are: commands and paths to be copied, drawings.
+fn say_as_is(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

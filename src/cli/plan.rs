@@ -1,7 +1,6 @@
 //! `votive plan`: the trials and what each comes to; nothing is started.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::json;
 
 use super::alias::Families;
@@ -15,6 +14,7 @@ use crate::experiment::Cell;
 use crate::experiment::settings::Family;
 use crate::model::shape;
 use crate::plan::{Facts, Plan};
+use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 
 /// Rows that are shown; `--csv` has them all.
 const SHOWN: usize = 60;
@@ -31,7 +31,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     } else if arguments.csv {
         csv(&session.plan)
     } else {
-        text(&session)?
+        text(&session, Look::of(std::io::stdout()))?
     };
     print(&text)?;
     Ok(Code::Ok)
@@ -93,7 +93,7 @@ fn csv(plan: &Plan) -> String {
     lines.join("\n") + "\n"
 }
 
-fn text(session: &Session) -> Result<String> {
+fn text(session: &Session, look: Look) -> Result<String> {
     let plan = &session.plan;
     let mut lines = vec![format!("{}: {}", plan.experiment, arithmetic(plan))];
     lines.extend(exclusions(plan).into_iter().map(|line| format!("  {line}")));
@@ -134,7 +134,11 @@ fn text(session: &Session) -> Result<String> {
             counted(same, "trial")
         ));
     }
-    lines.push(table(plan)?);
+    for line in &mut lines {
+        *line = wrapped(line, look.width);
+    }
+    lines.push(table(plan, look)?);
+    let after = lines.len();
     if plan.trials.len() > SHOWN {
         lines.push(format!("… and {} more: `--csv` lists all of them", plan.trials.len() - SHOWN));
     }
@@ -151,31 +155,28 @@ fn text(session: &Session) -> Result<String> {
     lines.push(
         "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
     );
+    for line in &mut lines[after..] {
+        *line = wrapped(line, look.width);
+    }
     Ok(lines.join("\n") + "\n")
 }
 
-fn table(plan: &Plan) -> Result<String> {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    let mut header = vec!["#".to_owned()];
-    header.extend(heads(plan));
-    header.extend(
-        [
-            "seed",
-            "windows",
-            "steps/epoch",
-            "last batch",
-            "steps",
-            "tokens/step",
-            "tokens",
-            "views",
-            "params",
-            "evaluation",
-            "trial",
-        ]
-        .map(str::to_owned),
-    );
-    let swept = 1 + plan.swept.len();
+/// When a column is left out where the terminal is narrow, and whether it is a number: those after the swept settings.
+const COLUMNS: [(&str, Cells, u8); 11] = [
+    ("seed", Cells::Numbers, 8),
+    ("windows", Cells::Numbers, 5),
+    ("steps/epoch", Cells::Numbers, 3),
+    ("last batch", Cells::Numbers, 2),
+    ("steps", Cells::Numbers, 7),
+    ("tokens/step", Cells::Numbers, 4),
+    ("tokens", Cells::Numbers, 6),
+    ("views", Cells::Numbers, 5),
+    ("params", Cells::Numbers, 4),
+    ("evaluation", Cells::Numbers, 1),
+    ("trial", Cells::Whole, 2),
+];
+
+fn table(plan: &Plan, look: Look) -> Result<String> {
     let mut rows = Vec::new();
     for trial in plan.trials.iter().take(SHOWN) {
         let facts = &trial.facts;
@@ -203,23 +204,31 @@ fn table(plan: &Plan) -> Result<String> {
         ]);
         rows.push(row);
     }
+    let is_number = |text: &String| text.replace('_', "").parse::<f64>().is_ok() || text == "off" || text == "full";
+    let swept = heads(plan).into_iter().enumerate().map(|(place, head)| {
+        let cells = if rows.iter().all(|row| is_number(&row[1 + place])) { Cells::Numbers } else { Cells::Words };
+        Column::new(head, cells).keep(9)
+    });
+    let columns = std::iter::once(Column::new("#", Cells::Numbers)).chain(swept);
+    let columns: Vec<Column> = columns.chain(COLUMNS.map(|(head, cells, keep)| Column::new(head, cells).keep(keep))).collect();
     // What is the same for every trial is said once, under the table.
     let same = |column: usize| rows.len() > 1 && rows.iter().all(|row| row[column] == rows[0][column]);
-    let (once, shown): (Vec<usize>, Vec<usize>) = (0..header.len()).partition(|&column| column >= swept && same(column));
-    let of = |row: &[String]| shown.iter().map(|&column| row[column].clone()).collect::<Vec<_>>();
-    table.set_header(of(&header));
-    table.add_rows(rows.iter().map(|row| of(row)));
-    for column in 0..shown.len() - 1 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let first = columns.len() - COLUMNS.len();
+    let (once, shown): (Vec<usize>, Vec<usize>) = (0..columns.len()).partition(|&column| column >= first && same(column));
+    let of = |row: &Vec<String>| (Tone::Plain, shown.iter().map(|&column| row[column].clone()).collect());
+    let drawn = terminal::table(
+        &shown.iter().map(|&column| columns[column].clone()).collect::<Vec<_>>(),
+        &rows.iter().map(of).collect::<Vec<_>>(),
+        NOTHING,
+        look,
+    );
+    let mut lines = vec![drawn.text.trim_end().to_owned()];
+    lines.extend(drawn.note(look.width, "`--csv` has them").map(|note| wrapped(&note, look.width)));
     if !once.is_empty() {
-        let said: Vec<String> = once.iter().map(|&column| format!("{} {}", header[column], rows[0][column])).collect();
-        text += &format!("the same for all: {}\n", said.join(" · "));
+        let said: Vec<String> = once.iter().map(|&column| format!("{} {}", columns[column].heading, rows[0][column])).collect();
+        lines.push(wrapped(&format!("the same for all: {}", said.join(" · ")), look.width));
     }
-    Ok(text.trim_end().to_owned())
+    Ok(lines.join("\n"))
 }
 
 #[cfg(test)]

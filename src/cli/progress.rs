@@ -1,12 +1,13 @@
 //! What a person sees while trials run: bars on a terminal, a plain line an event elsewhere. All of it on standard error.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use jiff::tz::TimeZone;
 
 use crate::plan::TrialId;
 use crate::schedule::{Event, Left, Overview};
+use crate::terminal;
 
 mod bars;
 mod lines;
@@ -36,12 +37,12 @@ pub enum Look {
 impl Look {
     /// What suits standard error: bars on a terminal that can move its cursor, in colours unless `NO_COLOR` is set.
     pub fn of_stderr() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-        Self::of(std::io::stderr().is_terminal(), set("TERM").is_some_and(|t| t == "dumb"), set("NO_COLOR").is_some())
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self::of(terminal::Look::of(std::io::stderr()), dumb)
     }
 
-    fn of(terminal: bool, dumb: bool, no_color: bool) -> Self {
-        if terminal && !dumb { Self::Bars { colour: !no_color } } else { Self::Lines }
+    fn of(stderr: terminal::Look, dumb: bool) -> Self {
+        if stderr.width.is_some() && !dumb { Self::Bars { colour: stderr.colour } } else { Self::Lines }
     }
 }
 
@@ -81,7 +82,8 @@ impl Reporter {
     /// A line of somebody else's, above the bars where there are any.
     pub fn say(&mut self, text: &str) {
         match &mut self.screen {
-            Screen::Bars(bars) => bars.say(text),
+            // As wide as the terminal is now: it may have another size than before.
+            Screen::Bars(bars) => bars.say(&terminal::wrapped(text, terminal::Look::of(std::io::stderr()).width)),
             Screen::Lines(out) => {
                 // One write a line; standard error that is closed is no reason to stop the run.
                 let _ = out.write_all(format!("{text}\n").as_bytes());
@@ -398,14 +400,14 @@ mod tests {
 
     #[test]
     fn bars_are_for_terminals_and_colours_for_those_who_want_them() {
-        for ((terminal, dumb, no_color), look) in [
-            ((true, false, false), Look::Bars { colour: true }),
-            ((true, false, true), Look::Bars { colour: false }),
-            ((true, true, false), Look::Lines),
-            ((false, false, false), Look::Lines),
-            ((false, false, true), Look::Lines),
+        let stderr = |width, colour| terminal::Look { width, colour };
+        for (stderr, dumb, look) in [
+            (stderr(Some(80), true), false, Look::Bars { colour: true }),
+            (stderr(Some(80), false), false, Look::Bars { colour: false }),
+            (stderr(Some(80), false), true, Look::Lines),
+            (stderr(None, false), false, Look::Lines),
         ] {
-            assert_eq!(Look::of(terminal, dumb, no_color), look);
+            assert_eq!(Look::of(stderr, dumb), look);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::args::Sample as Arguments;
 use super::exit_code::Code;
 use super::figures::{short, thousands};
-use super::find::{Found, at_step, checkpoint_of, find};
+use super::find::{Found, at_step, checkpoint_of, find, trial_of};
 use super::progress::{duration, plural};
 use super::{Failure, print, say};
 use crate::corpus::Tokenizer;
@@ -79,7 +79,6 @@ fn settle_threads() {
 /// The folder with the weights that are asked for, held against its manifest where there is one, and what it is.
 fn chosen(arguments: &Arguments) -> Result<(PathBuf, String)> {
     let (folder, described) = match find(&arguments.trial, &arguments.runs)? {
-        Found::Trial(trial) => checkpoint_of(&trial, &arguments.checkpoint)?,
         Found::Checkpoint(_) if arguments.checkpoint != "final" => {
             let error = Error::usage("`--checkpoint` chooses among those of a trial, and a checkpoint was named");
             return Err(error.help("name the trial, or leave `--checkpoint` out"));
@@ -91,6 +90,7 @@ fn chosen(arguments: &Arguments) -> Result<(PathBuf, String)> {
             };
             (folder, described)
         }
+        found => checkpoint_of(&trial_of(&found)?, &arguments.checkpoint)?,
     };
     if has_manifest(&folder) {
         checkpoint::verify(&folder)?;

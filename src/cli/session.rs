@@ -12,7 +12,7 @@ use serde_json::json;
 use super::args::Planning;
 use super::figures::thousands;
 use super::progress::plural;
-use super::{Failure, git, say, style};
+use super::{Failure, git, say, say_as_is, style};
 use crate::corpus::{self, Part, Prepared, References, Stage};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
@@ -54,7 +54,7 @@ impl Session {
     pub(super) fn with(file: &Path, overrides: &Overrides, runs: &Path, only: Option<&str>, limit: u64) -> Result<Self, Failure> {
         let (experiment, warnings) = load(file, overrides)?;
         for warning in &warnings {
-            say(&warning.render(style()));
+            say_as_is(&warning.render(style()));
         }
         let filter = only.map(Filter::parse).transpose()?;
         let folder = ExperimentFolder::new(runs, &experiment.name);
@@ -197,7 +197,7 @@ fn warn(warnings: &[Warning]) {
     let (mut remarks, mut places) = (Vec::<(&str, usize, &str)>::new(), HashMap::new());
     for warning in warnings {
         match warning {
-            Warning::File(problem) => say(&problem.render(style())),
+            Warning::File(problem) => say_as_is(&problem.render(style())),
             Warning::Configuration { label, text } => {
                 let place = *places.entry(text).or_insert(remarks.len());
                 match remarks.get_mut(place) {

@@ -2,23 +2,21 @@
 
 use super::args::Show;
 use super::exit_code::Code;
-use super::{Failure, print, session};
+use super::find::{Found, best_configuration, check_number, find, home_of, is_checkpoint};
+use super::session::{Summary, SummaryTrial};
+use super::{Failure, print};
 use crate::durable;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::experiment::to_yaml;
+use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 use crate::train::Job;
 
 pub(super) fn execute(arguments: &Show) -> Result<Code, Failure> {
-    let folder = ExperimentFolder::at(&arguments.folder);
-    let summary = session::Summary::read(&folder)?;
-    let wanted = arguments.configuration;
-    let trials: Vec<_> = summary.trials.iter().filter(|t| t.configuration == wanted).collect();
-    if trials.is_empty() {
-        let last = summary.trials.iter().map(|t| t.configuration).max().unwrap_or(0);
-        let error = Error::usage(format!("there is no configuration {wanted} in {}", arguments.folder.display()));
-        return Err(error.help(format!("take a number from 1 to {last}")).into());
-    }
+    let (folder, wanted, only) = wanted(arguments)?;
+    let summary = Summary::read(&folder)?;
+    let is_wanted = |trial: &&SummaryTrial| only.as_ref().map_or(trial.configuration == wanted, |id| trial.id == *id);
+    let trials: Vec<_> = summary.trials.iter().filter(is_wanted).collect();
     for trial in &trials {
         if let Some(job) = durable::read_json::<Job>(&folder.trial(&trial.id).job())? {
             let name = format!("{}-{wanted}", summary.name);
@@ -28,5 +26,38 @@ pub(super) fn execute(arguments: &Show) -> Result<Code, Failure> {
             return Ok(Code::Ok);
         }
     }
-    Err(Error::new(Kind::Nothing, format!("configuration {wanted} was never started")).into())
+    let path = folder.path().display();
+    Err(Error::new(Kind::Nothing, format!("configuration {wanted} of {path} was never started"))
+        .help("its settings are known once it has begun: `votive run` of its experiment trains it")
+        .into())
+}
+
+/// The configuration that is asked for, and the trial where it is one alone.
+fn wanted(arguments: &Show) -> Result<(ExperimentFolder, usize, Option<TrialId>)> {
+    Ok(match (find(&arguments.name, &arguments.runs)?, arguments.configuration) {
+        (Found::Experiment(folder), Some(number)) => {
+            check_number(&folder, number)?;
+            (folder, number, None)
+        }
+        (_, Some(number)) => {
+            let error =
+                Error::usage(format!("`{}` is no experiment that {number} could be a number in", arguments.name.display()));
+            return Err(error.help("leave the number out, or name the experiment: `votive show quickstart 3`"));
+        }
+        (Found::Experiment(folder), None) => {
+            let best = best_configuration(&folder)?;
+            (folder, best, None)
+        }
+        (Found::Configuration(folder, number), None) => (folder, number, None),
+        (Found::Trial(trial), None) => {
+            let (folder, id) = home_of(&trial)?;
+            let trials = Summary::read(&folder)?.trials;
+            let number = trials.iter().find(|trial| trial.id == id).map(|trial| trial.configuration).ok_or_else(|| {
+                Error::usage(format!("the trial {id} is no longer planned in {}", folder.path().display()))
+                    .help("its settings are in its `trial.json`")
+            })?;
+            (folder, number, Some(id))
+        }
+        (Found::Checkpoint(path), None) => return Err(is_checkpoint(&path)),
+    })
 }

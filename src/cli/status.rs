@@ -1,12 +1,13 @@
 //! What `votive status` says: text and JSON of the states of an experiment's trials. Pure: the states are read elsewhere.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::presets;
 use serde_json::{Value, json};
 
 use super::progress::words::{duration, harmless};
 use super::progress::{final_perplexity, how_far};
 use crate::plan::TrialId;
 use crate::runs::{Holder, Outcome, State, Status};
+use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 
 /// One trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +47,7 @@ fn words(status: Status) -> String {
 }
 
 /// The status as text: who runs it, how many trials stand how, and a row a trial. Ends with a line feed.
-pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> String {
+pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], look: Look) -> String {
     let list: Vec<String> = counts(rows).into_iter().map(|(status, n)| format!("{n} {}", words(status))).collect();
     let who = runner.map_or_else(|| "nobody is running it".to_owned(), |r| format!("being run by {r}"));
     let total = match rows.len() {
@@ -54,26 +55,25 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> String {
         1 => format!("1 trial, {}", list.join(", ")),
         n => format!("{n} trials: {}", list.join(", ")),
     };
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["trial", "configuration", "seed", "status", ""]);
-    for row in rows {
-        let configuration = format!("{} {}", row.configuration, harmless(&row.label));
-        table.add_row([
-            row.id.to_string(),
-            configuration,
-            row.seed.to_string(),
-            words(row.state.status),
-            detail(&row.state, rows),
-        ]);
+    let head = wrapped(&format!("{experiment}: {total}; {who}"), look.width);
+    if rows.is_empty() {
+        return format!("{head}\n");
     }
-    let body: String = if rows.is_empty() { String::new() } else { lines(&table) };
-    format!("{experiment}: {total}; {who}\n{body}")
-}
-
-/// The table's lines without what stands at their ends.
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let cells = |row: &Row| {
+        let configuration = format!("{} {}", row.configuration, harmless(&row.label));
+        let cells = [row.id.to_string(), configuration, row.seed.to_string(), words(row.state.status), detail(&row.state, rows)];
+        (Tone::Plain, cells.to_vec())
+    };
+    let columns = [
+        Column::new("trial", Cells::Whole).keep(3),
+        Column::new("configuration", Cells::Words),
+        Column::new("seed", Cells::Whole).keep(1),
+        Column::new("status", Cells::Whole),
+        Column::new("details", Cells::Prose).keep(2),
+    ];
+    let drawn = terminal::table(&columns, &rows.iter().map(cells).collect::<Vec<_>>(), presets::NOTHING, look);
+    let note = drawn.note(look.width, "`--json` has them").map(|note| format!("{}\n", wrapped(&note, look.width)));
+    format!("{head}\n{}{}", drawn.text, note.unwrap_or_default())
 }
 
 /// What there is to say of a trial beside its status.
@@ -210,7 +210,7 @@ mod tests {
         let ids: Vec<TrialId> = (1..=6).map(|n: u64| TrialId::of(&n.to_string())).collect();
         let expected = format!(
             "night: 6 trials: 1 completed, 1 running, 1 interrupted, 1 waiting, 1 did not fit, 1 failed; nobody is running it\n\
-             \x20trial         configuration  seed  status\n\
+             \x20trial         configuration  seed  status       details\n\
              \x20{}  1 64 off       1     completed    41 s\n\
              \x20{}  2 128 off      2     running      step 12 of 50, loss 3.200, 1,000 tokens/s, 60 s left, attempt 2\n\
              \x20{}  3 192 off      3     interrupted  at step 12: crashed: signal 9 (killed)\n\
@@ -219,13 +219,13 @@ mod tests {
              \x20{}  6 384 off      6     did not fit  needs 9 GB, 2 GB are there\n",
             ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]
         );
-        assert_eq!(text("night", None, &all()), expected);
+        assert_eq!(text("night", None, &all(), Look::PLAIN), expected);
     }
 
     #[test]
     fn the_text_says_who_runs_it() {
         let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 1_700_000_000_000_000 };
-        let text = text("night", Some(&holder), &[completed()]);
+        let text = text("night", Some(&holder), &[completed()], Look::PLAIN);
         assert!(text.starts_with("night: 1 trial, 1 completed; being run by process 17 on rack since 2023-11-1"), "{text}");
     }
 
@@ -235,20 +235,32 @@ mod tests {
         let source = row(4, Status::Completed, None);
         alias.state.outcome.as_mut().unwrap().alias_of = Some(source.id.clone());
         let rows = [source, alias];
-        let said = text("night", None, &rows);
+        let said = text("night", None, &rows, Look::PLAIN);
         assert!(said.contains(&format!("completed  the same as {} (4 256 off)\n", rows[0].id)), "{said}");
         assert_eq!(json("night", None, &rows)["trials"][1]["alias_of"], rows[0].id.to_string());
         assert_eq!(json("night", None, &rows)["trials"][0]["alias_of"], Value::Null);
     }
 
     #[test]
+    fn a_narrow_terminal_breaks_no_id_and_no_status() {
+        for width in 40..=200 {
+            let text = text("night", None, &all(), Look { width: Some(width), colour: false });
+            assert!(text.lines().all(|line| crate::terminal::width_of(line) <= width), "{width}:\n{text}");
+            for row in all() {
+                assert!(text.contains(&words(row.state.status)), "{width}:\n{text}");
+                assert!(text.contains(row.id.as_str()) || text.contains("columns: trial"), "{width}:\n{text}");
+            }
+        }
+    }
+
+    #[test]
     fn an_experiment_without_trials_says_so() {
-        assert_eq!(text("night", None, &[]), "night: no trials; nobody is running it\n");
+        assert_eq!(text("night", None, &[], Look::PLAIN), "night: no trials; nobody is running it\n");
     }
 
     #[test]
     fn a_reason_cannot_move_the_cursor() {
-        let text = text("night", None, &[row(1, Status::Damaged, Some("bad \u{1b}[2J name"))]);
+        let text = text("night", None, &[row(1, Status::Damaged, Some("bad \u{1b}[2J name"))], Look::PLAIN);
         assert!(!text.contains('\u{1b}'));
     }
 

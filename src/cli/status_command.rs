@@ -1,29 +1,25 @@
 //! `votive status`: what is done, running, waiting, failed and why.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::Status;
 use super::exit_code::Code;
-use super::{Failure, print, session, status};
-use crate::error::{Error, Kind, Result};
+use super::find::{Found, experiment_of, experiments, find, home_of, no_experiment};
+use super::session::{Summary, SummaryTrial};
+use super::{Failure, print, status};
+use crate::error::Result;
+use crate::plan::TrialId;
 use crate::runs::{ExperimentFolder, runner_of, state_of};
+use crate::terminal::Look;
 
 pub(super) fn execute(arguments: &Status) -> Result<Code, Failure> {
-    let folders = match &arguments.folder {
-        Some(folder) => vec![folder.clone()],
-        None => experiments(Path::new("runs"))?,
-    };
+    let asked = asked(arguments)?;
     loop {
-        let mut all = Vec::new();
-        for folder in &folders {
-            let text = one(&ExperimentFolder::at(folder), arguments.json)?;
-            all.push(text);
-        }
-        match (arguments.json, arguments.folder.is_some()) {
-            (true, true) => print(&format!("{}\n", all.join("\n")))?,
-            (true, false) => print(&format!("[{}]\n", all.join(",")))?,
-            (false, _) => print(&all.join("\n"))?,
+        let texts: Vec<String> = asked.iter().map(|one| told(one, arguments.json)).collect::<Result<_>>()?;
+        match (arguments.json, arguments.name.is_some()) {
+            (true, true) => print(&format!("{}\n", texts.join("\n")))?,
+            (true, false) => print(&format!("[{}]\n", texts.join(",")))?,
+            (false, _) => print(&texts.join("\n"))?,
         }
         if !arguments.watch {
             return Ok(Code::Ok);
@@ -32,23 +28,53 @@ pub(super) fn execute(arguments: &Status) -> Result<Code, Failure> {
     }
 }
 
-fn experiments(runs: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = entries.filter(|path| ExperimentFolder::at(path).experiment_json().exists()).collect();
-    found.sort();
-    if found.is_empty() {
-        let error = Error::new(Kind::Nothing, format!("there is no experiment under {}", runs.display()));
-        return Err(error.help("start one: `votive run experiments/quickstart.yaml`"));
-    }
-    Ok(found)
+/// An experiment, and which of its trials are asked for.
+struct Asked {
+    folder: ExperimentFolder,
+    which: Which,
 }
 
-fn one(folder: &ExperimentFolder, json: bool) -> Result<String> {
-    let summary = session::Summary::read(folder)?;
+enum Which {
+    All,
+    Configuration(usize),
+    Trial(TrialId),
+}
+
+impl Which {
+    fn includes(&self, trial: &SummaryTrial) -> bool {
+        match self {
+            Self::All => true,
+            Self::Configuration(number) => trial.configuration == *number,
+            Self::Trial(id) => trial.id == *id,
+        }
+    }
+}
+
+/// What a name asks for; without one, every experiment.
+fn asked(arguments: &Status) -> Result<Vec<Asked>> {
+    let Some(name) = &arguments.name else {
+        let all: Vec<Asked> =
+            experiments(&arguments.runs).into_iter().map(|folder| Asked { folder, which: Which::All }).collect();
+        return if all.is_empty() { Err(no_experiment(&arguments.runs)) } else { Ok(all) };
+    };
+    let found = find(name, &arguments.runs)?;
+    let folder = experiment_of(&found)?;
+    let which = match &found {
+        Found::Configuration(_, number) => Which::Configuration(*number),
+        Found::Trial(trial) => Which::Trial(home_of(trial)?.1),
+        _ => Which::All,
+    };
+    Ok(vec![Asked { folder, which }])
+}
+
+fn told(asked: &Asked, json: bool) -> Result<String> {
+    let folder = &asked.folder;
+    let summary = Summary::read(folder)?;
     let runner = runner_of(folder)?;
     let rows: Vec<status::Row> = summary
         .trials
         .into_iter()
+        .filter(|trial| asked.which.includes(trial))
         .map(|trial| status::Row {
             state: state_of(&folder.trial(&trial.id)),
             id: trial.id,
@@ -60,6 +86,6 @@ fn one(folder: &ExperimentFolder, json: bool) -> Result<String> {
     Ok(if json {
         status::json(&summary.name, runner.as_ref(), &rows).to_string()
     } else {
-        status::text(&summary.name, runner.as_ref(), &rows)
+        status::text(&summary.name, runner.as_ref(), &rows, Look::of(std::io::stdout()))
     })
 }

@@ -147,7 +147,8 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
     const points = held ? heldOut(curves, x) : null;
     for (const curve of curves) {
       if (!single && points) break;
-      const text = `${head}<br>seed ${curve.seed}`;
+      // A list, since Plotly leaves the name of a single text in the template as it stands.
+      const text = curve[x].map(() => `${head}<br>seed ${curve.seed}`);
       // Single steps lie behind the one in front, or behind all where these are few.
       if ((isFront && (selected !== null || !many)) || data.curves.length <= 3) {
         traces.push({ ...shared, x: curve[x], y: curve[raw], mode: "lines", hoverinfo: "skip", showlegend: false, line: { color: faded(hue, 0.22), width: 0.8 } });
@@ -162,7 +163,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
         traces.push({ ...shared, x: [...points.x, ...[...points.x].reverse()], y: [...points.low, ...[...points.high].reverse()], mode: "lines", fill: "toself",
           fillcolor: faded(hue, 0.16), line: { width: 0 }, hoverinfo: "skip", showlegend: false });
       }
-      traces.push({ ...shared, x: points.x, y: points.y, mode: "lines+markers", text: head + (points.seeds > 1 ? `<br>mean of ${points.seeds} seeds` : ""),
+      traces.push({ ...shared, x: points.x, y: points.y, mode: "lines+markers", text: points.x.map(() => head + (points.seeds > 1 ? `<br>mean of ${points.seeds} seeds` : "")),
         name: escaped(cut(place.short, narrow() ? 20 : 40)), showlegend: place.index < 4, legendrank: 1000 + place.index,
         line: { color: hue, width: isFront && drawn.length > 1 ? 2.6 : 1.5 }, marker: { color: hue, size: isFront ? 6 : 4 }, opacity: dim ? 0.14 : 1,
         hovertemplate: `%{text}<br>held-out loss %{y:.3f}<br>${unit}<extra></extra>` });

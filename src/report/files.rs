@@ -14,8 +14,8 @@
 //! where `by_bytes`): {`residual` {`deviation`, `degrees`, `blocks`, `dominated_by`}, `no_limits` (why there are none), `leader`, `against`, a
 //! line for each ranked configuration: {`configuration`, `mean`, `seeds`, `own` {`lower`, `upper`} (95 % over seeds), `difference` (to the
 //! lowest of the others), `limits` (simultaneous, of that difference), `text_own`, `text_difference` (over text), `in_best_set`}, `text`
-//! {`blocks`, `block_tokens`, `tokens`, `draws`, `configurations`}, `no_text` (why), `effects`: {`keys`, `levels`: {`value`, `mean`,
-//! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `row_values`, `column_values`, `means`, `note`},
+//! {`blocks`, `block_tokens`, `tokens`, `draws`, `configurations`}, `no_text` (why), `effects`: {`keys`, `over` (`chosen` or `all` values of tuned settings), `levels`: {`value`, `mean`,
+//! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `over`, `row_values`, `column_values`, `means`, `note`},
 //! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
 //! `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}], `uncontrolled` [{`what`, `configurations`, `of`,
 //! `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
@@ -24,7 +24,7 @@ use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
 
 use super::comparison::Configuration;
-use super::{Report, frames, samples, table, verdict, words};
+use super::{Report, Winner, frames, samples, table, verdict, words};
 use crate::error::Result;
 
 const SUMMARY_VERSION: u32 = 1;
@@ -172,6 +172,13 @@ fn fenced(text: &str) -> String {
     format!("{fence}text\n{}\n{fence}", text.trim_end_matches('\n'))
 }
 
+/// A command inside Markdown; its ticks are longer than any row of them there.
+fn code(text: &str) -> String {
+    let text = words::plain(text);
+    let ticks = "`".repeat(1 + text.split(|c| c != '`').map(str::len).max().unwrap_or(0));
+    if ticks.len() > 1 { format!("{ticks} {text} {ticks}") } else { format!("{ticks}{text}{ticks}") }
+}
+
 pub(super) fn markdown(report: &Report) -> String {
     let mut lines = vec![format!("# {}", escaped(&report.protocol.name)), String::new()];
     if let Some(description) = &report.protocol.description {
@@ -196,6 +203,20 @@ pub(super) fn markdown(report: &Report) -> String {
         lines.push(format!("- {}", escaped(&note)));
     }
     lines.push(format!("- {}", escaped(&how_measured(report))));
+    if let Some(winner) = &report.winner {
+        lines.extend([String::new(), format!("## The best one (#{})", winner.configuration), String::new()]);
+        lines.extend(
+            winner.weights().map(|path| {
+                format!("- Weights, which Hugging Face transformers loads: {}", escaped(&path.display().to_string()))
+            }),
+        );
+        lines.extend(winner.sample().map(|command| format!("- Let it write: {}", code(&command))));
+        lines.push(format!(
+            "- Train it longer: {}, raise `train.budget` in that file, then {}",
+            code(&winner.keep()),
+            code(Winner::RUN)
+        ));
+    }
 
     if !report.samples.is_empty() {
         lines.extend([String::new(), format!("## {}", samples::HEADING), String::new(), escaped(&samples::caption(report))]);

@@ -28,6 +28,7 @@ mod subject;
 mod table;
 mod tuning;
 mod verdict;
+mod winner;
 mod words;
 
 use std::collections::BTreeMap;
@@ -39,9 +40,11 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
+use crate::terminal::Look;
 
 pub use pair::{Named, Pair, Which};
 pub use several::Several;
+pub use winner::Winner;
 
 use comparison::{Comparison, compare};
 use confounding::{Confounding, confounding};
@@ -73,6 +76,8 @@ pub struct Report {
     not_drawn: usize,
     /// What the best of them write.
     samples: Vec<Shown>,
+    /// The best one's weights, and the commands to go on with; `None` where nothing is ranked.
+    winner: Option<Winner>,
     /// What changed along with the swept settings, and what forbids to call the first one better.
     confounding: Confounding,
     /// What the clip norms did.
@@ -99,6 +104,7 @@ impl Report {
         let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
+        let winner = Winner::of(folder, &comparison);
         let confounding = confounding(&frame, &protocol, &comparison)?;
         let clipping = clipping::notes(&frame);
         // A damaged description is listed already.
@@ -112,6 +118,7 @@ impl Report {
             sources,
             not_drawn,
             samples,
+            winner,
             confounding,
             clipping,
             references,
@@ -129,9 +136,9 @@ impl Report {
         verdict::sentences(self).join(" ")
     }
 
-    /// The table of configurations, best first, for a terminal of this width.
-    pub fn table(&self, width: Option<u16>, colour: bool) -> String {
-        table::terminal(self, width, colour)
+    /// The table of configurations, best first, and notes on it, as this terminal shows them.
+    pub fn table(&self, look: Look) -> String {
+        table::terminal(self, look)
     }
 
     /// Everything as `summary.json` has it.
@@ -151,11 +158,9 @@ impl Report {
         durable::write(&into.join("index.html"), page::html(self)?.as_bytes())
     }
 
-    /// The number of the best configuration, and its complete trials.
-    pub fn winner(&self) -> Option<(i64, Vec<TrialId>)> {
-        let best = self.comparison.configurations.first().filter(|c| c.place.is_some())?;
-        let complete = self.comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == "completed");
-        Some((best.number, complete.filter_map(|t| TrialId::parse(&t.id)).collect()))
+    /// The best configuration, with its weights and the commands to go on with.
+    pub fn winner(&self) -> Option<&Winner> {
+        self.winner.as_ref()
     }
 
     /// Files that could not be read.

@@ -12,7 +12,7 @@ use plotly::Plot;
 use serde_json::json;
 
 use super::figures::{self, Section, rounded, unit};
-use super::{Report, files, samples, settings, table, verdict, words};
+use super::{Report, Winner, files, samples, settings, table, verdict, words};
 use crate::error::{Error, Result};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -52,6 +52,13 @@ pub(super) fn html(report: &Report) -> Result<String> {
             health => health(report),
             headings => headings(report),
             rows => rows(report),
+            winner => report.winner.as_ref().map(|winner| context! {
+                configuration => winner.configuration,
+                weights => winner.weights().map(|path| path.display().to_string()),
+                sample => winner.sample(),
+                keep => winner.keep(),
+                run => Winner::RUN,
+            }),
             notes => strings(verdict::notes(report)),
             curves => !report.curves.is_empty(),
             figures => shown_sections(&sections),
@@ -282,7 +289,13 @@ fn shown_sections(sections: &[Section]) -> Value {
     let shown = |section: &Section| {
         let panels = section.panels.iter();
         let panels: Value = panels
-            .map(|p| object([("caption", words::plain(&p.caption).into()), ("label", words::plain(&p.label).into())]))
+            .map(|p| {
+                object([
+                    ("caption", words::plain(&p.caption).into()),
+                    ("note", words::plain(&p.note).into()),
+                    ("label", words::plain(&p.label).into()),
+                ])
+            })
             .collect();
         let table = section.table.as_ref().map(|table| {
             let (rows, more) = table.shown();

@@ -51,7 +51,7 @@ fn entries<'a>(list: &'a Value, label: &str, comparison: &Comparison) -> Vec<Ent
     };
     let found: Vec<_> = list.as_array().into_iter().flatten().filter_map(of).collect();
     let is_shared = |named: &str| found.iter().filter(|(_, other, _)| *other == named).count() > 1;
-    let entry = |(json, named, numbers): &(&'a Value, &str, Vec<i64>)| Entry {
+    let entry = |(json, named, numbers): &(&'a Value, &'a str, Vec<i64>)| Entry {
         json,
         name: if is_shared(named) { format!("{named} of {}", words::numbers(numbers)) } else { (*named).to_owned() },
     };

@@ -19,6 +19,7 @@ use super::{several_words, words};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::runs::ExperimentFolder;
+use crate::terminal::Look;
 
 /// Several experiments, in as many tables as they need.
 pub struct Several {
@@ -106,9 +107,9 @@ impl Several {
         self.groups.is_empty()
     }
 
-    /// The tables and what there is to say, for a terminal of this width.
-    pub fn table(&self, width: Option<u16>, colour: bool) -> String {
-        several_words::terminal(self, width, colour)
+    /// The tables and what there is to say, as this terminal shows them.
+    pub fn table(&self, look: Look) -> String {
+        several_words::terminal(self, look)
     }
 
     /// Everything as `summary.json` has it.

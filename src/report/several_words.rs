@@ -8,7 +8,6 @@
 //! {key: value}, `loss`, `perplexity`, `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `seeds`, `tokens_per_second`,
 //! `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
 
-use comfy_table::{Attribute, Cell, Color};
 use minijinja::{AutoEscape, Environment, context};
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Map, Value, json};
@@ -16,9 +15,10 @@ use serde_json::{Map, Value, json};
 use super::confounding::listed;
 use super::files::{defused, escaped};
 use super::several::{Group, Line, Several};
-use super::table::{ROWS, drawn};
+use super::table::{LINES, ROWS};
 use super::{frames, words};
 use crate::error::{Error, Result};
+use crate::terminal::{self, Cells, Column as Drawn, Look, Tone};
 
 const VERSION: u32 = 1;
 const TEMPLATE: &str = include_str!("several.html");
@@ -28,6 +28,19 @@ struct Shown {
     heading: String,
     number: bool,
     cells: Vec<String>,
+    /// Where a terminal is narrow: when it is left out.
+    keep: Option<u8>,
+}
+
+impl Shown {
+    fn keep(self, keep: u8) -> Self {
+        Self { keep: Some(keep), ..self }
+    }
+
+    fn column(&self) -> Drawn {
+        let cells = if self.number { Cells::Numbers } else { Cells::Words };
+        Drawn { heading: self.heading.clone(), cells, keep: self.keep }
+    }
 }
 
 fn columns(group: &Group) -> Vec<Shown> {
@@ -35,6 +48,7 @@ fn columns(group: &Group) -> Vec<Shown> {
         heading: heading.to_owned(),
         number,
         cells: group.lines.iter().enumerate().map(|(place, line)| cell(place, line)).collect(),
+        keep: None,
     };
     let smallest = group.lines.iter().filter_map(|l| Some(l.configuration.perplexity?.mean)).fold(f64::INFINITY, f64::min);
     let mut columns = vec![
@@ -44,7 +58,7 @@ fn columns(group: &Group) -> Vec<Shown> {
     ];
     for (place, key) in words::keys(&group.settings).iter().enumerate() {
         let numeric = |line: &Line| line.values[place].parse::<f64>().is_ok() || ["off", "full"].contains(&&*line.values[place]);
-        columns.push(column(key, group.lines.iter().all(numeric), &|_, line| words::plain(&line.values[place])));
+        columns.push(column(key, group.lines.iter().all(numeric), &|_, line| words::plain(&line.values[place])).keep(9));
     }
     columns.push(column("perplexity", true, &|_, line| match line.configuration.perplexity {
         Some(figure) => {
@@ -53,10 +67,14 @@ fn columns(group: &Group) -> Vec<Shown> {
         }
         None => String::new(),
     }));
-    columns.push(column("seeds", true, &|_, line| line.configuration.seeds.to_string()));
-    columns.push(column("parameters", true, &|_, line| line.configuration.parameters.map_or_else(String::new, words::thousands)));
-    columns
-        .push(column("training", true, &|_, line| line.configuration.training_seconds.map_or_else(String::new, words::duration)));
+    columns.push(column("seeds", true, &|_, line| line.configuration.seeds.to_string()).keep(3));
+    columns.push(
+        column("parameters", true, &|_, line| line.configuration.parameters.map_or_else(String::new, words::thousands)).keep(2),
+    );
+    columns.push(
+        column("training", true, &|_, line| line.configuration.training_seconds.map_or_else(String::new, words::duration))
+            .keep(1),
+    );
     columns
 }
 
@@ -128,30 +146,29 @@ fn notes(several: &Several) -> Vec<String> {
     notes
 }
 
-pub(super) fn terminal(several: &Several, width: Option<u16>, colour: bool) -> String {
+pub(super) fn terminal(several: &Several, look: Look) -> String {
     let mut text = String::new();
+    let wrapped = |line: &str| format!("{}\n", terminal::wrapped(line, look.width));
     for (place, group) in several.groups.iter().enumerate() {
         if let Some(why) = apart(several, place) {
-            text += &format!("\n{why}\n");
+            text += &format!("\n{}", wrapped(&why));
         }
         let columns = columns(group);
-        let rows = (0..group.lines.len().min(ROWS)).map(|row| {
-            let cells = columns.iter().map(|column| match row {
-                0 => Cell::new(&column.cells[row]).fg(Color::Green).add_attribute(Attribute::Bold),
-                _ => Cell::new(&column.cells[row]),
-            });
-            cells.collect()
-        });
-        let headings: Vec<(&str, bool)> = columns.iter().map(|c| (c.heading.as_str(), c.number)).collect();
-        text += &format!("{}\n", drawn(&headings, rows, width, colour));
+        let row = |row: usize| {
+            let tone = if row == 0 { Tone::Good } else { Tone::Plain };
+            (tone, columns.iter().map(|column| column.cells[row].clone()).collect())
+        };
+        let rows: Vec<terminal::Row> = (0..group.lines.len().min(ROWS)).map(row).collect();
+        let drawn = terminal::table(&columns.iter().map(Shown::column).collect::<Vec<_>>(), &rows, LINES, look);
+        text += &drawn.text;
+        text.extend(drawn.note(look.width, "`--into DIR` writes them").as_deref().map(wrapped));
         if group.lines.len() > ROWS {
             text += &format!("… and {} more\n", words::thousands((group.lines.len() - ROWS) as i64));
         }
-        text += &format!("{}\n{}\n", measured(group), verdict(group).join(" "));
+        text += &wrapped(&measured(group));
+        text += &wrapped(&verdict(group).join(" "));
     }
-    for note in notes(several) {
-        text += &format!("{note}\n");
-    }
+    text.extend(notes(several).iter().map(|note| wrapped(note)));
     text
 }
 

@@ -1,15 +1,16 @@
 //! The table of configurations on the terminal.
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{LineStyle, TableStyle};
 
 use super::comparison::{Comparison, Configuration, Figure};
 use super::{Report, standing, verdict, words};
+use crate::terminal::{self, Cells, Column, Look, Tone};
 
 /// Rows shown on a terminal; the files have all.
 pub(super) const ROWS: usize = 40;
 
 /// A line under the heading and one at the end: rows need none between them.
-const LINES: TableStyle = TableStyle::new()
+pub(super) const LINES: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
@@ -18,6 +19,19 @@ pub(super) struct Shown {
     pub(super) heading: String,
     pub(super) number: bool,
     pub(super) cell: Box<dyn Fn(&Configuration) -> String>,
+    /// Where a terminal is narrow: when it is left out, see [`Column::keep`].
+    keep: Option<u8>,
+}
+
+impl Shown {
+    fn keep(self, keep: u8) -> Self {
+        Self { keep: Some(keep), ..self }
+    }
+
+    fn column(&self) -> Column {
+        let cells = if self.number { Cells::Numbers } else { Cells::Words };
+        Column { heading: self.heading.clone(), cells, keep: self.keep }
+    }
 }
 
 /// The columns that are worth showing, the same on the terminal, in Markdown and on the page: the place, the configuration's number,
@@ -35,22 +49,30 @@ pub(super) fn columns(report: &Report) -> Vec<Shown> {
         comparison.configurations.iter().all(|c| c.values.get(place).is_none_or(numeric))
     };
     for (place, key) in keys.into_iter().enumerate() {
-        columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))));
+        columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))).keep(9));
     }
+    let perplexity = figures("perplexity", comparison, |c| c.perplexity);
     if by_bytes {
         columns.push(figures("bits per byte", comparison, |c| c.bits_per_byte));
+        columns.push(perplexity.keep(4));
+    } else {
+        columns.push(perplexity);
     }
-    columns.push(figures("perplexity", comparison, |c| c.perplexity));
     let other = if report.protocol.rank_by() == "common" { "own context" } else { "common context" };
     if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
-        columns.push(figures(other, comparison, |c| c.other_perplexity));
+        columns.push(figures(other, comparison, |c| c.other_perplexity).keep(3));
     }
     columns.extend(statistics(report));
-    columns.push(shown("seeds", true, |c| if c.seeds > 0 { c.seeds.to_string() } else { String::new() }));
-    columns
-        .push(shown("tokens/s", true, |c| c.tokens_per_second.map_or_else(String::new, |r| words::thousands(r.round() as i64))));
-    columns.push(shown("training", true, |c| c.training_seconds.map_or_else(String::new, words::duration)));
-    columns.push(shown("status", false, verdict::state));
+    let all = &comparison.configurations;
+    let seeds = if all.iter().all(|c| c.seeds == all[0].seeds) { 1 } else { 3 };
+    let status = if all.iter().all(|c| verdict::state(c) == "completed") { 0 } else { 8 };
+    let rate = |c: &Configuration| c.tokens_per_second.map_or_else(String::new, |r| words::thousands(r.round() as i64));
+    columns.extend([
+        shown("seeds", true, |c| if c.seeds > 0 { c.seeds.to_string() } else { String::new() }).keep(seeds),
+        shown("tokens/s", true, rate).keep(2),
+        shown("training", true, |c| c.training_seconds.map_or_else(String::new, words::duration)).keep(2),
+        shown("status", false, verdict::state).keep(status),
+    ]);
     columns
 }
 
@@ -59,22 +81,26 @@ fn statistics(report: &Report) -> Vec<Shown> {
     let Some(statistics) = report.statistics.clone().filter(|statistics| statistics.against.len() > 1) else { return Vec::new() };
     let mut columns = Vec::new();
     if report.comparison.configurations.iter().any(|c| c.tuned.is_some()) {
-        columns.push(shown("tuned", false, |c| match &c.tuned {
-            Some(tuned) if tuned.chosen && !tuned.at_edge.is_empty() => "chosen, at the edge".to_owned(),
-            Some(tuned) if tuned.chosen => "chosen".to_owned(),
-            _ => String::new(),
-        }));
+        columns.push(
+            shown("tuned", false, |c| match &c.tuned {
+                Some(tuned) if tuned.chosen && !tuned.at_edge.is_empty() => "chosen, at the edge".to_owned(),
+                Some(tuned) if tuned.chosen => "chosen".to_owned(),
+                _ => String::new(),
+            })
+            .keep(6),
+        );
     }
     if statistics.no_limits.is_none() {
         let set = statistics.best_set().unwrap_or_default();
-        columns.push(shown("best?", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }));
+        columns
+            .push(shown("best?", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }).keep(7));
     }
-    columns.push(shown("to best other", true, move |c| standing::cell(&statistics, c)));
+    columns.push(shown("to best other", true, move |c| standing::cell(&statistics, c)).keep(5));
     columns
 }
 
 fn shown(heading: impl Into<String>, number: bool, cell: impl Fn(&Configuration) -> String + 'static) -> Shown {
-    Shown { heading: heading.into(), number, cell: Box::new(cell) }
+    Shown { heading: heading.into(), number, cell: Box::new(cell), keep: None }
 }
 
 /// A column of figures, all with as many decimals as the smallest one.
@@ -97,59 +123,24 @@ fn shown_figure(figure: Option<Figure>, smallest: f64) -> String {
     }
 }
 
-/// A table for a terminal of this width, as wide as it needs to be where there is none: headings and whether they stand over
-/// numbers, and rows.
-pub(super) fn drawn(
-    headings: &[(&str, bool)],
-    rows: impl Iterator<Item = Vec<Cell>>,
-    width: Option<u16>,
-    colour: bool,
-) -> String {
-    let mut table = Table::new();
-    table.load_style(LINES);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    match width {
-        Some(width) => table.set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    if colour {
-        table.enforce_styling()
-    } else {
-        table.force_no_tty()
-    };
-    table.set_header(headings.iter().map(|(text, _)| Cell::new(text).add_attribute(Attribute::Bold)).collect::<Vec<_>>());
-    table.add_rows(rows);
-    for (column, (_, number)) in table.column_iter_mut().zip(headings) {
-        if *number {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.to_string()
-}
-
-pub(super) fn terminal(report: &Report, width: Option<u16>, colour: bool) -> String {
+/// The table and the notes under it, which are broken at words where the terminal is narrow.
+pub(super) fn terminal(report: &Report, look: Look) -> String {
     let columns = columns(report);
     let configurations = &report.comparison.configurations;
     let rows = configurations.iter().take(ROWS).map(|configuration| {
-        let row = columns.iter().map(|column| {
-            let cell = Cell::new((column.cell)(configuration));
-            match configuration.place {
-                Some(1) => cell.fg(Color::Green).add_attribute(Attribute::Bold),
-                None if verdict::lost(configuration) > 0 => cell.fg(Color::Red),
-                _ => cell,
-            }
-        });
-        row.collect()
+        let tone = match configuration.place {
+            Some(1) => Tone::Good,
+            None if verdict::lost(configuration) > 0 => Tone::Bad,
+            _ => Tone::Plain,
+        };
+        (tone, columns.iter().map(|column| (column.cell)(configuration)).collect())
     });
-    let headings: Vec<(&str, bool)> = columns.iter().map(|c| (c.heading.as_str(), c.number)).collect();
-    let mut text = drawn(&headings, rows, width, colour);
-    text.push('\n');
+    let drawn = terminal::table(&columns.iter().map(Shown::column).collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), LINES, look);
+    let mut notes: Vec<String> = drawn.note(look.width, "`report.md` and `leaderboard.csv` have them").into_iter().collect();
     if configurations.len() > ROWS {
-        text.push_str(&format!("… and {} more in leaderboard.csv\n", words::thousands((configurations.len() - ROWS) as i64)));
+        notes.push(format!("… and {} more in leaderboard.csv", words::thousands((configurations.len() - ROWS) as i64)));
     }
-    for note in verdict::notes(report) {
-        text.push_str(&note);
-        text.push('\n');
-    }
-    text
+    notes.extend(verdict::notes(report));
+    let notes = notes.iter().map(|note| format!("{}\n", terminal::wrapped(note, look.width)));
+    drawn.text + &notes.collect::<String>()
 }

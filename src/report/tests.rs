@@ -139,7 +139,7 @@ fn one_seed_gets_no_spread_and_the_report_says_why() {
     let why =
         "Next is length 64 · clip off, +22.1 %. With one seed each nothing says how much another seed would change the figures";
     assert!(verdict.contains(why), "{verdict}");
-    let table = report.table(Some(120), false);
+    let table = report.table(Look { width: Some(120), colour: false });
     assert!(!table.contains('±') && !table.contains("have no spread"), "{table}");
 }
 
@@ -147,7 +147,7 @@ fn one_seed_gets_no_spread_and_the_report_says_why() {
 fn the_table_has_the_number_by_which_commands_call_a_configuration() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
     let night = night(&plan, &[completed(1.2, None), completed(1.0, None)], "{}");
-    let table = night.report().table(None, false);
+    let table = night.report().table(Look::PLAIN);
     let numbers: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
     assert!(numbers.contains(&vec!["1", "2", "64"]) && numbers.contains(&vec!["2", "1", "32"]), "{table}");
 }
@@ -187,7 +187,7 @@ fn what_is_tied_with_the_best_is_named_and_marked_everywhere() {
     let residual = statistics.residual.unwrap();
     assert_eq!((residual.degrees, residual.blocks), (4, true));
     assert_eq!(statistics.effects[0].levels.len(), 3);
-    let table = report.table(Some(150), false);
+    let table = report.table(Look { width: Some(150), colour: false });
     assert_eq!(table.lines().filter(|line| line.contains('●')).count(), 3, "two rows and the note: {table}");
     let csv = files::leaderboard(&report).unwrap();
     assert!(csv.contains(",difference_to_best,difference_lower,difference_upper,in_best_set,"), "{csv}");
@@ -228,7 +228,7 @@ fn a_text_that_tells_two_apart_no_better_than_chance_ties_them_whatever_the_seed
     let statistics = report.statistics.as_ref().unwrap();
     assert_eq!((statistics.text.unwrap().blocks, statistics.no_text.as_deref()), (31, None));
     assert_eq!(statistics.best_set().unwrap(), [1], "by seeds and by text");
-    assert!(report.table(Some(150), false).contains("Other text of this kind could give the leader"));
+    assert!(report.table(Look { width: Some(150), colour: false }).contains("Other text of this kind could give the leader"));
     write(1.0);
     let report = night.report();
     assert_eq!(report.statistics.as_ref().unwrap().best_set().unwrap(), [1, 2]);
@@ -263,13 +263,80 @@ fn tuned_settings_show_what_was_chosen_and_where_it_lies_at_the_edge() {
         "{verdict}"
     );
     assert_eq!(report.statistics.as_ref().unwrap().against.len(), 2, "only the chosen ones are compared");
-    let table = report.table(Some(200), false);
+    let table = report.table(Look { width: Some(200), colour: false });
     assert_eq!(table.matches("chosen, at the edge").count(), 2, "{table}");
     assert!(table.contains("chosen on the same text that ranks") && table.contains("In 2 of 2 combinations"), "{table}");
     let effects = &report.statistics.as_ref().unwrap().effects;
     assert_eq!(effects.len(), 2);
     assert!((effects[0].levels[1].mean.unwrap() - 1.06).abs() < 1e-12, "over the chosen ones");
     assert!((effects[1].levels[0].mean.unwrap() - (2.05 + 1.06) / 2.0).abs() < 1e-12, "over all");
+}
+
+#[test]
+fn a_figure_is_of_chosen_configurations_or_of_all_and_says_which() {
+    let plan = plan(&[32, 64], &[ClipNorm::At(0.5), ClipNorm::At(1.0), ClipNorm::At(2.0)], &[1]);
+    let losses = [2.0, 1.8, 2.2, 1.0, 1.5, 1.7];
+    let states: Vec<TrialState> = losses.iter().map(|&loss| completed(loss, None)).collect();
+    let report = night(&plan, &states, r#"{"tune": ["train.clip_norm"]}"#).report();
+    let sections = figures::sections(&report);
+    let section = |id: &str| sections.iter().find(|section| section.id == id).unwrap();
+    let by_setting = section("axes");
+    let captions: Vec<&str> = by_setting.panels.iter().map(|panel| panel.caption.as_str()).collect();
+    assert_eq!(captions, ["sequence length (each at its best clip norm)", "clip norm (at every clip norm)"]);
+    let points = |panel: usize| by_setting.data[panel]["points"].as_array().unwrap().len();
+    assert_eq!([points(0), points(1)], [2, 6], "the points are those of the means");
+    let rows = &by_setting.table.as_ref().unwrap().rows;
+    let of = |value: &str| rows.iter().find(|row| row[1] == value).unwrap()[2..].join(" ");
+    let perplexity = |loss: f64| words::perplexity(loss.exp());
+    assert_eq!(of("64"), format!("1 {0} {0} {0}", perplexity(1.0)));
+    assert_eq!(
+        of("2"),
+        format!("2 {} {} {}", perplexity(1.95), perplexity(1.7), perplexity(2.2)),
+        "no row with results is blank"
+    );
+    let pairs = section("pairs");
+    assert_eq!(pairs.panels[0].caption, "sequence length × clip norm (at every clip norm)");
+    assert_eq!(pairs.table.as_ref().unwrap().rows.len(), 6);
+}
+
+#[test]
+fn where_there_are_no_means_none_are_shown() {
+    // No length has both clip norms.
+    let plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1]);
+    let states = [completed(2.0, None), waiting(), waiting(), completed(1.5, None)];
+    let sections = figures::sections(&night(&plan, &states, "{}").report());
+    let section = sections.iter().find(|section| section.id == "axes").unwrap();
+    for (panel, data) in section.panels.iter().zip(&section.data) {
+        assert!(panel.note.contains("so there are no means"), "{}", panel.note);
+        assert!(data["means"].as_array().unwrap().iter().all(serde_json::Value::is_null), "{data}");
+        assert_eq!(data["points"].as_array().unwrap().len(), 2, "the trials are there");
+    }
+    assert!(section.table.as_ref().unwrap().rows.iter().all(|row| row[3].is_empty()), "nor in the numbers");
+}
+
+#[test]
+fn what_was_scored_on_another_text_stands_in_no_table_with_the_rest() {
+    let mut plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+    for (trial, text) in plan.trials.iter_mut().zip(["hard", "easy", "hard"]) {
+        trial.facts.validation_hash = Some(text.to_owned());
+    }
+    let night = night(&plan, &[completed(2.0, None), completed(0.5, None), completed(1.9, None)], "{}");
+    let report = night.report();
+    assert!(report.verdict().starts_with("Best of 2 configurations: length 128"), "{}", report.verdict());
+    let table = report.table(Look::PLAIN);
+    assert!(table.contains("1 configuration was scored on another held-out text than those that are ranked"), "{table}");
+    assert!(table.contains("(perplexity: #2 1.649)"), "{table}");
+    let row = table.lines().find(|line| line.contains("64")).unwrap();
+    assert!(!row.contains("1.649"), "{row}");
+    let csv = files::leaderboard(&report).unwrap();
+    assert!(!csv.contains("1.6487"), "{csv}");
+    let pair = Pair::read(
+        &Named { folder: night.folder.clone(), which: Which::Configuration(1) },
+        &Named { folder: night.folder.clone(), which: Which::Configuration(2) },
+    );
+    assert!(pair.unwrap().text().contains("Neither is called better: their texts differ"));
+    let several = Several::read(&[night.folder.clone(), night.folder.clone()]).unwrap();
+    assert_eq!(several.groups.iter().map(|group| group.lines.len()).collect::<Vec<_>>(), [4, 2], "a table a text");
 }
 
 #[test]
@@ -355,7 +422,7 @@ fn a_damaged_steps_file_is_listed_and_the_rest_is_reported() {
 fn the_table_is_best_first_and_fits_a_narrow_terminal() {
     let (plan, states) = two_by_two();
     let report = night(&plan, &states, "{}").report();
-    let wide = report.table(Some(140), false);
+    let wide = report.table(Look { width: Some(140), colour: false });
     let lines: Vec<&str> = wide.lines().collect();
     let row = lines.iter().position(|line| line.contains("2.858 ± 0.202")).unwrap();
     assert!(lines[row].contains("64") && lines[row].contains("off"), "{wide}");
@@ -364,8 +431,8 @@ fn the_table_is_best_first_and_fits_a_narrow_terminal() {
         "{wide}"
     );
     assert!(!wide.contains('\u{1b}'), "no colours unless asked for");
-    assert!(report.table(Some(140), true).contains('\u{1b}'));
-    for line in report.table(Some(70), false).lines().take_while(|line| !line.starts_with("Perplexity")) {
+    assert!(report.table(Look { width: Some(140), colour: true }).contains('\u{1b}'));
+    for line in report.table(Look { width: Some(70), colour: false }).lines().take_while(|line| !line.starts_with("Perplexity")) {
         assert!(line.chars().count() <= 70, "{line}");
     }
 }
@@ -389,7 +456,7 @@ fn text_of_others_stays_text_on_the_page_and_in_markdown() {
     let (markdown, sample) = markdown.split_once("```text\n").unwrap();
     assert!(!markdown.contains("<img") && !markdown.contains("</script"));
     assert!(sample.starts_with(&format!("⟦{NASTY}⟧{NASTY}\n```\n")), "within a block, where it is text: {sample}");
-    let table = night.report().table(Some(200), false);
+    let table = night.report().table(Look { width: Some(200), colour: false });
     assert!(!table.contains('\u{1b}'));
 }
 
@@ -491,7 +558,7 @@ fn many_configurations_draw_the_best_and_say_so() {
     night.train(&plan, 59, 10);
     let report = night.report();
     assert_eq!(report.curves.len(), 1, "steps of configurations that are not drawn are not read");
-    let table = report.table(Some(120), false);
+    let table = report.table(Look { width: Some(120), colour: false });
     assert!(table.contains("… and 20 more in leaderboard.csv"), "{table}");
     assert!(table.contains("Curves are those of the best 50; the files have all."), "{table}");
 }

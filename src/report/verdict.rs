@@ -41,7 +41,8 @@ fn nothing_yet(report: &Report) -> String {
 }
 
 fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -> String {
-    let total = report.comparison.configurations.len();
+    // What was scored on another text has a result too, but none that could be here.
+    let total = report.comparison.configurations.iter().filter(|c| !c.is_apart).count();
     let tuned = report.comparison.configurations.iter().filter(|c| c.tuned.is_some()).count();
     let what = match (ranked, total) {
         (ranked, total) if tuned > 0 => format!(

@@ -150,7 +150,10 @@ fn show_prints_an_experiment_that_is_the_same_trials() {
     assert_eq!(shown, ids, "the same settings have the same ids");
     scene.votive(&["show", "runs/small", "5"]).exits(2).says("take a number from 1 to 4");
     scene.votive(&["show", "runs/small", "0"]).exits(2);
-    scene.votive(&["show", "runs/other", "1"]).exits(4).says("there is no experiment in runs/other");
+    scene
+        .votive(&["show", "runs/other", "1"])
+        .exits(2)
+        .says("there is no experiment, configuration, trial or checkpoint `runs/other`");
 }
 
 #[test]
@@ -186,9 +189,12 @@ fn report_makes_the_same_again_from_the_files() {
 fn where_there_is_nothing_a_report_and_a_status_exit_4() {
     let scene = Scene::new(SMALL);
     fs::create_dir(scene.path().join("empty")).unwrap();
-    for arguments in [&["report", "."][..], &["report", "empty"], &["report", "nowhere"], &["status", "empty"], &["status"]] {
+    for arguments in [&["report", "."][..], &["report", "empty"], &["status", "empty"], &["status"]] {
         let said = scene.votive(arguments).exits(4).says("there is no experiment ").says("hint: ");
         assert_eq!(said.out, "");
+    }
+    for command in ["report", "status", "show", "sample"] {
+        scene.votive(&[command, "nowhere"]).exits(2).says("there is no experiment, configuration, trial or checkpoint `nowhere`");
     }
     // An experiment of which nothing is complete.
     scene.run(&["--set", "run.time=1s", "--set", "train.budget={steps: 1000000}"]).exits(5);

@@ -29,7 +29,7 @@ fn two_configurations_are_compared_by_every_name_they_have() {
     ] {
         assert!(said.out.contains(line), "`{line}` is not in\n{}", said.out);
     }
-    for (a, b) in [("1", "2"), ("runs/small#1", "2"), ("1", "small#2"), ("small#1", "runs/small/#2")] {
+    for (a, b) in [("1", "2"), ("runs/small#1", "2"), ("1", "small#2"), ("small#1", "runs/small/#2"), ("#1", "#2")] {
         assert_eq!(scene.votive(&["compare", a, b]).exits(0).out, said.out, "{a} {b}");
     }
     let best = scene.summary()["configurations"][0]["configuration"].clone();
@@ -74,7 +74,10 @@ fn what_cannot_be_compared_is_said_with_what_can() {
     scene.votive(&["compare", "1", "9"]).exits(2).says("there is no configuration 9 in runs/small").says("from 1 to 2");
     scene.votive(&["compare", "smal#1", "2"]).exits(2).says("there is no experiment `smal`");
     scene.votive(&["compare", "small#x", "2"]).exits(2).says("`small#x` names no configuration");
-    scene.votive(&["compare", "deadbeef", "2"]).exits(2).says("there is no trial, checkpoint or experiment `deadbeef`");
+    scene
+        .votive(&["compare", "deadbeef", "2"])
+        .exits(2)
+        .says("there is no experiment, configuration, trial or checkpoint `deadbeef`");
     scene.votive(&["compare", "1", "2", "--runs", "elsewhere"]).exits(2).says("there is no experiment under elsewhere");
     scene.votive(&["compare", "1"]).exits(2);
     let (_, folder) = scene.trials().pop_first().unwrap();
@@ -133,7 +136,7 @@ fn several_experiments_stand_in_one_table_where_they_were_measured_alike() {
     fs::write(scene.path().join("runs/wide/trials.parquet"), b"torn").unwrap();
     let said = scene.votive(&["report", "runs/small", "runs/wide"]).exits(0).says("damaged and left out: ");
     assert_eq!(said.rows().len(), 2, "{}", said.out);
-    scene.votive(&["report", "runs/small", "runs/nowhere"]).exits(4).says("there is no experiment in runs/nowhere");
+    scene.votive(&["report", "runs/small", "runs/nowhere"]).exits(2).says("trial or checkpoint `runs/nowhere`");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod experiments;
 mod golden;
 mod gradients;
 mod layering;
+mod names;
 mod parquet;
 mod protocol;
 mod rerun;

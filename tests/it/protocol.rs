@@ -197,3 +197,34 @@ fn tokenizers_are_trained_on_as_many_bytes_and_compared_by_bytes_where_nothing_i
     let cached = cached.filter(|file| file.file_name().to_string_lossy().starts_with("references-")).count();
     assert_eq!(cached, 4);
 }
+
+#[test]
+fn texts_may_be_swept_where_what_is_scored_stays_the_same() {
+    let yaml = |tokenizer: &str| {
+        small(&format!("grid: {{corpus.text: [one.txt, two.txt]}}\ntokenizer: {tokenizer}"))
+            .replace("text: builtin:keeper, max_bytes: 40000", "text: one.txt, validation: held.txt")
+    };
+    let scene = Scene::new(&yaml("{kind: char}"));
+    scene.put("one.txt", "A lamp was lit at dusk.\n\n".repeat(300));
+    scene.put("two.txt", "A lamp was lit at dusk; the keeper slept!\n\n".repeat(300));
+    scene.put("held.txt", "A lamp was dusk.\n\n".repeat(60));
+    scene.run(&[]).exits(0);
+    let distinct = |table: &DataFrame, name: &str| words(table, name).into_iter().collect::<BTreeSet<_>>().len();
+    let table = scene.table();
+    let counts = ["text_hash", "tokenizer_hash", "validation_hash"].map(|name| distinct(&table, name));
+    assert_eq!(counts, [2, 2, 1], "one label over two texts is two vocabularies");
+    let summary = scene.summary();
+    assert_eq!(summary["protocol"]["unit"], "bits_per_byte", "perplexities of other tokens do not compare");
+    assert!(summary["configurations"].as_array().unwrap().iter().all(|c| !c["place"].is_null()), "both give the text back");
+    let said = scene.votive(&["report", "small"]).exits(0);
+    assert!(said.out.contains("char of #1: ") && said.out.contains("; char of #2: "), "{}", said.out);
+    let said = scene.votive(&["compare", "1", "2"]).exits(0);
+    assert!(said.out.contains("bits per byte") && !said.out.contains("Neither is called better: their"), "{}", said.out);
+
+    // Bytes are the same tokens for both.
+    scene.write(&yaml("{kind: byte}").replace("name: small", "name: bytes"));
+    let said = scene.run(&[]).exits(0);
+    assert!(said.out.contains("Best of 2 configurations") && said.out.contains("Perplexity"), "{}", said.out);
+    let said = scene.votive(&["report", "small", "bytes"]).exits(0);
+    assert!(said.out.contains("Not comparable with the first table: another tokenizer (char, not byte)"), "{}", said.out);
+}

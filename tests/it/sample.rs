@@ -41,7 +41,7 @@ fn a_trained_trial_goes_on_with_a_prompt_by_every_name() {
         |trial: &str, rest: &[&str]| sampled(&scene, &[&[trial, "--prompt", "The keeper", "--tokens", "60"], rest].concat());
     let trial = relative(&scene, folder.path());
     let checkpoint = format!("{trial}/checkpoints/step-00000040");
-    for name in [&id[..5], "runs/small", "small", &trial, &checkpoint] {
+    for name in [&id[..5], "runs/small", "small", "small#1", "runs/small#1", "1", &trial, &checkpoint] {
         assert_eq!(prompted(name, &[]), said.out, "{name}");
     }
     assert_eq!(prompted(&id, &["--checkpoint", "40", "--device", "cpu", "--seed", "1"]), said.out);
@@ -90,10 +90,14 @@ fn what_cannot_be_sampled_is_said_with_what_can() {
     let said = scene.votive(&["sample", &typo]).exits(2);
     assert_eq!(
         said.err,
-        format!("error: there is no trial, checkpoint or experiment `{typo}`\nhint: did you mean `{}`?\n", ids[0])
+        format!("error: there is no experiment, configuration, trial or checkpoint `{typo}`\nhint: did you mean `{}`?\n", ids[0])
     );
     scene.votive(&["sample", "smal"]).exits(2).says("did you mean `small`?");
-    scene.votive(&["sample", "runs"]).exits(2).says("runs is neither a trial's folder nor a checkpoint's");
+    scene
+        .votive(&["sample", "runs"])
+        .exits(4)
+        .says("there is no experiment in runs, nor a trial or a checkpoint")
+        .says("it holds experiments: name one, as in `runs/small`");
     scene.votive(&["sample", &ids[0], "--temperature", "NaN"]).exits(2).says("the temperature is NaN, and must be 0 or more");
     scene.votive(&["sample", &ids[0], "--device", "tpu"]).exits(2).says("`tpu` is not a device");
     insta::assert_snapshot!("no_such_step", refused(&scene, &[&ids[0], "--checkpoint", "7"], 2));

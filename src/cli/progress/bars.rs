@@ -8,37 +8,46 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::lines::how_far;
 use crate::plan::TrialId;
 use crate::runs::Progress;
+use crate::terminal::{Look, cut};
 
 /// Parts of a bar: budgets in minutes have no number of steps, so every bar shows the share of the budget.
 const PARTS: u64 = 1000;
-/// Longest label before a bar.
+/// Longest label in a line.
 const LABEL: usize = 44;
+/// Columns of a bar, and in a terminal that is narrower than [`NARROW`].
+const BAR: usize = 20;
+const NARROW_BAR: usize = 8;
+const NARROW: usize = 80;
 
 /// The bars.
 pub(super) struct Bars {
     screen: MultiProgress,
     all: ProgressBar,
-    running: HashMap<TrialId, ProgressBar>,
+    /// The bar of each trial, and what the trial is called in its line.
+    running: HashMap<TrialId, (ProgressBar, String)>,
     style: ProgressStyle,
 }
 
 impl Bars {
     /// Bars on standard error for this many trials.
     pub(super) fn new(trials: usize, colour: bool) -> Self {
-        Self::on(ProgressDrawTarget::stderr_with_hz(10), trials, colour)
+        let width = Look::of(std::io::stderr()).width;
+        let bar = if width.is_some_and(|width| width < NARROW) { NARROW_BAR } else { BAR };
+        Self::on(ProgressDrawTarget::stderr_with_hz(10), trials, colour, bar)
     }
 
-    fn on(target: ProgressDrawTarget, trials: usize, colour: bool) -> Self {
+    fn on(target: ProgressDrawTarget, trials: usize, colour: bool, width: usize) -> Self {
         let screen = MultiProgress::with_draw_target(target);
-        let bar = if colour { "{bar:20.cyan/dim}" } else { "{bar:20}" };
-        let style = |template: String| {
-            let plain = ProgressStyle::default_bar();
-            // The templates are ours; a broken one would only show plainer bars.
-            plain.clone().template(&template).unwrap_or(plain).progress_chars("━╸─")
-        };
-        let all = screen.add(ProgressBar::new(trials as u64).with_style(style(format!("{bar} {{msg}}"))));
+        let colours = if colour { ".cyan/dim" } else { "" };
+        // `wide_msg` is cut to what the terminal has left whenever it is drawn: a line that wraps would be counted as one, and
+        // another one above it be taken away with it when the size changes.
+        let template = format!("{{bar:{width}{colours}}} {{wide_msg}}");
+        let plain = ProgressStyle::default_bar();
+        // The template is ours; a broken one would only show plainer bars.
+        let style = plain.clone().template(&template).unwrap_or(plain).progress_chars("━╸─");
+        let all = screen.add(ProgressBar::new(trials as u64).with_style(style.clone()));
         all.enable_steady_tick(Duration::from_secs(1));
-        Self { screen, all, running: HashMap::new(), style: style(format!("{bar} {{prefix}}  {{msg}}")) }
+        Self { screen, all, running: HashMap::new(), style }
     }
 
     /// A line above the bars.
@@ -49,21 +58,22 @@ impl Bars {
 
     /// A trial has a worker now.
     pub(super) fn started(&mut self, trial: &TrialId, label: &str) {
-        let bar = ProgressBar::new(PARTS).with_style(self.style.clone()).with_prefix(short(label)).with_message("starting");
-        self.running.insert(trial.clone(), self.screen.insert_before(&self.all, bar));
+        let label = cut(label, LABEL);
+        let bar = ProgressBar::new(PARTS).with_style(self.style.clone()).with_message(format!("{label}  starting"));
+        self.running.insert(trial.clone(), (self.screen.insert_before(&self.all, bar), label));
     }
 
     /// A trial got further.
     pub(super) fn progressed(&self, trial: &TrialId, progress: &Progress) {
-        let Some(bar) = self.running.get(trial) else { return };
+        let Some((bar, label)) = self.running.get(trial) else { return };
         bar.set_position((progress.fraction.clamp(0.0, 1.0) * PARTS as f64) as u64);
         let doing = if progress.phase == "training" { String::new() } else { format!("{}, ", progress.phase) };
-        bar.set_message(format!("{doing}{}", how_far(progress)));
+        bar.set_message(format!("{label}  {doing}{}", how_far(progress)));
     }
 
     /// A trial has no worker any more.
     pub(super) fn ended(&mut self, trial: &TrialId) {
-        if let Some(bar) = self.running.remove(trial) {
+        if let Some((bar, _)) = self.running.remove(trial) {
             bar.finish_and_clear();
             self.screen.remove(&bar);
         }
@@ -77,37 +87,27 @@ impl Bars {
 
     /// Takes all bars away.
     pub(super) fn finish(&mut self) {
-        for (_, bar) in self.running.drain() {
+        for (_, (bar, _)) in self.running.drain() {
             bar.finish_and_clear();
         }
         self.all.finish_and_clear();
     }
 }
 
-/// A label that leaves room for the bar.
-fn short(label: &str) -> String {
-    if label.chars().count() <= LABEL {
-        return label.to_owned();
-    }
-    let kept: String = label.chars().take(LABEL - 1).collect();
-    format!("{kept}…")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
 
-    #[test]
-    fn long_labels_are_cut_between_characters() {
-        assert_eq!(short("L=64"), "L=64");
-        let cut = short(&"ü".repeat(60));
-        assert_eq!((cut.chars().count(), cut.ends_with('…')), (LABEL, true));
-    }
+    use indicatif::TermLike;
+
+    use super::*;
+    use crate::terminal::width_of;
 
     #[test]
     fn bars_come_and_go_with_their_trials() {
         for colour in [false, true] {
-            let mut bars = Bars::on(ProgressDrawTarget::hidden(), 3, colour);
+            let mut bars = Bars::on(ProgressDrawTarget::hidden(), 3, colour, BAR);
             let id = TrialId::of("a");
             bars.started(&id, "L=64");
             bars.overview(1, "1 of 3 done".to_owned());
@@ -117,6 +117,82 @@ mod tests {
             assert!(bars.running.is_empty());
             bars.finish();
             assert!(bars.all.is_finished());
+        }
+    }
+
+    #[test]
+    fn a_line_is_cut_to_the_terminal_and_never_wraps() {
+        let progress = Progress {
+            attempt: 1,
+            phase: "training".to_owned(),
+            step: 1_200,
+            steps: 5_000,
+            tokens_seen: 1,
+            fraction: 0.25,
+            loss: Some(3.21449),
+            validation_loss: None,
+            tokens_per_second: Some(12_344.6),
+            training_seconds: 20.0,
+            time_utc: 0,
+        };
+        for width in [40, 60, 120, 200] {
+            let paper = Paper { width, written: Arc::default() };
+            let mut bars = Bars::on(ProgressDrawTarget::term_like(Box::new(paper.clone())), 3, false, NARROW_BAR);
+            let id = TrialId::of("a");
+            bars.started(&id, "length 128 · stride 64 · batch size 16 · clip 0.5 · seed 1");
+            bars.progressed(&id, &progress);
+            bars.overview(1, "3 of 12 done, 1 of them failed, 2 running, 7 left, ends about 02:00 tomorrow".to_owned());
+            let written = paper.written.lock().unwrap();
+            assert!(written.iter().any(|line| line.contains("length 128 · stride")), "{written:?}");
+            assert!(written.iter().any(|line| line.contains("3 of 12 done")), "{written:?}");
+            assert!(written.iter().all(|line| width_of(line) <= usize::from(width)), "{width}: {written:?}");
+        }
+    }
+
+    /// A terminal of which only the width and what is written counts.
+    #[derive(Debug, Clone)]
+    struct Paper {
+        width: u16,
+        written: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            self.width
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            // The end of a line may be filled up, which is no text.
+            self.written.lock().unwrap().push(text.trim_end().to_owned());
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
         }
     }
 }

@@ -1,64 +1,27 @@
 //! The effect of each setting: a point a trial, and the mean of each value.
 
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use super::{Axis, Mean, Panel, Section, Table, by_number, figure, round, unit, varying};
-use crate::report::{Report, words};
+use serde_json::{Value, json};
+
+use super::{Axis, Mean, Panel, Section, Table, figure, over, over_words, round, unit, varying};
+use crate::report::Report;
+use crate::report::comparison::{Configuration, TrialLine};
+use crate::report::statistics::{self, Effect, Over, Statistics};
 
 /// Points drawn for one axis; beyond them every n-th trial is drawn, the means are of all.
 const POINTS: usize = 1_500;
 
 pub(super) fn section(report: &Report) -> Option<Section> {
-    let by_number = by_number(report);
-    let by_bytes = report.comparison.by_bytes;
-    let trials: Vec<_> = report
-        .comparison
-        .trials
-        .iter()
-        .filter(|t| t.status == "completed")
-        .filter_map(|t| {
-            let configuration = *by_number.get(&t.configuration).filter(|c| c.place.is_some())?;
-            Some((t, configuration, if by_bytes { t.bits_per_byte } else { t.perplexity }?))
-        })
-        .collect();
+    let axes = varying(report);
     // One configuration with a result shows no effect of anything.
     let ranked = report.comparison.configurations.iter().filter(|c| c.place.is_some()).count();
-    let axes = varying(report);
     if ranked < 2 || axes.is_empty() {
         return None;
     }
-    let every = trials.len().div_ceil(POINTS).max(1);
-    let (mut data, mut rows, mut limits) = (Vec::new(), Vec::new(), false);
-    for axis in &axes {
-        let points: Vec<_> = trials
-            .iter()
-            .step_by(every)
-            .filter_map(|(trial, c, value)| Some(json!([axis.index(c)?, round(*value), c.number, trial.seed])))
-            .collect();
-        let levels = levels(report, axis);
-        limits |= levels.iter().any(|level| level.lower.is_some());
-        let column = |of: fn(&Level) -> Option<f64>| levels.iter().map(|level| of(level).map(round)).collect::<Vec<_>>();
-        data.push(json!({
-            "label": axis.label, "values": axis.values, "points": points,
-            "means": column(|l| l.mean), "lower": column(|l| l.lower), "upper": column(|l| l.upper),
-        }));
-        for (value, level) in axis.values.iter().zip(&levels) {
-            let all = report.comparison.configurations.iter().filter(|c| axis.value(c) == *value && c.place.is_some());
-            let figures: Vec<f64> = all.filter_map(|c| Some(c.figure(by_bytes)?.mean)).collect();
-            let words = |value: Option<f64>| value.map_or_else(String::new, |v| figure(report, v));
-            rows.push(vec![
-                axis.label.clone(),
-                value.clone(),
-                figures.len().to_string(),
-                words(level.mean),
-                words(level.lower),
-                words(level.upper),
-                words(figures.iter().copied().reduce(f64::min)),
-                words(figures.iter().copied().reduce(f64::max)),
-            ]);
-        }
-    }
-    let unit = unit(report);
+    let drawn: Vec<Drawn> = axes.iter().map(|axis| Drawn::new(report, axis)).collect();
+    let limits = drawn.iter().any(|one| one.levels.iter().any(|level| level.lower.is_some()));
+    let mut rows: Vec<Vec<String>> = drawn.iter().flat_map(|one| one.rows(report)).collect();
     let mut headings = vec![("setting", false), ("value", false), ("configurations", true), ("mean", true)];
     if limits {
         headings.extend([("from", true), ("to", true)]);
@@ -66,27 +29,110 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         rows.iter_mut().for_each(|row| drop(row.drain(4..6)));
     }
     headings.extend([("lowest", true), ("highest", true)]);
-    let mut caption = "A point is a trial; a line joins the means of the values, whatever the other settings are.".to_owned();
+    let balanced = drawn.iter().any(|one| one.effect.is_some());
+    let means = if balanced {
+        "the means of the values, over the same combinations of the other settings for each"
+    } else {
+        "the means of the values, whatever the other settings are"
+    };
+    let mut caption = format!("A point is a trial; a line joins {means}.");
     if limits {
         caption.push_str(" Bars are 95 % limits of the means.");
     }
     caption.push_str(" Scales differ between the drawings.");
-    for effect in report.statistics.iter().flat_map(|statistics| &statistics.effects) {
-        caption.extend(effect.note.iter().map(|note| format!(" {}: {note}", words::keys(&effect.keys).join(" · "))));
-    }
+    let unit = unit(report);
     Some(Section {
         id: "axes",
         heading: "By setting",
         caption,
-        panels: axes
+        panels: drawn
             .iter()
-            .map(|axis| Panel { caption: axis.label.clone(), label: format!("{unit} by {}", axis.label) })
+            .map(|one| Panel {
+                caption: one.caption.clone(),
+                note: one.effect.and_then(|effect| effect.note.clone()).unwrap_or_default(),
+                label: format!("{unit} by {}", one.caption),
+            })
             .collect(),
         side_by_side: true,
-        data,
+        data: drawn.iter().map(|one| one.data(report)).collect(),
         table: Some(Table::new(&headings, rows)),
         files: "leaderboard.csv",
     })
+}
+
+/// One axis: which configurations are looked at, and what is known of its values.
+struct Drawn<'a> {
+    axis: &'a Axis,
+    over: Over,
+    caption: String,
+    effect: Option<&'a Effect>,
+    levels: Vec<Level>,
+}
+
+impl<'a> Drawn<'a> {
+    fn new(report: &'a Report, axis: &'a Axis) -> Self {
+        let over = over(report, &[axis]);
+        let caption = match over_words(report, over) {
+            Some(words) => format!("{} ({words})", axis.label),
+            None => axis.label.clone(),
+        };
+        let mut effects = report.statistics.iter().flat_map(|statistics| &statistics.effects);
+        let effect = effects.find(|effect| effect.keys == axis.keys(report) && effect.over == over);
+        let levels = match (effect, &report.statistics) {
+            (Some(effect), Some(statistics)) => of_effect(axis, effect, statistics),
+            _ => plain(report, axis, over),
+        };
+        Self { axis, over, caption, effect, levels }
+    }
+
+    fn configurations<'b>(&self, report: &'b Report) -> impl Iterator<Item = &'b Configuration> {
+        let over = self.over;
+        report.comparison.configurations.iter().filter(move |c| over.includes(c))
+    }
+
+    /// What the script draws from: the points of these configurations, and the means.
+    fn data(&self, report: &Report) -> Value {
+        let by_number: BTreeMap<i64, &Configuration> = self.configurations(report).map(|c| (c.number, c)).collect();
+        let by_bytes = report.comparison.by_bytes;
+        let trials = report.comparison.trials.iter().filter(|trial| trial.counts);
+        let trials: Vec<_> = trials
+            .filter_map(|trial| {
+                let value = if by_bytes { trial.bits_per_byte } else { trial.perplexity };
+                Some((trial, *by_number.get(&trial.configuration)?, value?))
+            })
+            .collect();
+        let every = trials.len().div_ceil(POINTS).max(1);
+        let drawn = trials.into_iter().step_by(every);
+        let point = |(trial, c, value): (&TrialLine, &Configuration, f64)| {
+            Some(json!([self.axis.index(c)?, round(value), c.number, trial.seed]))
+        };
+        let points: Vec<Value> = drawn.filter_map(point).collect();
+        let column = |of: fn(&Level) -> Option<f64>| self.levels.iter().map(|level| of(level).map(round)).collect::<Vec<_>>();
+        json!({
+            "label": self.axis.label, "values": self.axis.values, "points": points,
+            "means": column(|l| l.mean), "lower": column(|l| l.lower), "upper": column(|l| l.upper),
+        })
+    }
+
+    /// A row a value.
+    fn rows(&self, report: &Report) -> Vec<Vec<String>> {
+        let words = |value: Option<f64>| value.map_or_else(String::new, |v| figure(report, v));
+        let row = |(value, level): (&String, &Level)| {
+            let mine = self.configurations(report).filter(|c| self.axis.value(c) == *value);
+            let figures: Vec<f64> = mine.filter_map(|c| Some(c.figure(report.comparison.by_bytes)?.mean)).collect();
+            vec![
+                self.caption.clone(),
+                value.clone(),
+                figures.len().to_string(),
+                words(level.mean),
+                words(level.lower),
+                words(level.upper),
+                words(figures.iter().copied().reduce(f64::min)),
+                words(figures.iter().copied().reduce(f64::max)),
+            ]
+        };
+        self.axis.values.iter().zip(&self.levels).map(row).collect()
+    }
 }
 
 /// What is known of one value of an axis.
@@ -97,24 +143,23 @@ struct Level {
     upper: Option<f64>,
 }
 
-/// The values' means: those of the statistics, which compare like with like, or of all configurations where there are none.
-fn levels(report: &Report, axis: &Axis) -> Vec<Level> {
-    if let Some(statistics) = &report.statistics
-        && let Some(effect) = statistics.effects.iter().find(|effect| effect.keys == axis.keys(report))
-        && effect.levels.iter().any(|level| level.mean.is_some())
-    {
-        let level = |value: &String| effect.levels.iter().find(|level| level.value == *value);
-        let known = |level: &crate::report::statistics::Level| Level {
-            mean: level.mean.map(|mean| statistics.shown(mean)),
-            lower: level.limits.map(|limits| statistics.shown(limits.lower)),
-            upper: level.limits.map(|limits| statistics.shown(limits.upper)),
-        };
-        return axis.values.iter().map(|value| level(value).map(known).unwrap_or_default()).collect();
-    }
+/// The values' means from the statistics, which compare like with like; none where they have none.
+fn of_effect(axis: &Axis, effect: &Effect, statistics: &Statistics) -> Vec<Level> {
+    let known = |level: &statistics::Level| Level {
+        mean: level.mean.map(|mean| statistics.shown(mean)),
+        lower: level.limits.map(|limits| statistics.shown(limits.lower)),
+        upper: level.limits.map(|limits| statistics.shown(limits.upper)),
+    };
+    let level = |value: &String| effect.levels.iter().find(|level| level.value == *value);
+    axis.values.iter().map(|value| level(value).map(known).unwrap_or_default()).collect()
+}
+
+/// The values' means over all configurations that have them: of settings drawn at random there is no more.
+fn plain(report: &Report, axis: &Axis, over: Over) -> Vec<Level> {
     let mut means = vec![Mean::default(); axis.values.len()];
     for configuration in &report.comparison.configurations {
         if let Some(index) = axis.index(configuration) {
-            means[index].add(report, configuration);
+            means[index].add(report, configuration, over);
         }
     }
     means.into_iter().map(|mean| Level { mean: mean.value(report), ..Level::default() }).collect()

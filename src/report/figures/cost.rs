@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Panel, Section, Table, figure, name, round, unit};
+use super::{Panel, Section, Table, chosen_only, figure, name, round, unit};
 use crate::report::{Report, words};
 
 pub(super) fn section(report: &Report) -> Option<Section> {
@@ -53,10 +53,19 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         caption:
             "Filled points lie on the front: no other configuration is both better and faster. Rates and times are those of the \
                   training steps, and hold for this machine and what else it did."
-                .to_owned(),
+                .to_owned()
+                + &chosen_only(report),
         panels: vec![
-            Panel { caption: "against speed".to_owned(), label: format!("{unit} against tokens per second") },
-            Panel { caption: "against time".to_owned(), label: format!("{unit} against {of_time} of training") },
+            Panel {
+                caption: "against speed".to_owned(),
+                note: String::new(),
+                label: format!("{unit} against tokens per second"),
+            },
+            Panel {
+                caption: "against time".to_owned(),
+                note: String::new(),
+                label: format!("{unit} against {of_time} of training"),
+            },
         ],
         side_by_side: true,
         data: vec![

@@ -58,6 +58,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         ),
         panels: vec![Panel {
             caption: String::new(),
+            note: String::new(),
             label: "difference of each configuration to the best other one, with limits".to_owned(),
         }],
         side_by_side: false,

@@ -48,7 +48,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         ("steps clipped", true),
     ];
     let table = Some(Table::new(&headings, rows.collect()));
-    let panel = |caption: &str, label: &str| Panel { caption: caption.to_owned(), label: label.to_owned() };
+    let panel = |caption: &str, label: &str| Panel { caption: caption.to_owned(), note: String::new(), label: label.to_owned() };
     Some(Section {
         id: "gradients",
         heading: "Gradients and clipping",

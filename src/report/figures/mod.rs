@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::comparison::{Comparison, Configuration};
+use super::statistics::Over;
 use super::{Report, verdict, words};
 use crate::runs::ExperimentFolder;
 
@@ -65,6 +66,8 @@ pub(super) struct Section {
 pub(super) struct Panel {
     /// What stands over it; nothing where the section's heading says it.
     pub(super) caption: String,
+    /// What has to be known to read it; mostly nothing.
+    pub(super) note: String,
     /// What it shows, for who cannot see it.
     pub(super) label: String,
 }
@@ -177,6 +180,26 @@ impl Axis {
     }
 }
 
+/// Which configurations a figure of these axes is of: what a tuned setting does shows only over all of its values.
+fn over(report: &Report, axes: &[&Axis]) -> Over {
+    let is_tuned = |axis: &&Axis| axis.keys(report).iter().any(|key| report.protocol.tune.iter().any(|other| other == key));
+    if axes.iter().any(is_tuned) { Over::All } else { Over::Chosen }
+}
+
+/// The same in words; nothing where no setting is tuned, so that there is one kind only.
+fn over_words(report: &Report, over: Over) -> Option<String> {
+    let keys = words::keys(&report.protocol.tune).join(" and ");
+    (!keys.is_empty()).then(|| match over {
+        Over::Chosen => format!("each at its best {keys}"),
+        Over::All => format!("at every {keys}"),
+    })
+}
+
+/// A sentence for figures that show the chosen configurations only.
+fn chosen_only(report: &Report) -> String {
+    over_words(report, Over::Chosen).map_or_else(String::new, |words| format!(" Configurations: {words}."))
+}
+
 /// Means over configurations: of losses where perplexity ranks, of bits per byte as they are.
 #[derive(Debug, Default, Clone, Copy)]
 struct Mean {
@@ -185,10 +208,10 @@ struct Mean {
 }
 
 impl Mean {
-    fn add(&mut self, report: &Report, configuration: &Configuration) {
+    fn add(&mut self, report: &Report, configuration: &Configuration, over: Over) {
         let by_bytes = report.comparison.by_bytes;
         let value = if by_bytes { configuration.bits_per_byte.map(|f| f.mean) } else { configuration.loss };
-        if let Some(value) = value.filter(|_| configuration.place.is_some()) {
+        if let Some(value) = value.filter(|_| over.includes(configuration)) {
             self.sum += value;
             self.count += 1;
         }

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::{Axis, Mean, Panel, Section, Table, figure, round, unit, varying};
+use super::{Axis, Mean, Panel, Section, Table, figure, over, over_words, round, unit, varying};
 use crate::report::Report;
+use crate::report::statistics::{Interaction, Over};
 
 /// Drawings at most: five settings have ten pairs.
 const PAIRS: usize = 10;
@@ -15,7 +16,9 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     let (mut panels, mut data, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     for (place, down) in axes.iter().enumerate() {
         for across in &axes[place + 1..] {
-            let cells = cells(report, across, down);
+            let over = over(report, &[across, down]);
+            let found = interaction(report, across, down, over);
+            let cells = cells(report, across, down, over, found);
             let filled = cells.iter().flatten().filter(|cell| cell.count > 0).count();
             // Settings that only move together fill a diagonal: there is no pair to look at.
             if filled <= across.values.len().max(down.values.len()) || panels.len() == PAIRS {
@@ -34,8 +37,13 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             data.push(json!({
                 "across": across.label, "down": down.label, "x": across.values, "y": down.values, "z": values, "n": counts,
             }));
+            let words = over_words(report, over).map_or_else(String::new, |words| format!(" ({words})"));
             panels.push(Panel {
-                caption: format!("{} × {}", down.label, across.label),
+                caption: format!("{} × {}{words}", down.label, across.label),
+                note: match found {
+                    Some(found) => found.note.clone().unwrap_or_default(),
+                    None => "Means whatever the other settings are, which are not the same in all cells.".to_owned(),
+                },
                 label: format!("mean {} of each combination of {} and {}", unit(report), down.label, across.label),
             });
         }
@@ -66,31 +74,35 @@ struct Cell {
     count: usize,
 }
 
-fn cells(report: &Report, across: &Axis, down: &Axis) -> Vec<Vec<Cell>> {
+fn cells(report: &Report, across: &Axis, down: &Axis, over: Over, exact: Option<&Interaction>) -> Vec<Vec<Cell>> {
     let mut means = vec![vec![Mean::default(); across.values.len()]; down.values.len()];
     for configuration in &report.comparison.configurations {
         if let (Some(x), Some(y)) = (across.index(configuration), down.index(configuration)) {
-            means[y][x].add(report, configuration);
+            means[y][x].add(report, configuration, over);
         }
     }
-    let exact = exact(report, across, down);
+    let exact = exact.zip(report.statistics.as_ref());
     let cell = |y: usize, x: usize, mean: &Mean| Cell {
-        mean: exact.as_ref().map_or_else(|| mean.value(report), |exact| exact(y, x)),
+        mean: match exact {
+            Some((found, statistics)) => mean_of(found, &down.values[y], &across.values[x]).map(|mean| statistics.shown(mean)),
+            None => mean.value(report),
+        },
         count: mean.count,
     };
     let row = |(y, row): (usize, &Vec<Mean>)| row.iter().enumerate().map(|(x, mean)| cell(y, x, mean)).collect();
     means.iter().enumerate().map(row).collect()
 }
 
-/// The cell means of the statistics, which are over the same combinations of the other settings, where there are such.
-fn exact<'a>(report: &'a Report, across: &'a Axis, down: &'a Axis) -> Option<impl Fn(usize, usize) -> Option<f64> + 'a> {
-    let statistics = report.statistics.as_ref()?;
+/// What the statistics know of two axes: means over the same combinations of the other settings, where there are such.
+fn interaction<'a>(report: &'a Report, across: &Axis, down: &Axis, over: Over) -> Option<&'a Interaction> {
     let (rows, columns) = (down.keys(report), across.keys(report));
-    let found = statistics.interactions.iter().find(|i| i.rows == rows && i.columns == columns)?;
-    found.means.iter().flatten().any(Option::is_some).then_some(())?;
-    Some(move |y: usize, x: usize| {
-        let row = found.row_values.iter().position(|value| *value == down.values[y])?;
-        let column = found.column_values.iter().position(|value| *value == across.values[x])?;
-        found.means[row][column].map(|mean| statistics.shown(mean))
-    })
+    let of = |i: &&Interaction| i.rows == rows && i.columns == columns && i.over == over;
+    let found = report.statistics.as_ref()?.interactions.iter().find(of)?;
+    found.means.iter().flatten().any(Option::is_some).then_some(found)
+}
+
+fn mean_of(found: &Interaction, row: &str, column: &str) -> Option<f64> {
+    let row = found.row_values.iter().position(|value| value == row)?;
+    let column = found.column_values.iter().position(|value| value == column)?;
+    found.means[row][column]
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Panel, Section, round, unit, varying};
+use super::{Panel, Section, chosen_only, round, unit, varying};
 use crate::report::Report;
 
 /// Lines drawn: the best ones.
@@ -32,6 +32,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         "A line is a configuration, from its settings to its result, coloured by the result. Choose values to keep only the \
          configurations that have them; choose them again to let go."
             .to_owned();
+    caption.push_str(&chosen_only(report));
     if ranked.len() > LINES {
         caption.push_str(&format!(" The best {LINES} are drawn."));
     }
@@ -41,6 +42,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         caption,
         panels: vec![Panel {
             caption: String::new(),
+            note: String::new(),
             label: format!("settings and {unit} of each configuration; the same numbers as in the leaderboard"),
         }],
         side_by_side: false,

@@ -118,6 +118,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         ),
         panels: vec![Panel {
             caption: String::new(),
+            note: String::new(),
             label: "loss against place in the window, a line a configuration".to_owned(),
         }],
         side_by_side: false,

@@ -142,7 +142,11 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         id: "timeline",
         heading: "What ran when",
         caption,
-        panels: vec![Panel { caption: String::new(), label: "timeline of the slots, a bar an attempt".to_owned() }],
+        panels: vec![Panel {
+            caption: String::new(),
+            note: String::new(),
+            label: "timeline of the slots, a bar an attempt".to_owned(),
+        }],
         side_by_side: false,
         data: vec![json!({ "bars": bars, "slots": slots })],
         table,

@@ -4,7 +4,6 @@ use polars::prelude::DataFrame;
 
 use super::{Named, Which};
 use crate::error::{Error, Kind, Result};
-use crate::plan::TrialId;
 use crate::report::comparison::{Comparison, compare};
 use crate::report::protocol::Protocol;
 use crate::report::subject::{Subject, subjects};

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Interaction, Interval, Level};
+use super::{Effect, Interaction, Interval, Level, Over};
 
 /// Most values of an axis that a table of two axes shows.
 const MOST_VALUES: usize = 40;
@@ -110,7 +110,14 @@ impl Crossed {
 }
 
 /// The main effect of one of these axes.
-pub(super) fn effect(cells: &[Cell], keys: &[String], factors: &[Factor], of: &Factor, scale: Option<Scale>) -> Effect {
+pub(super) fn effect(
+    cells: &[Cell],
+    keys: &[String],
+    factors: &[Factor],
+    of: &Factor,
+    scale: Option<Scale>,
+    over: Over,
+) -> Effect {
     let others: Vec<&Factor> = factors.iter().filter(|factor| *factor != of).collect();
     let crossed = Crossed::new(cells, |cell| of.value(cell), &others);
     let values = ordered(cells.iter().map(|cell| of.value(cell)));
@@ -146,7 +153,7 @@ pub(super) fn effect(cells: &[Cell], keys: &[String], factors: &[Factor], of: &F
         notes.push(format!("{} {verb} tried with a few combinations only, and left out.", rare.join(", ")));
     }
     let note = (!notes.is_empty()).then(|| notes.join(" "));
-    Effect { keys: of.keys(keys), levels, cells: complete.len(), all_cells: all.len(), note }
+    Effect { keys: of.keys(keys), over, levels, cells: complete.len(), all_cells: all.len(), note }
 }
 
 /// The cell means of two of these axes; `None` where one has too many values for a table.
@@ -156,6 +163,7 @@ pub(super) fn interaction(
     factors: &[Factor],
     rows: &Factor,
     columns: &Factor,
+    over: Over,
 ) -> Option<Interaction> {
     let others: Vec<&Factor> = factors.iter().filter(|factor| *factor != rows && *factor != columns).collect();
     let pair = |row: &str, column: &str| format!("{row}\u{1f}{column}");
@@ -180,7 +188,7 @@ pub(super) fn interaction(
         )),
         _ => None,
     };
-    Some(Interaction { rows: rows.keys(keys), columns: columns.keys(keys), row_values, column_values, means, note })
+    Some(Interaction { rows: rows.keys(keys), columns: columns.keys(keys), over, row_values, column_values, means, note })
 }
 
 /// Distinct values: numbers by size with `off` and `full` after them, words as they came.
@@ -238,7 +246,7 @@ mod tests {
     fn all(cells: &[Cell], names: &[&str]) -> Vec<Effect> {
         let keys = keys(names);
         let found = factors(cells, &keys, |_| false);
-        found.iter().map(|factor| effect(cells, &keys, &found, factor, None)).collect()
+        found.iter().map(|factor| effect(cells, &keys, &found, factor, None, Over::Chosen)).collect()
     }
 
     #[test]
@@ -317,11 +325,11 @@ mod tests {
         let keys = keys(&["a", "b", "c"]);
         cells.iter_mut().filter(|c| c.values[0] == "64" && c.values[1] == "off").for_each(|cell| cell.result = None);
         let found = factors(&cells, &keys, |_| false);
-        let table = interaction(&cells, &keys, &found, &found[0], &found[1]).unwrap();
+        let table = interaction(&cells, &keys, &found, &found[0], &found[1], Over::Chosen).unwrap();
         assert_eq!(table.column_values, ["0.25", "0.5", "off"]);
         assert_eq!(table.means, [vec![Some(100.0), Some(103.0), Some(109.0)], vec![Some(110.5), Some(113.5), None]]);
         assert_eq!(table.note, None);
-        let table = interaction(&cells, &keys, &found, &found[0], &found[2]).unwrap();
+        let table = interaction(&cells, &keys, &found, &found[0], &found[2], Over::Chosen).unwrap();
         assert_eq!(table.means, [[101.5, 101.5], [111.5, 112.5]].map(|row| row.map(Some).to_vec()), "over 0.25 and 0.5");
         assert!(table.note.unwrap().starts_with("Over 2 of 3"));
     }
@@ -331,7 +339,7 @@ mod tests {
         let (cells, keys) = (grid(), keys(&["a", "b", "c"]));
         let found = factors(&cells, &keys, |_| false);
         let scale = Scale { deviation: 0.6, quantile: 2.0 };
-        let effect = effect(&cells, &keys, &found, &found[0], Some(scale));
+        let effect = effect(&cells, &keys, &found, &found[0], Some(scale), Over::Chosen);
         // Six cells of three seeds: 18 trials.
         let limits = effect.levels[0].limits.unwrap();
         assert!((limits.upper - 104.0 - 2.0 * 0.6 / 18f64.sqrt()).abs() < 1e-12);

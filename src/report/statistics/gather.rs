@@ -9,7 +9,7 @@ use super::super::protocol::Protocol;
 use super::effects::{self, Cell, Factor, Scale};
 use super::residual::{Fit, Observation};
 use super::text::{self, Blocks, Drawn, Wanted};
-use super::{Against, Effect, Interaction, Interval, Residual, Statistics, Text, best, resolution};
+use super::{Against, Effect, Interaction, Interval, Over, Residual, Statistics, Text, best, resolution};
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 
@@ -230,41 +230,40 @@ fn of_configuration(
     (!trials.is_empty()).then_some(sums)
 }
 
-/// Main effects and pairs. A tuned setting is looked at over all its values, the others over the chosen configurations.
+/// Main effects and pairs. What concerns a tuned setting is looked at over all its values, the rest over the chosen configurations.
 fn by_setting(comparison: &Comparison, protocol: &Protocol, scale: Option<Scale>) -> (Vec<Effect>, Vec<Interaction>) {
-    if protocol.searched {
+    let mut sorted: Vec<&Configuration> = comparison.configurations.iter().filter_map(Configuration::comparable).collect();
+    if protocol.searched || sorted.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let keys = &protocol.swept;
-    let cell = |c: &Configuration| {
-        let figure = if comparison.by_bytes { c.bits_per_byte.map(|f| f.mean) } else { c.loss };
-        let counts = c.place.is_some() || c.tuned.is_some();
-        Cell { values: c.values.clone(), result: figure.filter(|_| counts).map(|mean| (mean, c.seeds)) }
-    };
-    let mut sorted: Vec<&Configuration> = comparison.configurations.iter().collect();
     sorted.sort_by_key(|c| c.number);
-    let all: Vec<Cell> = sorted.iter().map(|c| cell(c)).collect();
+    let keys = &protocol.swept;
+    let cell = |c: &Configuration, over: Over| {
+        let figure = if comparison.by_bytes { c.bits_per_byte.map(|f| f.mean) } else { c.loss };
+        Cell { values: c.values.clone(), result: figure.filter(|_| over.includes(c)).map(|mean| (mean, c.seeds)) }
+    };
     let derived = |key: &str| protocol.derived.iter().any(|other| other == key);
     let tuned = |key: &str| protocol.tune.iter().any(|other| other == key);
-    if all.is_empty() {
-        return (Vec::new(), Vec::new());
-    }
-    let factors = effects::factors(&all, keys, derived);
-    let (over, open): (Vec<Cell>, Vec<Factor>) = if protocol.tune.is_empty() {
-        (all.clone(), factors.clone())
-    } else {
-        let others = effects::factors(&all, keys, |key| derived(key) || tuned(key));
-        // What has no figure at all keeps its combination's place, so that a missing one is told.
-        let kept = sorted.iter().filter(|c| c.tuned.as_ref().is_none_or(|tuned| tuned.chosen)).map(|c| cell(c));
-        (kept.collect(), others)
-    };
-    let main = factors.iter().map(|factor| match open.contains(factor) {
-        true => effects::effect(&over, keys, &open, factor, scale),
-        false => effects::effect(&all, keys, &factors, factor, scale),
+    let all: Vec<Cell> = sorted.iter().map(|c| cell(c, Over::All)).collect();
+    let every = effects::factors(&all, keys, derived);
+    // What has no figure at all keeps its combination's place, so that a missing one is told.
+    let kept = sorted.iter().filter(|c| c.tuned.as_ref().is_none_or(|tuned| tuned.chosen));
+    let chosen: Vec<Cell> = kept.map(|c| cell(c, Over::Chosen)).collect();
+    let open = effects::factors(&all, keys, |key| derived(key) || tuned(key));
+    let is_open = |factor: &Factor| open.contains(factor);
+
+    let main = every.iter().map(|factor| match is_open(factor) {
+        true => effects::effect(&chosen, keys, &open, factor, scale, Over::Chosen),
+        false => effects::effect(&all, keys, &every, factor, scale, Over::All),
     });
     let mut pairs = Vec::new();
-    for (place, rows) in open.iter().enumerate() {
-        pairs.extend(open[place + 1..].iter().filter_map(|columns| effects::interaction(&over, keys, &open, rows, columns)));
+    for (place, rows) in every.iter().enumerate() {
+        for columns in &every[place + 1..] {
+            pairs.extend(match is_open(rows) && is_open(columns) {
+                true => effects::interaction(&chosen, keys, &open, rows, columns, Over::Chosen),
+                false => effects::interaction(&all, keys, &every, rows, columns, Over::All),
+            });
+        }
     }
     (main.collect(), pairs)
 }

@@ -17,7 +17,7 @@ pub(super) use text::paired;
 
 use serde::Serialize;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Configuration};
 use super::protocol::Protocol;
 use crate::runs::ExperimentFolder;
 
@@ -105,11 +105,30 @@ pub(super) struct Text {
     pub(super) configurations: usize,
 }
 
+/// Which configurations a mean is taken over, where settings are tuned. Both kinds are never mixed in one figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Over {
+    /// Those with the value of the tuned settings that suits them best; all where nothing is tuned.
+    Chosen,
+    /// Every value of the tuned settings: what a tuned setting itself does.
+    All,
+}
+
+impl Over {
+    /// Whether a configuration with a result is one of them.
+    pub(super) fn includes(self, configuration: &Configuration) -> bool {
+        configuration.place.is_some() || (self == Self::All && configuration.tuned.is_some())
+    }
+}
+
 /// The main effect of an axis: mean over the cells of each value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Effect {
     /// Its keys: several where settings move together.
     pub(super) keys: Vec<String>,
+    /// Which configurations it is of.
+    pub(super) over: Over,
     /// In the order a person expects.
     pub(super) levels: Vec<Level>,
     /// Combinations of the other axes that the means are taken over: those in which every value has a result.
@@ -138,6 +157,8 @@ pub(super) struct Interaction {
     pub(super) rows: Vec<String>,
     /// Keys of the columns.
     pub(super) columns: Vec<String>,
+    /// Which configurations it is of.
+    pub(super) over: Over,
     /// Values of the rows.
     pub(super) row_values: Vec<String>,
     /// Values of the columns.
