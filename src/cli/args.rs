@@ -7,8 +7,9 @@ use clap_complete::Shell;
 
 use super::Failure;
 use super::exit_code::Code;
-use crate::error::Error;
-use crate::experiment::Overrides;
+use crate::error::{Error, Result};
+use crate::experiment::settings::{BatchSize, Budget, Settings};
+use crate::experiment::{Overrides, read_setting};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -70,20 +71,56 @@ pub(super) enum Command {
 pub(super) struct File {
     /// The experiment file
     pub(super) file: PathBuf,
-    /// Set a value over the file's: `--set train.batch_size=8`, `--set 'seeds=[1, 2, 3]'`. A swept key is no longer swept
+    /// Set a value over the file's: `--set train.batch_size=8`, `--set 'seeds=[1, 2, 3]'`. A swept key is no longer swept; a list,
+    /// as in `--set train.batch_size=[8,16]`, makes an axis or replaces it
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
 }
 
 impl File {
-    pub(super) fn overrides(&self) -> Overrides {
-        Overrides { set: self.set.clone(), environment: environment() }
+    pub(super) fn overrides(&self) -> Result<Overrides> {
+        Ok(Overrides { set: self.set.clone(), environment: environment()? })
     }
 }
 
-/// The variables that set something; no other leaves the environment.
-pub(super) fn environment() -> Vec<(String, String)> {
-    std::env::vars().filter(|(name, _)| name.starts_with("VOTIVE_SET__")).collect()
+/// The variables that set something; no other leaves the environment, and what others hold is nobody's concern here.
+///
+/// # Errors
+/// One of them that is not UTF-8.
+pub(super) fn environment() -> Result<Vec<(String, String)>> {
+    let setting = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"VOTIVE_SET__"));
+    let texts = setting.map(|(name, value)| match (name.into_string(), value.into_string()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        (Ok(name), Err(_)) => Err(Error::usage(format!("the environment variable `{name}` is not UTF-8"))),
+        (Err(name), _) => Err(Error::usage(format!("the name of `{}` is not UTF-8", name.display()))),
+    });
+    texts.map(|text| text.map_err(|error| error.help("set it anew, or `unset` it"))).collect()
+}
+
+/// Reads a flag that stands for a setting as the experiment file reads the setting.
+fn setting<T: 'static>(
+    key: &'static str,
+    of: fn(Settings) -> T,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| read_setting(key, text).map(of)
+}
+
+/// How far a window moves; `auto` has no meaning on the command line, where the flag can be left out.
+fn stride(text: &str) -> Result<usize, String> {
+    read_setting("train.stride", text)?.train.stride.ok_or_else(|| "should be a whole number from 1 up".to_owned())
+}
+
+/// A number of tokens, read as in a budget.
+fn tokens(text: &str) -> Result<u64, String> {
+    match read_setting("train.budget.tokens", text)?.train.budget {
+        Budget::Tokens(tokens) => Ok(tokens),
+        other => Err(format!("is no number of tokens: {other:?}")),
+    }
+}
+
+/// A seed of a sample: any number of 64 bits.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a seed is a whole number from 0 to {}", u64::MAX))
 }
 
 #[derive(Debug, Args)]
@@ -155,17 +192,20 @@ pub(super) struct Explain {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
     /// Tokens of the text
-    #[arg(long, value_name = "N", conflicts_with = "file")]
+    #[arg(long, value_name = "N", conflicts_with = "file", allow_negative_numbers = true, value_parser = tokens)]
     pub(super) tokens: Option<u64>,
     /// Tokens in a window
-    #[arg(long, value_name = "L", conflicts_with = "file")]
+    #[arg(long, value_name = "L", conflicts_with = "file", allow_negative_numbers = true,
+        value_parser = setting("train.sequence_length", |all| all.train.sequence_length))]
     pub(super) sequence_length: Option<usize>,
     /// How far the window moves; the default is the sequence length
-    #[arg(long, value_name = "S", conflicts_with = "file")]
+    #[arg(long, value_name = "S", conflicts_with = "file", allow_negative_numbers = true,
+        value_parser = stride)]
     pub(super) stride: Option<usize>,
-    /// Windows in a step
-    #[arg(long, value_name = "B", conflicts_with = "file")]
-    pub(super) batch_size: Option<usize>,
+    /// Windows in a step, or `full` for all of them
+    #[arg(long, value_name = "B", conflicts_with = "file", allow_negative_numbers = true,
+        value_parser = setting("train.batch_size", |all| all.train.batch_size))]
+    pub(super) batch_size: Option<BatchSize>,
 }
 
 #[derive(Debug, Args)]
@@ -243,13 +283,13 @@ pub(super) struct Sample {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(super) tokens: usize,
     /// Below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest each time
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     pub(super) temperature: f64,
     /// Draw from the K likeliest tokens only; 0 draws from all
     #[arg(long, value_name = "K", default_value_t = 50)]
     pub(super) top_k: usize,
     /// The same seed gives the same text
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = seed)]
     pub(super) seed: u64,
     /// Which weights: `final` (the last ones there are), `best` (lowest validation loss), or a step
     #[arg(long, value_name = "WHICH", default_value = "final")]
@@ -264,7 +304,8 @@ pub(super) struct Sample {
 
 #[derive(Debug, Args)]
 pub(super) struct Worker {
-    /// The trial's folder
+    /// The trial's folder, which may lie below one whose name begins with a dash
+    #[arg(allow_hyphen_values = true)]
     pub(super) folder: PathBuf,
     /// Score a finished trial again, and train nothing
     #[arg(long)]

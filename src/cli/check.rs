@@ -1,16 +1,28 @@
-//! `votive check`: only whether the file is right.
+//! `votive check`: only whether the file is right, and can be run by this program on this machine. No text is read.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
 
 use super::args::File;
 use super::exit_code::Code;
-use super::session::counted;
+use super::session::{counted, usable_device};
 use super::{Failure, say, style};
-use crate::experiment::load;
+use crate::error::{Error, Result};
+use crate::experiment::settings::{Model, Settings};
+use crate::experiment::{Folder, Surroundings, load};
+use crate::model::{Config, Pretrained};
+use crate::train::pretrained;
 
 pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
-    let (experiment, warnings) = load(&arguments.file, &arguments.overrides())?;
+    let (experiment, warnings) = load(&arguments.file, &arguments.overrides()?)?;
     let mut all = warnings;
-    // Conditions on `full` are left open: without the text the number of windows is not known.
-    let expansion = experiment.expand(u64::MAX, &mut |_| None)?;
+    let device = usable_device(&experiment)?;
+    let mut machine = Machine { device, base: experiment.folder.clone(), configs: HashMap::new(), failure: None };
+    let expansion = experiment.expand(u64::MAX, &mut machine);
+    if let Some(error) = machine.failure {
+        return Err(experiment.problem_with("model.from", &error).into());
+    }
+    let expansion = expansion?;
     all.extend(expansion.warnings);
     for warning in &all {
         say(&warning.render(style()));
@@ -20,4 +32,40 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let counts = [counted(configurations as u64, "configuration"), counted(trials as u64, "trial")].join(", ");
     say(&format!("{} is right: {counts}", arguments.file.display()));
     Ok(Code::Ok)
+}
+
+/// What is known without reading a text or a weight.
+struct Machine {
+    device: &'static str,
+    base: PathBuf,
+    /// The model of each folder that one starts from.
+    configs: HashMap<String, Config>,
+    failure: Option<Error>,
+}
+
+impl Surroundings for Machine {
+    fn device(&self) -> &str {
+        self.device
+    }
+
+    /// Conditions on `full` are left open.
+    fn windows(&mut self, _: &Settings) -> Option<u64> {
+        None
+    }
+
+    fn folder(&mut self, model: &Model) -> Option<Folder> {
+        let from = model.from.as_deref()?;
+        let folder = self.base.join(from);
+        let config = match self.configs.get(from) {
+            Some(config) => config.clone(),
+            None => match pretrained::read_config(&folder) {
+                Ok(config) => self.configs.entry(from.to_owned()).or_insert(config).clone(),
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    return None;
+                }
+            },
+        };
+        Some(Pretrained { folder, hash: String::new(), config }.says(model))
+    }
 }

@@ -12,6 +12,8 @@ const NARROWEST: usize = 40;
 const INDENT: usize = 12;
 /// Columns of the picture of the windows, where there is room for all of it.
 const PICTURE: usize = 38;
+/// Windows of a batch that are named.
+const SHOWN: usize = 6;
 
 /// The figures of one configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +90,10 @@ pub fn explain(numbers: &Numbers, sample: Option<&Sample>, width: usize) -> Resu
             n(smallest)
         ))
         .help(format!("use at least {} tokens, or a shorter sequence length", n(smallest))));
+    }
+    if windows.count().checked_mul(length as u64).is_none_or(|targets| i64::try_from(targets).is_err()) {
+        let message = format!("{} of {} are more predictions than can be counted", many(windows.count(), "window"), n(length));
+        return Err(Error::usage(message).help("take fewer tokens, a shorter sequence length or a longer stride"));
     }
     let mut page = Page { text: String::new(), width: width.clamp(NARROWEST, WIDTH) };
     page.title(numbers);
@@ -346,9 +352,9 @@ fn epoch(page: &mut Page, numbers: &Numbers, windows: &Windows) {
         return;
     }
     let mut first = |epoch: u64| {
-        let windows = batches.batch(epoch * steps).windows;
-        let some: Vec<String> = windows.iter().take(6).map(|w| n(w + 1)).collect();
-        format!("{}{}", some.join(", "), if windows.len() > 6 { ", …" } else { "" })
+        let windows = batches.beginning(epoch * steps, SHOWN + 1).windows;
+        let some: Vec<String> = windows.iter().take(SHOWN).map(|w| n(w + 1)).collect();
+        format!("{}{}", some.join(", "), if windows.len() > SHOWN { ", …" } else { "" })
     };
     let (one, two) = (first(0), first(1));
     page.entry(

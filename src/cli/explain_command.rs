@@ -8,7 +8,6 @@ use super::{Failure, args, print};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::Overrides;
-use crate::experiment::settings::BatchSize;
 use crate::terminal::{Look, wrapped};
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
@@ -34,12 +33,12 @@ fn of_numbers(arguments: &Arguments) -> Result<String> {
     let length = arguments.sequence_length.ok_or_else(|| missing("--sequence-length"))?;
     let batch = arguments.batch_size.ok_or_else(|| missing("--batch-size"))?;
     let stride = arguments.stride.unwrap_or(length);
-    explain(&Numbers::of_text(tokens, length, stride, BatchSize::Windows(batch)), None, width())
+    explain(&Numbers::of_text(tokens, length, stride, batch), None, width())
 }
 
 fn of_file(arguments: &Arguments) -> Result<String, Failure> {
     let Some(file) = &arguments.file else { return Ok(of_numbers(arguments)?) };
-    let overrides = Overrides { set: arguments.set.clone(), environment: args::environment() };
+    let overrides = Overrides { set: arguments.set.clone(), environment: args::environment()? };
     let session = Session::with(file, &overrides, &arguments.runs, None, u64::MAX)?;
     let plan = &session.plan;
     let Some(trial) = plan.trials.iter().find(|t| t.configuration == arguments.configuration) else {

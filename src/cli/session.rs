@@ -17,7 +17,7 @@ use crate::corpus::{self, Part, Prepared, References, Stage};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Settings};
-use crate::experiment::{Experiment, Filter, Overrides, load};
+use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
 use crate::model::Pretrained;
 use crate::plan::{self, Circumstances, Known, Plan, Refusal, Trial, TrialId, Warning, build};
 use crate::runs::ExperimentFolder;
@@ -43,7 +43,7 @@ pub(super) struct Session {
 impl Session {
     /// Reads the file, prepares its texts in the experiment's folder, and plans. Warnings go to standard error.
     pub(super) fn open(arguments: &Planning) -> Result<Self, Failure> {
-        let mut overrides = arguments.file.overrides();
+        let mut overrides = arguments.file.overrides()?;
         if let Some(device) = &arguments.device {
             overrides.set.push(format!("run.device={device}"));
         }
@@ -58,14 +58,15 @@ impl Session {
         }
         let filter = only.map(Filter::parse).transpose()?;
         let folder = ExperimentFolder::new(runs, &experiment.name);
-        let device = device::kind(experiment.base.run.device);
+        let device = usable_device(&experiment)?;
         let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
         let fixed = Summary::read(&folder).ok().and_then(|s| s.common_context);
         let machine = Machine::this();
         let memory_bytes = if device == "cpu" { machine.memory_bytes } else { None };
         let threads = experiment.base.run.threads.unwrap_or(machine.cores);
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed };
-        let (mut plan, warnings) = match build(&experiment, circumstances, &mut |settings| corpora.known(settings)) {
+        let (mut known, mut look) = (|settings: &Settings| corpora.known(settings), |from: &str| corpora.folder(from));
+        let (mut plan, warnings) = match build(&experiment, circumstances, &mut known, &mut look) {
             Ok(built) => built,
             Err(Refusal::File(problems)) => return Err(problems.into()),
             Err(Refusal::Other(error)) if corpora.unusable.get() => {
@@ -78,7 +79,7 @@ impl Session {
         if let Some(filter) = filter {
             let mut kept = Vec::new();
             for trial in &plan.trials {
-                if filter.matches(&trial.settings)? {
+                if filter.matches(&trial.settings, trial.seed)? {
                     kept.push(trial.clone());
                 }
             }
@@ -192,6 +193,14 @@ impl Session {
     }
 }
 
+/// The kind of device that the experiment's trials run on.
+///
+/// # Errors
+/// One that this program on this machine does not have, at the place that names it.
+pub(super) fn usable_device(experiment: &Experiment) -> Result<&'static str, Problems> {
+    device::usable(experiment.base.run.device).map_err(|error| experiment.problem_with("run.device", &error))
+}
+
 fn warn(warnings: &[Warning]) {
     // A remark that holds for many configurations is told once.
     let (mut remarks, mut places) = (Vec::<(&str, usize, &str)>::new(), HashMap::new());
@@ -268,15 +277,24 @@ impl Corpora {
         Self { base, folder, texts: RefCell::default(), folders: RefCell::default(), unusable: Cell::new(false) }
     }
 
-    /// What is known of a folder to start from; each is read once. A tokenizer that is named beside it must be the same.
-    fn look(&self, from: &str, tokenizer: &settings::Tokenizer) -> Result<Pretrained> {
-        let folder = self.base.join(from);
+    /// What is known of a folder to start from; each is read once.
+    fn folder(&self, from: &str) -> Result<Pretrained> {
         let known = self.folders.borrow().get(from).cloned();
         let found = match known {
-            Some(found) => Ok(found),
-            None => pretrained::look(&folder),
+            Some(found) => return Ok(found),
+            None => pretrained::look(&self.base.join(from)),
         };
-        let found = found.and_then(|found| {
+        match &found {
+            Ok(found) => drop(self.folders.borrow_mut().insert(from.to_owned(), found.clone())),
+            Err(_) => self.unusable.set(true),
+        }
+        found
+    }
+
+    /// The same. A tokenizer that is named beside it must be the folder's.
+    fn look(&self, from: &str, tokenizer: &settings::Tokenizer) -> Result<Pretrained> {
+        let folder = self.base.join(from);
+        let found = self.folder(from).and_then(|found| {
             if let settings::Tokenizer::File { path } = tokenizer {
                 let (path, own) = (self.base.join(path), folder.join("tokenizer.json"));
                 let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io("read", path, e));
@@ -287,9 +305,8 @@ impl Corpora {
             }
             Ok(found)
         });
-        match &found {
-            Ok(found) => drop(self.folders.borrow_mut().insert(from.to_owned(), found.clone())),
-            Err(_) => self.unusable.set(true),
+        if found.is_err() {
+            self.unusable.set(true);
         }
         found
     }

@@ -79,13 +79,21 @@ impl Batches {
     /// # Panics
     /// If there is no window.
     pub fn batch(&mut self, step: u64) -> Batch {
+        self.beginning(step, usize::MAX)
+    }
+
+    /// The first `most` windows of the batch of `step`, from 0: a full batch of a long text is more than a person wants to see.
+    ///
+    /// # Panics
+    /// If there is no window.
+    pub fn beginning(&mut self, step: u64, most: usize) -> Batch {
         let (epoch, index) = self.position(step);
         let (windows, seed, shuffle) = (self.windows, self.seed, self.shuffle);
         let current = self.current.take().filter(|(drawn, _)| *drawn == epoch);
         let (_, order) = self.current.insert(current.unwrap_or_else(|| (epoch, Order::new(windows, seed, epoch, shuffle))));
         let first = index * self.size;
         let places = first..(first + self.size).min(windows);
-        Batch { epoch, windows: places.map(|place| order.at(place)).collect() }
+        Batch { epoch, windows: places.take(most).map(|place| order.at(place)).collect() }
     }
 }
 

@@ -1,6 +1,12 @@
 //! What settings must hold together; each by itself is already right when it has been parsed.
 
-use super::settings::{Budget, Family, Part, Settings, Tokenizer};
+use super::settings::{Budget, Family, On, Part, Precision, Settings, Tokenizer};
+use super::text::grouped;
+
+/// The 256 bytes and the end-of-text token.
+const SMALLEST_BPE: usize = 257;
+/// Most parameters of a model: a thousand times more than anybody trains, and few enough to be counted with.
+const MOST_PARAMETERS: u64 = 1_000_000_000_000_000;
 
 /// Settings that do not go together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +45,30 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         let help = "take `kv_heads` out, or exclude it with `when: family == gpt2 and kv_heads != heads`";
         add(&["model.kv_heads", "model.heads", "model.family"], message, Some(help.to_owned()));
     }
-    if let Tokenizer::Bpe { vocab_size } = settings.tokenizer
-        && vocab_size < 256
-    {
-        let message = format!("a `vocab_size` of {vocab_size} is too small: the 256 bytes are part of it");
-        add(&["tokenizer"], message, Some("choose 257 or more".to_owned()));
+    if model.family == Family::Llama && model.dropout > 0.0 {
+        let message = format!("`model.dropout` {} is only for `family: gpt2`: a llama has none", model.dropout);
+        let help = "leave it at 0, or exclude it with `when: family == llama and dropout > 0`";
+        add(&["model.dropout", "model.family"], message, Some(help.to_owned()));
+    }
+    let mut vocabulary = 0;
+    if let Tokenizer::Bpe { vocab_size } = settings.tokenizer {
+        vocabulary = vocab_size;
+        if vocab_size < SMALLEST_BPE {
+            let message = format!(
+                "a `vocab_size` of {vocab_size} is too small: the 256 bytes and the end of text are {SMALLEST_BPE} tokens"
+            );
+            add(&["tokenizer"], message, Some(format!("choose {SMALLEST_BPE} or more, or `kind: byte`")));
+        }
+    }
+    let parameters = 12.0 * model.layers as f64 * (width as f64).powi(2) + vocabulary as f64 * width as f64;
+    if parameters > MOST_PARAMETERS as f64 {
+        let message =
+            format!("a model of about {parameters:.1e} parameters cannot be trained: at most {}", grouped(MOST_PARAMETERS));
+        add(&["model.width", "model.layers", "tokenizer"], message, Some("make it narrower".to_owned()));
+    }
+    if settings.run.on == On::Slurm {
+        let message = "`run.on: slurm` is not there yet: trials run on this machine".to_owned();
+        add(&["run.on"], message, Some("leave it at `local`".to_owned()));
     }
     let nothing = match settings.train.budget {
         Budget::Tokens(n) | Budget::Bytes(n) | Budget::Steps(n) => n == 0,
@@ -62,6 +87,15 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         add(&["corpus.text"], "`corpus.text` names no file".to_owned(), Some("`builtin:keeper` is the built-in book".to_owned()));
     }
     found
+}
+
+/// What of one configuration cannot be on this kind of device.
+pub(super) fn not_on(device: &str, settings: &Settings) -> Option<Conflict> {
+    (device == "cpu" && settings.train.precision == Precision::Bf16).then(|| Conflict {
+        keys: &["train.precision"],
+        message: "`train.precision: bf16` needs a GPU, and these trials run on the processor".to_owned(),
+        help: Some("leave it at `f32`, or set `run.device: cuda` on a machine that has one".to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -94,9 +128,18 @@ mod tests {
                 "`model.kv_heads` 2 is only for `family: llama`: gpt2 has one for each of its 4 heads",
             ),
             (
-                |s| s.tokenizer = Tokenizer::Bpe { vocab_size: 100 },
-                "a `vocab_size` of 100 is too small: the 256 bytes are part of it",
+                |s| s.tokenizer = Tokenizer::Bpe { vocab_size: 256 },
+                "a `vocab_size` of 256 is too small: the 256 bytes and the end of text are 257 tokens",
             ),
+            (
+                |s| (s.model.family, s.model.dropout) = (Family::Llama, 0.1),
+                "`model.dropout` 0.1 is only for `family: gpt2`: a llama has none",
+            ),
+            (
+                |s| (s.model.width, s.model.layers) = (1_000_000_000, 1_000),
+                "a model of about 1.2e22 parameters cannot be trained: at most 1,000,000,000,000,000",
+            ),
+            (|s| s.run.on = On::Slurm, "`run.on: slurm` is not there yet: trials run on this machine"),
             (|s| s.train.budget = Budget::Epochs(0.0), "`train.budget` is 0: nothing would be trained"),
             (
                 |s| (s.corpus.validation, s.corpus.test) = (Part::Fraction(0.6), Part::Fraction(0.4)),
@@ -110,6 +153,16 @@ mod tests {
             let found: Vec<String> = conflicts(&settings).into_iter().map(|c| c.message).collect();
             assert_eq!(found, [*expected]);
         }
+    }
+
+    #[test]
+    fn half_precision_is_for_gpus() {
+        let mut settings = right();
+        assert_eq!(not_on("cpu", &settings), None);
+        settings.train.precision = Precision::Bf16;
+        assert_eq!(not_on("cuda", &settings), None);
+        let found = not_on("cpu", &settings).unwrap();
+        assert_eq!(found.message, "`train.precision: bf16` needs a GPU, and these trials run on the processor");
     }
 
     #[test]

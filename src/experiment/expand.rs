@@ -13,12 +13,14 @@ use crate::random::Stream;
 use super::axes::{self, Choice, Drawn};
 use super::columns::Cell;
 use super::expression::{Datum, Trouble, Values};
+use super::held_out::HeldOut;
 use super::keys;
 use super::layers;
 use super::problem::{Place, Problem, Problems};
 use super::read::{IMPLIED, derived_value};
 use super::settings::{Family, Schedule, Settings};
-use super::text;
+use super::surroundings::{Folder, Surroundings};
+use super::text::{self, grouped};
 use super::{Derive, Experiment, check, start};
 
 /// All configurations of an experiment.
@@ -85,17 +87,19 @@ impl Experiment {
     }
 
     /// Expands the experiment. `limit` is the largest number of trials (combinations × seeds); it is compared before
-    /// anything is expanded. `full_windows` gives the number of training windows of a configuration, for expressions that
-    /// speak of `full`; where it is not known, rules that need it do not apply.
+    /// anything is expanded. Where `surroundings` do not know something, rules that need it do not apply.
     ///
     /// # Errors
-    /// Too many trials; configurations whose settings do not go together; no configuration left.
-    pub fn expand(&self, limit: u64, full_windows: &mut dyn FnMut(&Settings) -> Option<u64>) -> Result<Expansion, Problems> {
+    /// Too many trials; configurations whose settings do not go together, or that cannot be run in these surroundings;
+    /// configurations that would be scored on different texts; no configuration left.
+    pub fn expand(&self, limit: u64, surroundings: &mut dyn Surroundings) -> Result<Expansion, Problems> {
         let refuse = |problem| Problems::one(&self.file, problem);
         let combinations = self.count(limit).map_err(refuse)?;
         let mut state = Expanding {
             experiment: self,
-            full_windows,
+            surroundings,
+            held_out: None,
+            sweeps_corpus: self.targets.iter().any(|target| target.key.starts_with("corpus.")),
             counts: vec![0; self.excludes.len()],
             matched: vec![false; self.excludes.len()],
             undecided: vec![false; self.excludes.len()],
@@ -204,23 +208,13 @@ impl Experiment {
     }
 }
 
-/// A number with commas.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// What is known while an experiment is expanded.
-struct Expanding<'a, 'f> {
+struct Expanding<'a, 's> {
     experiment: &'a Experiment,
-    full_windows: &'f mut dyn FnMut(&Settings) -> Option<u64>,
+    surroundings: &'s mut dyn Surroundings,
+    /// What the first configuration is scored on.
+    held_out: Option<HeldOut>,
+    sweeps_corpus: bool,
     counts: Vec<u64>,
     matched: Vec<bool>,
     undecided: Vec<bool>,
@@ -293,22 +287,23 @@ impl Expanding<'_, '_> {
                 return self.problem(at(Problem::error(message).maybe_help(misfit.help), place));
             }
         };
-        let mut settings = match self.derive(layers, settings, &own, &mut derived) {
+        let (settings, folder) = match self.derive(layers, settings, row, &own, &mut derived) {
             Ok(settings) => settings,
             Err(problem) => return self.problem(*problem),
         };
-        if let Some(from) = &settings.model.from
-            && !self.sets(keys::TOKENIZER, row)
-        {
-            settings.tokenizer = start::tokenizer(from);
-        }
         let columns = settings.columns();
         if self.excluded(&settings, &columns, &own) {
             return;
         }
         let mut conflicts = check::conflicts(&settings);
+        conflicts.extend(check::not_on(self.surroundings.device(), &settings));
         if let Some(from) = &settings.model.from {
             conflicts.extend(start::conflicts(&settings, from, &experiment.folder, &|key| self.sets(key, row)));
+        }
+        conflicts.extend(folder.and_then(|folder| start::too_long(&settings, &folder)));
+        if self.sweeps_corpus {
+            let held_out = HeldOut::of(&settings.corpus);
+            conflicts.extend(self.held_out.get_or_insert_with(|| held_out.clone()).conflicts(&held_out));
         }
         if !conflicts.is_empty() {
             for conflict in conflicts {
@@ -325,23 +320,40 @@ impl Expanding<'_, '_> {
             return;
         }
         same.push(self.configurations.len());
-        let values = self.values(row, &derived);
+        let values = self.values(row, &settings, &derived);
         self.configurations.push(Configuration { settings, values });
     }
 
-    /// Computes derived settings, in the order in which they need each other.
+    /// The settings with those that a folder to start from (`model.from`) brings, and what else that folder says.
+    fn brought(&mut self, mut settings: Settings, row: &Row<'_>) -> (Settings, Option<Folder>) {
+        let Some(from) = &settings.model.from else { return (settings, None) };
+        if !self.sets(keys::TOKENIZER, row) {
+            settings.tokenizer = start::tokenizer(from);
+        }
+        // What a folder lacks is told with its place in the file, as a conflict.
+        let folder =
+            start::is_complete(&self.experiment.folder, from).then(|| self.surroundings.folder(&settings.model)).flatten();
+        if let Some(folder) = &folder {
+            settings.model.clone_from(&folder.model);
+        }
+        (settings, folder)
+    }
+
+    /// Computes derived settings, in the order in which they need each other. Also what a folder to start from says.
     fn derive(
         &mut self,
         layers: figment::Figment,
         settings: Settings,
+        row: &Row<'_>,
         own: &[Datum],
         derived: &mut Vec<(usize, String)>,
-    ) -> Result<Settings, Box<Problem>> {
+    ) -> Result<(Settings, Option<Folder>), Box<Problem>> {
         let experiment = self.experiment;
+        let (mut settings, folder) = self.brought(settings, row);
         if experiment.derives.is_empty() {
-            return Ok(settings);
+            return Ok((settings, folder));
         }
-        let (mut layers, mut settings) = (layers, settings);
+        let mut layers = layers;
         let mut columns = settings.columns();
         let mut waiting: Vec<(&Derive, String, Value)> = Vec::new();
         for derive in &experiment.derives {
@@ -352,10 +364,11 @@ impl Expanding<'_, '_> {
             });
             if stale {
                 (layers, settings) = merge(layers, &mut waiting, &columns, own)?;
+                (settings, _) = self.brought(settings, row);
                 columns = settings.columns();
             }
-            let windows = &mut *self.full_windows;
-            let mut full = || windows(&settings).map(|n| n as f64);
+            let surroundings = &mut *self.surroundings;
+            let mut full = || surroundings.windows(&settings).map(|n| n as f64);
             let mut values = Values { columns: &columns, own, full: &mut full };
             match derive.program.evaluate(&mut values) {
                 Ok(datum) => {
@@ -386,7 +399,8 @@ impl Expanding<'_, '_> {
                 }
             }
         }
-        Ok(merge(layers, &mut waiting, &columns, own)?.1)
+        let (_, settings) = merge(layers, &mut waiting, &columns, own)?;
+        Ok(self.brought(settings, row))
     }
 
     /// Whether a rule takes this combination out.
@@ -398,8 +412,8 @@ impl Expanding<'_, '_> {
             if excluded && self.matched[index] {
                 continue;
             }
-            let windows = &mut *self.full_windows;
-            let mut full = || windows(settings).map(|n| n as f64);
+            let surroundings = &mut *self.surroundings;
+            let mut full = || surroundings.windows(settings).map(|n| n as f64);
             let mut values = Values { columns, own, full: &mut full };
             match rule.program.evaluate(&mut values) {
                 Ok(Datum::Boolean(true)) => {
@@ -421,7 +435,7 @@ impl Expanding<'_, '_> {
         excluded
     }
 
-    fn values(&self, row: &Row<'_>, derived: &[(usize, String)]) -> Vec<String> {
+    fn values(&self, row: &Row<'_>, settings: &Settings, derived: &[(usize, String)]) -> Vec<String> {
         let experiment = self.experiment;
         let value = |number: usize| {
             if let Some(choice) = row.choices.iter().find(|choice| choice.target == number) {
@@ -434,7 +448,7 @@ impl Expanding<'_, '_> {
             match (target.own, experiment.written.get(&target.key)) {
                 (Some(own), _) => experiment.own[own].label.clone(),
                 (None, Some(written)) => written.label.clone(),
-                (None, None) => default_label(&target.key),
+                (None, None) => start::label(settings, &target.key).unwrap_or_else(|| default_label(&target.key)),
             }
         };
         (0..experiment.targets.len()).map(value).collect()
@@ -487,6 +501,17 @@ impl Expanding<'_, '_> {
             }
             return Err(Problems { file: experiment.file.clone(), list: self.problems });
         }
+        let smallest = self.configurations.iter().map(|c| c.settings.train.sequence_length).min().unwrap_or(usize::MAX);
+        if let Some(context) = experiment.base.evaluate.context.filter(|&context| context > smallest) {
+            let key = "evaluate.context";
+            let problem = Problem::error(format!(
+                "`{key}` is {context}, and the smallest sequence length is {smallest}: no model is scored in windows longer than \
+                 it learned"
+            ));
+            let problem = problem.key(key).help(format!("set `{key}` to at most {smallest}"));
+            let place = experiment.written.get(key).map(|written| written.place.clone());
+            return Err(Problems::one(&experiment.file, at(problem, place)));
+        }
         let warnings = self.warnings();
         let excluded = experiment.excludes.iter().zip(&self.counts);
         Ok(Expansion {
@@ -527,8 +552,16 @@ impl Expanding<'_, '_> {
                 .iter()
                 .flat_map(|b| &b.axes)
                 .find(|a| a.targets.iter().any(|&t| experiment.targets[t].key == key));
-            if let (true, Some(axis)) = (nothing_reads_it, axis) {
-                warnings.push(Problem::warning(format!("nothing reads the axis `{key}`: {why}")).key(key).at(&axis.place));
+            // Outside the axes a micro-batch is about memory, and a field that no file has is an error of the text.
+            let written = experiment.written.get(key).filter(|_| !matches!(key, "train.micro_batch" | "corpus.field"));
+            match (nothing_reads_it, axis, written) {
+                (true, Some(axis), _) => {
+                    warnings.push(Problem::warning(format!("nothing reads the axis `{key}`: {why}")).key(key).at(&axis.place));
+                }
+                (true, None, Some(written)) => {
+                    warnings.push(Problem::warning(format!("nothing reads `{key}`: {why}")).key(key).at(&written.place));
+                }
+                _ => {}
             }
         }
         warnings
@@ -594,6 +627,8 @@ fn default_label(key: &str) -> String {
         "train.stride" => "= sequence_length".to_owned(),
         keys::TOKENIZER => "char".to_owned(),
         "train.clip_norm" => "1".to_owned(),
+        "corpus.field" | "model.from" => "none".to_owned(),
+        "corpus.max_bytes" => "all".to_owned(),
         _ => {
             let defaults = serde_json::to_value(Settings::default()).unwrap_or_default();
             let found = key.split('.').try_fold(&defaults, |value, part| value.get(part));
@@ -629,13 +664,6 @@ fn hash(columns: &[(&'static str, Cell)]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_000_000_000, "1,000,000,000")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 
     #[test]
     fn draws_stay_between_their_ends() {

@@ -6,7 +6,7 @@ use super::expression::{Datum, Kind, Program, Trouble, Values};
 use super::names::Names;
 use super::settings::Settings;
 
-/// A condition on settings.
+/// A condition on settings and seeds.
 #[derive(Debug)]
 pub struct Filter {
     program: Program,
@@ -18,7 +18,8 @@ impl Filter {
     /// # Errors
     /// A name that does not exist, or an expression that is neither true nor false.
     pub fn parse(text: &str) -> Result<Self> {
-        let program = Program::parse(text, &Names::default()).map_err(|fault| {
+        let names = Names::with(vec![("seed".to_owned(), Kind::Number)]);
+        let program = Program::parse(text, &names).map_err(|fault| {
             let error = Error::usage(format!("the condition `{text}` cannot be read: {}", fault.message));
             match fault.help {
                 Some(help) => error.help(help),
@@ -32,13 +33,14 @@ impl Filter {
         Ok(Self { program })
     }
 
-    /// Whether the condition holds. `full` counts as larger than every number.
+    /// Whether the condition holds for a trial. `full` counts as larger than every number.
     ///
     /// # Errors
     /// A condition that has no answer, such as a division by zero.
-    pub fn matches(&self, settings: &Settings) -> Result<bool> {
+    pub fn matches(&self, settings: &Settings, seed: u64) -> Result<bool> {
         let columns = settings.columns();
-        let mut values = Values { columns: &columns, own: &[], full: &mut || Some(f64::INFINITY) };
+        let own = [Datum::Number(seed as f64)];
+        let mut values = Values { columns: &columns, own: &own, full: &mut || Some(f64::INFINITY) };
         match self.program.evaluate(&mut values) {
             Ok(datum) => Ok(datum == Datum::Boolean(true)),
             Err(Trouble::Unknown) => Ok(false),
@@ -93,10 +95,12 @@ mod tests {
             ("20_000 == 2e4 and .5 == 0.5", true, true),
             ("not (sequence_length == 128 and stride == 64)", true, true),
             ("vocab_size >= 512", true, true),
+            ("seed == 3 and seed in [1, 3]", true, true),
+            ("seed != 3 or seed > 3", false, false),
         ] {
             let filter = Filter::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(filter.matches(&settings()).unwrap(), first, "{text}");
-            assert_eq!(filter.matches(&other).unwrap(), second, "{text}");
+            assert_eq!(filter.matches(&settings(), 3).unwrap(), first, "{text}");
+            assert_eq!(filter.matches(&other, 3).unwrap(), second, "{text}");
         }
     }
 
@@ -153,19 +157,19 @@ mod tests {
             assert!(Filter::parse(&text).is_err());
         }
         let sum = format!("1{} > 0", " + 1".repeat(20));
-        assert!(Filter::parse(&sum).unwrap().matches(&settings()).unwrap());
+        assert!(Filter::parse(&sum).unwrap().matches(&settings(), 3).unwrap());
     }
 
     #[test]
     fn a_condition_without_an_answer_says_so() {
-        let error = Filter::parse("1 / (sequence_length - 128) > 1").unwrap().matches(&settings()).unwrap_err();
+        let error = Filter::parse("1 / (sequence_length - 128) > 1").unwrap().matches(&settings(), 3).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`1 / (sequence_length - 128) > 1` cannot be decided where `sequence_length` is 128: it divides by zero"
         );
         let mut plain = settings();
         plain.tokenizer = Tokenizer::Char;
-        let error = Filter::parse("vocab_size > 1").unwrap().matches(&plain).unwrap_err();
+        let error = Filter::parse("vocab_size > 1").unwrap().matches(&plain, 3).unwrap_err();
         assert!(error.to_string().contains("`tokenizer.vocab_size` is not set there"), "{error}");
     }
 }

@@ -5,10 +5,14 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::settings::Settings;
+use super::text::shown;
 
 /// The keys at the top of a file that are no sections of settings.
 pub(super) const TOP: &[&str] =
     &["name", "description", "grid", "zip", "let", "derive", "exclude", "points", "seeds", "search", "tune", "confirm"];
+
+/// What a key at the top begins with that is passed over: a place for YAML anchors.
+pub(super) const PASSED_OVER: &str = "x-";
 
 /// The sections of settings.
 pub(super) const SECTIONS: &[&str] = &["corpus", "tokenizer", "model", "train", "evaluate", "checkpoint", "run"];
@@ -84,6 +88,9 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("mini_batch_size", "train.batch_size"),
     ("micro_batch_size", "train.micro_batch"),
     ("gradient_accumulation_steps", "train.micro_batch"),
+    ("gradient_accumulation", "train.micro_batch"),
+    ("grad_accum", "train.micro_batch"),
+    ("accumulation_steps", "train.micro_batch"),
     ("grad_accum_steps", "train.micro_batch"),
     ("accumulate_grad_batches", "train.micro_batch"),
     ("epochs", "train.budget"),
@@ -148,11 +155,14 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("eval_interval", "evaluate.every"),
     ("eval_steps", "evaluate.every"),
     ("eval_every", "evaluate.every"),
+    ("evaluation_interval", "evaluate.every"),
+    ("interval", "evaluate.every"),
     ("save_steps", "checkpoint.every"),
     ("save_every", "checkpoint.every"),
+    ("save_interval", "checkpoint.every"),
     ("checkpoint_interval", "checkpoint.every"),
+    ("checkpoint_every", "checkpoint.every"),
     ("save_total_limit", "checkpoint.keep_last"),
-    ("gpus", "run.slots"),
     ("jobs", "run.slots"),
     ("workers", "run.slots"),
     ("num_workers", "run.slots"),
@@ -168,6 +178,31 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("constraints", "exclude"),
     ("title", "name"),
     ("base", "train"),
+];
+
+/// Words for what there is not, and what there is instead.
+const NOT_HERE: &[(&[&str], &str)] = &[
+    (
+        &["optimizer", "optim", "optimiser"],
+        "the optimizer is AdamW; it is set by `train.learning_rate`, `weight_decay`, `beta1`, `beta2` and `epsilon`",
+    ),
+    (
+        &["wandb", "tensorboard", "mlflow", "report_to", "logger", "logging", "tracker"],
+        "nothing is sent anywhere: results are Parquet files and a page, under `runs/`",
+    ),
+    (
+        &["early_stopping", "early_stop", "early_stopping_patience"],
+        "each trial trains for its whole budget; `evaluate.rank_at: best` ranks the best weights on the way",
+    ),
+    (
+        &["bayes", "bayesian", "optuna", "tpe", "hyperband", "asha", "method", "strategy", "algorithm"],
+        "a search draws at random: `search: {random: 40, train.learning_rate: {from: 1e-4, to: 1e-2, log: true}}`",
+    ),
+    (
+        &["gpus", "gpu", "num_gpus", "n_gpus", "accelerator"],
+        "a trial runs on one device, which `run.device` names; `run.slots` is how many run at a time",
+    ),
+    (&["per_device", "timeout", "notify"], "there is no such setting yet: take it out"),
 ];
 
 /// Whether this is a setting, a key inside a block included.
@@ -200,8 +235,37 @@ pub(super) fn last_name(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
+/// What is wrong with a key that is no setting.
+pub(super) fn unknown(key: &str) -> String {
+    match SECTIONS.contains(&key) || TOP.contains(&key) {
+        true => format!("`{key}` is not one setting"),
+        false => format!("there is no setting called `{}`", shown(key)),
+    }
+}
+
+/// The setting of a section that is meant where one value stands for the whole of it.
+pub(super) fn only_setting(section: &str) -> Option<&'static str> {
+    match section {
+        "corpus" => Some("text"),
+        "model" => Some("family"),
+        "run" => Some("device"),
+        _ => None,
+    }
+}
+
 /// What somebody probably meant who wrote `key`, as something to do.
 pub(super) fn suggestion(key: &str) -> Option<String> {
+    let last = last_name(key).to_ascii_lowercase();
+    if SECTIONS.contains(&key) {
+        let inside = SETTINGS.iter().find(|name| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+        return inside.map(|name| format!("`{key}` is a section: name one of its settings, such as `{name}`"));
+    }
+    if TOP.contains(&last.as_str()) {
+        return Some(format!("`{last}` stands at the top of the file"));
+    }
+    if let Some((_, instead)) = NOT_HERE.iter().find(|(words, _)| words.contains(&last.as_str())) {
+        return Some((*instead).to_owned());
+    }
     meant(key).map(|name| match OTHER_WORDS.iter().find(|(word, _)| *word == last_name(key).to_ascii_lowercase()) {
         Some((word, _)) if !exists(key) => format!("`{word}` is called `{name}` here{}", remark(word)),
         _ => format!("did you mean `{name}`?"),
@@ -276,6 +340,9 @@ mod tests {
 
     #[test]
     fn every_other_word_leads_to_a_name_that_exists() {
+        for (words, _) in NOT_HERE {
+            assert!(words.iter().all(|word| !SETTINGS.iter().any(|key| last_name(key) == *word)), "{words:?}");
+        }
         for (word, name) in OTHER_WORDS {
             assert!(exists(name) || TOP.contains(name) || SECTIONS.contains(name), "{word} -> {name}");
             assert!(!SETTINGS.iter().any(|key| key == word), "{word} is a setting itself");
@@ -300,6 +367,18 @@ mod tests {
             ("TRAIN.LEARNING_RATE", "did you mean `train.learning_rate`?"),
         ] {
             assert_eq!(suggestion(word).as_deref(), Some(expected), "{word}");
+        }
+        for (word, expected) in [
+            ("train", "`train` is a section: name one of its settings, such as `train.batch_size`"),
+            ("grid", "`grid` stands at the top of the file"),
+            ("train.seeds", "`seeds` stands at the top of the file"),
+            ("gpus", "a trial runs on one device, which `run.device` names; `run.slots` is how many run at a time"),
+            ("run.timeout", "there is no such setting yet: take it out"),
+        ] {
+            assert_eq!(suggestion(word).as_deref(), Some(expected), "{word}");
+        }
+        for word in ["optimizer", "train.grad_accum", "evaluate.eval_interval", "wandb", "early_stopping", "search.bayes"] {
+            assert!(suggestion(word).is_some_and(|hint| !hint.starts_with("did you mean")), "{word}");
         }
         assert_eq!(suggestion("train.zzzzzzzz"), None);
         assert_eq!(nearest("bep", ["char", "bpe"]), Some("bpe"));

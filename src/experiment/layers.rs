@@ -7,6 +7,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::keys;
 use super::settings::Settings;
+use super::text::shown;
 use super::yaml::{Node, Yaml};
 
 /// Why a value does not fit its setting; completes the sentence "`train.stride` …".
@@ -71,6 +72,15 @@ pub(super) fn alone(key: &str, value: &Value) -> Result<Settings, Misfit> {
     extract(&over(Figment::new(), "value", &[(key, value)]))
 }
 
+/// The settings that one of them, given as text, leads to: for flags that take what the file takes. The error completes the
+/// sentence "`train.stride` …".
+pub fn read_setting(key: &str, text: &str) -> Result<Settings, String> {
+    alone(key, &Value::String(Tag::Default, text.trim().to_owned())).map_err(|misfit| match misfit.help {
+        Some(help) => format!("{}: {help}", misfit.message),
+        None => misfit.message,
+    })
+}
+
 /// The words that a setting can be, where they are few.
 pub(super) fn words_of(key: &str) -> Option<Vec<String>> {
     let value = Value::String(Tag::Default, "?".to_owned());
@@ -95,7 +105,7 @@ fn misfit(error: &FigmentError) -> Misfit {
         },
         Kind::UnknownVariant(found, words) => {
             let near = keys::nearest(found, words.iter().copied());
-            let message = format!("should be one of {}, not `{found}`", words.join(", "));
+            let message = format!("should be one of {}, not `{}`", words.join(", "), shown(found));
             (message, near.map(|word| format!("did you mean `{word}`?")))
         }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
@@ -193,7 +203,7 @@ mod tests {
             ("train.schedule", text("cosin"), "should be one of cosine, linear, constant, not `cosin`"),
             ("train.schedule", map(&[("kind", "cosine")]), "should be one of cosine, linear, constant, not `kind`"),
             ("train.budget", map(&[("hours", "8")]), "does not count in `hours`"),
-            ("train.budget", map(&[("tokens", "1.5")]), "should be a whole number, not `1.5`"),
+            ("train.budget", map(&[("tokens", "1.5")]), "should be a whole number from 1 up, not `1.5`"),
             ("train.budget", text("1000"), "needs a unit"),
             ("tokenizer", map(&[("kind", "bpe")]), "needs a `vocab_size` with `kind: bpe`"),
             (

@@ -12,6 +12,7 @@ mod columns;
 mod expand;
 mod expression;
 mod filter;
+mod held_out;
 mod keys;
 mod layers;
 mod names;
@@ -21,6 +22,7 @@ mod read;
 pub mod settings;
 mod show;
 mod start;
+mod surroundings;
 mod text;
 mod yaml;
 
@@ -36,10 +38,12 @@ use figment::Figment;
 pub use columns::Cell;
 pub use expand::{Configuration, Excluded, Expansion};
 pub use filter::Filter;
+pub use layers::read_setting;
 pub use overrides::Overrides;
 pub use problem::{Place, Problem, Problems, Severity, Style};
 pub use read::{load, parse};
 pub use show::to_yaml;
+pub use surroundings::{Folder, Surroundings};
 pub use text::{clock_time, duration};
 
 use axes::{Block, Point, Search, Target};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::axes;
 use super::keys;
 use super::problem::{Place, Problem, Source};
 use super::yaml::{self, Node, Yaml};
@@ -23,9 +24,37 @@ const PREFIX: &str = "VOTIVE_SET__";
 pub(super) struct Override {
     /// The full name; also `name`, `description` and `seeds`, and names of one's own.
     pub(super) key: String,
+    pub(super) key_place: Place,
     pub(super) node: Node,
     /// Where it comes from, for a person.
     pub(super) layer: &'static str,
+}
+
+impl Override {
+    /// Whether it makes an axis: several values for a setting that takes one. A list of texts is one value of `corpus.text`, a list
+    /// of such lists several.
+    pub(super) fn makes_axis(&self) -> bool {
+        if !keys::can_be_swept(&self.key) || matches!(self.key.as_str(), "name" | "description" | "seeds") {
+            return false;
+        }
+        match &self.node.value {
+            Yaml::List(items) if self.key == "corpus.text" => items.iter().any(|item| matches!(item.value, Yaml::List(_))),
+            Yaml::List(_) => true,
+            _ => axes::is_range(&self.node),
+        }
+    }
+
+    /// What it does, for a note about its setting.
+    pub(super) fn told(&self) -> String {
+        match &self.node.value {
+            Yaml::List(items) => {
+                let values: Vec<String> = items.iter().map(|item| axes::label(&self.key, item)).collect();
+                format!("`{}` is swept over {}", self.key, values.join(", "))
+            }
+            _ if self.makes_axis() => format!("`{}` is swept over {}", self.key, self.node.place.text().trim()),
+            _ => format!("`{}` is {} for all", self.key, axes::label(&self.key, &self.node)),
+        }
+    }
 }
 
 /// The settings in order of precedence, the strongest last.
@@ -63,14 +92,14 @@ pub(super) fn read(overrides: &Overrides) -> (Vec<Override>, Vec<Problem>) {
 fn add(key: &str, key_place: &Place, place: &Place, layer: &'static str, list: &mut Vec<Override>, problems: &mut Vec<Problem>) {
     let known = keys::exists(key) || matches!(key, "name" | "description" | "seeds");
     // A name of one's own has no dots; whether there is one is seen when the file has been read.
-    let own = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && keys::suggestion(key).is_none();
+    let own = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !known && !own {
-        let problem = Problem::error(format!("there is no setting called `{key}`")).key(key).at(key_place);
+        let problem = Problem::error(keys::unknown(key)).key(key).at(key_place);
         problems.push(problem.maybe_help(keys::suggestion(key)));
         return;
     }
     match value(place) {
-        Ok(node) => list.push(Override { key: key.to_owned(), node, layer }),
+        Ok(node) => list.push(Override { key: key.to_owned(), key_place: key_place.clone(), node, layer }),
         Err(problem) => problems.push(problem.key(key)),
     }
 }

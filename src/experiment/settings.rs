@@ -122,16 +122,16 @@ pub struct Model {
     /// `gpt2` or `llama`.
     pub family: Family,
     /// Number of blocks.
-    #[serde(deserialize_with = "text::positive")]
+    #[serde(deserialize_with = "text::size")]
     pub layers: usize,
     /// Attention heads a block.
-    #[serde(deserialize_with = "text::positive")]
+    #[serde(deserialize_with = "text::size")]
     pub heads: usize,
     /// Width of the residual stream; a multiple of `heads`.
-    #[serde(deserialize_with = "text::positive")]
+    #[serde(deserialize_with = "text::size")]
     pub width: usize,
     /// Key and value heads (llama); the default is `heads`.
-    #[serde(deserialize_with = "text::maybe_positive")]
+    #[serde(deserialize_with = "text::maybe_size")]
     pub kv_heads: Option<usize>,
     /// Dropout rate in [0, 1).
     #[serde(deserialize_with = "text::below_one")]
@@ -212,10 +212,10 @@ pub enum Precision {
 #[serde(default, deny_unknown_fields)]
 pub struct Train {
     /// Tokens in a window (L).
-    #[serde(deserialize_with = "text::positive")]
+    #[serde(deserialize_with = "text::size")]
     pub sequence_length: usize,
     /// How far the window moves (S); the default is `sequence_length`.
-    #[serde(deserialize_with = "text::maybe_positive")]
+    #[serde(deserialize_with = "text::maybe_size")]
     pub stride: Option<usize>,
     /// Windows in an optimizer step.
     pub batch_size: BatchSize,
@@ -252,7 +252,7 @@ pub struct Train {
     /// Number format.
     pub precision: Precision,
     /// Windows through the model at once; memory only, never part of the result.
-    #[serde(deserialize_with = "text::maybe_positive")]
+    #[serde(deserialize_with = "text::maybe_size")]
     pub micro_batch: Option<usize>,
 }
 
@@ -290,7 +290,7 @@ pub struct Evaluate {
     #[serde(deserialize_with = "text::positive")]
     pub max_bytes: u64,
     /// The common context; the default is the smallest sequence length of the planned trials.
-    #[serde(deserialize_with = "text::maybe_positive")]
+    #[serde(deserialize_with = "text::maybe_size")]
     pub context: Option<usize>,
     /// `common` or `native`.
     pub rank_by: RankBy,
@@ -318,7 +318,7 @@ pub struct Checkpoint {
     #[serde(deserialize_with = "text::share")]
     pub every: f64,
     /// How many periodic checkpoints stay.
-    #[serde(deserialize_with = "text::positive")]
+    #[serde(deserialize_with = "text::size")]
     pub keep_last: usize,
     /// What stays of a complete trial.
     pub when_done: WhenDone,
@@ -348,20 +348,18 @@ pub enum On {
     Slurm,
 }
 
-/// `run`: where and when.
+/// `run`: where and when. It says nothing of a result, so a record of another version may have keys here that are not read;
+/// those of an experiment file are known by name before they come here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Run {
     /// `auto`, `cpu`, `cuda`, `metal`.
     pub device: Device,
     /// Trials at a time; `None` is `auto`.
-    #[serde(deserialize_with = "text::maybe_positive")]
+    #[serde(deserialize_with = "text::maybe_share")]
     pub slots: Option<usize>,
-    /// Trials at a time on one GPU.
-    #[serde(deserialize_with = "text::positive")]
-    pub per_device: usize,
     /// CPU threads a slot; `None` is `auto`.
-    #[serde(deserialize_with = "text::maybe_positive")]
+    #[serde(deserialize_with = "text::maybe_share")]
     pub threads: Option<usize>,
     /// `local` or `slurm`.
     pub on: On,
@@ -374,12 +372,6 @@ pub struct Run {
     /// How often a crashed trial is started again.
     #[serde(deserialize_with = "text::count")]
     pub retries: u32,
-    /// Longest silence of a worker, a duration; `None` is `auto`.
-    #[serde(deserialize_with = "text::maybe_duration")]
-    pub timeout: Option<String>,
-    /// A command told of the end and of the first failure.
-    #[serde(deserialize_with = "text::maybe_words")]
-    pub notify: Option<String>,
 }
 
 impl Default for Corpus {
@@ -449,18 +441,7 @@ impl Default for Checkpoint {
 
 impl Default for Run {
     fn default() -> Self {
-        Self {
-            device: Device::Auto,
-            slots: None,
-            per_device: 1,
-            threads: None,
-            on: On::Local,
-            until: None,
-            time: None,
-            retries: 2,
-            timeout: None,
-            notify: None,
-        }
+        Self { device: Device::Auto, slots: None, threads: None, on: On::Local, until: None, time: None, retries: 2 }
     }
 }
 
@@ -513,9 +494,9 @@ impl<'de> Deserialize<'de> for BatchSize {
         if value.is("full") {
             return Ok(Self::Full);
         }
-        match value.whole().filter(|&n| n > 0).and_then(|n| usize::try_from(n).ok()) {
-            Some(windows) => Ok(Self::Windows(windows)),
-            None => value.refuse("a whole number from 1 up, or `full`"),
+        match value.size() {
+            Ok(windows) => Ok(Self::Windows(windows)),
+            Err(expected) => value.refuse(&format!("{expected}, or `full`")),
         }
     }
 }
@@ -527,29 +508,42 @@ impl<'de> Deserialize<'de> for ClipNorm {
         if value.is("off") {
             return Ok(Self::Off);
         }
-        match value.number() {
-            Some(norm) if norm > 0.0 => Ok(Self::At(norm)),
-            _ => value.refuse_helping("a number above 0, or `off`", "write `off` to measure the norm without clipping"),
+        match value.above_zero() {
+            Ok(norm) => Ok(Self::At(norm)),
+            Err(expected) => {
+                let help = "write `off` to measure the norm without clipping";
+                value.refuse_helping(&format!("{expected}, or `off`"), help)
+            }
         }
     }
 }
+
+/// Most tokens of a budget, and most bytes.
+const MOST_TOKENS: u64 = 1_000_000_000_000_000;
+/// Most steps of a budget.
+const MOST_STEPS: u64 = 1_000_000_000_000;
+/// Most epochs of a budget, and most minutes.
+const MOST_EPOCHS: f64 = 1e9;
 
 impl<'de> Deserialize<'de> for Budget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const HELP: &str = "write one of `tokens`, `bytes`, `steps`, `epochs`, `minutes` with an amount: `{tokens: 1_000_000}`";
         let value = Wrapped::deserialize(deserializer)?;
-        let whole = || match value.whole() {
-            Some(amount) => Ok(amount),
-            None => value.refuse("a whole number"),
+        // 0 is read, and refused later: settings without a budget of their own have it as a placeholder.
+        let whole = |most| match value.whole(1, most) {
+            Ok(amount) => Ok(amount),
+            Err(_) if value.number() == Some(0.0) => Ok(0),
+            Err(expected) => value.refuse(&expected),
         };
         let number = || match value.number() {
-            Some(amount) if amount >= 0.0 => Ok(amount),
+            Some(amount) if (0.0..=MOST_EPOCHS).contains(&amount) => Ok(amount),
+            Some(amount) if amount > 0.0 => value.refuse(&"a number up to 1,000,000,000"),
             _ => value.refuse("a number above 0"),
         };
         match value.name.as_deref() {
-            Some("tokens") => whole().map(Self::Tokens),
-            Some("bytes") => whole().map(Self::Bytes),
-            Some("steps") => whole().map(Self::Steps),
+            Some("tokens") => whole(MOST_TOKENS).map(Self::Tokens),
+            Some("bytes") => whole(MOST_TOKENS).map(Self::Bytes),
+            Some("steps") => whole(MOST_STEPS).map(Self::Steps),
             Some("epochs") => number().map(Self::Epochs),
             Some("minutes") => number().map(Self::Minutes),
             Some(other) => Err(D::Error::custom(format!("does not count in `{other}`\n{HELP}"))),
@@ -563,7 +557,7 @@ impl<'de> Deserialize<'de> for Budget {
 #[serde(deny_unknown_fields)]
 struct TokenizerKeys {
     kind: Option<String>,
-    #[serde(default, deserialize_with = "text::maybe_positive")]
+    #[serde(default, deserialize_with = "text::maybe_size")]
     vocab_size: Option<usize>,
     #[serde(default, deserialize_with = "text::maybe_words")]
     path: Option<String>,
@@ -636,7 +630,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_in_json_is_refused() {
+    fn an_unknown_key_in_json_is_refused_where_it_could_change_a_result() {
         assert!(serde_json::from_str::<Settings>(r#"{"train":{"strides":1}}"#).is_err());
+        let earlier = r#"{"run":{"slots":2,"per_device":1,"timeout":null,"notify":null}}"#;
+        assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.slots, Some(2));
     }
 }

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use super::check::Conflict;
-use super::keys::TOKENIZER;
+use super::columns::Cell;
+use super::keys::{self, TOKENIZER};
 use super::settings::{Settings, Tokenizer};
+use super::surroundings::Folder;
+use super::text;
 
 /// The settings that such a folder brings; `dropout` stays the experiment's.
 const BROUGHT: [&[&str]; 8] = [
@@ -21,6 +24,44 @@ const BROUGHT: [&[&str]; 8] = [
 /// The tokenizer that a folder brings.
 pub(super) fn tokenizer(from: &str) -> Tokenizer {
     Tokenizer::File { path: format!("{}/tokenizer.json", from.trim_end_matches('/')) }
+}
+
+/// A setting that the folder brings, as a person writes it; `None` where there is no folder, or it says nothing of this one.
+pub(super) fn label(settings: &Settings, key: &str) -> Option<String> {
+    settings.model.from.as_ref()?;
+    if key == TOKENIZER {
+        return match &settings.tokenizer {
+            Tokenizer::File { path } => Some(path.clone()),
+            _ => None,
+        };
+    }
+    if !BROUGHT.iter().any(|keys| keys[0] == key) && keys::whole_setting(key) != TOKENIZER {
+        return None;
+    }
+    let column = key.replace('.', "_");
+    match settings.columns().into_iter().find(|(name, _)| *name == column)?.1 {
+        Cell::Bool(flag) => flag.map(|flag| flag.to_string()),
+        Cell::Int(number) => number.map(|number| number.to_string()),
+        Cell::Float(number) => number.map(text::write_number),
+        Cell::Text(word) => word,
+    }
+}
+
+/// Whether such a folder has the files that it must have.
+pub(super) fn is_complete(base: &Path, from: &str) -> bool {
+    missing(&base.join(from), from).is_none()
+}
+
+/// Windows that are longer than the positions that the folder's model has learned.
+pub(super) fn too_long(settings: &Settings, folder: &Folder) -> Option<Conflict> {
+    let length = settings.train.sequence_length;
+    let longest = folder.longest.filter(|&longest| length > longest)?;
+    let from = settings.model.from.as_deref().unwrap_or_default();
+    Some(Conflict {
+        keys: &["train.sequence_length", "model.from"],
+        message: format!("`{from}` has {longest} learned positions, and a window has {length} tokens"),
+        help: Some(format!("set `train.sequence_length` to at most {longest}")),
+    })
 }
 
 /// What of a configuration does not go together with the folder that it starts from. `sets` says whether a setting is given

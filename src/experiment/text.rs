@@ -9,7 +9,17 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Largest whole number a setting takes: tables hold signed 64-bit numbers.
-const LARGEST: u64 = i64::MAX as u64;
+pub(super) const LARGEST: u64 = i64::MAX as u64;
+/// Largest size (of a window, a batch, a model): the product of two still fits into 63 bits.
+const LARGEST_SIZE: u64 = 1_000_000_000;
+/// Most of what a machine shares out: slots, threads.
+const LARGEST_SHARE: u64 = 10_000;
+/// Between these a positive number keeps its digits in 32 bits, in which models are trained.
+const REALS: std::ops::RangeInclusive<f64> = 1e-37..=1e37;
+/// Longest time that is waited for: a hundred years.
+const LONGEST_SECONDS: u64 = 36_525 * 86_400;
+/// Characters of a value that a message shows.
+const SHOWN: usize = 60;
 
 /// A number as a person writes it; `None` where it is none. Never infinite, never NaN.
 pub(super) fn number(text: &str) -> Option<f64> {
@@ -17,7 +27,7 @@ pub(super) fn number(text: &str) -> Option<f64> {
     digits.parse::<f64>().ok().filter(|n| n.is_finite())
 }
 
-/// A whole number as a person writes it: `20_000_000`, `007`, `2e6`, but not `1.5`.
+/// A whole number as a person writes it: `20_000_000`, `007`, `2e6`, but not `1.5`. At most [`LARGEST`].
 pub(super) fn whole_number(text: &str) -> Option<u64> {
     let digits = plain_digits(text)?;
     let digits = digits.strip_prefix('+').unwrap_or(&digits);
@@ -31,6 +41,73 @@ pub(super) fn whole_number(text: &str) -> Option<u64> {
 /// A number that is whole and not negative, as one; beyond 2^53 numbers are no longer exact.
 pub(super) fn whole(number: f64) -> Option<u64> {
     (number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
+}
+
+/// A whole number within bounds; else what it should be, to stand after "should be".
+pub(super) fn whole_within(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let found = whole_number(text).filter(|n| (least..=most).contains(n));
+    found.ok_or_else(|| whole_words(least, most, exceeds(text, most)))
+}
+
+/// What such a number is called. Its upper bound is told only where it matters.
+fn whole_words(least: u64, most: u64, too_large: bool) -> String {
+    if too_large { format!("a whole number up to {}", grouped(most)) } else { format!("a whole number from {least} up") }
+}
+
+/// Whether a text is a number above a bound, also one that no type of number holds.
+fn exceeds(text: &str, most: u64) -> bool {
+    plain_digits(text).and_then(|digits| digits.parse::<f64>().ok()).is_some_and(|number| number > most as f64)
+        || plain_digits(text).and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|number| number > most)
+}
+
+/// A number with commas.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A value as a message shows it: on one line, and not endlessly long.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(SHOWN));
+    for (count, c) in text.chars().enumerate() {
+        if count == SHOWN {
+            shown.push('…');
+            break;
+        }
+        match c {
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// How a number is written here that somebody wrote as `200k`, `1.5M`, `10%` or `200,000`.
+fn rewritten(text: &str) -> Option<String> {
+    let grouped = text.split(',').skip(1).all(|group| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit()));
+    if text.contains(',') && grouped {
+        let plain = text.replace(',', "_");
+        return number(&plain).map(|_| format!("write `{plain}`"));
+    }
+    let last = text.chars().last()?;
+    let digits = text[..text.len() - last.len_utf8()].trim_end();
+    let value = number(digits)?;
+    let exponent = match last.to_ascii_lowercase() {
+        '%' => return Some(format!("write `{}`", write_number(value / 100.0))),
+        'k' => 3,
+        'm' => 6,
+        'g' | 'b' => 9,
+        't' => 12,
+        _ => return None,
+    };
+    (!digits.contains(['e', 'E'])).then(|| format!("write `{digits}e{exponent}`"))
 }
 
 /// Takes out `_` between digits, and refuses what Rust would read and a person would not (`inf`, `nan`, `1_`).
@@ -71,7 +148,7 @@ pub fn clock_time(text: &str) -> Option<(u8, u8)> {
     (hour < 24 && minute < 60).then_some((hour, minute))
 }
 
-/// A length of time: `8h`, `1h30m`, `90m`, `45s`, `2d`.
+/// A length of time: `8h`, `1h30m`, `90m`, `45s`, `2d`; at most a hundred years.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut seconds: u64 = 0;
     let mut rest = text;
@@ -93,7 +170,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         seconds = seconds.checked_add(amount.checked_mul(unit)?)?;
         rest = &rest[end + 1..];
     }
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    (1..=LONGEST_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
 }
 
 /// One scalar, from text or from JSON.
@@ -115,13 +192,15 @@ impl Scalar {
         }
     }
 
-    fn whole(&self) -> Option<u64> {
-        match self {
-            Self::Text(text) => whole_number(text),
-            Self::Whole(n) => (*n <= LARGEST).then_some(*n),
-            Self::Number(n) => whole(*n),
-            Self::Flag(_) | Self::Nothing => None,
-        }
+    /// A whole number within bounds; else what it should be.
+    fn whole(&self, least: u64, most: u64) -> Result<u64, String> {
+        let (found, too_large) = match self {
+            Self::Text(text) => return whole_within(text, least, most),
+            Self::Whole(n) => (Some(*n), *n > most),
+            Self::Number(n) => (whole(*n), *n > most as f64),
+            Self::Flag(_) | Self::Nothing => (None, false),
+        };
+        found.filter(|n| (least..=most).contains(n)).ok_or_else(|| whole_words(least, most, too_large))
     }
 
     fn is(&self, word: &str) -> bool {
@@ -129,14 +208,19 @@ impl Scalar {
     }
 
     fn refuse<T, E: serde::de::Error>(&self, expected: &str) -> Result<T, E> {
-        Err(E::custom(format!("should be {expected}, not {self}")))
+        let message = format!("should be {expected}, not {self}");
+        let help = match self {
+            Self::Text(text) => rewritten(text),
+            _ => None,
+        };
+        Err(E::custom(help.map_or(message.clone(), |help| format!("{message}\n{help}"))))
     }
 }
 
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => write!(f, "`{text}`"),
+            Self::Text(text) => write!(f, "`{}`", shown(text)),
             Self::Whole(n) => write!(f, "`{n}`"),
             Self::Number(n) => write!(f, "`{n}`"),
             Self::Flag(b) => write!(f, "`{b}`"),
@@ -299,8 +383,19 @@ impl Wrapped {
         self.value.number()
     }
 
-    pub(super) fn whole(&self) -> Option<u64> {
-        self.value.whole()
+    /// A whole number within bounds; else what it should be.
+    pub(super) fn whole(&self, least: u64, most: u64) -> Result<u64, String> {
+        self.value.whole(least, most)
+    }
+
+    /// A size: from 1 to a thousand million; else what it should be.
+    pub(super) fn size(&self) -> Result<usize, String> {
+        self.value.whole(1, LARGEST_SIZE).map(|size| size as usize)
+    }
+
+    /// A number above 0 that 32 bits hold; else what it should be.
+    pub(super) fn above_zero(&self) -> Result<f64, String> {
+        real_above_zero(&self.value)
     }
 
     pub(super) fn text(self) -> Option<String> {
@@ -338,46 +433,80 @@ pub(super) fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64
     checked(deserializer, "a fraction from 0 to 1", |n| (0.0..=1.0).contains(&n))
 }
 
-/// In (0, 1].
+/// In (0, 1]; what is smaller than a millionth of a millionth is no share of anything.
 pub(super) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, "a fraction above 0, at most 1", |n| n > 0.0 && n <= 1.0)
+    checked(deserializer, "a fraction above 0, at most 1", |n| (1e-12..=1.0).contains(&n))
+}
+
+fn real_above_zero(scalar: &Scalar) -> Result<f64, String> {
+    match scalar.number() {
+        Some(number) if REALS.contains(&number) => Ok(number),
+        Some(number) if number > 0.0 => {
+            let (least, most) = (write_number(*REALS.start()), write_number(*REALS.end()));
+            Err(format!("a number from {least} to {most}, as 32 bits hold them"))
+        }
+        _ => Err("a number above 0".to_owned()),
+    }
 }
 
 /// Above 0.
 pub(super) fn above_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, "a number above 0", |n| n > 0.0)
+    let scalar = Scalar::deserialize(deserializer)?;
+    real_above_zero(&scalar).or_else(|expected| scalar.refuse(&expected))
 }
 
 /// 0 or above.
 pub(super) fn not_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    checked(deserializer, "a number from 0 up", |n| n >= 0.0)
+    let scalar = Scalar::deserialize(deserializer)?;
+    match scalar.number() {
+        Some(0.0) => Ok(0.0),
+        Some(number) if number > 0.0 => real_above_zero(&scalar).or_else(|expected| scalar.refuse(&expected)),
+        _ => scalar.refuse("a number from 0 up"),
+    }
 }
 
-fn to_whole<T: TryFrom<u64>, E: serde::de::Error>(scalar: &Scalar, least: u64) -> Result<T, E> {
-    match scalar.whole().filter(|&n| n >= least).and_then(|n| T::try_from(n).ok()) {
-        Some(number) => Ok(number),
-        None => scalar.refuse(if least == 0 { "a whole number from 0 up" } else { "a whole number from 1 up" }),
-    }
+fn to_whole<T: TryFrom<u64>, E: serde::de::Error>(scalar: &Scalar, least: u64, most: u64) -> Result<T, E> {
+    let number = scalar.whole(least, most).or_else(|expected| scalar.refuse(&expected))?;
+    T::try_from(number).or_else(|_| scalar.refuse("a smaller number"))
 }
 
 /// A whole number from 1 up.
 pub(super) fn positive<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
-    to_whole(&Scalar::deserialize(deserializer)?, 1)
+    to_whole(&Scalar::deserialize(deserializer)?, 1, LARGEST)
 }
 
-/// A whole number from 0 up.
+/// A size: a whole number from 1 to a thousand million.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    to_whole(&Scalar::deserialize(deserializer)?, 1, LARGEST_SIZE)
+}
+
+/// A whole number from 0 to a thousand million.
 pub(super) fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
-    to_whole(&Scalar::deserialize(deserializer)?, 0)
+    to_whole(&Scalar::deserialize(deserializer)?, 0, LARGEST_SIZE)
 }
 
-/// A whole number from 1 up, or `auto` (also `all`, `none`).
-pub(super) fn maybe_positive<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn maybe_whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D, most: u64) -> Result<Option<T>, D::Error> {
     let scalar = Scalar::deserialize(deserializer)?;
     match &scalar {
         Scalar::Nothing => Ok(None),
         Scalar::Text(text) if matches!(text.as_str(), "auto" | "all" | "none") => Ok(None),
-        _ => to_whole(&scalar, 1).map(Some),
+        _ => to_whole(&scalar, 1, most).map(Some),
     }
+}
+
+/// A whole number from 1 up, or `auto` (also `all`, `none`).
+pub(super) fn maybe_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    maybe_whole(deserializer, LARGEST)
+}
+
+/// A size, or `auto` (also `all`, `none`).
+pub(super) fn maybe_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    maybe_whole(deserializer, LARGEST_SIZE)
+}
+
+/// How many slots or threads: from 1 to ten thousand, or `auto` (also `all`, `none`).
+pub(super) fn maybe_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    maybe_whole(deserializer, LARGEST_SHARE)
 }
 
 fn to_flag<E: serde::de::Error>(scalar: &Scalar) -> Result<bool, E> {
@@ -513,6 +642,36 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_grouped_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_000_000_000, "1,000,000,000")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn a_value_is_shown_on_one_line_and_not_endlessly() {
+        assert_eq!(shown("5\n\u{1b}é"), "5\\n\\u{1b}é");
+        assert_eq!(shown(&"x".repeat(1_000)).chars().count(), 61);
+    }
+
+    #[test]
+    fn numbers_of_other_ways_of_writing_are_written_anew() {
+        for (text, expected) in [
+            ("200k", Some("write `200e3`")),
+            ("1.5M", Some("write `1.5e6`")),
+            ("2 B", Some("write `2e9`")),
+            ("10%", Some("write `0.1`")),
+            ("200,000", Some("write `200_000`")),
+            ("1,5", None),
+            ("many", None),
+            ("1e3k", None),
+            ("", None),
+        ] {
+            assert_eq!(rewritten(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn clock_times_and_durations() {
         for (text, expected) in [
             ("07:00", Some((7, 0))),
@@ -542,6 +701,8 @@ mod tests {
             ("8 h", None),
             ("99999999999999999999h", None),
             ("9999999999999999999d", None),
+            ("36525d", Some(36_525 * 86_400)),
+            ("36526d", None),
         ] {
             assert_eq!(duration(text).map(|d| d.as_secs()), expected, "{text}");
         }

@@ -9,6 +9,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Spanned};
 
 use super::problem::{Place, Problem, Source};
+use super::text::shown;
 
 /// A node of the tree.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +50,7 @@ impl Node {
     pub(super) fn describe(&self) -> String {
         match &self.value {
             Yaml::Null => "nothing".to_owned(),
-            Yaml::Scalar(text) => format!("`{text}`"),
+            Yaml::Scalar(text) => format!("`{}`", shown(text)),
             Yaml::List(_) => "a list".to_owned(),
             Yaml::Map(_) => "a mapping".to_owned(),
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use crate::error::{Error, Result};
+use crate::experiment::Folder;
 use crate::experiment::settings::{Family, Model};
 
 /// A local Hugging Face folder that training starts from (`model.from`), as it was when the trial was planned.
@@ -68,10 +69,12 @@ impl Pretrained {
         }
     }
 
-    /// These settings with what the folder says of the model written into them: the tables show the model that is trained.
-    pub fn settings(&self, model: &Model) -> Model {
+    /// What the folder says of a model that starts from it: these settings with those of the folder written into them, so that
+    /// rules and tables speak of the model that is trained.
+    pub fn says(&self, model: &Model) -> Folder {
         let config = &self.config;
-        Model {
+        let longest = (config.family == Family::Gpt2).then_some(config.context);
+        let model = Model {
             family: config.family,
             layers: config.layers,
             heads: config.heads,
@@ -82,6 +85,7 @@ impl Pretrained {
             tied: config.tied,
             activation: config.activation,
             from: model.from.clone(),
-        }
+        };
+        Folder { model, longest }
     }
 }

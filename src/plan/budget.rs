@@ -1,5 +1,6 @@
 //! How long a trial trains: the budget as an exact number of steps.
 
+use crate::error::{Error, Result};
 use crate::experiment::settings::Budget;
 
 /// The windows of one epoch and how they are cut into steps.
@@ -36,32 +37,42 @@ impl EpochShape {
     }
 
     /// Windows trained on after this many steps.
-    pub fn windows_after(&self, steps: u64) -> u64 {
-        let (epochs, rest) = (steps / self.steps(), steps % self.steps());
-        epochs * self.windows + rest * self.batch
+    fn windows_after(&self, steps: u128) -> u128 {
+        let (epochs, rest) = (steps / u128::from(self.steps()), steps % u128::from(self.steps()));
+        epochs * u128::from(self.windows) + rest * u128::from(self.batch)
     }
 
     /// The first step at which this many target tokens are reached.
-    fn steps_for(&self, tokens: u64) -> u64 {
-        let epoch = self.windows * self.length;
+    fn steps_for(&self, tokens: u128) -> u128 {
+        let [windows, batch, length] = [self.windows, self.batch, self.length].map(u128::from);
+        let epoch = windows * length;
         let full = tokens.saturating_sub(1) / epoch;
         let rest = tokens - full * epoch;
-        full * self.steps() + rest.div_ceil(self.batch * self.length).min(self.steps())
+        let steps = u128::from(self.steps());
+        full * steps + rest.div_ceil(batch * length).min(steps)
     }
 
     /// The exact length of a training; `None` for a budget in minutes. `bytes_per_token` turns bytes into tokens.
-    pub fn length_of(&self, budget: Budget, bytes_per_token: f64) -> Option<Length> {
-        let epoch_tokens = (self.windows * self.length) as f64;
+    ///
+    /// # Errors
+    /// More tokens than tables can hold (63 bits).
+    pub fn length_of(&self, budget: Budget, bytes_per_token: f64) -> Result<Option<Length>> {
+        let epoch_tokens = self.windows as f64 * self.length as f64;
         let steps = match budget {
-            Budget::Tokens(tokens) => self.steps_for(tokens),
-            Budget::Bytes(bytes) => self.steps_for((bytes as f64 / bytes_per_token).ceil() as u64),
-            Budget::Steps(steps) => steps,
-            Budget::Epochs(epochs) => self.steps_for((epochs * epoch_tokens).round() as u64),
-            Budget::Minutes(_) => return None,
+            Budget::Tokens(tokens) => self.steps_for(u128::from(tokens)),
+            Budget::Bytes(bytes) => self.steps_for((bytes as f64 / bytes_per_token).ceil() as u128),
+            Budget::Steps(steps) => u128::from(steps),
+            Budget::Epochs(epochs) => self.steps_for((epochs * epoch_tokens).round() as u128),
+            Budget::Minutes(_) => return Ok(None),
         };
         let steps = steps.max(1);
         let windows = self.windows_after(steps);
-        Some(Length { steps, windows, tokens: windows * self.length })
+        let tokens = windows * u128::from(self.length);
+        match [steps, windows, tokens].map(|n| i64::try_from(n).map(i64::cast_unsigned)) {
+            [Ok(steps), Ok(windows), Ok(tokens)] => Ok(Some(Length { steps, windows, tokens })),
+            _ => Err(Error::usage(format!("`train.budget` comes to {tokens} tokens, more than can be counted"))
+                .help("set a smaller `train.budget`")),
+        }
     }
 }
 
@@ -93,10 +104,20 @@ mod tests {
             (Budget::Tokens(77 * 512 + 1), 11, 85),
             (Budget::Bytes(4 * 4096), 1, 8),
         ] {
-            let length = FOUNDING.length_of(budget, 4.0).unwrap();
+            let length = FOUNDING.length_of(budget, 4.0).unwrap().unwrap();
             assert_eq!((length.steps, length.windows, length.tokens), (steps, windows, windows * 512), "{budget:?}");
         }
-        assert_eq!(FOUNDING.length_of(Budget::Minutes(5.0), 4.0), None);
+        assert_eq!(FOUNDING.length_of(Budget::Minutes(5.0), 4.0).unwrap(), None);
+    }
+
+    #[test]
+    fn a_budget_that_cannot_be_counted_is_refused() {
+        let large = EpochShape { windows: 1 << 40, batch: 1 << 40, length: 1 << 20 };
+        for budget in [Budget::Steps(1 << 20), Budget::Epochs(1e9), Budget::Steps(u64::MAX), Budget::Tokens(u64::MAX)] {
+            let error = large.length_of(budget, 1.0).unwrap_err();
+            assert!(error.to_string().ends_with("more than can be counted"), "{error}");
+        }
+        assert_eq!(large.length_of(Budget::Epochs(2.0), 1.0).unwrap().unwrap().tokens, 1 << 61);
     }
 
     proptest! {
@@ -105,9 +126,9 @@ mod tests {
             windows in 1u64..200, batch in 1u64..40, length in 1u64..64, tokens in 1u64..50_000
         ) {
             let shape = EpochShape { windows, batch, length };
-            let end = shape.length_of(Budget::Tokens(tokens), 1.0).unwrap();
+            let end = shape.length_of(Budget::Tokens(tokens), 1.0).unwrap().unwrap();
             prop_assert!(end.tokens >= tokens);
-            prop_assert!(shape.windows_after(end.steps - 1) * length < tokens);
+            prop_assert!(shape.windows_after(u128::from(end.steps) - 1) * u128::from(length) < u128::from(tokens));
         }
     }
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Part, Settings, Tokenizer, Train};
-use crate::experiment::{Configuration, Experiment, Problem, Problems};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer, Train};
+use crate::experiment::{Configuration, Experiment, Folder, Problem, Problems, Surroundings};
 use crate::model::{Config, Pretrained, shape};
 
 /// What is known of a text and its tokens.
@@ -37,26 +37,21 @@ pub struct Circumstances<'a> {
 }
 
 /// Plans every trial of an experiment, and says what a person should know about the plan. `known` tells what the text of a
-/// configuration comes to.
+/// configuration comes to, `look` what lies in a folder that a model starts from.
 pub fn build(
     experiment: &Experiment,
     circumstances: Circumstances<'_>,
     known: &mut dyn FnMut(&Settings) -> Result<Rc<Known>>,
+    look: &mut dyn FnMut(&str) -> Result<Pretrained>,
 ) -> Result<(Plan, Vec<Warning>), Refusal> {
-    let mut failure = None;
-    let expansion = experiment.expand(circumstances.limit, &mut |settings| match known(settings) {
-        Ok(known) => Some(windows_of(settings, &known.prepared).count()),
-        Err(error) => {
-            failure.get_or_insert(error);
-            None
-        }
-    });
-    if let Some(error) = failure {
+    let mut asking = Asking { device: circumstances.device, known, look, failure: None };
+    let expansion = experiment.expand(circumstances.limit, &mut asking);
+    if let Some(error) = asking.failure {
         return Err(error.into());
     }
     let expansion = expansion?;
     let mut warnings: Vec<Warning> = expansion.warnings.into_iter().map(Warning::File).collect();
-    let common_context = common_context(experiment, circumstances, &expansion.configurations)?;
+    let common_context = common_context(experiment, circumstances, &expansion.configurations);
 
     let mut plan = Plan {
         experiment: experiment.name.clone(),
@@ -73,9 +68,6 @@ pub fn build(
     let (mut ids, mut tokenizers) = (HashSet::new(), HashMap::new());
     for Configuration { mut settings, values } in expansion.configurations {
         let known = known(&settings)?;
-        if let Some(from) = &known.from {
-            settings.model = from.settings(&settings.model);
-        }
         // Folders often share a tokenizer: it has one name then, so that the report sees that it is one.
         if let Tokenizer::File { path } = &mut settings.tokenizer {
             let content = (known.prepared.tokenizer_hash.clone(), known.prepared.end_of_text);
@@ -113,6 +105,42 @@ pub fn build(
     }
     warnings.extend(unequal_text(&plan.trials));
     Ok((plan, warnings))
+}
+
+/// Asks for what is known outside of the file, and keeps the first error.
+struct Asking<'a> {
+    device: &'a str,
+    known: &'a mut dyn FnMut(&Settings) -> Result<Rc<Known>>,
+    look: &'a mut dyn FnMut(&str) -> Result<Pretrained>,
+    failure: Option<Error>,
+}
+
+impl Asking<'_> {
+    fn answer<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl Surroundings for Asking<'_> {
+    fn device(&self) -> &str {
+        self.device
+    }
+
+    fn windows(&mut self, settings: &Settings) -> Option<u64> {
+        let known = (self.known)(settings);
+        self.answer(known).map(|known| windows_of(settings, &known.prepared).count())
+    }
+
+    fn folder(&mut self, model: &Model) -> Option<Folder> {
+        let found = (self.look)(model.from.as_deref()?);
+        self.answer(found).map(|found| found.says(model))
+    }
 }
 
 /// Why there is no plan.
@@ -220,18 +248,11 @@ fn windows_of(settings: &Settings, prepared: &Prepared) -> Windows {
 }
 
 /// Lc: what the file sets, else what an earlier run fixed, else the smallest sequence length.
-fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, configurations: &[Configuration]) -> Result<usize> {
+fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, configurations: &[Configuration]) -> usize {
     let smallest = configurations.iter().map(|c| c.settings.train.sequence_length).min().unwrap_or(1);
-    let wished = experiment.base.evaluate.context.or(circumstances.common_context);
-    match (wished, experiment.base.evaluate.context) {
-        (Some(context), Some(_)) if context > smallest => Err(Error::usage(format!(
-            "`evaluate.context` is {context}, and the smallest sequence length is {smallest}: no model is scored in windows longer than it learned"
-        ))
-        .help(format!("set `evaluate.context` to at most {smallest}"))),
-        // An earlier run's context is too long for a configuration that joined later: the smallest length is all they share.
-        (Some(context), _) => Ok(context.min(smallest)),
-        (None, _) => Ok(smallest),
-    }
+    // An earlier run's context is too long for a configuration that joined later: the smallest length is all they share. One that
+    // the file sets is never longer, which is checked when the experiment is expanded.
+    experiment.base.evaluate.context.or(circumstances.common_context).map_or(smallest, |context| context.min(smallest))
 }
 
 /// What trials have in common that differ in nothing but their clip norm and their seed.
@@ -302,7 +323,7 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
     };
     let epoch = EpochShape { windows: windows.count(), batch, length: length as u64 };
     let bytes_per_token = prepared.train.bytes as f64 / prepared.train.tokens as f64;
-    let trained = epoch.length_of(train.budget, bytes_per_token);
+    let trained = epoch.length_of(train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
     let full_batch = batch.min(windows.count());
     // 32 MiB: the program itself, its text and what it records.

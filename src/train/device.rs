@@ -18,6 +18,25 @@ pub fn kind(setting: settings::Device) -> &'static str {
     }
 }
 
+/// The kind of device that these settings come to, which this program on this machine can use.
+///
+/// # Errors
+/// One that this build cannot use, or that is not there.
+pub fn usable(setting: settings::Device) -> Result<&'static str> {
+    let kind = kind(setting);
+    let built = match kind {
+        "cuda" => candle_core::utils::cuda_is_available(),
+        "metal" => candle_core::utils::metal_is_available(),
+        _ => true,
+    };
+    if !built {
+        return Err(Error::new(Kind::Device, format!("this build cannot use the device `{kind}`"))
+            .help(format!("build with `--features {kind}`, or set `run.device: cpu`")));
+    }
+    open(kind)?;
+    Ok(kind)
+}
+
 /// Opens the device called `cpu`, `cuda`, `cuda:1`, `metal` …
 pub fn open(name: &str) -> Result<Device> {
     let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
@@ -48,6 +67,8 @@ mod tests {
             let error = open("metal").unwrap_err();
             assert_eq!(error.kind(), Kind::Device);
             assert!(error.help_text().unwrap().contains("--features metal"));
+            let error = usable(settings::Device::Metal).unwrap_err();
+            assert_eq!(error.to_string(), "this build cannot use the device `metal`");
         }
     }
 }

@@ -121,3 +121,145 @@ fn arguments_that_are_none_are_refused() {
     }
     assert!(scene.trials().is_empty());
 }
+
+#[test]
+fn numbers_that_do_not_fit_are_refused_where_they_stand() {
+    let scene = Scene::new(SMALL);
+    for (key, value) in [
+        ("train.budget.epochs", "1e300"),
+        ("train.budget.minutes", "1e300"),
+        ("train.budget.steps", "9223372036854775807"),
+        ("train.budget.tokens", "18446744073709551615"),
+        ("train.budget.bytes", "1e18"),
+        ("train.sequence_length", "9223372036854775807"),
+        ("train.stride", "4294967296"),
+        ("train.batch_size", "1e18"),
+        ("train.micro_batch", "1e15"),
+        ("train.learning_rate", "1e300"),
+        ("train.weight_decay", "1e300"),
+        ("train.epsilon", "1e-300"),
+        ("train.clip_norm", "1e39"),
+        ("model.layers", "1e12"),
+        ("model.width", "18446744073709551616"),
+        ("model.heads", "1e999"),
+        ("model.kv_heads", "1e10"),
+        ("tokenizer", "{kind: bpe, vocab_size: 1e12}"),
+        ("corpus.max_bytes", "1e300"),
+        ("checkpoint.every", "1e300"),
+        ("checkpoint.keep_last", "1e300"),
+        ("evaluate.every", "1e-300"),
+        ("evaluate.context", "1e10"),
+        ("evaluate.max_bytes", "1e300"),
+        ("run.slots", "1e9"),
+        ("run.threads", "65536"),
+        ("run.retries", "1e10"),
+        ("run.time", "99999999d"),
+        ("seeds", "1e300"),
+        ("seeds", "[1, 9223372036854775808]"),
+    ] {
+        let set = format!("{key}={value}");
+        let said = scene.votive(&["check", "small.yaml", "--set", &set]).exits(2).err;
+        assert!(said.contains("should be a") && said.contains("--set:1:") && said.contains("1 problem"), "{set}: {said}");
+        let mut command = scene.command(&["check", "small.yaml"]);
+        let variable = format!("VOTIVE_SET__{}", key.replace('.', "__").to_uppercase());
+        let output = command.env(&variable, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{set}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // In the file, with its line; and what each is alone, but not together.
+    insta::assert_snapshot!(refused(&SMALL.replace("steps: 40", "steps: 9223372036854775807")));
+    scene.votive(&["check", "small.yaml", "--set", "model.width=1e9", "--set", "model.layers=1e6"]).exits(2).says("parameters");
+    let set = ["--set", "train.budget.epochs=1e9", "--set", "train.stride=1"];
+    scene.votive(&[&["plan", "small.yaml"][..], &set].concat()).exits(0);
+    scene.votive(&["run", "small.yaml", "--slots", "1e9"]).exits(2).says("up to 10,000");
+}
+
+#[test]
+fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
+    let scene = Scene::new(&small("grid: {train.precision: [f32, bf16]}\nrun: {device: cpu}"));
+    let said = scene.votive(&["check", "small.yaml"]).exits(2).err;
+    insta::assert_snapshot!(said);
+    for command in ["plan", "run", "explain"] {
+        assert_eq!(scene.votive(&[command, "small.yaml"]).exits(2).err, said, "{command}");
+    }
+    scene.write(&small("run: {on: slurm}"));
+    insta::assert_snapshot!(scene.votive(&["check", "small.yaml"]).exits(2).err);
+    scene.write(SMALL);
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    for device in ["cuda", "metal"] {
+        let set = format!("run.device={device}");
+        for command in ["check", "plan", "run"] {
+            let said = scene.votive(&[command, "small.yaml", "--set", &set]).exits(2);
+            said.says(&format!("this build cannot use the device `{device}`")).says("--set:1:12").says("--features");
+        }
+        scene.votive(&["plan", "small.yaml", "--device", device]).exits(2);
+    }
+    for set in ["train.precision=bf16", "model.family=llama", "tokenizer={kind: bpe, vocab_size: 256}", "run.per_device=2"] {
+        scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("--set:1:");
+    }
+    scene.votive(&["check", "small.yaml", "--set", "evaluate.context=64"]).exits(2).says("at most 32");
+    scene.votive(&["check", "small.yaml", "--set", "tokenizer={kind: bpe, vocab_size: 257}"]).exits(0);
+    assert!(!scene.path().join("runs/small/trials").exists());
+}
+
+#[test]
+fn an_axis_that_changes_what_is_held_out_is_refused_with_the_way_out() {
+    let scene = Scene::new(&SMALL.replace("text: builtin:keeper, max_bytes: 40000", "validation: 0.1"));
+    let part = |of: &str| format!("The {of} was lit at dusk, and a boat went by.\n\n").repeat(300);
+    for (name, of) in [("a.txt", "lamp"), ("b.txt", "lantern"), ("held-out.txt", "candle")] {
+        scene.put(name, part(of));
+    }
+    let sweep = SMALL.replace("text: builtin:keeper, max_bytes: 40000", "validation: 0.1");
+    scene.write(&format!("{sweep}grid:\n  corpus.text: [a.txt, b.txt]\n"));
+    let said = scene.votive(&["check", "small.yaml"]).exits(2).err;
+    insta::assert_snapshot!(said);
+    for command in ["plan", "run"] {
+        assert_eq!(scene.votive(&[command, "small.yaml"]).exits(2).err, said, "{command}");
+    }
+    let one = format!("{}corpus.text: a.txt\n", sweep);
+    for axis in [
+        "grid: {corpus.max_bytes: [9000, 12000]}",
+        "zip: [{corpus.max_bytes: [9000, 12000], train.batch_size: [4, 8]}]",
+        "points: [{corpus.max_bytes: 9000}, {corpus.max_bytes: 12000}]",
+        "grid: [{corpus.max_bytes: [9000]}, {train.batch_size: [4]}]",
+        "grid: {train.batch_size: [4, 8]}\nderive: {corpus.max_bytes: batch_size * 2000}",
+        "search: {random: 4, corpus.max_bytes: [9000, 12000]}",
+        "grid: {corpus.test: [none, 0.1]}",
+    ] {
+        scene.write(&format!("{one}{axis}\n"));
+        scene.votive(&["check", "small.yaml"]).exits(2).says("cannot differ between configurations");
+        scene.votive(&["plan", "small.yaml"]).exits(2).says("cannot differ between configurations");
+    }
+    scene.votive(&["check", "small.yaml", "--set", "corpus.validation=[0.1, 0.2]"]).exits(2);
+
+    // The way out: what is learned from differs, what is scored does not.
+    scene.write(&format!(
+        "{}grid:\n  corpus.text: [a.txt, b.txt]\n  corpus.max_bytes: [9000, 12000]\n",
+        sweep.replace("validation: 0.1", "validation: held-out.txt").replace("train:\n", "tokenizer: byte\ntrain:\n")
+    ));
+    scene.votive(&["check", "small.yaml"]).exits(0).says("4 configurations");
+    let plan = scene.plan(&[]);
+    let scored: Vec<_> = plan["trials"].as_array().unwrap().iter().map(|t| t["facts"]["validation_tokens"].clone()).collect();
+    assert_eq!(scored.len(), 4);
+    assert!(scored.iter().all(|tokens| *tokens == scored[0]), "{scored:?}");
+}
+
+#[test]
+fn a_list_on_the_command_line_makes_an_axis_and_says_so() {
+    let scene = Scene::new(&small("grid: {train.stride: [16, 32]}"));
+    let plan = |set: &[&str]| {
+        let arguments: Vec<&str> = set.iter().flat_map(|set| ["--set", set]).collect();
+        scene.votive(&[&["plan", "small.yaml"], arguments.as_slice()].concat()).exits(0)
+    };
+    let said = plan(&["train.batch_size=[4,8,16]"]).says("6 combinations = 6 configurations");
+    assert!(said.err.contains("`train.batch_size` is swept over 4, 8, 16: `--set` makes an axis of it"), "{}", said.err);
+    let said = plan(&["train.stride=[8, 16, 32]"]).says("3 combinations = 3 configurations");
+    assert!(said.err.contains("`train.stride` is swept over 8, 16, 32: `--set` replaces its axis"), "{}", said.err);
+    plan(&["train.learning_rate={from: 1e-4, to: 1e-2, log: 3}"]).says("6 combinations");
+    let mut command = scene.command(&["plan", "small.yaml"]);
+    let output = command.env("VOTIVE_SET__TRAIN__BATCH_SIZE", "[4, 8]").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("4 combinations = 4 configurations"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("the environment makes an axis of it"));
+    scene.votive(&["check", "small.yaml", "--set", "evaluate.every=[0.1, 0.2]"]).exits(2);
+    scene.votive(&["check", "small.yaml", "--set", "train.batch_size=[]"]).exits(2).says("has no values");
+    scene.votive(&["plan", "small.yaml", "--only", "seed == 1"]).exits(0).says("leaves 2 of 2 trials");
+}

@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod compare;
 mod damaged;
+mod environment;
 mod experiments;
 mod golden;
 mod gradients;

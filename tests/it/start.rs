@@ -143,6 +143,29 @@ fn killed_and_started_again_it_ends_as_in_one_go_and_needs_the_folder_no_more() 
     scene.votive(&["check", "shown.yaml"]).exits(0);
 }
 
+#[test]
+fn a_folder_beside_sizes_is_shown_with_its_own_sizes_and_rules_read_those() {
+    let yaml = small(
+        "grid:\n  - {model.from: [gpt2]}\n  - {model.layers: [1, 2], model.width: [8], model.heads: [2]}\n\
+         exclude: [{when: width > 100, why: too wide}]\nderive: {train.learning_rate: 1 / (width * 100)}",
+    );
+    let scene = tuning(&yaml.replace("layers: 1, heads: 2, width: 16, dropout: 0.1", ""));
+    let checked = scene.votive(&["check", "small.yaml"]).exits(0).says("3 configurations");
+    assert!(!checked.err.contains("warning"), "what stands outside the axes would be refused: {}", checked.err);
+    let plan = scene.plan(&[]);
+    assert_eq!(plan["swept"][3], "model.heads");
+    let of = |trial: &serde_json::Value| {
+        trial["values"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let rows: Vec<String> = plan["trials"].as_array().unwrap().iter().map(of).collect();
+    assert_eq!(rows, ["gpt2 1 16 2 0.000625", "none 1 8 2 0.00125", "none 2 8 2 0.00125"]);
+    scene.votive(&["explain", "small.yaml"]).exits(0).says("from gpt2 · layers 1 · width 16 · heads 2");
+    scene.run(&[]).exits(0);
+    let table = scene.table();
+    assert_eq!(crate::support::words(&table, "swept_model_width"), ["16", "8", "8"]);
+    scene.votive(&["compare", "1", "2"]).exits(0).says("width 16");
+}
+
 /// What is said to a file that is refused, without the folder's name.
 #[track_caller]
 fn refused(scene: &Scene, yaml: &str, command: &str) -> String {

@@ -13,6 +13,7 @@ use crate::experiment::layers;
 use crate::experiment::names::Names;
 use crate::experiment::overrides::Override;
 use crate::experiment::problem::Problem;
+use crate::experiment::show::quoted;
 use crate::experiment::yaml::{Key, Node, Yaml};
 
 impl Reader {
@@ -30,7 +31,9 @@ impl Reader {
                 Yaml::Null => {}
                 _ => {
                     let message = format!("`{name}` holds settings, not {}", node.describe());
-                    self.add(Problem::error(message).key(name).at(&node.place));
+                    let inner = keys::only_setting(name).zip(node.scalar());
+                    let help = inner.map(|(inner, text)| format!("write `{name}: {{{inner}: {}}}`", quoted(text)));
+                    self.add(Problem::error(message).key(name).at(&node.place).maybe_help(help));
                 }
             }
             return;
@@ -60,7 +63,7 @@ impl Reader {
         }
         let layer: Vec<(&str, &Value)> = right.iter().map(|(key, value)| (key.as_str(), value)).collect();
         self.base = layers::over(Figment::new(), "file", &layer);
-        for change in overrides.iter().filter(|change| keys::exists(&change.key)) {
+        for change in overrides.iter().filter(|change| keys::exists(&change.key) && !change.makes_axis()) {
             let (key, node) = normal(&change.key, change.node.clone());
             let Some(value) = self.setting(&key, &node) else { continue };
             let label = axes::label(&key, &node);
@@ -134,11 +137,14 @@ impl Reader {
                     own.value = Some(axes::datum(text));
                     text.clone_into(&mut own.label);
                 }
+                (Some(own), None) if change.makes_axis() => {
+                    *own = Own { value: None, label: String::new(), list: Some(change.node.clone()), ..own.clone() };
+                }
                 (Some(_), None) => {
                     let message = format!("`{}` should be a number or a word, not {}", change.key, change.node.describe());
                     self.add(Problem::error(message).key(&change.key).at(&change.node.place));
                 }
-                (None, _) => self.unknown(&Key { text: change.key.clone(), place: change.node.place.clone() }),
+                (None, _) => self.unknown(&Key { text: change.key.clone(), place: change.key_place.clone() }),
             }
         }
     }

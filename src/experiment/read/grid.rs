@@ -62,6 +62,8 @@ impl Reader {
     /// All axes: those of `let`, of each grid, and of `zip`.
     pub(super) fn grids(&mut self, top: &[(Key, Node)]) -> Vec<Block> {
         let get = |name: &str| top.iter().find(|(key, _)| key.text == name).map(|(_, node)| node);
+        let several = matches!(get("grid").map(|node| &node.value), Some(Yaml::List(grids)) if grids.len() > 1);
+        self.one_grid = !several && get("points").is_none_or(|node| node.value == Yaml::Null);
         let mut common = Vec::new();
         for index in 0..self.own.len() {
             if let Some(node) = self.own[index].list.clone() {
@@ -136,10 +138,12 @@ impl Reader {
                 self.add(Problem::error(format!("the axis `{name}` has no values")).key(name).at(&node.place));
                 return None;
             }
-            [_] => {
+            // In a list of grids, or beside points, a value that stands outside the axes would hold for the others as well.
+            [_] if self.one_grid => {
                 let problem = Problem::warning(format!("the axis `{name}` has only one value")).key(name).at(&node.place);
                 self.add(problem.help(format!("set `{name}` outside the axes")));
             }
+            [_] => {}
             _ => self.doubles(number, &choices, node),
         }
         let positions = choices.into_iter().map(|choice| vec![choice]).collect();
@@ -268,7 +272,7 @@ impl Reader {
         if length == 0 {
             unequal.push(Problem::error("an item of `zip` has no values").key("zip").at(&node.place));
         }
-        if length == 1 && unequal.is_empty() {
+        if length == 1 && unequal.is_empty() && self.one_grid {
             self.add(Problem::warning("an item of `zip` has only one position").key("zip").at(&node.place));
         }
         if !unequal.is_empty() || !complete {

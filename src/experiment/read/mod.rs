@@ -7,7 +7,7 @@ mod rules;
 mod tune;
 mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -131,6 +131,8 @@ struct Reader {
     own: Vec<Own>,
     overrides: Vec<Override>,
     base: Figment,
+    /// Whether what stands outside the axes of the grid holds for nothing else.
+    one_grid: bool,
 }
 
 impl Reader {
@@ -152,7 +154,7 @@ impl Reader {
             let name = key.text.as_str();
             if keys::TOP.contains(&name) {
                 top.push((key, node));
-            } else {
+            } else if !name.starts_with(keys::PASSED_OVER) {
                 self.section(&key, node, &mut file);
             }
         }
@@ -250,7 +252,7 @@ impl Reader {
     }
 
     fn unknown(&mut self, key: &Key) {
-        let problem = Problem::error(format!("there is no setting called `{}`", key.text)).key(&key.text).at(&key.place);
+        let problem = Problem::error(keys::unknown(&key.text)).key(&key.text).at(&key.place);
         let near_own = keys::nearest(&key.text, self.own.iter().map(|own| own.name.as_str()));
         let help = near_own.map(|name| format!("did you mean `{name}`?")).or_else(|| keys::suggestion(&key.text));
         self.add(problem.maybe_help(help));
@@ -303,21 +305,18 @@ impl Reader {
                 .help("`seeds: 3` means the seeds 1, 2, 3; a list names them: `seeds: [1, 7]`")
         };
         match &node.value {
-            Yaml::Scalar(text) => match text::whole_number(text) {
-                Some(n) if (1..=MOST_SEEDS).contains(&n) => return Some((1..=n).collect()),
-                Some(n) if n > MOST_SEEDS => self.add(wrong(format!("{n} seeds are too many"), &node)),
-                _ => self.add(wrong(format!("`seeds` should be a whole number from 1 up, not `{text}`"), &node)),
+            Yaml::Scalar(text) => match text::whole_within(text, 1, MOST_SEEDS) {
+                Ok(n) => return Some((1..=n).collect()),
+                Err(expected) => self.add(wrong(format!("`seeds` should be {expected}, not {}", node.describe()), &node)),
             },
             Yaml::List(items) if items.is_empty() => self.add(wrong("the list of seeds is empty".to_owned(), &node)),
             Yaml::List(items) => {
-                let mut seeds: Vec<u64> = Vec::with_capacity(items.len());
+                let (mut seeds, mut seen): (Vec<u64>, BTreeSet<u64>) = (Vec::with_capacity(items.len()), BTreeSet::new());
                 for item in items {
-                    match item.scalar().and_then(text::whole_number) {
-                        Some(seed) if seeds.contains(&seed) => self.add(wrong(format!("the seed {seed} stands twice"), item)),
-                        Some(seed) => seeds.push(seed),
-                        None => {
-                            self.add(wrong(format!("a seed should be a whole number from 0 up, not {}", item.describe()), item))
-                        }
+                    match text::whole_within(item.scalar().unwrap_or_default(), 0, text::LARGEST) {
+                        Ok(seed) if !seen.insert(seed) => self.add(wrong(format!("the seed {seed} stands twice"), item)),
+                        Ok(seed) => seeds.push(seed),
+                        Err(expected) => self.add(wrong(format!("a seed should be {expected}, not {}", item.describe()), item)),
                     }
                     if seeds.len() as u64 > MOST_SEEDS {
                         self.add(wrong("these are too many seeds".to_owned(), &node));

@@ -2,7 +2,7 @@
 
 use super::Reader;
 use super::base::normal_key;
-use crate::experiment::axes::{self, Block, Choice, Point, Search};
+use crate::experiment::axes::{self, Axis, Block, Choice, Point, Search};
 use crate::experiment::keys;
 use crate::experiment::layers;
 use crate::experiment::overrides::Override;
@@ -65,18 +65,17 @@ impl Reader {
         let mut dimensions = Vec::new();
         for (key, node) in entries {
             match key.text.as_str() {
-                "random" => match node.scalar().and_then(text::whole_number) {
-                    Some(n) if n > 0 => draws = Some(n),
-                    _ => {
-                        let message =
-                            format!("`search.random` is how many to draw, a whole number from 1 up, not {}", node.describe());
+                "random" => match text::whole_within(node.scalar().unwrap_or_default(), 1, text::LARGEST) {
+                    Ok(n) => draws = Some(n),
+                    Err(expected) => {
+                        let message = format!("`search.random` is how many to draw, {expected}, not {}", node.describe());
                         self.add(Problem::error(message).key("search.random").at(&node.place));
                     }
                 },
-                "seed" => match node.scalar().and_then(text::whole_number) {
-                    Some(n) => seed = n,
-                    None => {
-                        let message = format!("`search.seed` should be a whole number, not {}", node.describe());
+                "seed" => match text::whole_within(node.scalar().unwrap_or_default(), 0, text::LARGEST) {
+                    Ok(n) => seed = n,
+                    Err(expected) => {
+                        let message = format!("`search.seed` should be {expected}, not {}", node.describe());
                         self.add(Problem::error(message).key("search.seed").at(&node.place));
                     }
                 },
@@ -127,7 +126,7 @@ impl Reader {
         Some(axes::Dimension { target: number, key: target.key, from, place: key.place })
     }
 
-    /// Axes that the environment or `--set` replaced by one value.
+    /// Axes that the environment or `--set` replaced by one value, and those that they make.
     pub(super) fn replaced_axes(&mut self, blocks: &mut [Block], points: &mut [Point], search: &mut Option<Search>) {
         let changes: Vec<Override> = self.overrides.clone();
         for (index, change) in changes.iter().enumerate() {
@@ -141,15 +140,28 @@ impl Reader {
                         || (self.targets[t].own.is_none() && keys::whole_setting(&self.targets[t].key) == whole)
                 })
                 .collect();
+            let made = if change.makes_axis() && keys::exists(&change.key) {
+                let Some(axis) = self.made_axis(change) else { continue };
+                Some(axis)
+            } else {
+                None
+            };
+            // A name of one's own that is now a list has its axis already, where `let` has it.
+            let hit = if made.is_none() && change.makes_axis() { Vec::new() } else { hit };
             let mut replaced = false;
             for block in blocks.iter_mut() {
-                for axis in &mut block.axes {
+                let mut place = None;
+                for (index, axis) in block.axes.iter_mut().enumerate() {
                     let before = axis.targets.len();
                     axis.targets.retain(|target| !hit.contains(target));
                     if axis.targets.len() < before {
                         replaced = true;
+                        place.get_or_insert(index);
                         axis.positions.iter_mut().for_each(|row| row.retain(|choice| !hit.contains(&choice.target)));
                     }
+                }
+                if let Some(axis) = made.as_ref().filter(|_| search.is_none()) {
+                    block.axes.insert(place.unwrap_or(block.axes.len()), axis.clone());
                 }
                 block.axes.retain(|axis| !axis.targets.is_empty());
             }
@@ -157,21 +169,46 @@ impl Reader {
                 let before = search.dimensions.len();
                 search.dimensions.retain(|dimension| !hit.contains(&dimension.target));
                 replaced |= search.dimensions.len() < before;
+                search.dimensions.extend(made.as_ref().map(|axis| drawn_from(axis, &self.targets[axis.targets[0]].key)));
             }
-            for point in points.iter_mut() {
+            // A point says what it is; one value for all holds for points as well.
+            for point in points.iter_mut().filter(|_| made.is_none()) {
                 let before = point.choices.len();
                 point.choices.retain(|choice| !hit.contains(&choice.target));
                 replaced |= point.choices.len() < before;
             }
-            if replaced {
-                let message = format!(
-                    "`{}` is {} for all: {} replaces its axis",
-                    change.key,
-                    axes::label(&change.key, &change.node),
-                    change.layer
-                );
+            if replaced || change.makes_axis() {
+                let does = if replaced || made.is_none() { "replaces its axis" } else { "makes an axis of it" };
+                let message = format!("{}: {} {does}", change.told(), change.layer);
                 self.add(Problem::note(message).key(&change.key).at(&change.node.place));
             }
         }
+    }
+
+    /// The axis that a list makes.
+    fn made_axis(&mut self, change: &Override) -> Option<Axis> {
+        let key = Key { text: change.key.clone(), place: change.node.place.clone() };
+        let (key, unit) = normal_key(&key);
+        let number = self.number(&key.text, None);
+        let choices = self.choices(number, &change.node, unit)?;
+        if choices.is_empty() {
+            let problem = Problem::error(format!("the axis `{}` has no values", key.text)).key(&key.text);
+            self.add(problem.at(&change.node.place));
+            return None;
+        }
+        self.doubles(number, &choices, &change.node);
+        let positions = choices.into_iter().map(|choice| vec![choice]).collect();
+        Some(Axis { targets: vec![number], positions, place: key.place })
+    }
+}
+
+/// A dimension of a search that draws from an axis' values.
+fn drawn_from(axis: &Axis, key: &str) -> axes::Dimension {
+    let choices = axis.positions.iter().flatten().cloned().collect();
+    axes::Dimension {
+        target: axis.targets[0],
+        key: key.to_owned(),
+        from: axes::Drawn::Choices(choices),
+        place: axis.place.clone(),
     }
 }

@@ -84,12 +84,7 @@ impl Reader {
             let overridden =
                 self.overrides.iter().find(|o| keys::whole_setting(&o.key) == keys::whole_setting(&key.text)).cloned();
             if let Some(change) = overridden {
-                let message = format!(
-                    "`{}` is {} for all: {} replaces its `derive`",
-                    key.text,
-                    axes::label(&change.key, &change.node),
-                    change.layer
-                );
+                let message = format!("{}: {} replaces its `derive`", change.told(), change.layer);
                 self.add(Problem::note(message).key(&key.text).at(&change.node.place));
                 continue;
             }

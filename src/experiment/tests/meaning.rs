@@ -225,8 +225,7 @@ fn full_is_the_number_of_training_windows() {
     let experiment = experiment(
         "grid: {train.batch_size: [8, full]}\nexclude: [{when: batch_size * sequence_length > 4096}, {when: batch_size == 70}]\n",
     );
-    let mut windows = |_: &Settings| Some(70);
-    let expansion = experiment.expand(100, &mut windows).unwrap();
+    let expansion = experiment.expand(100, &mut Knowing { windows: Some(70), ..Knowing::default() }).unwrap();
     assert_eq!(expansion.configurations.len(), 1);
     assert_eq!(expansion.excluded.iter().map(|e| e.count).collect::<Vec<_>>(), [1, 0]);
     // Where the number is not known the rule does not apply, and nothing is said about it.
@@ -237,8 +236,8 @@ fn full_is_the_number_of_training_windows() {
 #[test]
 fn the_limit_counts_trials() {
     let experiment = experiment("grid: {train.batch_size: [8, 16]}\nseeds: 3\n");
-    assert!(experiment.expand(5, &mut no_windows).is_err());
-    assert_eq!(experiment.expand(6, &mut no_windows).unwrap().configurations.len(), 2);
+    assert!(experiment.expand(5, &mut Knowing::default()).is_err());
+    assert_eq!(experiment.expand(6, &mut Knowing::default()).unwrap().configurations.len(), 2);
 }
 
 #[test]
@@ -274,4 +273,82 @@ fn tuned_axes_are_axes_like_others_and_are_told_to_the_report() {
     let one = Overrides { set: vec!["train.learning_rate=1e-3".to_owned()], ..Overrides::default() };
     let (experiment, _) = parse("x.yaml", text, &one).unwrap();
     assert_eq!((experiment.combinations(), &experiment.resolved()["tune"]), (Some(2), &serde_json::json!([])));
+}
+
+#[test]
+fn a_list_above_the_file_makes_an_axis() {
+    let swept = |rest: &str, set: &[&str]| {
+        let overrides = Overrides { set: set.iter().map(|&text| text.to_owned()).collect(), environment: Vec::new() };
+        match parse("x.yaml", &format!("{HEAD}{rest}"), &overrides) {
+            Ok((experiment, notes)) => (rows(&expand(&experiment)), notes.iter().map(|n| n.message().to_owned()).collect()),
+            Err(problems) => (Vec::new(), problems.list().iter().map(|p| p.message().to_owned()).collect::<Vec<_>>()),
+        }
+    };
+    let (rows, notes) = swept("", &["train.batch_size=[8, 16]"]);
+    assert_eq!(rows, ["8", "16"]);
+    assert_eq!(notes, ["`train.batch_size` is swept over 8, 16: `--set` makes an axis of it"]);
+    // In the place of the axis that it replaces.
+    let (rows, notes) = swept("grid: {train.batch_size: [8, 16], train.stride: [64, 128]}\n", &["train.batch_size=[2, 4]"]);
+    assert_eq!(rows, ["2 64", "2 128", "4 64", "4 128"]);
+    assert_eq!(notes, ["`train.batch_size` is swept over 2, 4: `--set` replaces its axis"]);
+    // Out of a zip, whose other settings go on together.
+    let zip = "zip: [{model.width: [128, 256], model.layers: [4, 6]}]\n";
+    assert_eq!(swept(zip, &["model.layers=[1, 2]"]).0, ["128 1", "256 1", "128 2", "256 2"]);
+    // One value after it, and the other way round: the last one holds.
+    assert_eq!(swept("", &["train.batch_size=[8, 16]", "train.batch_size=4"]).0, [""]);
+    assert_eq!(swept("", &["train.batch_size=4", "train.batch_size=[8, 16]"]).0, ["8", "16"]);
+    // Ranges, parts of blocks, blocks, names of one's own, lists of texts.
+    assert_eq!(swept("", &["train.learning_rate={from: 1e-4, to: 1e-2, log: 3}"]).0, ["0.0001", "0.001", "0.01"]);
+    assert_eq!(swept("", &["train.budget.steps=[10, 20]"]).0, ["10 steps", "20 steps"]);
+    assert_eq!(swept("", &["tokenizer=[char, {kind: bpe, vocab_size: 300}]"]).0, ["char", "bpe-300"]);
+    let own = "let: {rate: 1e-3}\nderive: {train.learning_rate: rate}\n";
+    assert_eq!(swept(own, &["rate=[1e-3, 2e-3]"]).0, ["1e-3 0.001", "2e-3 0.002"]);
+    let texts = "corpus.validation: v.txt\n";
+    assert_eq!(swept(texts, &["corpus.text=[a.txt, b.txt]"]).0, [""]);
+    assert_eq!(swept(texts, &["corpus.text=[[a.txt], [b.txt, c.txt]]"]).0, ["a.txt", "b.txt c.txt"]);
+    // A search draws from it, every grid of a list has it, points stay what they are.
+    assert_eq!(swept("search: {random: 3, train.stride: [64]}\n", &["train.batch_size=[8]"]).0, ["64 8"]);
+    let grids = "grid: [{train.stride: [64, 128]}, {train.clip_norm: [off]}]\n";
+    assert_eq!(swept(grids, &["train.batch_size=[8, 4]"]).0.len(), 6);
+    let points = "grid: {train.batch_size: [8, 16]}\npoints: [{train.batch_size: 32}]\n";
+    assert_eq!(swept(points, &["train.batch_size=[2, 4]"]).0, ["2", "4", "32"]);
+    // What cannot be swept, and what does not fit.
+    assert_eq!(swept("", &["run.slots=[1, 2]"]).1, ["`run.slots` takes one value, not a list"]);
+    assert_eq!(swept("", &["train.batch_size=[]"]).1, ["the axis `train.batch_size` has no values"]);
+    assert_eq!(swept("", &["train.batch_size=[8, x]"]).1.len(), 1);
+    assert_eq!(swept("", &["nothing=[1, 2]"]).1, ["there is no setting called `nothing`"]);
+}
+
+#[test]
+fn keys_that_begin_with_x_are_a_place_for_anchors() {
+    let experiment = experiment(
+        "x-small: &small {layers: 2, heads: 2, width: 64}\nx-rates: &rates [1e-3, 3e-3]\nmodel: *small\n\
+         grid: {train.learning_rate: *rates}\n",
+    );
+    assert_eq!(rows(&expand(&experiment)), ["1e-3", "3e-3"]);
+    assert_eq!(experiment.base.model.width, 64);
+}
+
+#[test]
+fn what_a_folder_brings_is_shown_and_read_by_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("small")).unwrap();
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::write(folder.path().join("small").join(file), "").unwrap();
+    }
+    let text = format!(
+        "{HEAD}grid:\n  - {{model.from: [small]}}\n  - {{model.width: [8, 200], tokenizer: [byte]}}\n\
+         exclude: [{{when: width > 150 or family == llama and dropout > 0}}]\nderive: {{train.stride: width * 2}}\n"
+    );
+    std::fs::write(folder.path().join("x.yaml"), text).unwrap();
+    let (experiment, notes) = load(&folder.path().join("x.yaml"), &Overrides::default()).unwrap();
+    assert_eq!(notes, []);
+    let model = settings::Model { family: settings::Family::Llama, width: 48, heads: 2, ..settings::Model::default() };
+    let says = |longest| Knowing { folder: Some(Folder { model: model.clone(), longest }), ..Knowing::default() };
+    let expansion = experiment.expand(100, &mut says(None)).unwrap();
+    assert_eq!(rows(&expansion), ["small 48 small/tokenizer.json 96", "none 8 byte 16"]);
+    assert_eq!(expansion.configurations[0].settings.model.width, 48);
+    assert_eq!(expansion.excluded[0].count, 1);
+    let problems = experiment.expand(100, &mut says(Some(64))).unwrap_err();
+    assert_eq!(problems.list()[0].message(), "`small` has 64 learned positions, and a window has 128 tokens");
 }

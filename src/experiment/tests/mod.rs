@@ -10,8 +10,28 @@ use super::*;
 /// The beginning of every file of these tests.
 const HEAD: &str = "name: x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}, sequence_length: 128}\n";
 
-fn no_windows(_: &Settings) -> Option<u64> {
-    None
+/// Surroundings that know this much: the number of windows, and what a folder says.
+#[derive(Default)]
+struct Knowing {
+    windows: Option<u64>,
+    folder: Option<Folder>,
+    /// The processor where there is none.
+    device: Option<&'static str>,
+}
+
+impl Surroundings for Knowing {
+    fn device(&self) -> &str {
+        self.device.unwrap_or("cpu")
+    }
+
+    fn windows(&mut self, _: &Settings) -> Option<u64> {
+        self.windows
+    }
+
+    fn folder(&mut self, model: &settings::Model) -> Option<Folder> {
+        let folder = self.folder.clone()?;
+        Some(Folder { model: settings::Model { from: model.from.clone(), dropout: model.dropout, ..folder.model }, ..folder })
+    }
 }
 
 /// A file that begins with [`HEAD`].
@@ -24,7 +44,7 @@ fn experiment(rest: &str) -> Experiment {
 }
 
 fn expand(experiment: &Experiment) -> Expansion {
-    match experiment.expand(10_000, &mut no_windows) {
+    match experiment.expand(10_000, &mut Knowing::default()) {
         Ok(expansion) => expansion,
         Err(problems) => panic!("{}", problems.render(Style::default())),
     }

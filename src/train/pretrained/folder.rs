@@ -40,9 +40,13 @@ struct Weights {
 ///
 /// # Errors
 /// Whatever [`read_config`] refuses; all tensors that are missing, unexpected or of another shape, at once; a damaged file;
-/// weights as a pickle only; no `tokenizer.json`.
+/// weights as a pickle only; no `tokenizer.json`; a path that is not UTF-8.
 pub fn look(folder: &Path) -> Result<Pretrained> {
     let folder = std::path::absolute(folder).map_err(|e| Error::io("find", folder, e))?;
+    if folder.to_str().is_none() {
+        return Err(Error::usage(format!("the path {} is not UTF-8, and a trial is written down with it", folder.display()))
+            .help("move or rename the folder"));
+    }
     let (weights, own_head) = open(&folder)?;
     let hash = hash(&folder, own_head)?;
     Ok(Pretrained { folder, hash, config: weights.config, own_head })
