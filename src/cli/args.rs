@@ -110,6 +110,11 @@ fn stride(text: &str) -> Result<usize, String> {
     read_setting("train.stride", text)?.train.stride.ok_or_else(|| "should be a whole number from 1 up".to_owned())
 }
 
+/// How many trials at a time; left out, the program chooses.
+fn slots(text: &str) -> Result<usize, String> {
+    read_setting("run.slots", text)?.run.slots.ok_or_else(|| "should be a whole number from 1 up".to_owned())
+}
+
 /// A number of tokens, read as in a budget.
 fn tokens(text: &str) -> Result<u64, String> {
     match read_setting("train.budget.tokens", text)?.train.budget {
@@ -149,7 +154,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "HH:MM")]
     pub(super) until: Option<String>,
     /// Trials at a time; over the file's `run.slots`
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = slots)]
     pub(super) slots: Option<usize>,
     /// Do not measure time and memory of each shape first
     #[arg(long)]

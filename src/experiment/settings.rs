@@ -537,7 +537,7 @@ impl<'de> Deserialize<'de> for Budget {
         };
         let number = || match value.number() {
             Some(amount) if (0.0..=MOST_EPOCHS).contains(&amount) => Ok(amount),
-            Some(amount) if amount > 0.0 => value.refuse(&"a number up to 1,000,000,000"),
+            Some(amount) if amount > 0.0 => value.refuse("a number up to 1,000,000,000"),
             _ => value.refuse("a number above 0"),
         };
         match value.name.as_deref() {

@@ -193,7 +193,8 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
         }
         scene.votive(&["plan", "small.yaml", "--device", device]).exits(2);
     }
-    for set in ["train.precision=bf16", "model.family=llama", "tokenizer={kind: bpe, vocab_size: 256}", "run.per_device=2"] {
+    scene.votive(&["check", "small.yaml", "--set", "model.family=llama"]).exits(2).says("a llama has none");
+    for set in ["train.precision=bf16", "tokenizer={kind: bpe, vocab_size: 256}", "run.per_device=2"] {
         scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("--set:1:");
     }
     scene.votive(&["check", "small.yaml", "--set", "evaluate.context=64"]).exits(2).says("at most 32");
@@ -203,7 +204,7 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
 
 #[test]
 fn an_axis_that_changes_what_is_held_out_is_refused_with_the_way_out() {
-    let scene = Scene::new(&SMALL.replace("text: builtin:keeper, max_bytes: 40000", "validation: 0.1"));
+    let scene = Scene::new(SMALL);
     let part = |of: &str| format!("The {of} was lit at dusk, and a boat went by.\n\n").repeat(300);
     for (name, of) in [("a.txt", "lamp"), ("b.txt", "lantern"), ("held-out.txt", "candle")] {
         scene.put(name, part(of));

@@ -202,6 +202,34 @@ fn where_there_is_nothing_a_report_and_a_status_exit_4() {
 }
 
 #[test]
+fn explain_takes_numbers_as_the_file_does() {
+    let scene = Scene::new(SMALL);
+    let explain = |tokens: &str, length: &str, stride: &str, batch: &str| {
+        let flags = ["--tokens", tokens, "--sequence-length", length, "--stride", stride, "--batch-size", batch];
+        scene.votive(&[&["explain"][..], &flags].concat())
+    };
+    let plain = explain("20000", "512", "256", "8").exits(0).out;
+    assert_eq!(explain("20_000", "5.12e2", "0256", "8").exits(0).out, plain);
+    assert_eq!(explain("2e4", "512", "256", "8").exits(0).out, plain);
+    explain("2e4", "512", "256", "full").exits(0).says("`full`: all 77 windows of the epoch");
+    for (tokens, length, stride, batch) in [
+        ("18446744073709551615", "512", "256", "8"),
+        ("1.5", "512", "256", "8"),
+        ("2e4", "1e10", "256", "8"),
+        ("2e4", "512", "-5", "8"),
+        ("2e4", "512", "256", "0"),
+        ("200k", "512", "256", "8"),
+    ] {
+        let said = explain(tokens, length, stride, batch).exits(2);
+        assert!(said.err.contains("should be a whole number") && !said.err.contains("panicked"), "{}", said.err);
+    }
+    explain("1e15", "1e9", "1", "full").exits(2).says("more predictions than can be counted");
+    explain("1e15", "1e9", "1e9", "full").exits(0);
+    let said = scene.votive(&["sample", "x", "--seed", "-1"]).exits(2);
+    assert!(said.err.contains("a seed is a whole number from 0 to 18446744073709551615"), "{}", said.err);
+}
+
+#[test]
 fn output_goes_where_it_is_told() {
     let scene = Scene::new(SMALL);
     scene.run(&["--runs", "other/place"]).exits(0).says("report: other/place/small/report/index.html");
