@@ -58,7 +58,7 @@ impl Surroundings for Machine {
         let folder = self.base.join(from);
         let config = match self.configs.get(from) {
             Some(config) => config.clone(),
-            None => match pretrained::read_config(&folder) {
+            None => match pretrained::model(&folder) {
                 Ok(config) => self.configs.entry(from.to_owned()).or_insert(config).clone(),
                 Err(error) => {
                     self.failure.get_or_insert(error);
@@ -66,6 +66,6 @@ impl Surroundings for Machine {
                 }
             },
         };
-        Some(Pretrained { folder, hash: String::new(), config }.says(model))
+        Some(Pretrained { folder, hash: String::new(), config, own_head: false }.says(model))
     }
 }

@@ -52,6 +52,14 @@ pub fn look(folder: &Path) -> Result<Pretrained> {
     Ok(Pretrained { folder, hash, config: weights.config, own_head })
 }
 
+/// The model of this folder, which is known without reading all of its weights.
+///
+/// # Errors
+/// As [`look`]; a tokenizer is not needed.
+pub fn model(folder: &Path) -> Result<Config> {
+    open(folder).map(|(weights, _)| weights.config)
+}
+
 /// The model of this folder, and its weights as 32-bit numbers, in the order of [`Config::parameters`].
 ///
 /// # Errors

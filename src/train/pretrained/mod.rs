@@ -17,4 +17,4 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 
-pub use folder::{look, read, start};
+pub use folder::{look, model, read, start};
