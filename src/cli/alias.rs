@@ -1,12 +1,15 @@
-//! Trials that are the same, to the bit, as one that is trained already: recorded, not trained.
+//! Trials that are the same as one that is trained already: recorded, not trained.
 //!
-//! **Which.** A trial is an alias of another where both have the same settings (all that make the id) but for the clip norm, the same
-//! text, weights to start from and seed, and where the other one was trained without a single step being clipped and its largest
-//! gradient norm would not have been clipped by this trial's clip norm either ([`Clipping::never_binds`]). It does not matter
-//! which of the two clip norms is larger.
+//! **Which.** A trial is an alias of another where both have the same settings (all that make the id) but for the clip norm and the
+//! name of the tokenizer, the same tokens of the same text, weights to start from and seed, and where
 //!
-//! **Which not.** With a budget in minutes, and on a GPU: there the same trial twice does not give the same bits. By another
-//! version of the arithmetic. Trials that a person asks for by `--retry`, and all with `--no-alias`.
+//! * both have the same clip norm: they are twins, as where a text cannot fill either of two sizes of a vocabulary; or
+//! * the other one was trained without a single step being clipped, and its largest gradient norm would not have been clipped by
+//!   this trial's clip norm either ([`Clipping::never_binds`]), so that both are the same to the bit. It does not matter which
+//!   of the two clip norms is larger.
+//!
+//! **Which not.** By clip norm with a budget in minutes, and on a GPU: there the same trial twice does not give the same bits. By
+//! another version of the arithmetic. Trials that a person asks for by `--retry`, and all with `--no-alias`.
 //!
 //! **Order of writing.** The outcome comes last, as for every trial: whoever is killed before leaves a trial without an outcome, which the
 //! next run records again or trains.
@@ -23,7 +26,7 @@ use super::say;
 use super::session::Session;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::experiment::settings::Budget;
+use crate::experiment::settings::{Budget, ClipNorm};
 use crate::plan::{Trial, TrialId};
 use crate::record::copy_scores;
 use crate::runs::{
@@ -35,44 +38,103 @@ use crate::train::Job;
 /// Aliases that are named where many are recorded at once.
 const NAMED: usize = 8;
 
-/// Which trials could be the same as each other: the number of each one's family.
-pub(super) struct Families(HashMap<TrialId, usize>);
+/// Which trials could be the same as each other.
+#[derive(Default)]
+pub(super) struct Families(HashMap<TrialId, Member>);
+
+/// What a trial shares with others; all these numbers differ from each other.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    /// With those that are equal but for the clip norm; `None` where its own will bind.
+    family: Option<usize>,
+    /// With those that have the same clip norm too; `None` where there is no other.
+    twins: Option<usize>,
+}
 
 impl Families {
     /// The families of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
     pub(super) fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
-        let mut families = HashMap::new();
         let trials = &session.whole().trials;
-        let swept = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
-        if no_alias || !swept || session.device != "cpu" {
-            return Ok(Self(families));
+        let clip_norms = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
+        if no_alias || !(clip_norms && session.device == "cpu" || session.has_equal_tokenizers()) {
+            return Ok(Self::default());
         }
-        let (mut keys, mut numbers) = (HashMap::new(), HashMap::new());
+        let (mut keys, mut numbers) = (HashMap::new(), Numbers::default());
+        let mut found = Vec::new();
         for trial in trials {
-            let reproducible = !matches!(trial.settings.train.budget, Budget::Minutes(_));
-            if !reproducible || retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
+            let train = &trial.settings.train;
+            let repeats = session.device == "cpu" && !matches!(train.budget, Budget::Minutes(_));
+            if retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
                 continue;
             }
             let key: &mut TrialId = match keys.entry(trial.configuration) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(session.without_clipping(&trial.settings)?),
+                Entry::Vacant(new) => new.insert(session.kinship(&trial.settings, repeats)?),
             };
-            let new = numbers.len();
-            let number = *numbers.entry((key.clone(), trial.seed)).or_insert(new);
-            families.insert(trial.id.clone(), number);
+            let family = repeats.then(|| numbers.of(key, trial.seed, None));
+            found.push((trial, family, numbers.of(key, trial.seed, Some(train.clip_norm))));
         }
-        Ok(Self(families))
+        let members = found.into_iter().filter_map(|(trial, family, twins)| {
+            let twins = Some(twins).filter(|&number| numbers.members(number) > 1);
+            (family.is_some() || twins.is_some()).then(|| (trial.id.clone(), Member { family, twins }))
+        });
+        Ok(Self(members.collect()))
     }
 
-    /// How many of these trials may turn out to be the same as another one of them.
-    pub(super) fn at_most(&self, trials: &[Trial]) -> usize {
-        let members: Vec<usize> = trials.iter().filter_map(|trial| self.of_trial(&trial.id)).collect();
-        members.len() - members.iter().collect::<HashSet<_>>().len()
+    /// How many of these trials are the same as another one of them, whatever their training comes to.
+    pub(super) fn certain(&self, trials: &[Trial]) -> usize {
+        repeated(trials.iter().filter_map(|trial| self.twins_of(&trial.id)))
     }
 
-    /// The number of a trial's family; `None` where it is to be trained in any case.
+    /// How many more of these trials may turn out to be the same as another one of them.
+    pub(super) fn possible(&self, trials: &[Trial]) -> usize {
+        repeated(trials.iter().filter_map(|trial| self.of_trial(&trial.id))).saturating_sub(self.certain(trials))
+    }
+
+    /// The number of a trial's family; `None` where it is the same as no trial with another clip norm.
     pub(super) fn of_trial(&self, id: &TrialId) -> Option<usize> {
-        self.0.get(id).copied()
+        self.0.get(id)?.family
+    }
+
+    /// The number of a trial and its twins; `None` where it has none.
+    pub(super) fn twins_of(&self, id: &TrialId) -> Option<usize> {
+        self.0.get(id)?.twins
+    }
+
+    fn clip_norm_binds(&mut self, id: &TrialId) {
+        if let Some(member) = self.0.get_mut(id) {
+            member.family = None;
+        }
+    }
+}
+
+/// How many of these numbers came before.
+fn repeated(numbers: impl Iterator<Item = usize>) -> usize {
+    let mut seen = HashSet::new();
+    numbers.filter(|&number| !seen.insert(number)).count()
+}
+
+/// Numbers for what trials have in common, and how many trials have each.
+#[derive(Default)]
+struct Numbers(HashMap<(TrialId, u64, Option<Option<u64>>), usize>, Vec<usize>);
+
+impl Numbers {
+    /// The number of trials with this seed that have `key` in common, and this clip norm where one is given.
+    fn of(&mut self, key: &TrialId, seed: u64, clip_norm: Option<ClipNorm>) -> usize {
+        let clip_norm = clip_norm.map(|clip_norm| match clip_norm {
+            ClipNorm::Off => None,
+            ClipNorm::At(norm) => Some(norm.to_bits()),
+        });
+        let number = *self.0.entry((key.clone(), seed, clip_norm)).or_insert(self.1.len());
+        if number == self.1.len() {
+            self.1.push(0);
+        }
+        self.1[number] += 1;
+        number
+    }
+
+    fn members(&self, number: usize) -> usize {
+        self.1[number]
     }
 }
 
@@ -123,13 +185,14 @@ pub(super) fn record_at_once(session: &Session, families: &mut Families, states:
         if state.outcome.is_some() || state.status == Status::Running {
             continue;
         }
-        let family = families.of_trial(&trial.id).and_then(|number| sources.get(&number));
-        let Some((source, clipping)) = family else { continue };
-        if !clipping.never_binds(trial.settings.train.clip_norm) {
-            // Its own clip norm will bind: it is the same as none of its family.
-            families.0.remove(&trial.id);
-            continue;
-        }
+        let source = match sources.of(families, trial) {
+            Kin::Same(source) => source,
+            Kin::Different => {
+                families.clip_norm_binds(&trial.id);
+                continue;
+            }
+            Kin::Open => continue,
+        };
         match record(session, trial, source) {
             Ok(outcome) => {
                 said += 1;
@@ -157,24 +220,62 @@ pub(super) fn record_at_once(session: &Session, families: &mut Families, states:
     Ok(())
 }
 
-/// A trial that was trained without being clipped, a family: all such of a family are the same.
-fn sources(session: &Session, families: &Families, states: &[State]) -> HashMap<usize, (TrialId, Clipping)> {
+/// Trials that are over, which others may be the same as.
+#[derive(Default)]
+struct Sources {
+    /// One of each group of twins.
+    twins: HashMap<usize, TrialId>,
+    /// One of each family that was not clipped: all such of a family are the same.
+    unclipped: HashMap<usize, (TrialId, Clipping)>,
+}
+
+/// What is known of a trial from those that are over.
+enum Kin<'a> {
+    /// It is the same as this one.
+    Same(&'a TrialId),
+    /// Its own clip norm will bind: it is the same as none of its family.
+    Different,
+    /// Nothing.
+    Open,
+}
+
+impl Sources {
+    fn of(&self, families: &Families, trial: &Trial) -> Kin<'_> {
+        if let Some(twin) = families.twins_of(&trial.id).and_then(|number| self.twins.get(&number)) {
+            return Kin::Same(twin);
+        }
+        match families.of_trial(&trial.id).and_then(|number| self.unclipped.get(&number)) {
+            Some((source, clipping)) if clipping.never_binds(trial.settings.train.clip_norm) => Kin::Same(source),
+            Some(_) => Kin::Different,
+            None => Kin::Open,
+        }
+    }
+}
+
+fn sources(session: &Session, families: &Families, states: &[State]) -> Sources {
     let asked: HashMap<&TrialId, &State> = session.plan.trials.iter().map(|trial| &trial.id).zip(states).collect();
-    let mut sources = HashMap::new();
+    let mut sources = Sources::default();
     for trial in &session.whole().trials {
-        let Some(family) = families.of_trial(&trial.id) else { continue };
+        let (family, twins) = (families.of_trial(&trial.id), families.twins_of(&trial.id));
+        if family.is_none() && twins.is_none() {
+            continue;
+        }
         let read = || durable::read_json::<Outcome>(&session.folder.trial(&trial.id).outcome()).ok().flatten();
         let outcome = match asked.get(&trial.id) {
             Some(state) => state.outcome.clone(),
             // Not asked for by `--only`, but trained.
             None => read(),
         };
-        let Some(Outcome { end: End::Completed | End::Diverged, clipping: Some(clipping), alias_of, .. }) = outcome else {
-            continue;
-        };
+        let Some(Outcome { end: End::Completed | End::Diverged, clipping, alias_of, .. }) = outcome else { continue };
         // Aliases were looked after before: what they name is there.
-        if clipping.never_binds(trial.settings.train.clip_norm) {
-            sources.entry(family).or_insert((alias_of.unwrap_or_else(|| trial.id.clone()), clipping));
+        let source = alias_of.unwrap_or_else(|| trial.id.clone());
+        if let (Some(family), Some(clipping)) = (family, clipping)
+            && clipping.never_binds(trial.settings.train.clip_norm)
+        {
+            sources.unclipped.entry(family).or_insert_with(|| (source.clone(), clipping));
+        }
+        if let Some(twins) = twins {
+            sources.twins.entry(twins).or_insert(source);
         }
     }
     sources
@@ -185,8 +286,11 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     let from = session.folder.trial(source);
     let to = session.folder.trial(&trial.id);
     let found: Option<Outcome> = durable::read_json(&from.outcome())?;
+    let trained: Option<Job> = durable::read_json(&from.job())?;
     let clip = trial.settings.train.clip_norm;
-    let same = |o: &Outcome| o.alias_of.is_none() && o.clipping.is_some_and(|clipping| clipping.never_binds(clip));
+    let same_clip = trained.as_ref().is_some_and(|job| job.settings.train.clip_norm == clip);
+    let never_binds = |o: &Outcome| o.clipping.is_some_and(|clipping| clipping.never_binds(clip));
+    let same = |o: &Outcome| o.alias_of.is_none() && (same_clip || never_binds(o));
     let Some(found) = found.filter(same) else {
         return Err(Error::data(format!("trial {source} is not the same any more")));
     };
@@ -197,8 +301,8 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     copy_scores(&from, &to, &trial.id)?;
     write_job(session, trial, Work::Train)?;
     // It was scored as its source was, whatever the experiment says now.
-    if let (Some(mut job), Some(scored)) = (durable::read_json::<Job>(&to.job())?, durable::read_json::<Job>(&from.job())?) {
-        job.evaluation = scored.evaluation;
+    if let (Some(mut job), Some(trained)) = (durable::read_json::<Job>(&to.job())?, trained) {
+        job.evaluation = trained.evaluation;
         durable::write_json(&to.job(), &job)?;
     }
     if let Ok(sample) = std::fs::read(from.sample()) {
@@ -226,15 +330,12 @@ fn source_label(session: &Session, id: &TrialId) -> String {
 }
 
 /// What there is to say at the end of a run of so many aliases among all trials.
-pub(super) fn told(aliases: usize, trials: usize) -> Option<String> {
-    let of = format!("{aliases} of {trials}");
-    match aliases {
-        0 => None,
-        1 => Some(format!(
-            "{of} trials was not trained: it is the same, to the bit, as one with another clip norm (`--no-alias` trains all)"
-        )),
-        _ => Some(format!(
-            "{of} trials were not trained: each is the same, to the bit, as one with another clip norm (`--no-alias` trains all)"
-        )),
-    }
+pub(super) fn told(aliases: usize, trials: usize, equal_tokenizers: bool) -> Option<String> {
+    let as_what = if equal_tokenizers {
+        "the same as one whose tokenizer or clip norm comes to the same"
+    } else {
+        "the same, to the bit, as one with another clip norm"
+    };
+    let (was, it) = if aliases == 1 { ("was", "it is") } else { ("were", "each is") };
+    (aliases > 0).then(|| format!("{aliases} of {trials} trials {was} not trained: {it} {as_what} (`--no-alias` trains all)"))
 }

@@ -3,7 +3,7 @@
 use super::args::Explain as Arguments;
 use super::exit_code::Code;
 use super::explain::{Numbers, Sample, WIDTH, explain};
-use super::session::{Session, plan_label};
+use super::session::Session;
 use super::{Failure, args, print};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
     let prepared = session.prepared(settings)?;
     let tokenizer = Tokenizer::from_file(&session.folder.path().join(&prepared.tokenizer_file))?;
     let text = "The cat sat.".to_owned();
-    let sample = Sample { tokenizer: plan_label(&settings.tokenizer), pieces: tokenizer.pieces(&text)?, text };
+    let sample = Sample { tokenizer: settings.tokenizer.label(), pieces: tokenizer.pieces(&text)?, text };
     let numbers = Numbers {
         text_tokens: facts.text_tokens,
         train_tokens: Some(facts.train_tokens),

@@ -127,7 +127,15 @@ fn text(session: &Session, look: Look) -> Result<String> {
         }
     }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
-    let same = Families::of(session, false, &[])?.at_most(&plan.trials) as u64;
+    let families = Families::of(session, false, &[])?;
+    let (certain, same) = (families.certain(&plan.trials) as u64, families.possible(&plan.trials) as u64);
+    if certain > 0 {
+        let (are, need) = if certain == 1 { ("is", "needs") } else { ("are", "need") };
+        lines.push(format!(
+            "  {} {are} the same as another and {need} no training: their tokenizers are equal",
+            counted(certain, "trial")
+        ));
+    }
     if same > 0 {
         lines.push(format!(
             "  up to {} may turn out to be the same as another, to the bit, and need no training: where their clip norm never binds",

@@ -89,6 +89,7 @@ pub(super) fn execute(session: &Session, stale: &[Stale<'_>], policy: Policy, fl
         round: 0,
         clip_norm: stale.trial.settings.train.clip_norm,
         family: None,
+        twins: None,
         expected_seconds: None,
         standing: Standing::Waiting,
     };

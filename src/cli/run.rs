@@ -137,6 +137,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
             round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
             clip_norm: trial.settings.train.clip_norm,
             family: families.of_trial(&trial.id),
+            twins: families.twins_of(&trial.id),
             expected_seconds,
             standing: state.status.into(),
         });
@@ -393,7 +394,7 @@ fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
 fn finish(session: &Session) -> Result<()> {
     let aliases = write_tables(session)?;
     report::write_and_print(&session.folder)?;
-    if let Some(line) = alias::told(aliases, session.whole().trials.len()) {
+    if let Some(line) = alias::told(aliases, session.whole().trials.len(), session.has_equal_tokenizers()) {
         say(&line);
     }
     Ok(())

@@ -120,9 +120,14 @@ impl Session {
         })
     }
 
-    /// What trials have in common that differ in nothing but their clip norm and their seed.
-    pub(super) fn without_clipping(&self, settings: &Settings) -> Result<TrialId> {
-        Ok(plan::without_clipping(settings, &*self.corpora.known(settings)?, self.device))
+    /// What trials have in common of which one may turn out to be the same as another; see [`plan::kinship`].
+    pub(super) fn kinship(&self, settings: &Settings, with_any_clip_norm: bool) -> Result<TrialId> {
+        Ok(plan::kinship(settings, &*self.corpora.known(settings)?, self.device, with_any_clip_norm))
+    }
+
+    /// Whether two tokenizers are the same under other names.
+    pub(super) fn has_equal_tokenizers(&self) -> bool {
+        self.corpora.have_equal_tokenizers()
     }
 
     /// Every text that the trials read, with the label of its tokenizer.
@@ -324,7 +329,7 @@ impl Corpora {
         let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
         let base = &self.base;
         let request = corpus::Request { corpus, tokenizer, base, tokenizers: &tokenizers, cache: &cache, scored_bytes: most };
-        let shown = Shown::new(plan_label(tokenizer));
+        let shown = Shown::new(tokenizer.label());
         let prepared = corpus::prepare(&request, &|stage| shown.tell(stage))?;
         let known = Rc::new(Known { prepared, from });
         let text = Text {
@@ -338,19 +343,18 @@ impl Corpora {
         Ok(known)
     }
 
-    fn all(&self) -> Vec<(String, Rc<Known>)> {
-        self.texts.borrow().iter().map(|text| (plan_label(&text.tokenizer), text.known.clone())).collect()
+    fn have_equal_tokenizers(&self) -> bool {
+        let texts = self.texts.borrow();
+        let content = |text: &Text| {
+            let Prepared { text_hash, tokenizer_hash, end_of_text, .. } = &text.known.prepared;
+            (text_hash.clone(), tokenizer_hash.clone(), *end_of_text)
+        };
+        let mut names = HashMap::new();
+        texts.iter().any(|text| *names.entry(content(text)).or_insert(&text.tokenizer) != &text.tokenizer)
     }
-}
 
-/// `char`, `bpe-512` …
-pub(super) fn plan_label(tokenizer: &settings::Tokenizer) -> String {
-    match tokenizer {
-        settings::Tokenizer::Char => "char".to_owned(),
-        settings::Tokenizer::Byte => "byte".to_owned(),
-        settings::Tokenizer::Word => "word".to_owned(),
-        settings::Tokenizer::Bpe { vocab_size } => format!("bpe-{vocab_size}"),
-        settings::Tokenizer::File { path } => path.clone(),
+    fn all(&self) -> Vec<(String, Rc<Known>)> {
+        self.texts.borrow().iter().map(|text| (text.tokenizer.label(), text.known.clone())).collect()
     }
 }
 
@@ -358,7 +362,7 @@ pub(super) fn plan_label(tokenizer: &settings::Tokenizer) -> String {
 fn report_label(tokenizer: &settings::Tokenizer) -> String {
     match tokenizer {
         settings::Tokenizer::File { path } => format!("file {path}"),
-        other => plan_label(other),
+        other => other.label(),
     }
 }
 
@@ -381,6 +385,7 @@ impl Shown {
         *last = Instant::now();
         let percent = |bytes: u64, of: u64| 100 * bytes / of.max(1);
         say(&match stage {
+            Stage::Finding { files } => format!("finding     {}", counted(files, "file")),
             Stage::Reading { bytes, of } => format!("reading     {}%", percent(bytes, of)),
             Stage::Learning { bytes, of } => format!("tokenizer   {}: learning, {}%", self.label, percent(bytes, of)),
             Stage::Tokenizing { part, bytes, of } => {

@@ -17,12 +17,15 @@
 
 mod batches;
 mod bpe;
+mod pairs;
 mod pieces;
+mod places;
 mod prepare;
 mod references;
 mod source;
 mod spellings;
 mod split;
+mod stage;
 mod text_stream;
 mod token_file;
 mod tokenizer;
@@ -31,9 +34,10 @@ mod windows;
 mod words;
 
 pub use batches::{Batch, Batches};
-pub use prepare::{Part, Prepared, Request, Stage, prepare};
+pub use prepare::{Part, Prepared, Request, prepare};
 pub use references::{Reference, References};
 pub use source::files_of;
+pub use stage::Stage;
 pub use text_stream::{TextStream, complete};
 pub use token_file::TokenFile;
 pub use tokenizer::Tokenizer;

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::pieces::{self, Piece};
 use super::spellings::Spellings;
 use super::split::{Span, Split};
+use super::stage::Stage;
 use super::token_file::{self, TokenFile, Writer};
-use super::tokenizer::{Encoded, Tokenizer};
+use super::tokenizer::{END_OF_TEXT, Encoded, Tokenizer};
 use super::training;
 use super::words::count_words;
 use crate::durable;
@@ -42,34 +43,6 @@ pub struct Request<'a> {
     pub scored_bytes: u64,
 }
 
-/// How far preparation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The text is read, checked and hashed.
-    Reading {
-        /// Bytes done.
-        bytes: u64,
-        /// Bytes in all.
-        of: u64,
-    },
-    /// The tokenizer learns from the training part.
-    Learning {
-        /// Bytes done.
-        bytes: u64,
-        /// Bytes in all.
-        of: u64,
-    },
-    /// A part is tokenized.
-    Tokenizing {
-        /// `training`, `validation` or `test`.
-        part: &'static str,
-        /// Bytes done.
-        bytes: u64,
-        /// Bytes in all.
-        of: u64,
-    },
-}
-
 /// A corpus that is ready to be trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
@@ -88,6 +61,9 @@ pub struct Prepared {
     pub vocabulary: usize,
     /// The token that stands between documents, where there are several and it is used.
     pub end_of_text: Option<u32>,
+    /// Whether the training part names the end-of-text token, which is the token there: the tokenizer learned nothing from its letters.
+    #[serde(default)]
+    pub names_end_of_text: bool,
     /// Whether decoding gives the text of every part back, byte for byte, and no held-out token stands for something unknown:
     /// measured.
     pub lossless: bool,
@@ -130,12 +106,13 @@ static PREPARING: Mutex<()> = Mutex::new(());
 pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> {
     let _one = PREPARING.lock().unwrap_or_else(PoisonError::into_inner);
     let corpus = request.corpus;
-    let split = Split::new(corpus, request.base, &|bytes, of| progress(Stage::Reading { bytes, of }))?;
+    let split = Split::new(corpus, request.base, progress)?;
     let text_hash = split.hash(corpus.join);
     durable::create_folder(request.cache)?;
 
     let joints = corpus.join == Join::EndOfText && split.has_joints();
-    let (key, file) = tokenizer_of(request, &split, joints, progress)?;
+    let names_end_of_text = names_end_of_text(request.tokenizer, &split, joints)?;
+    let (key, file) = tokenizer_of(request, &split, joints, names_end_of_text, progress)?;
     let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
     let tokenizer = Tokenizer::from_file(&file)?;
     let end_of_text = tokenizer.end_of_text().filter(|_| joints);
@@ -178,6 +155,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         tokenizer_file: file,
         vocabulary: tokenizer.vocabulary(),
         end_of_text,
+        names_end_of_text,
         lossless: unknown == 0 && train.1.round_trips() && asked.iter().all(|file| file.round_trips()),
         unknown_share: if tokens == 0 { 0.0 } else { unknown as f64 / tokens as f64 },
         scored_tokens,
@@ -200,8 +178,32 @@ fn scored(split: &Split, spans: &[Span], file: &TokenFile, bytes: u64) -> Result
     Ok((tokens, words))
 }
 
+/// Whether the training part names the end-of-text token where a tokenizer that learns from it has it, and takes it for the token.
+fn names_end_of_text(tokenizer: &settings::Tokenizer, split: &Split, joints: bool) -> Result<bool> {
+    let has_token = match tokenizer {
+        settings::Tokenizer::Bpe { .. } => true,
+        settings::Tokenizer::Char | settings::Tokenizer::Word => joints,
+        settings::Tokenizer::Byte | settings::Tokenizer::File { .. } => false,
+    };
+    if !has_token || !split.train.iter().any(|span| split.sources[span.source].may_name_end) {
+        return Ok(false);
+    }
+    let mut named = false;
+    pieces::for_each(&split.sources, &split.train, &mut |piece| {
+        named |= piece.text.contains(END_OF_TEXT);
+        Ok(())
+    })?;
+    Ok(named)
+}
+
 /// The tokenizer's key and its `tokenizer.json`, made where it is not there yet.
-fn tokenizer_of(request: &Request, split: &Split, joints: bool, progress: &dyn Fn(Stage)) -> Result<(String, PathBuf)> {
+fn tokenizer_of(
+    request: &Request,
+    split: &Split,
+    joints: bool,
+    names_end_of_text: bool,
+    progress: &dyn Fn(Stage),
+) -> Result<(String, PathBuf)> {
     use settings::Tokenizer::{Bpe, Byte, Char, File, Word};
     let given = match request.tokenizer {
         File { path } => {
@@ -229,7 +231,9 @@ fn tokenizer_of(request: &Request, split: &Split, joints: bool, progress: &dyn F
             ("file".to_owned(), format!("{of:?}"))
         }
     };
-    let key = format!("{kind}-{}", &blake3::hash(format!("tokenizer v1 {kind} {made_of}").as_bytes()).to_hex()[..12]);
+    // Version 1 learned tokens from the letters of the end-of-text token, which no text ever becomes.
+    let version = if names_end_of_text { 2 } else { 1 };
+    let key = format!("{kind}-{}", &blake3::hash(format!("tokenizer v{version} {kind} {made_of}").as_bytes()).to_hex()[..12]);
     let folder = request.tokenizers.join(&key);
     let file = folder.join("tokenizer.json");
     if file.is_file() {

@@ -12,13 +12,12 @@
 //! V is the size of the vocabulary, N the number of tokens counted. The bigram model rests on the unigram one the more, the more
 //! often something new has followed a: nothing has to be tuned.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::TokenFile;
+use super::pairs::{PairMap, pack};
 use super::prepare::Prepared;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -110,7 +109,7 @@ struct Counts {
 
 enum Pairs {
     Dense(Vec<u32>),
-    Hashed(HashMap<u64, u32, BuildHasherDefault<Mix>>),
+    Hashed(PairMap<u32>),
 }
 
 impl Counts {
@@ -118,7 +117,7 @@ impl Counts {
         let all = train.len().min(COUNTED);
         let pairs = match vocabulary.checked_mul(vocabulary).filter(|&pairs| pairs <= DENSE) {
             Some(pairs) => Pairs::Dense(vec![0; pairs]),
-            None => Pairs::Hashed(HashMap::default()),
+            None => Pairs::Hashed(PairMap::default()),
         };
         let empty = || vec![0u32; vocabulary];
         let mut counts = Self { vocabulary, all, single: empty(), followed: empty(), followers: empty(), pairs };
@@ -128,7 +127,7 @@ impl Counts {
             if let Some(before) = before {
                 let count = match &mut counts.pairs {
                     Pairs::Dense(table) => &mut table[before as usize * vocabulary + token as usize],
-                    Pairs::Hashed(table) => table.entry(pair(before, token)).or_default(),
+                    Pairs::Hashed(table) => table.entry(pack(before, token)).or_default(),
                 };
                 *count += 1;
                 counts.followers[before as usize] += u32::from(*count == 1);
@@ -150,14 +149,10 @@ impl Counts {
         }
         let together = match &self.pairs {
             Pairs::Dense(table) => table[before as usize * self.vocabulary + token as usize],
-            Pairs::Hashed(table) => table.get(&pair(before, token)).copied().unwrap_or(0),
+            Pairs::Hashed(table) => table.get(&pack(before, token)).copied().unwrap_or(0),
         };
         (f64::from(together) + followers * self.unigram(token)) / (f64::from(self.followed[before as usize]) + followers)
     }
-}
-
-fn pair(before: u32, token: u32) -> u64 {
-    (u64::from(before) << 32) | u64::from(token)
 }
 
 /// The first `tokens` tokens, one after another.
@@ -169,27 +164,6 @@ fn for_each(file: &TokenFile, tokens: u64, take: &mut dyn FnMut(u32)) {
         file.read(start, chunk);
         chunk.iter().for_each(|&token| take(token));
         start += chunk.len() as u64;
-    }
-}
-
-/// A hash for numbers that nobody chooses with ill will: much faster than the library's.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        let mixed = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ (mixed >> 32);
     }
 }
 
@@ -246,7 +220,7 @@ mod tests {
         let (dense, hashed) = (Counts::of(&train, 101), Counts::of(&train, 5_000));
         let count = |counts: &Counts, a: u32, b: u32| match &counts.pairs {
             Pairs::Dense(table) => table[a as usize * 101 + b as usize],
-            Pairs::Hashed(table) => table.get(&pair(a, b)).copied().unwrap_or(0),
+            Pairs::Hashed(table) => table.get(&pack(a, b)).copied().unwrap_or(0),
         };
         for a in 0..101 {
             assert!((0..101).all(|b| count(&dense, a, b) == count(&hashed, a, b)));

@@ -4,11 +4,16 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::places::Places;
+use super::stage::Stage;
+use super::tokenizer::END_OF_TEXT;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Part};
 
 const KEEPER: &str = include_str!("../../experiments/data/keeper.txt");
+/// What is read of a file at a time. A small file gets a small buffer: there may be a hundred thousand of them.
 const BUFFER: usize = 1 << 20;
+const SMALLEST_BUFFER: usize = 1 << 12;
 
 /// One place that text is read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +23,8 @@ pub(crate) struct Source {
     origin: Origin,
     /// The field of each row that holds the text, for `.jsonl` files.
     pub(crate) field: Option<String>,
+    /// Bytes on disk when it was found; for progress and buffers only.
+    pub(crate) size: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +45,8 @@ pub(crate) struct Scanned {
     pub(crate) hash: blake3::Hash,
     /// Ends of the documents, where the source consists of rows.
     pub(crate) rows: Option<Vec<Row>>,
+    /// Whether the text may have [`END_OF_TEXT`] in it; where this is false it has not.
+    pub(crate) may_name_end: bool,
 }
 
 /// Where a row ends.
@@ -49,40 +58,90 @@ pub(crate) struct Row {
     pub(crate) text_end: u64,
 }
 
-/// The files that `corpus` names, its held-out files included, sorted within each glob. Fails where one is missing or a
+/// The files that `corpus` names, its held-out files included, sorted within each glob. Fails where one is missing or named twice, or a
 /// glob matches nothing. The built-in text is no file.
 pub fn files_of(corpus: &Corpus, base: &Path) -> Result<Vec<PathBuf>> {
-    let mut sources = resolve(&corpus.text, corpus.field.as_deref(), base)?;
-    for part in [&corpus.validation, &corpus.test] {
-        if let Part::Path(path) = part {
-            sources.extend(resolve(std::slice::from_ref(path), corpus.field.as_deref(), base)?);
-        }
-    }
-    Ok(sources.into_iter().filter_map(|s| if let Origin::File(path) = s.origin { Some(path) } else { None }).collect())
+    let Sources { text, validation, test } = Sources::of(corpus, base, &|_| {})?;
+    let all = text.into_iter().chain(validation).chain(test);
+    Ok(all.filter_map(|source| if let Origin::File(path) = source.origin { Some(path) } else { None }).collect())
 }
 
-/// Finds the sources of these entries: files, globs or built-in texts, relative to `base`.
-pub(crate) fn resolve(entries: &[String], field: Option<&str>, base: &Path) -> Result<Vec<Source>> {
-    if entries.is_empty() {
-        return Err(Error::usage("`corpus.text` names no text").help("name a file, a glob, or `builtin:keeper`"));
+/// The sources that `corpus` names, each once.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// What is learned from, and what fractions are cut from.
+    pub(crate) text: Vec<Source>,
+    /// Held-out files for validation; empty where it is cut from the text, or there is none.
+    pub(crate) validation: Vec<Source>,
+    /// As `validation`.
+    pub(crate) test: Vec<Source>,
+}
+
+impl Sources {
+    /// Finds them: files, globs or built-in texts, relative to `base`.
+    ///
+    /// # Errors
+    /// A file that is missing, is named twice or belongs to two parts; a glob that matches nothing.
+    pub(crate) fn of(corpus: &Corpus, base: &Path, progress: &dyn Fn(Stage)) -> Result<Self> {
+        if corpus.text.is_empty() {
+            return Err(Error::usage("`corpus.text` names no text").help("name a file, a glob, or `builtin:keeper`"));
+        }
+        let mut search = Search { field: corpus.field.as_deref(), base, places: Places::default(), files: 0, progress };
+        let text = search.all(&corpus.text, "training")?;
+        let mut held_out = |setting: &Part, part| match setting {
+            Part::Path(path) => search.all(std::slice::from_ref(path), part),
+            _ => Ok(Vec::new()),
+        };
+        let (validation, test) = (held_out(&corpus.validation, "validation")?, held_out(&corpus.test, "test")?);
+        Ok(Self { text, validation, test })
     }
-    let mut sources: Vec<Source> = Vec::new();
-    for entry in entries {
-        for source in resolve_entry(entry, field, base)? {
-            if sources.iter().any(|known| known.same_place(&source)) {
-                return Err(Error::usage(format!("{} is named twice in the corpus", source.name))
-                    .help("name each file once; a glob may already include it"));
+}
+
+/// What was found so far.
+struct Search<'a> {
+    field: Option<&'a str>,
+    base: &'a Path,
+    places: Places,
+    files: u64,
+    progress: &'a dyn Fn(Stage),
+}
+
+impl Search<'_> {
+    /// The sources of these entries, which belong to one part.
+    fn all(&mut self, entries: &[String], part: &'static str) -> Result<Vec<Source>> {
+        let mut sources = Vec::new();
+        for entry in entries {
+            let (files, progress) = (&mut self.files, self.progress);
+            let mut found = || {
+                *files += 1;
+                progress(Stage::Finding { files: *files });
+            };
+            for source in resolve_entry(entry, self.field, self.base, &mut found)? {
+                match self.places.add(source.place(), part) {
+                    None => sources.push(source),
+                    Some(other) if other == part => {
+                        return Err(Error::usage(format!("{} is named twice in the corpus", source.name))
+                            .help("name each file once; a glob may already include it"));
+                    }
+                    Some(other) => {
+                        return Err(Error::usage(format!("{} is in the {other} part and in the {part} part", source.name))
+                            .help("a text that is learned from cannot rank: name another file, or hold out a fraction"));
+                    }
+                }
             }
-            sources.push(source);
         }
+        Ok(sources)
     }
-    Ok(sources)
 }
 
-fn resolve_entry(entry: &str, field: Option<&str>, base: &Path) -> Result<Vec<Source>> {
+/// The sources of one entry; `found` is called for every file.
+fn resolve_entry(entry: &str, field: Option<&str>, base: &Path, found: &mut dyn FnMut()) -> Result<Vec<Source>> {
     if let Some(name) = entry.strip_prefix("builtin:") {
         return match name {
-            "keeper" => Ok(vec![Source { name: entry.to_owned(), origin: Origin::Builtin(KEEPER), field: None }]),
+            "keeper" => {
+                let size = KEEPER.len() as u64;
+                Ok(vec![Source { name: entry.to_owned(), origin: Origin::Builtin(KEEPER), field: None, size }])
+            }
             _ => Err(Error::usage(format!("there is no built-in text `{name}`")).help("the built-in text is `builtin:keeper`")),
         };
     }
@@ -100,15 +159,16 @@ fn resolve_entry(entry: &str, field: Option<&str>, base: &Path) -> Result<Vec<So
     } else {
         format!("{}/{entry}", glob::Pattern::escape(&base.to_string_lossy()))
     };
-    let found = glob::glob(&pattern).map_err(|e| Error::usage(format!("`{entry}` is not a valid pattern")).caused_by(e))?;
+    let matches = glob::glob(&pattern).map_err(|e| Error::usage(format!("`{entry}` is not a valid pattern")).caused_by(e))?;
     let mut paths = Vec::new();
-    for path in found {
+    for path in matches {
         let path = path.map_err(|e| {
             let at = e.path().to_owned();
             Error::io("list", &at, e.into())
         })?;
         if path.is_file() {
             paths.push(path);
+            found();
         }
     }
     if paths.is_empty() {
@@ -122,13 +182,13 @@ fn resolve_entry(entry: &str, field: Option<&str>, base: &Path) -> Result<Vec<So
 impl Source {
     fn file(path: PathBuf, field: Option<&str>) -> Result<Self> {
         let name = path.display().to_string();
-        match std::fs::metadata(&path) {
-            Ok(_) => {}
+        let size = match std::fs::metadata(&path) {
+            Ok(found) => found.len(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::usage(format!("{name} does not exist")).help("paths are relative to the experiment file"));
             }
             Err(e) => return Err(Error::io("read", &path, e)),
-        }
+        };
         let rows = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
         let field = match (rows, field) {
             (true, None) => {
@@ -138,18 +198,21 @@ impl Source {
             (true, Some(field)) => Some(field.to_owned()),
             (false, _) => None,
         };
-        Ok(Self { name, origin: Origin::File(path), field })
+        Ok(Self { name, origin: Origin::File(path), field, size })
     }
 
-    /// Whether both lead to the same text.
-    pub(crate) fn same_place(&self, other: &Self) -> bool {
-        match (&self.origin, &other.origin) {
-            (Origin::File(a), Origin::File(b)) => {
-                a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-            }
-            (Origin::Builtin(a), Origin::Builtin(b)) => std::ptr::eq(*a, *b),
-            _ => false,
+    /// Where it lies; the built-in text under its name.
+    fn place(&self) -> &Path {
+        match &self.origin {
+            Origin::File(path) => path,
+            Origin::Builtin(_) => Path::new(&self.name),
         }
+    }
+
+    /// How much to read of it at a time where so much of it is left.
+    fn buffer(left: u64) -> usize {
+        // One byte more than there is: the end is seen with it.
+        left.saturating_add(1).clamp(SMALLEST_BUFFER as u64, BUFFER as u64) as usize
     }
 
     /// Opens it at this byte.
@@ -158,8 +221,10 @@ impl Source {
             Origin::Builtin(text) => Ok(Box::new(&text.as_bytes()[from as usize..])),
             Origin::File(path) => {
                 let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-                file.seek(SeekFrom::Start(from)).map_err(|e| Error::io("read", path, e))?;
-                Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+                if from > 0 {
+                    file.seek(SeekFrom::Start(from)).map_err(|e| Error::io("read", path, e))?;
+                }
+                Ok(Box::new(BufReader::with_capacity(Self::buffer(self.size.saturating_sub(from)), file)))
             }
         }
     }
@@ -212,9 +277,9 @@ impl Source {
     fn scan_plain(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
         let mut reader = self.open(0)?.take(limit);
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0u8; BUFFER];
+        let mut buffer = vec![0u8; Self::buffer(self.size.min(limit))];
         // `kept` bytes at the front of the buffer are a character that the last read cut.
-        let (mut bytes, mut kept) = (0u64, 0);
+        let (mut bytes, mut kept, mut may_name_end) = (0u64, 0, false);
         loop {
             let read = reader.read(&mut buffer[kept..]).map_err(|e| self.failed(e))?;
             if read == 0 {
@@ -226,6 +291,7 @@ impl Source {
                 Err(e) if e.error_len().is_none() => e.valid_up_to(),
                 Err(e) => return Err(self.not_utf8(bytes + e.valid_up_to() as u64)),
             };
+            may_name_end = may_name_end || may_hold(&buffer[..good], END_OF_TEXT.as_bytes());
             hasher.update(&buffer[..good]);
             bytes += good as u64;
             seen(good as u64);
@@ -236,14 +302,14 @@ impl Source {
         if kept > 0 && bytes + (kept as u64) < limit {
             return Err(self.not_utf8(bytes));
         }
-        Ok(Scanned { source: self, bytes, raw_bytes: bytes, hash: hasher.finalize(), rows: None })
+        Ok(Scanned { source: self, bytes, raw_bytes: bytes, hash: hasher.finalize(), rows: None, may_name_end })
     }
 
     fn scan_rows(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
         let mut reader = self.open(0)?;
         let mut hasher = blake3::Hasher::new();
         let (mut line, mut rows) = (Vec::new(), Vec::new());
-        let (mut raw, mut bytes, mut number) = (0u64, 0u64, 0u64);
+        let (mut raw, mut bytes, mut number, mut may_name_end) = (0u64, 0u64, 0u64, false);
         loop {
             line.clear();
             let read = reader.read_until(b'\n', &mut line).map_err(|e| self.failed(e))? as u64;
@@ -256,6 +322,7 @@ impl Source {
                     break;
                 }
                 bytes += text.len() as u64;
+                may_name_end = may_name_end || text.contains(END_OF_TEXT);
                 hasher.update(&(text.len() as u64).to_le_bytes());
                 hasher.update(text.as_bytes());
                 rows.push(Row { raw_end: raw + read, text_end: bytes });
@@ -264,16 +331,17 @@ impl Source {
             seen(read);
         }
         let raw_bytes = rows.last().map_or(0, |row: &Row| row.raw_end);
-        Ok(Scanned { source: self, bytes, raw_bytes, hash: hasher.finalize(), rows: Some(rows) })
+        Ok(Scanned { source: self, bytes, raw_bytes, hash: hasher.finalize(), rows: Some(rows), may_name_end })
     }
+}
 
-    /// Bytes on disk, for progress; 0 where that is not known.
-    pub(crate) fn size(&self) -> u64 {
-        match &self.origin {
-            Origin::Builtin(text) => text.len() as u64,
-            Origin::File(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
-        }
-    }
+/// Whether these bytes have `part` in them, or end with what may be its beginning.
+fn may_hold(bytes: &[u8], part: &[u8]) -> bool {
+    let begins = |rest: &[u8]| {
+        let seen = rest.len().min(part.len());
+        rest[..seen] == part[..seen]
+    };
+    (0..bytes.len()).filter(|&place| bytes[place] == part[0]).any(|place| begins(&bytes[place..]))
 }
 
 #[cfg(test)]
@@ -291,9 +359,13 @@ mod tests {
         dir
     }
 
+    fn corpus(text: Vec<String>) -> Corpus {
+        Corpus { text, field: Some("text".to_owned()), ..Corpus::default() }
+    }
+
     fn names(entries: &[&str], dir: &Path) -> Result<Vec<String>> {
         let entries: Vec<String> = entries.iter().map(|e| (*e).to_owned()).collect();
-        let sources = resolve(&entries, Some("text"), dir)?;
+        let sources = Sources::of(&corpus(entries), dir, &|_| {})?.text;
         let short = |s: &Source| Path::new(&s.name).file_name().unwrap().to_string_lossy().into_owned();
         Ok(sources.iter().map(short).collect())
     }
@@ -342,7 +414,8 @@ mod tests {
     #[test]
     fn rows_need_a_field() {
         let dir = folder(&[("a.jsonl", b"{}")]);
-        let error = resolve(&["a.jsonl".to_owned()], None, dir.path()).unwrap_err();
+        let corpus = Corpus { field: None, ..corpus(vec!["a.jsonl".to_owned()]) };
+        let error = Sources::of(&corpus, dir.path(), &|_| {}).unwrap_err();
         assert!(error.to_string().contains("`corpus.field` is not set"));
         assert_eq!(error.kind(), Kind::Usage);
     }
@@ -425,5 +498,18 @@ mod tests {
         let source = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap();
         let error = source.scan(u64::MAX, &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains("byte 22 "), "{error}");
+    }
+
+    #[test]
+    fn the_end_of_text_token_in_a_text_is_never_missed() {
+        let named = |text: &str| scan(text.as_bytes(), u64::MAX).unwrap().may_name_end;
+        assert!(named("one<|endoftext|>two") && named("<<|endoftext|>"));
+        assert!(!named("one<|endoftex|>two") && !named("a < b, a <| b"));
+        for before in BUFFER - END_OF_TEXT.len()..=BUFFER {
+            assert!(named(&format!("{}<|endoftext|>", "a".repeat(before))), "{before}");
+        }
+        let dir = folder(&[("a.jsonl", b"{\"text\":\"one\"}\n{\"text\":\"two<|endoftext|>\"}")]);
+        let rows = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap();
+        assert!(rows.scan(u64::MAX, &mut |_| {}).unwrap().may_name_end);
     }
 }

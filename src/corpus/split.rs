@@ -6,7 +6,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::source::{Scanned, Source, resolve};
+use super::source::{Scanned, Source, Sources};
+use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Join, Part};
 
@@ -34,25 +35,19 @@ pub(crate) struct Split {
 
 impl Split {
     /// Reads every source once, and cuts.
-    pub(crate) fn new(corpus: &Corpus, base: &Path, progress: &dyn Fn(u64, u64)) -> Result<Self> {
-        let text = resolve(&corpus.text, corpus.field.as_deref(), base)?;
-        let held_out = |part: &Part| match part {
-            Part::Path(path) => resolve(std::slice::from_ref(path), corpus.field.as_deref(), base),
-            _ => Ok(Vec::new()),
-        };
-        let (validation, test) = (held_out(&corpus.validation)?, held_out(&corpus.test)?);
-        refuse_shared([("training", &text), ("validation", &validation), ("test", &test)])?;
+    pub(crate) fn new(corpus: &Corpus, base: &Path, progress: &dyn Fn(Stage)) -> Result<Self> {
+        let Sources { text, validation, test } = Sources::of(corpus, base, progress)?;
         let (fraction_v, fraction_t) = (fraction(&corpus.validation, "validation")?, fraction(&corpus.test, "test")?);
         if fraction_v + fraction_t >= 1.0 {
             return Err(Error::usage("`corpus.validation` and `corpus.test` together leave nothing to learn from")
                 .help("hold out less than everything, as in `validation: 0.1`"));
         }
 
-        let all: u64 = text.iter().chain(&validation).chain(&test).map(Source::size).sum();
+        let all: u64 = text.iter().chain(&validation).chain(&test).map(|source| source.size).sum();
         let mut done = 0;
         let mut seen = |bytes: u64| {
             done += bytes;
-            progress(done, all);
+            progress(Stage::Reading { bytes: done, of: all });
         };
         let mut split = Self { sources: Vec::new(), train: Vec::new(), validation: None, test: None };
         let mut left = corpus.max_bytes.unwrap_or(u64::MAX);
@@ -178,18 +173,6 @@ fn fraction(part: &Part, name: &str) -> Result<f64> {
     }
 }
 
-fn refuse_shared(parts: [(&str, &Vec<Source>); 3]) -> Result<()> {
-    for (i, (name, sources)) in parts.iter().enumerate() {
-        for (other, others) in &parts[i + 1..] {
-            if let Some(shared) = sources.iter().find(|s| others.iter().any(|o| s.same_place(o))) {
-                return Err(Error::usage(format!("{} is in the {name} part and in the {other} part", shared.name))
-                    .help("a text that is learned from cannot rank: name another file, or hold out a fraction"));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Where to cut a source near `ideal` and before `end`: bytes of the file, bytes of the text.
 fn cut(scanned: &Scanned, ideal: u64, end: (u64, u64)) -> Result<(u64, u64)> {
     if let Some(rows) = &scanned.rows {
@@ -260,7 +243,7 @@ mod tests {
         }
 
         fn split(&self) -> Result<Split> {
-            Split::new(&self.corpus, self.dir.path(), &|_, _| {})
+            Split::new(&self.corpus, self.dir.path(), &|_| {})
         }
 
         fn ranges(&self) -> [Vec<(usize, u64, u64)>; 3] {

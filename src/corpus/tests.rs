@@ -529,3 +529,73 @@ fn a_large_text_is_tokenized_in_pieces_and_opened_at_once() {
     );
     told.unwrap();
 }
+
+#[test]
+fn thousands_of_files_are_prepared_file_by_file_and_not_pair_by_pair() {
+    let mut place = Place::new(&[]);
+    for folder in ["text", "held"] {
+        fs::create_dir(place.path().join(folder)).unwrap();
+    }
+    for number in 0..2_000 {
+        fs::write(place.path().join(format!("text/{number:04}.txt")), format!("file {number:04}")).unwrap();
+        fs::write(place.path().join(format!("held/{number:04}.txt")), "held out").unwrap();
+    }
+    place.corpus.text = vec!["text/*.txt".to_owned()];
+    place.corpus.validation = Held::Path("held/*.txt".to_owned());
+    let ready = place.ready(&Kinds::Byte);
+    let joints = 1_999;
+    assert_eq!((ready.train.tokens, ready.train.bytes), (2_000 * 9 + joints, 2_000 * 9));
+    assert_eq!(ready.validation.unwrap().tokens, 2_000 * 8 + joints);
+    let end = ready.end_of_text.unwrap();
+    let text: Vec<u8> = tokens(&ready.train).iter().map(|&token| if token == end { b'|' } else { token as u8 }).collect();
+    assert!(text.starts_with(b"file 0000|file 0001|") && text.ends_with(b"|file 1999"));
+}
+
+#[test]
+fn the_subwords_of_the_built_in_book_are_the_same_ones_for_ever() {
+    let ready = Place::keeper().ready(&Kinds::Bpe { vocab_size: 2_048 });
+    assert_eq!(ready.tokenizer_hash, "d8060b3d2484a39511599728db3508554070566d7a52346617b0ff487788d2d4");
+}
+
+#[test]
+fn nothing_is_learned_from_the_letters_of_an_end_of_text_token_in_the_text() {
+    let text = "one two three<|endoftext|>one two four\n<|endoftext|> a < b |".repeat(40);
+    let place = Place::new(&[("a.txt", &text), ("b.txt", &text)]);
+    for kind in [Kinds::Char, Kinds::Word, Kinds::Bpe { vocab_size: 300 }] {
+        let ready = place.ready(&kind);
+        assert!(ready.names_end_of_text, "{kind:?}");
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(&ready.tokenizer_file).unwrap()).unwrap();
+        let vocabulary = json["model"]["vocab"].as_object().unwrap();
+        let named = |part: &str| vocabulary.keys().any(|token| token.contains(part));
+        assert!(named("<|endoftext|>") && named("t"));
+        match kind {
+            Kinds::Char => assert!(!named("x") && vocabulary.contains_key("<")),
+            _ => assert!(
+                !vocabulary.keys().any(|token| token != "<|endoftext|>" && (token.contains("nd") || token.contains("<|")))
+            ),
+        }
+        let used: std::collections::BTreeSet<u32> = tokens(&ready.train).into_iter().collect();
+        assert!(used.contains(&ready.end_of_text.unwrap()), "it stands for itself in the text");
+    }
+}
+
+#[test]
+fn only_texts_that_name_the_end_of_text_token_where_it_is_learned_from_have_another_tokenizer_than_before() {
+    let words = "one two three\n\n".repeat(100);
+    let held_out = format!("{words}{}", "<|endoftext|> one\n".repeat(5));
+    // One document: `char` and `word` have no such token, and learn its letters as all others.
+    let place = Place::new(&[("a.txt", "<|endoftext|> one two three\n\n".repeat(100).as_str())]);
+    for (kind, named) in
+        [(Kinds::Char, false), (Kinds::Word, false), (Kinds::Byte, false), (Kinds::Bpe { vocab_size: 300 }, true)]
+    {
+        assert_eq!(place.ready(&kind).names_end_of_text, named, "{kind:?}");
+    }
+    for text in [words.as_str(), held_out.as_str()] {
+        let place = Place::new(&[("a.txt", text)]);
+        for kind in kinds() {
+            assert!(!place.ready(&kind).names_end_of_text, "{kind:?}");
+        }
+    }
+    let ready = Place::keeper().ready(&Kinds::Bpe { vocab_size: 512 });
+    assert_eq!(ready.tokenizer_key, "bpe-512-73651b31f432");
+}

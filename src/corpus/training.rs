@@ -48,7 +48,7 @@ pub(crate) fn byte(joints: bool) -> Result<Vec<u8>> {
 pub(crate) fn char(split: &Split, joints: bool, seen: &mut dyn FnMut(u64)) -> Result<Vec<u8>> {
     let mut characters = BTreeSet::new();
     pieces::for_each(&split.sources, &split.train, &mut |piece| {
-        characters.extend(piece.text.chars());
+        learned_from(&piece.text, joints).for_each(|part| characters.extend(part.chars()));
         seen(piece.text.len() as u64);
         Ok(())
     })?;
@@ -65,7 +65,7 @@ pub(crate) fn char(split: &Split, joints: bool, seen: &mut dyn FnMut(u64)) -> Re
 /// One token a word or mark of the training part.
 pub(crate) fn word(split: &Split, joints: bool, seen: &mut dyn FnMut(u64)) -> Result<Vec<u8>> {
     let splitter = splitter(WORDS, SplitDelimiterBehavior::Removed, true)?;
-    let mut words: Vec<(String, u64)> = count_words(split, &splitter, seen)?.into_iter().collect();
+    let mut words: Vec<(String, u64)> = count_words(split, &splitter, joints, seen)?.into_iter().collect();
     words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     words.truncate(MOST_WORDS - usize::from(joints));
     let end = joints.then_some(words.len() as u32 + 1);
@@ -88,7 +88,7 @@ pub(crate) fn bpe(split: &Split, vocab_size: usize, seen: &mut dyn FnMut(u64)) -
         .help("set it to 257 or more, or use `kind: byte`"));
     };
     let splitter = splitter(BYTE_LEVEL_WORDS, SplitDelimiterBehavior::Isolated, false)?;
-    let words = count_words(split, &splitter, seen)?.into_iter().collect();
+    let words = count_words(split, &splitter, true, seen)?.into_iter().collect();
     let found = bpe::train(words, SMALLEST_BPE as u32, new_tokens);
     let model = byte_model(&found.tokens, &found.merges, Some(256));
     finish(model, byte_level_split(true), byte_level_split(true), Some(256))
@@ -104,14 +104,15 @@ fn byte_level_split(use_regex: bool) -> Value {
 }
 
 /// How often each word of the training part, or of an even sample of it, was seen.
-fn count_words(split: &Split, splitter: &Splitter, seen: &mut dyn FnMut(u64)) -> Result<HashMap<String, u64>> {
+fn count_words(split: &Split, splitter: &Splitter, has_end: bool, seen: &mut dyn FnMut(u64)) -> Result<HashMap<String, u64>> {
     let total: u64 = split.train.iter().map(|span| span.text.end - span.text.start).sum();
     let mut counts: HashMap<String, u64> = HashMap::new();
     let (mut batch, mut waiting) = (Vec::new(), 0);
     let (mut place, mut kept) = (0u64, 0u64);
     let mut count = |batch: &mut Vec<String>| -> Result<()> {
         // Sums do not depend on who adds first.
-        let parts: Vec<HashMap<String, u64>> = batch.par_iter().map(|text| words_of(text, splitter)).collect::<Result<_>>()?;
+        let parts: Vec<HashMap<String, u64>> =
+            batch.par_iter().map(|text| words_of(text, splitter, has_end)).collect::<Result<_>>()?;
         for (word, n) in parts.into_iter().flatten() {
             *counts.entry(word).or_default() += n;
         }
@@ -139,16 +140,24 @@ fn count_words(split: &Split, splitter: &Splitter, seen: &mut dyn FnMut(u64)) ->
     Ok(counts)
 }
 
-fn words_of(text: &str, splitter: &Splitter) -> Result<HashMap<String, u64>> {
+/// What is learned from of a text: where it names the end-of-text token, and the tokenizer has it, that is the token and no word.
+fn learned_from(text: &str, has_end: bool) -> impl Iterator<Item = &str> {
+    let parts: Vec<&str> = if has_end { text.split(END_OF_TEXT).collect() } else { vec![text] };
+    parts.into_iter()
+}
+
+fn words_of(text: &str, splitter: &Splitter, has_end: bool) -> Result<HashMap<String, u64>> {
     let mut counts: HashMap<String, u64> = HashMap::new();
-    // Small stretches: the library keeps several numbers for every byte.
-    for line in text.split_inclusive('\n').collect::<Vec<_>>().chunks(64) {
-        let mut words = PreTokenizedString::from(line.concat());
-        splitter.pre_tokenize(&mut words).map_err(|e| Error::internal("a text cannot be cut into words").caused_by(e))?;
-        for (word, _, _) in words.get_splits(OffsetReferential::Original, OffsetType::None) {
-            match counts.get_mut(word) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(word.to_owned(), 1)),
+    for part in learned_from(text, has_end) {
+        // Small stretches: the library keeps several numbers for every byte.
+        for lines in part.split_inclusive('\n').collect::<Vec<_>>().chunks(64) {
+            let mut words = PreTokenizedString::from(lines.concat());
+            splitter.pre_tokenize(&mut words).map_err(|e| Error::internal("a text cannot be cut into words").caused_by(e))?;
+            for (word, _, _) in words.get_splits(OffsetReferential::Original, OffsetType::None) {
+                match counts.get_mut(word) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.insert(word.to_owned(), 1)),
+                }
             }
         }
     }
@@ -156,7 +165,7 @@ fn words_of(text: &str, splitter: &Splitter) -> Result<HashMap<String, u64>> {
 }
 
 /// A byte-level model: bytes by value, the end of text, then the learned tokens.
-fn byte_model(tokens: &[Vec<u8>], merges: &[((u32, u32), u32)], end: Option<u32>) -> Value {
+fn byte_model(tokens: &[Vec<u8>], merges: &[(u32, u32)], end: Option<u32>) -> Value {
     let spell = |bytes: &[u8]| bytes.iter().map(|&b| character_of(b)).collect::<String>();
     let mut vocabulary: Map<String, Value> = (0..=255u8).map(|b| (spell(&[b]), u32::from(b).into())).collect();
     if let Some(end) = end {
@@ -169,7 +178,7 @@ fn byte_model(tokens: &[Vec<u8>], merges: &[((u32, u32), u32)], end: Option<u32>
         Some(new) => spell(&tokens[new as usize]),
         None => spell(&[id as u8]),
     };
-    bpe_model(vocabulary, merges.iter().map(|((a, b), _)| json!([spelled(*a), spelled(*b)])).collect(), None)
+    bpe_model(vocabulary, merges.iter().map(|(a, b)| json!([spelled(*a), spelled(*b)])).collect(), None)
 }
 
 fn bpe_model(vocabulary: Map<String, Value>, merges: Vec<Value>, unknown: Option<&str>) -> Value {
@@ -218,7 +227,7 @@ mod tests {
     fn words(pattern: &str, invert: bool, text: &str) -> Vec<String> {
         let behavior = if invert { SplitDelimiterBehavior::Removed } else { SplitDelimiterBehavior::Isolated };
         let mut words: Vec<(String, u64)> =
-            words_of(text, &splitter(pattern, behavior, invert).unwrap()).unwrap().into_iter().collect();
+            words_of(text, &splitter(pattern, behavior, invert).unwrap(), true).unwrap().into_iter().collect();
         words.sort();
         words.into_iter().flat_map(|(word, n)| vec![word; n as usize]).collect()
     }

@@ -95,6 +95,19 @@ pub enum Tokenizer {
     },
 }
 
+impl Tokenizer {
+    /// What people call it: `char`, `bpe-512`, a file's path.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Char => "char".to_owned(),
+            Self::Byte => "byte".to_owned(),
+            Self::Word => "word".to_owned(),
+            Self::Bpe { vocab_size } => format!("bpe-{vocab_size}"),
+            Self::File { path } => path.clone(),
+        }
+    }
+}
+
 /// The model's family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
+use super::same_tokenizers::SameTokenizers;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
@@ -64,8 +65,8 @@ pub fn build(
         common_context,
         trials: Vec::with_capacity(expansion.configurations.len() * experiment.seeds.len()),
     };
-    let mut refused = Vec::new();
-    let (mut ids, mut tokenizers) = (HashSet::new(), HashMap::new());
+    let (mut refused, mut remarked) = (Vec::new(), Vec::new());
+    let (mut ids, mut tokenizers, mut same) = (HashSet::new(), HashMap::new(), SameTokenizers::default());
     for Configuration { mut settings, values } in expansion.configurations {
         let known = known(&settings)?;
         // Folders often share a tokenizer: it has one name then, so that the report sees that it is one.
@@ -73,6 +74,7 @@ pub fn build(
             let content = (known.prepared.tokenizer_hash.clone(), known.prepared.end_of_text);
             path.clone_from(tokenizers.entry(content).or_insert_with(|| path.clone()));
         }
+        same.add(known.from.is_none().then_some(&settings.tokenizer), &known.prepared);
         let description = |seed: u64| description_of(&settings, &known, seed, circumstances.device);
         let first = TrialId::of(&description(experiment.seeds[0]));
         // Two ways to write the same (a stride equal to the sequence length, say) are one configuration.
@@ -89,7 +91,7 @@ pub fn build(
         };
         plan.configurations += 1;
         let label = plan.label_of(&values);
-        warnings.extend(
+        remarked.extend(
             remarks(&settings, &facts, known.from.as_ref())
                 .into_iter()
                 .map(|text| Warning::Configuration { label: label.clone(), text }),
@@ -103,6 +105,8 @@ pub fn build(
     if !refused.is_empty() {
         return Err(refusal(&refused).into());
     }
+    warnings.extend(same.notes());
+    warnings.extend(remarked);
     warnings.extend(unequal_text(&plan.trials));
     Ok((plan, warnings))
 }
@@ -255,11 +259,16 @@ fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, con
     experiment.base.evaluate.context.or(circumstances.common_context).map_or(smallest, |context| context.min(smallest))
 }
 
-/// What trials have in common that differ in nothing but their clip norm and their seed.
-pub fn without_clipping(settings: &Settings, known: &Known, device: &str) -> TrialId {
+/// What trials have in common of which one may turn out to be the same as another: everything but their seed, what their
+/// tokenizer is called where it is the same one and, `with_any_clip_norm`, their clip norm.
+pub fn kinship(settings: &Settings, known: &Known, device: &str, with_any_clip_norm: bool) -> TrialId {
     let mut settings = settings.clone();
-    settings.train.clip_norm = ClipNorm::Off;
-    TrialId::of(&description_of(&settings, known, 0, device))
+    settings.tokenizer = Tokenizer::default();
+    if with_any_clip_norm {
+        settings.train.clip_norm = ClipNorm::Off;
+    }
+    let (hash, end) = (&known.prepared.tokenizer_hash, known.prepared.end_of_text);
+    TrialId::of(&format!("{} {hash} {end:?}", description_of(&settings, known, 0, device)))
 }
 
 /// The text that a trial's id is the hash of.
@@ -267,7 +276,8 @@ fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -
     let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && known.from.is_none();
     let tokenizer = own.then_some(&known.prepared.tokenizer_hash);
     json!({
-        "version": 1,
+        // Of a text that names the end-of-text token other tokens were learned before.
+        "version": if known.prepared.names_end_of_text { 2 } else { 1 },
         "settings": settings.identity(),
         "seed": seed,
         "device": device,

@@ -3,9 +3,10 @@
 mod budget;
 mod build;
 mod evaluation;
+mod same_tokenizers;
 mod trial;
 
 pub use budget::{EpochShape, Length};
-pub use build::{Circumstances, Known, Refusal, Warning, build, label_name, without_clipping};
+pub use build::{Circumstances, Known, Refusal, Warning, build, kinship, label_name};
 pub use evaluation::{Costs, EvaluationPlan, is_due};
 pub use trial::{Excluded, Facts, Plan, Trial, TrialId};

@@ -47,6 +47,9 @@ pub struct Candidate {
     /// The number of its family: trials that are equal but for the clip norm, of which one may turn out to be the same as another.
     /// `None` where it is trained in any case.
     pub family: Option<usize>,
+    /// A number that it shares with those trials that are the same as this one under other names: one of them is trained. No
+    /// family has that number. `None` where there is no other.
+    pub twins: Option<usize>,
     /// Seconds of work that are left of it, where they are known.
     pub expected_seconds: Option<f64>,
     /// What its folder says.
@@ -152,6 +155,7 @@ mod tests {
             round,
             clip_norm,
             family: Some(7),
+            twins: None,
             expected_seconds,
             standing: Standing::Waiting,
         };

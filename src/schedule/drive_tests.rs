@@ -122,7 +122,15 @@ fn run_with(
     look: impl Fn(&Event, &AtomicU8),
 ) -> (Pretend, Vec<Event>, Summary) {
     let candidates = (0..scripts.len())
-        .map(|n| Candidate { id: id(n), round: 0, clip_norm: ClipNorm::Off, family: None, expected_seconds: None, standing })
+        .map(|n| Candidate {
+            id: id(n),
+            round: 0,
+            clip_norm: ClipNorm::Off,
+            family: None,
+            twins: None,
+            expected_seconds: None,
+            standing,
+        })
         .collect();
     for (n, script) in scripts.iter().enumerate() {
         pretend.scripts.insert(id(n), script.iter().cloned().collect());
@@ -291,6 +299,7 @@ fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
             round: 0,
             clip_norm: ClipNorm::Off,
             family: Some(1),
+            twins: None,
             expected_seconds: None,
             standing: Standing::Waiting,
         };

@@ -1,9 +1,10 @@
-//! Trials that differ in nothing but their clip norm: once one of them is trained, others may turn out to be the same.
+//! Trials that differ in nothing but their clip norm: once one of them is trained, others may turn out to be the same. And twins:
+//! trials that are the same under other names, as where two sizes of a vocabulary come to the same tokenizer.
 //!
 //! Where a clip norm never bound, every relative whose clip norm would not have bound either is the same to the bit, and is
 //! recorded instead of trained ([`verdict`]). So one of a family is started first (`off`, else the largest norm, by the order of all
 //! trials; one that was begun before goes on), and its relatives wait for it, as long as there is something else to start
-//! ([`first`]). A slot never stays empty for it.
+//! ([`first`]). A slot never stays empty for it. Of twins one is trained, whether its clip norm binds or not, and the others wait.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -18,9 +19,10 @@ pub(super) type Ready<'a> = (usize, (&'a Candidate, bool));
 
 /// Which of these is started first, the first of equals. `at_work` are the families of which a trial runs, or will run again
 /// after a pause: it may show that its relatives need not be trained, so they are started only where there is nothing
-/// else, and then the one that is least likely to be the same comes first.
+/// else, and then the one that is least likely to be the same comes first. Its twins are not started at all.
 pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSet<usize>) -> Option<usize> {
-    let waits = |(_, (candidate, _)): &Ready<'_>| candidate.family.is_some_and(|family| at_work.contains(&family));
+    let ready = ready.filter(|(_, (candidate, _))| candidate.twins.is_none_or(|number| !at_work.contains(&number)));
+    let waits = |(_, (candidate, _)): &Ready<'_>| relations(candidate).any(|number| at_work.contains(&number));
     let (waiting, free): (Vec<Ready<'a>>, Vec<Ready<'a>>) = ready.partition(waits);
     let best = free.into_iter().min_by(|a, b| order(a.1, b.1));
     let best = best.or_else(|| waiting.into_iter().min_by(|a, b| last_resort(a.1, b.1)));
@@ -31,6 +33,20 @@ pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSe
 fn last_resort(a: (&Candidate, bool), b: (&Candidate, bool)) -> Ordering {
     let (first, second) = (a.0.round.cmp(&b.0.round), b.1.cmp(&a.1));
     first.then(second).then(limit(a.0).total_cmp(&limit(b.0))).then_with(|| order(a, b))
+}
+
+/// The numbers of its family and of its twins.
+pub(super) fn relations(candidate: &Candidate) -> impl Iterator<Item = usize> {
+    candidate.family.into_iter().chain(candidate.twins)
+}
+
+/// Whether both may turn out to be the same.
+pub(super) fn are_related(a: &Candidate, b: &Candidate) -> bool {
+    (a.family.is_some() && a.family == b.family) || are_twins(a, b)
+}
+
+fn are_twins(a: &Candidate, b: &Candidate) -> bool {
+    a.twins.is_some() && a.twins == b.twins
 }
 
 /// The largest norm that is let through.
@@ -46,7 +62,7 @@ pub(super) fn limit(candidate: &Candidate) -> f64 {
 pub(super) enum Verdict {
     /// It is the same to the bit.
     Same,
-    /// Its own clip norm will bind: it is the same as none, and has nothing to wait for.
+    /// Its own clip norm will bind: it is the same as none but its twins, and has no others to wait for.
     Different,
     /// Nothing: another relative may tell.
     Open,
@@ -58,6 +74,9 @@ pub(super) enum Verdict {
 /// would have been with each smaller clip norm too, since up to the first such step all of them are equal.
 pub(super) fn verdict(outcome: &Outcome, trained: &Candidate, relative: &Candidate) -> Verdict {
     let ended = matches!(outcome.end, End::Completed | End::Diverged);
+    if ended && are_twins(trained, relative) {
+        return Verdict::Same;
+    }
     match outcome.clipping.filter(|_| ended) {
         None => Verdict::Open,
         Some(clipping) if clipping.never_binds(relative.clip_norm) => Verdict::Same,

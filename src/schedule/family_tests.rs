@@ -19,7 +19,7 @@ fn number(trial: &TrialId) -> usize {
 fn member(n: usize, family: usize, limit: f64) -> Candidate {
     let clip_norm = if limit > 0.0 { ClipNorm::At(limit) } else { ClipNorm::Off };
     let (round, family) = (0, Some(family));
-    Candidate { id: id(n), round, clip_norm, family, expected_seconds: None, standing: Standing::Waiting }
+    Candidate { id: id(n), round, clip_norm, family, twins: None, expected_seconds: None, standing: Standing::Waiting }
 }
 
 fn queue(candidates: &[Candidate], slots: usize) -> Queue {
@@ -67,6 +67,34 @@ fn off_starts_first_its_relatives_wait_and_other_trials_go_before_them() {
     queue.on_exit(&id(5), done(End::Completed, 1.0, 0), SECOND);
     assert_eq!(queue.next_alias(), None, "it has no relatives");
     assert_eq!(start_all(&mut queue, SECOND), [0], "nothing else is left: the least likely alias starts all the same");
+}
+
+#[test]
+fn of_twins_one_is_trained_and_the_others_wait_whatever_was_clipped() {
+    let twin = |n: usize, limit| Candidate { twins: Some(10 + n / 2), ..member(n, 1, limit) };
+    let candidates = [twin(0, 1.0), twin(1, 1.0), twin(2, 0.1), twin(3, 0.1)];
+    let mut queue = queue(&candidates, 4);
+    assert_eq!(start_all(&mut queue, 0), [0, 2], "a relative starts where there is nothing else, a twin does not");
+    queue.on_exit(&id(0), done(End::Completed, 5.0, 2), SECOND);
+    assert_eq!(record_all(&mut queue, &outcome(End::Completed, 5.0, 2)), [(1, 0)]);
+    assert!(start_all(&mut queue, SECOND).is_empty(), "its family says that it is not the same, but its twin is at work");
+    assert!(!queue.is_over(SECOND));
+    queue.on_exit(&id(2), done(End::Diverged, 9.0, 1), SECOND);
+    assert_eq!(record_all(&mut queue, &outcome(End::Diverged, 9.0, 1)), [(3, 2)]);
+    assert!(queue.is_over(SECOND));
+}
+
+#[test]
+fn where_a_twin_fails_or_cannot_be_recorded_the_next_one_is_trained() {
+    let twin = |n: usize| Candidate { family: None, twins: Some(9), ..member(n, 1, 1.0) };
+    let mut queue = Queue::new(vec![twin(0), twin(1), twin(2)], Policy { slots: 3, retries: 0, ..Policy::default() });
+    assert_eq!(start_all(&mut queue, 0), [0]);
+    queue.on_exit(&id(0), crash(), SECOND);
+    assert_eq!(start_all(&mut queue, SECOND), [1]);
+    queue.on_exit(&id(1), done(End::Completed, 1.0, 1), SECOND);
+    assert_eq!(queue.next_alias(), Some((id(2), id(1))));
+    queue.on_alias(&id(2), None, SECOND);
+    assert_eq!(start_all(&mut queue, SECOND), [2]);
 }
 
 #[test]

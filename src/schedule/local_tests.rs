@@ -292,6 +292,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
             round: 0,
             clip_norm: ClipNorm::Off,
             family: None,
+            twins: None,
             expected_seconds: None,
             standing: executor.standing(id),
         };

@@ -120,7 +120,7 @@ impl Queue {
             Place::Queued { ready_utc } => ready_utc > now,
             Place::Over(_) => false,
         };
-        self.trials.iter().filter(at_work).filter_map(|trial| trial.candidate.family).collect()
+        self.trials.iter().filter(at_work).flat_map(|trial| family::relations(&trial.candidate)).collect()
     }
 
     /// A trial that is to be recorded as an alias, and the one it is the same as; the same again until
@@ -138,7 +138,7 @@ impl Queue {
         let Place::SameAs(source) = &trial.place else { return Vec::new() };
         let source = source.clone();
         let Some(outcome) = outcome else {
-            trial.candidate.family = None;
+            (trial.candidate.family, trial.candidate.twins) = (None, None);
             trial.place = Place::Queued { ready_utc: now };
             return Vec::new();
         };
@@ -377,7 +377,7 @@ impl Queue {
         let trained = self.trials[i].candidate.clone();
         let source = outcome.alias_of.as_ref().unwrap_or(&trained.id);
         let queued = self.trials.iter_mut().filter(|trial| matches!(trial.place, Place::Queued { .. }));
-        for trial in queued.filter(|trial| trial.candidate.family.is_some() && trial.candidate.family == trained.family) {
+        for trial in queued.filter(|trial| family::are_related(&trial.candidate, &trained)) {
             match family::verdict(outcome, &trained, &trial.candidate) {
                 Verdict::Same => trial.place = Place::SameAs(source.clone()),
                 Verdict::Different => trial.candidate.family = None,

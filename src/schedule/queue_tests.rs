@@ -20,6 +20,7 @@ fn waiting(n: usize) -> Candidate {
         round: 0,
         clip_norm: ClipNorm::At(1.0),
         family: None,
+        twins: None,
         expected_seconds: None,
         standing: Standing::Waiting,
     }
@@ -560,6 +561,7 @@ proptest! {
             clip_norm: if *norm == 0 { ClipNorm::Off } else { ClipNorm::At(f64::from(*norm)) },
             // Some are of a family, each of its own, so that nobody waits.
             family: (n % 3 > 0).then_some(n),
+            twins: None,
             expected_seconds: seconds.map(f64::from),
             standing: match standing {
                 0 => Standing::Done(End::Completed),

@@ -265,3 +265,38 @@ fn killed_at_any_moment_of_recording_the_next_run_has_every_alias_whole() {
     undisturbed.run(&[]).exits(0);
     assert_alike(&torn.1, &undisturbed.trials().pop_first().unwrap().1, STEPS);
 }
+
+#[test]
+fn tokenizers_that_come_to_the_same_are_trained_once_whatever_was_clipped() {
+    let axes = |list: &str, rest: &str| {
+        let text = small(&format!("tokenizer: {{kind: bpe, vocab_size: 300}}\ngrid: {{tokenizer.vocab_size: [{list}]{rest}}}"));
+        text.replace("{text: builtin:keeper, max_bytes: 40000}", "{text: a.txt}")
+    };
+    let clips = ", train.clip_norm: [0.01, 0.02]";
+    let scene = Scene::new(&axes("2000, 8000", clips));
+    scene.put("a.txt", "the keeper lit the lamp and the ship went by in the dark\n".repeat(200));
+    let planned = scene.votive(&["plan", "small.yaml"]).exits(0).says("bpe-2000 and bpe-8000: the same tokenizer of ");
+    let planned = planned.says("2 trials are the same as another and need no training: their tokenizers are equal");
+    planned.says("up to 1 trial may turn out").says_nothing_of("the tokenizer varies");
+
+    let said = scene.run(&["--slots", "2"]).exits(0).says("alias       vocab size 8000 · clip 0.0");
+    said.says("2 of 4 trials were not trained: each is the same as one whose tokenizer or clip norm comes to the same");
+    for clip in ["0.01", "0.02"] {
+        let of = |size: u32| named(&scene, &format!("vocab size {size} · clip {clip}"), 1);
+        assert_alias(&of(8000), &of(2000));
+        assert!(json(&of(2000).1.outcome())["clipping"]["clipped_steps"].as_i64().unwrap() > 0, "clip norms that bind");
+    }
+    scene.run(&[]).exits(0).says("nothing to train").says("2 of 4 trials were not trained");
+
+    // A size that joins later is recorded at once; what is trained under its own name comes to the same bytes.
+    scene.write(&axes("2000, 8000, 9000", clips));
+    scene.run(&[]).exits(0).says("nothing to train: all 6 trials are over already").says("4 of 6 trials were not trained");
+    scene.write(&axes("8000", ", train.clip_norm: [0.01]"));
+    scene.run(&["--no-alias"]).exits(0).says("training    1 trial");
+    let trial = |size: u32| {
+        scene.write(&axes(&size.to_string(), ", train.clip_norm: [0.01]"));
+        scene.plan(&[])["trials"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let [trained, again] = [2000, 8000].map(|size| TrialFolder::at(&scene.experiment().trials().join(trial(size))));
+    assert!(alias_of(&again).is_none() && final_weights(&trained, STEPS) == final_weights(&again, STEPS));
+}

@@ -37,6 +37,7 @@ fn corpus(end_of_text: Option<u32>) -> Prepared {
         tokenizer_file: "tokenizer.json".into(),
         vocabulary: 11,
         end_of_text,
+        names_end_of_text: false,
         lossless: true,
         unknown_share: 0.0,
         scored_tokens: 0,
