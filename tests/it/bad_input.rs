@@ -166,7 +166,10 @@ fn numbers_that_do_not_fit_are_refused_where_they_stand() {
         assert_eq!(output.status.code(), Some(2), "{set}: {}", String::from_utf8_lossy(&output.stderr));
     }
     // In the file, with its line; and what each is alone, but not together.
-    insta::assert_snapshot!(refused(&SMALL.replace("steps: 40", "steps: 9223372036854775807")));
+    let said = refused(&SMALL.replace("steps: 40", "steps: 9223372036854775807"));
+    for part in ["`train.budget` should be a whole number up to 1,000,000,000,000, not", "small.yaml:7:", "steps: 922337203685"] {
+        assert!(said.contains(part), "{said}");
+    }
     scene.votive(&["check", "small.yaml", "--set", "model.width=1e9", "--set", "model.layers=1e6"]).exits(2).says("parameters");
     let set = ["--set", "train.budget.epochs=1e9", "--set", "train.stride=1"];
     scene.votive(&[&["plan", "small.yaml"][..], &set].concat()).exits(0);
@@ -176,13 +179,13 @@ fn numbers_that_do_not_fit_are_refused_where_they_stand() {
 #[test]
 fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
     let scene = Scene::new(&small("grid: {train.precision: [f32, bf16]}\nrun: {device: cpu}"));
-    let said = scene.votive(&["check", "small.yaml"]).exits(2).err;
-    insta::assert_snapshot!(said);
+    let said =
+        scene.votive(&["check", "small.yaml"]).exits(2).says("needs a GPU").says("small.yaml:8:8").says("leave it at `f32`").err;
     for command in ["plan", "run", "explain"] {
         assert_eq!(scene.votive(&[command, "small.yaml"]).exits(2).err, said, "{command}");
     }
     scene.write(&small("run: {on: slurm}"));
-    insta::assert_snapshot!(scene.votive(&["check", "small.yaml"]).exits(2).err);
+    scene.votive(&["check", "small.yaml"]).exits(2).says("`run.on: slurm` is not there yet").says("small.yaml:8:11");
     scene.write(SMALL);
     #[cfg(not(any(feature = "cuda", feature = "metal")))]
     for device in ["cuda", "metal"] {
@@ -211,8 +214,8 @@ fn an_axis_that_changes_what_is_held_out_is_refused_with_the_way_out() {
     }
     let sweep = SMALL.replace("text: builtin:keeper, max_bytes: 40000", "validation: 0.1");
     scene.write(&format!("{sweep}grid:\n  corpus.text: [a.txt, b.txt]\n"));
-    let said = scene.votive(&["check", "small.yaml"]).exits(2).err;
-    insta::assert_snapshot!(said);
+    let said = scene.votive(&["check", "small.yaml"]).exits(2).says("`corpus.text` cannot differ").says("small.yaml:9:3").err;
+    assert!(said.contains("hold out one file for all"), "{said}");
     for command in ["plan", "run"] {
         assert_eq!(scene.votive(&[command, "small.yaml"]).exits(2).err, said, "{command}");
     }

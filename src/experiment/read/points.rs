@@ -177,7 +177,8 @@ impl Reader {
                 point.choices.retain(|choice| !hit.contains(&choice.target));
                 replaced |= point.choices.len() < before;
             }
-            if replaced || change.makes_axis() {
+            let known = keys::exists(&change.key) || self.own.iter().any(|own| own.name == change.key);
+            if replaced || (known && change.makes_axis()) {
                 let does = if replaced || made.is_none() { "replaces its axis" } else { "makes an axis of it" };
                 let message = format!("{}: {} {does}", change.told(), change.layer);
                 self.add(Problem::note(message).key(&change.key).at(&change.node.place));

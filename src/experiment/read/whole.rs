@@ -19,10 +19,12 @@ impl Reader {
                 "write `train: {budget: {tokens: 1_000_000}}`, or an amount of `bytes`, `steps`, `epochs` or `minutes`",
             ),
         ] {
-            let tried = self
-                .problems
-                .iter()
-                .any(|p| p.severity == Severity::Error && p.key.as_deref().map(keys::whole_setting) == Some(key));
+            // One value that stands for a whole section was meant for something in it.
+            let section = key.split('.').next();
+            let tried = self.problems.iter().filter(|p| p.severity == Severity::Error).any(|p| {
+                let about = p.key.as_deref().map(keys::whole_setting);
+                about == Some(key) || about == section
+            });
             let offered = self.problems.iter().any(|p| p.help.as_ref().is_some_and(|help| help.contains(&format!("`{key}`"))));
             if !tried && !offered && !experiment.always_sets(key) {
                 self.add(Problem::error(format!("`{key}` is not set")).key(key).help(help));
