@@ -36,12 +36,18 @@ impl Look {
             return Self::PLAIN;
         }
         let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
-        let told = rustix::termios::tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
+        let told = size_of(stream).map_or(0, |(columns, _)| usize::from(columns));
         Self {
             width: Some(width_from(variable("COLUMNS").as_deref(), told)),
             colour: has_colour(variable("NO_COLOR").as_deref(), variable("TERM").as_deref()),
         }
     }
+}
+
+/// Columns and rows of the terminal that this stream is, as it says itself.
+pub fn size_of(stream: impl AsFd) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 fn width_from(columns: Option<&str>, told: usize) -> usize {

@@ -11,6 +11,7 @@ use crate::terminal;
 
 mod bars;
 mod lines;
+mod screen;
 pub(crate) mod words;
 
 use bars::Bars;

@@ -282,7 +282,7 @@ fn a_figure_is_of_chosen_configurations_or_of_all_and_says_which() {
     let section = |id: &str| sections.iter().find(|section| section.id == id).unwrap();
     let by_setting = section("axes");
     let captions: Vec<&str> = by_setting.panels.iter().map(|panel| panel.caption.as_str()).collect();
-    assert_eq!(captions, ["sequence length (each at its best clip norm)", "clip norm (at every clip norm)"]);
+    assert_eq!(captions, ["sequence length (each at its best clip norm)", "clip norm (every clip norm tried)"]);
     let points = |panel: usize| by_setting.data[panel]["points"].as_array().unwrap().len();
     assert_eq!([points(0), points(1)], [2, 6], "the points are those of the means");
     let rows = &by_setting.table.as_ref().unwrap().rows;
@@ -295,7 +295,7 @@ fn a_figure_is_of_chosen_configurations_or_of_all_and_says_which() {
         "no row with results is blank"
     );
     let pairs = section("pairs");
-    assert_eq!(pairs.panels[0].caption, "sequence length × clip norm (at every clip norm)");
+    assert_eq!(pairs.panels[0].caption, "sequence length × clip norm (every clip norm tried)");
     assert_eq!(pairs.table.as_ref().unwrap().rows.len(), 6);
 }
 

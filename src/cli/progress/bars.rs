@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::how_far;
+use super::screen::Screen;
 use crate::plan::TrialId;
 use crate::runs::Progress;
 use crate::terminal::{Look, cut};
@@ -33,7 +34,7 @@ impl Bars {
     pub(super) fn new(trials: usize, colour: bool) -> Self {
         let width = Look::of(std::io::stderr()).width;
         let bar = if width.is_some_and(|width| width < NARROW) { NARROW_BAR } else { BAR };
-        Self::on(ProgressDrawTarget::stderr_with_hz(10), trials, colour, bar)
+        Self::on(ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 10), trials, colour, bar)
     }
 
     fn on(target: ProgressDrawTarget, trials: usize, colour: bool, width: usize) -> Self {

@@ -191,7 +191,7 @@ fn over_words(report: &Report, over: Over) -> Option<String> {
     let keys = words::keys(&report.protocol.tune).join(" and ");
     (!keys.is_empty()).then(|| match over {
         Over::Chosen => format!("each at its best {keys}"),
-        Over::All => format!("at every {keys}"),
+        Over::All => format!("every {keys} tried"),
     })
 }
 
