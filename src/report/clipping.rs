@@ -66,9 +66,15 @@ fn not_binding(never: &[String], off: bool) -> Option<String> {
     })
 }
 
-/// Trials that were not trained.
+/// Trials that were not trained since one with another clip norm is the same.
 fn aliases(frame: &DataFrame) -> Option<String> {
-    let aliases = words(frame, "alias_of").ok()?.into_iter().flatten().count();
+    let (ids, sources) = (words(frame, "trial_id").ok()?, words(frame, "alias_of").ok()?);
+    let limits = numbers(frame, "train_clip_norm").ok()?;
+    let limit_of: BTreeMap<&String, Option<f64>> =
+        ids.iter().zip(&limits).filter_map(|(id, limit)| Some((id.as_ref()?, *limit))).collect();
+    // A source that is not planned any more had another one: with an equal tokenizer it would have been planned again.
+    let other = |(source, own): (&Option<String>, &Option<f64>)| source.as_ref().is_some_and(|s| limit_of.get(s) != Some(own));
+    let aliases = sources.iter().zip(&limits).filter(|&both| other(both)).count();
     let (was, it) = if aliases == 1 { ("was", "it is") } else { ("were", "each is") };
     (aliases > 0).then(|| {
         format!(

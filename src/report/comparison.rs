@@ -19,6 +19,7 @@ use super::content::{self, Content, contents};
 use super::frames::{integers, numbers, words, wrong};
 use super::protocol::{Protocol, column_of};
 use super::tuning::{self, Tuned};
+use super::twins;
 use crate::error::{Error, Result};
 
 /// A trial as the report knows it.
@@ -91,6 +92,8 @@ pub(super) struct Configuration {
 pub(super) struct Comparison {
     pub(super) configurations: Vec<Configuration>,
     pub(super) trials: Vec<TrialLine>,
+    /// Notes on configurations that are one under several names.
+    pub(super) twins: Vec<String>,
     /// Whether tokenizers differ, so that bits per byte rank.
     pub(super) by_bytes: bool,
     /// The common context of the trials that count.
@@ -134,7 +137,8 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     let other_context = collect(completed)?.height() - counted.height();
 
     let figures = figures_by_configuration(&counted, protocol)?;
-    let mut configurations = plain_configurations(frame, protocol)?;
+    let mut trials = trial_lines(frame, protocol, context)?;
+    let (mut configurations, twins) = twins::fold(plain_configurations(frame, protocol)?, &trials, &protocol.swept);
     let with_figures = configurations.iter().filter(|c| figures.contains_key(&c.number));
     let text = most_common(with_figures.filter_map(|c| c.content.validation.as_ref())).cloned();
     for configuration in &mut configurations {
@@ -148,7 +152,6 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     tuning::choose(&mut configurations, protocol, by_bytes, is_lossless);
     rank(&mut configurations, by_bytes, is_lossless);
     let apart: BTreeSet<i64> = configurations.iter().filter(|c| c.is_apart).map(|c| c.number).collect();
-    let mut trials = trial_lines(frame, protocol, context)?;
     for trial in &mut trials {
         trial.counts &= !apart.contains(&trial.configuration);
     }
@@ -164,6 +167,7 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     Ok(Comparison {
         configurations,
         trials,
+        twins,
         by_bytes,
         common_context: context,
         common_stride,

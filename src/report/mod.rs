@@ -27,6 +27,7 @@ mod statistics;
 mod subject;
 mod table;
 mod tuning;
+mod twins;
 mod verdict;
 mod winner;
 mod words;

@@ -172,7 +172,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         ));
     }
     notes.extend(report.confounding.note());
-    notes.extend(report.clipping.iter().chain(&report.references).cloned());
+    notes.extend(report.clipping.iter().chain(&comparison.twins).chain(&report.references).cloned());
     if report.not_drawn > 0 {
         notes.push(format!("Curves are those of the best {}; the files have all.", super::DRAWN));
     }

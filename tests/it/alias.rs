@@ -280,7 +280,11 @@ fn tokenizers_that_come_to_the_same_are_trained_once_whatever_was_clipped() {
     planned.says("up to 1 trial may turn out").says_nothing_of("the tokenizer varies");
 
     let said = scene.run(&["--slots", "2"]).exits(0).says("alias       vocab size 8000 · clip 0.0");
-    said.says("2 of 4 trials were not trained: each is the same as one whose tokenizer or clip norm comes to the same");
+    let said =
+        said.says("2 of 4 trials were not trained: each is the same as one whose tokenizer or clip norm comes to the same");
+    let said =
+        said.says("bpe-2000 and bpe-8000 are the same tokenizer: one line stands for both, and 2 trials were not trained again.");
+    assert_eq!(said.rows().len(), 2, "{}", said.out);
     for clip in ["0.01", "0.02"] {
         let of = |size: u32| named(&scene, &format!("vocab size {size} · clip {clip}"), 1);
         assert_alias(&of(8000), &of(2000));

@@ -1,0 +1,114 @@
+//! Configurations that are one under several names: their tokenizers came to the same, and what was trained of one was recorded for the
+//! others. One line stands for them.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::comparison::{Configuration, TrialLine};
+use super::words::count;
+
+/// A configuration's seeds, each with the trial that was trained for it.
+type Trained<'a> = BTreeSet<(Option<i64>, &'a str)>;
+
+/// Leaves the first of such configurations, whose values then say all names, and notes on what was done.
+pub(super) fn fold(
+    configurations: Vec<Configuration>,
+    trials: &[TrialLine],
+    swept: &[String],
+) -> (Vec<Configuration>, Vec<String>) {
+    let names: Vec<bool> = swept.iter().map(|key| key.split('.').next() == Some("tokenizer")).collect();
+    let mut trained: BTreeMap<i64, Trained<'_>> = BTreeMap::new();
+    for trial in trials {
+        let one = (trial.seed, trial.alias_of.as_ref().unwrap_or(&trial.id).as_str());
+        trained.entry(trial.configuration).or_default().insert(one);
+    }
+    let mut left: Vec<Configuration> = Vec::new();
+    let mut known: BTreeMap<(Vec<String>, &Trained<'_>), usize> = BTreeMap::new();
+    // What the tokenizers are called that are one, and how many trials were not trained for it.
+    let mut folded: BTreeMap<usize, (Vec<String>, usize)> = BTreeMap::new();
+    for configuration in configurations {
+        let Some(own) = trained.get(&configuration.number) else {
+            left.push(configuration);
+            continue;
+        };
+        let others = configuration.values.iter().zip(&names).filter(|(_, names)| !**names).map(|(value, _)| value.clone());
+        match known.entry((others.collect(), own)) {
+            Entry::Vacant(new) => {
+                new.insert(left.len());
+                left.push(configuration);
+            }
+            Entry::Occupied(place) => {
+                let first = &mut left[*place.get()];
+                let note = folded.entry(*place.get()).or_insert_with(|| (vec![first.tokenizer.clone()], 0));
+                note.0.push(configuration.tokenizer);
+                note.1 += own.len();
+                for ((value, other), _) in
+                    first.values.iter_mut().zip(configuration.values).zip(&names).filter(|(_, names)| **names)
+                {
+                    if *value != other {
+                        *value = format!("{value} or {other}");
+                    }
+                }
+            }
+        }
+    }
+    let mut notes: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for (names, trials) in folded.into_values() {
+        *notes.entry(names).or_default() += trials;
+    }
+    let told = |(names, trials): (Vec<String>, usize)| {
+        let (was, them) = (if trials == 1 { "was" } else { "were" }, if names.len() == 2 { "both" } else { "all" });
+        let names = names.join(" and ");
+        format!(
+            "{names} are the same tokenizer: one line stands for {them}, and {} {was} not trained again.",
+            count(trials, "trial")
+        )
+    };
+    (left, notes.into_iter().map(told).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::comparison::tests::{compared_as, order};
+    use crate::experiment::settings::{ClipNorm, Tokenizer};
+    use crate::record::TrialState;
+    use crate::record::tests::{completed, plan, waiting};
+
+    #[test]
+    fn tokenizers_that_came_to_the_same_have_one_line_that_says_both_names() {
+        // Three sizes of a vocabulary with two clip norms and two seeds; the third size is another tokenizer.
+        let (one, off) = (ClipNorm::At(1.0), ClipNorm::Off);
+        let mut plan = plan(&[1, 2, 3], &[one, off], &[1, 2]);
+        plan.swept[0] = "tokenizer.vocab_size".to_owned();
+        for (place, trial) in plan.trials.iter_mut().enumerate() {
+            let vocab_size = [2_000, 8_000, 300][place / 4];
+            trial.settings.tokenizer = Tokenizer::Bpe { vocab_size };
+            trial.facts.tokenizer_hash = if place / 4 < 2 { "a" } else { "b" }.to_owned();
+        }
+        let same = |n: usize, source: usize| -> TrialState {
+            let mut state = completed(2.0 - source as f64 / 10.0, None);
+            state.outcome.as_mut().unwrap().alias_of = (n != source).then(|| plan.trials[source].id.clone());
+            state
+        };
+        // `off` never bound, so that 1.0 is the same as `off`; 8,000 is the same as 2,000.
+        let sources = [2, 3, 2, 3, 2, 3, 2, 3, 8, 9, 10, 11];
+        let states: Vec<TrialState> = sources.iter().enumerate().map(|(n, &source)| same(n, source)).collect();
+        let json = r#"{"swept": ["tokenizer.vocab_size", "train.clip_norm"]}"#;
+        let comparison = compared_as(&plan, &states, json);
+        let values: Vec<Vec<&str>> =
+            comparison.configurations.iter().map(|c| c.values.iter().map(String::as_str).collect()).collect();
+        assert!(values.contains(&vec!["2000 or 8000", "off"]) && values.contains(&vec!["2000 or 8000", "1"]), "{values:?}");
+        assert_eq!(comparison.configurations.len(), 4, "{values:?}");
+        assert_eq!(
+            comparison.twins,
+            ["bpe-2000 and bpe-8000 are the same tokenizer: one line stands for both, and 4 trials were not trained again."]
+        );
+
+        // Trained under both names, or not yet: two lines.
+        let mut apart: Vec<TrialState> = (0..12).map(|n| same(n, n)).collect();
+        assert_eq!(compared_as(&plan, &apart, json).configurations.len(), 6);
+        apart[6] = waiting();
+        let comparison = compared_as(&plan, &apart, json);
+        assert_eq!((order(&comparison).len(), comparison.twins.len()), (6, 0));
+    }
+}
