@@ -7,9 +7,10 @@ use super::args::File;
 use super::exit_code::Code;
 use super::session::{counted, usable_device};
 use super::{Failure, say, style};
+use crate::corpus::files_of;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{Model, Settings};
-use crate::experiment::{Folder, Surroundings, load};
+use crate::experiment::settings::{Corpus, Model, Settings, Tokenizer};
+use crate::experiment::{Configuration, Experiment, Folder, Problems, Surroundings, load};
 use crate::model::{Config, Pretrained};
 use crate::train::pretrained;
 
@@ -23,6 +24,7 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
         return Err(experiment.problem_with("model.from", &error).into());
     }
     let expansion = expansion?;
+    look_for_files(&experiment, &expansion.configurations)?;
     all.extend(expansion.warnings);
     for warning in &all {
         say(&warning.render(style()));
@@ -32,6 +34,26 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let counts = [counted(configurations as u64, "configuration"), counted(trials as u64, "trial")].join(", ");
     say(&format!("{} is right: {counts}", arguments.file.display()));
     Ok(Code::Ok)
+}
+
+/// Looks for the files that the configurations read. What is in them is the plan's to see.
+fn look_for_files(experiment: &Experiment, configurations: &[Configuration]) -> Result<(), Problems> {
+    let mut seen: Vec<(&Corpus, &Tokenizer)> = Vec::new();
+    for Configuration { settings, .. } in configurations {
+        let read = (&settings.corpus, &settings.tokenizer);
+        if seen.contains(&read) {
+            continue;
+        }
+        seen.push(read);
+        files_of(read.0, &experiment.folder).map_err(|error| experiment.problem_with("corpus.text", &error))?;
+        if let Tokenizer::File { path } = read.1
+            && !experiment.folder.join(path).is_file()
+        {
+            let error = Error::usage(format!("{} does not exist", experiment.folder.join(path).display()));
+            return Err(experiment.problem_with("tokenizer", &error.help("paths are relative to the experiment file")));
+        }
+    }
+    Ok(())
 }
 
 /// What is known without reading a text or a weight.

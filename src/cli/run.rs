@@ -253,7 +253,7 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
         let longest = seconds.iter().copied().fold(0.0, f64::max);
         let together = (seconds.iter().sum::<f64>() / shape.slots as f64).max(longest);
         let (now, zone) = (now_utc(), TimeZone::system());
-        let ends = now + (together * 1e6) as i64;
+        let ends = now.saturating_add((together * 1e6) as i64);
         text += &format!("; about {}, ends about {}", duration(together), clock(ends, now, &zone));
         if let Some(until) = until_utc.filter(|&until| ends > until) {
             let share = (until - now) as f64 / (ends - now) as f64;

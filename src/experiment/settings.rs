@@ -135,16 +135,16 @@ pub struct Model {
     /// `gpt2` or `llama`.
     pub family: Family,
     /// Number of blocks.
-    #[serde(deserialize_with = "text::size")]
+    #[serde(deserialize_with = "text::few")]
     pub layers: usize,
     /// Attention heads a block.
-    #[serde(deserialize_with = "text::size")]
+    #[serde(deserialize_with = "text::few")]
     pub heads: usize,
     /// Width of the residual stream; a multiple of `heads`.
     #[serde(deserialize_with = "text::size")]
     pub width: usize,
     /// Key and value heads (llama); the default is `heads`.
-    #[serde(deserialize_with = "text::maybe_size")]
+    #[serde(deserialize_with = "text::maybe_few")]
     pub kv_heads: Option<usize>,
     /// Dropout rate in [0, 1).
     #[serde(deserialize_with = "text::below_one")]
@@ -369,10 +369,10 @@ pub struct Run {
     /// `auto`, `cpu`, `cuda`, `metal`.
     pub device: Device,
     /// Trials at a time; `None` is `auto`.
-    #[serde(deserialize_with = "text::maybe_share")]
+    #[serde(deserialize_with = "text::maybe_few")]
     pub slots: Option<usize>,
     /// CPU threads a slot; `None` is `auto`.
-    #[serde(deserialize_with = "text::maybe_share")]
+    #[serde(deserialize_with = "text::maybe_few")]
     pub threads: Option<usize>,
     /// `local` or `slurm`.
     pub on: On,

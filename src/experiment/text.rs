@@ -12,8 +12,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Se
 pub(super) const LARGEST: u64 = i64::MAX as u64;
 /// Largest size (of a window, a batch, a model): the product of two still fits into 63 bits.
 const LARGEST_SIZE: u64 = 1_000_000_000;
-/// Most of what a machine shares out: slots, threads.
-const LARGEST_SHARE: u64 = 10_000;
+/// Largest number of what there are few of: blocks of a model and their heads, slots and threads of a machine.
+const LARGEST_FEW: u64 = 10_000;
 /// Between these a positive number keeps its digits in 32 bits, in which models are trained.
 const REALS: std::ops::RangeInclusive<f64> = 1e-37..=1e37;
 /// Longest time that is waited for: a hundred years.
@@ -504,9 +504,14 @@ pub(super) fn maybe_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
     maybe_whole(deserializer, LARGEST_SIZE)
 }
 
-/// How many slots or threads: from 1 to ten thousand, or `auto` (also `all`, `none`).
-pub(super) fn maybe_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
-    maybe_whole(deserializer, LARGEST_SHARE)
+/// A whole number from 1 to ten thousand.
+pub(super) fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    to_whole(&Scalar::deserialize(deserializer)?, 1, LARGEST_FEW)
+}
+
+/// A whole number from 1 to ten thousand, or `auto` (also `all`, `none`).
+pub(super) fn maybe_few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    maybe_whole(deserializer, LARGEST_FEW)
 }
 
 fn to_flag<E: serde::de::Error>(scalar: &Scalar) -> Result<bool, E> {

@@ -170,7 +170,7 @@ fn numbers_that_do_not_fit_are_refused_where_they_stand() {
     for part in ["`train.budget` should be a whole number up to 1,000,000,000,000, not", "small.yaml:7:", "steps: 922337203685"] {
         assert!(said.contains(part), "{said}");
     }
-    scene.votive(&["check", "small.yaml", "--set", "model.width=1e9", "--set", "model.layers=1e6"]).exits(2).says("parameters");
+    scene.votive(&["check", "small.yaml", "--set", "model.width=1e9", "--set", "model.layers=1e3"]).exits(2).says("parameters");
     let set = ["--set", "train.budget.epochs=1e9", "--set", "train.stride=1"];
     scene.votive(&[&["plan", "small.yaml"][..], &set].concat()).exits(0);
     scene.votive(&["run", "small.yaml", "--slots", "1e9"]).exits(2).says("up to 10,000");
@@ -200,6 +200,9 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
     for set in ["train.precision=bf16", "tokenizer={kind: bpe, vocab_size: 256}", "run.per_device=2"] {
         scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("--set:1:");
     }
+    scene.votive(&["check", "small.yaml", "--set", "corpus.text=nowhere.txt"]).exits(2).says("does not exist").says("--set:1:13");
+    let set = "tokenizer={kind: file, path: nowhere.json}";
+    scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("nowhere.json does not exist").says("--set:1:");
     scene.votive(&["check", "small.yaml", "--set", "evaluate.context=64"]).exits(2).says("at most 32");
     scene.votive(&["check", "small.yaml", "--set", "tokenizer={kind: bpe, vocab_size: 257}"]).exits(0);
     assert!(!scene.path().join("runs/small/trials").exists());
