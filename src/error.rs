@@ -40,13 +40,14 @@ pub struct Error {
     kind: Kind,
     message: String,
     help: Option<String>,
+    setting: Option<&'static str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// A new error of this kind. `message` is a lower-case sentence without a full stop.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), help: None, source: None }
+        Self { kind, message: message.into(), help: None, setting: None, source: None }
     }
 
     /// Something the user asked for that is not possible.
@@ -81,6 +82,13 @@ impl Error {
         self
     }
 
+    /// Says which setting it is about, by its full name: where the experiment file is at hand, its line is shown.
+    #[must_use]
+    pub fn about(mut self, setting: &'static str) -> Self {
+        self.setting = Some(setting);
+        self
+    }
+
     /// Adds the cause underneath.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -88,11 +96,11 @@ impl Error {
         self
     }
 
-    /// Puts a sentence above this error, keeping its kind and its help.
+    /// Puts a sentence above this error, keeping its kind, its help and its setting.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         let help = self.help.take();
-        Self { kind: self.kind, message: message.into(), help, source: Some(Box::new(self)) }
+        Self { kind: self.kind, message: message.into(), help, setting: self.setting, source: Some(Box::new(self)) }
     }
 
     /// What sort of error this is.
@@ -103,6 +111,11 @@ impl Error {
     /// What to do about it, where that is known.
     pub fn help_text(&self) -> Option<&str> {
         self.help.as_deref()
+    }
+
+    /// The setting that it is about, where that is known.
+    pub fn setting(&self) -> Option<&'static str> {
+        self.setting
     }
 
     /// The sentence and all causes below it, joined by `: `.
@@ -147,9 +160,10 @@ mod tests {
     fn context_keeps_kind_help_and_causes() {
         let error = Error::io("read", Path::new("a.txt"), std::io::ErrorKind::StorageFull.into())
             .help("free some space")
+            .about("corpus.text")
             .context("the checkpoint was not written");
         assert_eq!(error.kind(), Kind::DiskFull);
-        assert_eq!(error.help_text(), Some("free some space"));
+        assert_eq!((error.help_text(), error.setting()), (Some("free some space"), Some("corpus.text")));
         assert_eq!(error.chain(), "the checkpoint was not written: failed to read a.txt: no storage space");
     }
 }

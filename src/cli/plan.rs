@@ -9,6 +9,7 @@ use super::exit_code::Code;
 use super::figures::{bytes, short, thousands};
 use super::session::{Session, arithmetic, counted, exclusions, heads};
 use super::{Failure, print};
+use crate::corpus::Prepared;
 use crate::error::Result;
 use crate::experiment::Cell;
 use crate::experiment::settings::Family;
@@ -110,6 +111,7 @@ fn text(session: &Session, look: Look) -> Result<String> {
             thousands(held_out),
             thousands(known.prepared.scored_tokens.saturating_sub(1)),
         ));
+        lines.extend(unknown(prepared));
         if let Some(from) = &known.from {
             let config = &from.config;
             lines.push(format!(
@@ -167,6 +169,20 @@ fn text(session: &Session, look: Look) -> Result<String> {
         *line = wrapped(line, look.width);
     }
     Ok(lines.join("\n") + "\n")
+}
+
+/// How many tokens stand for something that the vocabulary does not have.
+fn unknown(prepared: &Prepared) -> Option<String> {
+    let nothing_held_out = prepared.validation.is_none() && prepared.test.is_none();
+    let tokens = match (prepared.unknown_tokens, if nothing_held_out { "" } else { "held-out " }) {
+        (0, _) => return None,
+        (1, part) => format!("1 {part}token stands"),
+        (n, part) => format!("{} {part}tokens stand", thousands(n)),
+    };
+    let parts: Vec<String> = prepared.unknown_parts.iter().map(|part| format!("`{}`", part.escape_debug())).collect();
+    let named = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    let more = if parts.len() > 1 && prepared.unknown_tokens > parts.len() as u64 { " …" } else { "" };
+    Some(format!("    {tokens} for something that its vocabulary does not have{named}{more}"))
 }
 
 /// When a column is left out where the terminal is narrow, and whether it is a number: those after the swept settings.

@@ -1,6 +1,6 @@
 //! What `plan`, `explain` and `run` have in common: the file is read, the text prepared, the plan made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -69,11 +69,19 @@ impl Session {
         let (mut plan, warnings) = match build(&experiment, circumstances, &mut known, &mut look) {
             Ok(built) => built,
             Err(Refusal::File(problems)) => return Err(problems.into()),
-            Err(Refusal::Other(error)) if corpora.unusable.get() => {
-                return Err(experiment.problem_with("model.from", &error).into());
+            Err(Refusal::Other(error)) => {
+                return Err(match error.setting() {
+                    Some(setting) => experiment.problem_with(setting, &error).into(),
+                    None => error.into(),
+                });
             }
-            Err(Refusal::Other(error)) => return Err(error.into()),
         };
+        corpora.tell();
+        if let Some(field) = corpora.unused_field() {
+            let error = Error::usage(format!("`corpus.field` is `{field}`, and no file of the corpus has rows"))
+                .help("give files of rows names that end in `.jsonl` (a JSON object a line), or take `field` out");
+            return Err(experiment.problem_with("corpus.field", &error).into());
+        }
         warn(&warnings);
         let mut whole = None;
         if let Some(filter) = filter {
@@ -169,6 +177,8 @@ impl Session {
                     "vocabulary": prepared.vocabulary,
                     "lossless": prepared.lossless,
                     "unknown_share": prepared.unknown_share,
+                    "unknown_tokens": prepared.unknown_tokens,
+                    "unknown_parts": prepared.unknown_parts,
                     "scored_tokens": prepared.scored_tokens.saturating_sub(1),
                     "scored_words": prepared.scored_words,
                 })
@@ -264,8 +274,6 @@ struct Corpora {
     folder: ExperimentFolder,
     texts: RefCell<Vec<Text>>,
     folders: RefCell<HashMap<String, Pretrained>>,
-    /// Whether a folder to start from could not be used: the error is then about `model.from`.
-    unusable: Cell<bool>,
 }
 
 /// A prepared text, and what it was prepared from.
@@ -279,7 +287,7 @@ struct Text {
 
 impl Corpora {
     fn new(base: PathBuf, folder: ExperimentFolder) -> Self {
-        Self { base, folder, texts: RefCell::default(), folders: RefCell::default(), unusable: Cell::new(false) }
+        Self { base, folder, texts: RefCell::default(), folders: RefCell::default() }
     }
 
     /// What is known of a folder to start from; each is read once.
@@ -289,11 +297,10 @@ impl Corpora {
             Some(found) => return Ok(found),
             None => pretrained::look(&self.base.join(from)),
         };
-        match &found {
-            Ok(found) => drop(self.folders.borrow_mut().insert(from.to_owned(), found.clone())),
-            Err(_) => self.unusable.set(true),
+        if let Ok(found) = &found {
+            self.folders.borrow_mut().insert(from.to_owned(), found.clone());
         }
-        found
+        found.map_err(|error| error.about("model.from"))
     }
 
     /// The same. A tokenizer that is named beside it must be the folder's.
@@ -310,10 +317,27 @@ impl Corpora {
             }
             Ok(found)
         });
-        if found.is_err() {
-            self.unusable.set(true);
+        found.map_err(|error| error.about("model.from"))
+    }
+
+    /// Shows what a person should know about the texts, each remark once.
+    fn tell(&self) {
+        let mut told = HashSet::new();
+        for text in self.texts.borrow().iter() {
+            for remark in text.known.prepared.remarks.iter().map(ToString::to_string) {
+                if !told.contains(&remark) {
+                    say(&remark);
+                    told.insert(remark);
+                }
+            }
         }
-        found
+    }
+
+    /// The `corpus.field` that is set, where no text has rows.
+    fn unused_field(&self) -> Option<String> {
+        let texts = self.texts.borrow();
+        let field = texts.iter().find_map(|text| text.corpus.field.clone())?;
+        (!texts.iter().any(|text| text.known.prepared.has_rows)).then_some(field)
     }
 
     fn known(&self, settings: &Settings) -> Result<Rc<Known>> {

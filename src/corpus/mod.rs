@@ -1,9 +1,11 @@
 //! Text becomes a split, tokens, windows and batches. The tokenizers crate lives only here.
 //!
-//! 1. [`files_of`] finds the files; they are read once from end to end, checked as UTF-8 and hashed. Bytes stay as they are:
-//!    a byte order mark and `\r\n` are text like any other.
+//! 1. [`files_of`] finds the files; they are read once from end to end, checked as UTF-8 and hashed. What is no plain text is
+//!    named for what it is and refused. A byte order mark at the beginning of a file is no part of its text; all other bytes
+//!    stay as they are: `\r\n` is text like any other.
 //! 2. Each file is cut by bytes, before anything is tokenized: the test part at its very end, the validation part before it,
-//!    each cut moved to a paragraph. Rows of a `.jsonl` file are documents and are never cut.
+//!    each cut moved to a paragraph. Rows of a `.jsonl` file are documents and are never cut. Of files that are too short to be
+//!    cut whole documents are held out.
 //! 3. The tokenizer learns from the training part only, and is kept as a Hugging Face `tokenizer.json`.
 //! 4. Each part becomes a token file. The token stream is *defined* over pieces of the text that are cut by one fixed rule,
 //!    so a text of any size is tokenized in little memory, on all cores, with the same tokens whatever their number.
@@ -17,11 +19,17 @@
 
 mod batches;
 mod bpe;
+mod cuts;
+mod formats;
+mod held_out;
 mod pairs;
+mod patterns;
 mod pieces;
 mod places;
 mod prepare;
 mod references;
+mod remark;
+mod rows;
 mod source;
 mod spellings;
 mod split;
@@ -30,12 +38,14 @@ mod text_stream;
 mod token_file;
 mod tokenizer;
 mod training;
+mod unknown;
 mod windows;
 mod words;
 
 pub use batches::{Batch, Batches};
 pub use prepare::{Part, Prepared, Request, prepare};
 pub use references::{Reference, References};
+pub use remark::Remark;
 pub use source::files_of;
 pub use stage::Stage;
 pub use text_stream::{TextStream, complete};

@@ -8,8 +8,9 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
+use super::cuts::{is_character_start, is_line_end, is_paragraph_end};
 use super::source::Scanned;
-use super::split::{Span, is_character_start, is_line_end, is_paragraph_end};
+use super::split::Span;
 use crate::error::{Error, Result};
 
 /// Size from which a piece may end.

@@ -8,13 +8,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::pieces::{self, Piece};
+use super::remark::{self, Remark};
 use super::spellings::Spellings;
 use super::split::{Span, Split};
 use super::stage::Stage;
 use super::token_file::{self, TokenFile, Writer};
-use super::tokenizer::{END_OF_TEXT, Encoded, Tokenizer};
-use super::training;
+use super::tokenizer::{END_OF_TEXT, Encoded, Tokenizer, as_used};
 use super::words::count_words;
+use super::{training, unknown};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, Join};
@@ -69,6 +70,21 @@ pub struct Prepared {
     pub lossless: bool,
     /// Share of held-out tokens (of all, where nothing is held out) that stand for something the vocabulary does not have.
     pub unknown_share: f64,
+    /// How many tokens those are.
+    #[serde(default)]
+    pub unknown_tokens: u64,
+    /// What the first of them stand for, each once; empty where nothing is held out.
+    #[serde(default)]
+    pub unknown_parts: Vec<String>,
+    /// What the tokenizer's file asks for and is turned off, in words; the `tokenizer.json` that is kept is without it.
+    #[serde(default)]
+    pub turned_off: Vec<String>,
+    /// Whether any file consists of rows, so that `corpus.field` is used. Known where the text was read.
+    #[serde(skip)]
+    pub has_rows: bool,
+    /// What a person should know about the text and its tokens. Known where the text was read.
+    #[serde(skip)]
+    pub remarks: Vec<Remark>,
     /// Validation tokens that are scored, the first one (context only) included: as many as fit into the bytes asked for.
     #[serde(default)]
     pub scored_tokens: u64,
@@ -112,7 +128,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
 
     let joints = corpus.join == Join::EndOfText && split.has_joints();
     let names_end_of_text = names_end_of_text(request.tokenizer, &split, joints)?;
-    let (key, file) = tokenizer_of(request, &split, joints, names_end_of_text, progress)?;
+    let Chosen { key, file, turned_off } = tokenizer_of(request, &split, joints, names_end_of_text, progress)?;
     let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
     let tokenizer = Tokenizer::from_file(&file)?;
     let end_of_text = tokenizer.end_of_text().filter(|_| joints);
@@ -138,6 +154,24 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
     let held_out: Vec<&TokenFile> = [&validation, &test].into_iter().flatten().map(|(_, file)| file).collect();
     let asked = if held_out.is_empty() { vec![&train.1] } else { held_out };
     let (unknown, tokens) = asked.iter().fold((0, 0), |(u, n), file| (u + file.unknown(), n + file.len()));
+    let mut unknown_parts = Vec::new();
+    for (part, spans) in [(&validation, &split.validation), (&test, &split.test)] {
+        if let (Some((_, file)), Some(spans), Some(token)) = (part, spans, tokenizer.unknown())
+            && unknown_parts.is_empty()
+            && file.unknown() > 0
+        {
+            unknown_parts = unknown::named(&split, spans, file, token)?;
+        }
+    }
+    let mut remarks = remark::of(&split);
+    if !turned_off.is_empty() {
+        let name = if let settings::Tokenizer::File { path } = request.tokenizer { path.as_str() } else { &key };
+        remarks.push(Remark::Note(format!(
+            "{name} asks for {}: turned off, here and in the tokenizer that is kept, so that a text is the same tokens each time \
+             and all of it is there",
+            turned_off.join(" and ")
+        )));
+    }
     let (scored_tokens, scored_words) = match (&validation, &split.validation) {
         (Some((_, file)), Some(spans)) => scored(&split, spans, file, request.scored_bytes)?,
         _ => (0, 0),
@@ -158,6 +192,11 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         names_end_of_text,
         lossless: unknown == 0 && train.1.round_trips() && asked.iter().all(|file| file.round_trips()),
         unknown_share: if tokens == 0 { 0.0 } else { unknown as f64 / tokens as f64 },
+        unknown_tokens: unknown,
+        unknown_parts,
+        turned_off,
+        has_rows: split.has_rows(),
+        remarks,
         scored_tokens,
         scored_words,
         text_tokens: train.0.tokens + v.0 + t.0,
@@ -196,6 +235,16 @@ fn names_end_of_text(tokenizer: &settings::Tokenizer, split: &Split, joints: boo
     Ok(named)
 }
 
+/// A tokenizer that is ready.
+struct Chosen {
+    /// Its folder's name.
+    key: String,
+    /// Its `tokenizer.json`.
+    file: PathBuf,
+    /// What the file that was given asks for, and this one does not.
+    turned_off: Vec<String>,
+}
+
 /// The tokenizer's key and its `tokenizer.json`, made where it is not there yet.
 fn tokenizer_of(
     request: &Request,
@@ -203,8 +252,9 @@ fn tokenizer_of(
     joints: bool,
     names_end_of_text: bool,
     progress: &dyn Fn(Stage),
-) -> Result<(String, PathBuf)> {
+) -> Result<Chosen> {
     use settings::Tokenizer::{Bpe, Byte, Char, File, Word};
+    let mut turned_off = Vec::new();
     let given = match request.tokenizer {
         File { path } => {
             let path = request.base.join(path);
@@ -215,7 +265,10 @@ fn tokenizer_of(
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 Err(e) => return Err(Error::io("read", &path.with_file_name("tokenizer_config.json"), e)),
             };
-            Some((fs::read(&path).map_err(|e| Error::io("read", &path, e))?, config))
+            let given = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+            let used = as_used(&given)?;
+            turned_off = used.turned_off;
+            Some((used.json.into_owned(), config))
         }
         _ => None,
     };
@@ -237,7 +290,7 @@ fn tokenizer_of(
     let folder = request.tokenizers.join(&key);
     let file = folder.join("tokenizer.json");
     if file.is_file() {
-        return Ok((key, file));
+        return Ok(Chosen { key, file, turned_off });
     }
 
     let of = split.train.iter().map(|span| span.text.end - span.text.start).sum();
@@ -266,7 +319,7 @@ fn tokenizer_of(
     durable::create_folder(&folder)?;
     durable::write(&folder.join("tokenizer_config.json"), &config)?;
     durable::write(&file, &json)?;
-    Ok((key, file))
+    Ok(Chosen { key, file, turned_off })
 }
 
 struct Work<'a> {

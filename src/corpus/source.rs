@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::formats::{self, Rows};
 use super::places::Places;
 use super::stage::Stage;
 use super::tokenizer::END_OF_TEXT;
+use super::{patterns, rows};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Part};
 
@@ -14,6 +16,7 @@ const KEEPER: &str = include_str!("../../experiments/data/keeper.txt");
 /// What is read of a file at a time. A small file gets a small buffer: there may be a hundred thousand of them.
 const BUFFER: usize = 1 << 20;
 const SMALLEST_BUFFER: usize = 1 << 12;
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// One place that text is read from.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +24,10 @@ pub(crate) struct Source {
     /// As messages name it.
     pub(crate) name: String,
     origin: Origin,
-    /// The field of each row that holds the text, for `.jsonl` files.
-    pub(crate) field: Option<String>,
+    /// Whether it consists of rows: a `.jsonl` file.
+    pub(crate) has_rows: bool,
+    /// The field of each row that holds the text, where `corpus.field` is set.
+    field: Option<String>,
     /// Bytes on disk when it was found; for progress and buffers only.
     pub(crate) size: u64,
 }
@@ -39,14 +44,18 @@ pub(crate) struct Scanned {
     pub(crate) source: Source,
     /// Bytes of text.
     pub(crate) bytes: u64,
-    /// Bytes read from the file for it; differs from `bytes` for rows.
-    pub(crate) raw_bytes: u64,
+    /// Where the text begins in the file: after a byte order mark.
+    pub(crate) raw_start: u64,
+    /// Where it ends in the file.
+    pub(crate) raw_end: u64,
     /// Content: text and where documents end.
     pub(crate) hash: blake3::Hash,
     /// Ends of the documents, where the source consists of rows.
     pub(crate) rows: Option<Vec<Row>>,
     /// Whether the text may have [`END_OF_TEXT`] in it; where this is false it has not.
     pub(crate) may_name_end: bool,
+    /// Rows that are learned from as they are written, braces and all.
+    pub(crate) as_written: Option<Rows>,
 }
 
 /// Where a row ends.
@@ -139,8 +148,8 @@ fn resolve_entry(entry: &str, field: Option<&str>, base: &Path, found: &mut dyn 
     if let Some(name) = entry.strip_prefix("builtin:") {
         return match name {
             "keeper" => {
-                let size = KEEPER.len() as u64;
-                Ok(vec![Source { name: entry.to_owned(), origin: Origin::Builtin(KEEPER), field: None, size }])
+                let (origin, size) = (Origin::Builtin(KEEPER), KEEPER.len() as u64);
+                Ok(vec![Source { name: entry.to_owned(), origin, has_rows: false, field: None, size }])
             }
             _ => Err(Error::usage(format!("there is no built-in text `{name}`")).help("the built-in text is `builtin:keeper`")),
         };
@@ -154,28 +163,11 @@ fn resolve_entry(entry: &str, field: Option<&str>, base: &Path, found: &mut dyn 
     if path.exists() || !entry.contains(['*', '?', '[']) {
         return Ok(vec![Source::file(path, field)?]);
     }
-    let pattern = if Path::new(entry).is_absolute() {
-        entry.to_owned()
-    } else {
-        format!("{}/{entry}", glob::Pattern::escape(&base.to_string_lossy()))
-    };
-    let matches = glob::glob(&pattern).map_err(|e| Error::usage(format!("`{entry}` is not a valid pattern")).caused_by(e))?;
-    let mut paths = Vec::new();
-    for path in matches {
-        let path = path.map_err(|e| {
-            let at = e.path().to_owned();
-            Error::io("list", &at, e.into())
-        })?;
-        if path.is_file() {
-            paths.push(path);
-            found();
-        }
-    }
+    let paths = patterns::files(entry, base, found)?;
     if paths.is_empty() {
         return Err(Error::usage(format!("no file matches `{entry}` in {}", base.display()))
             .help("patterns are relative to the experiment file"));
     }
-    paths.sort();
     paths.into_iter().map(|path| Source::file(path, field)).collect()
 }
 
@@ -189,16 +181,12 @@ impl Source {
             }
             Err(e) => return Err(Error::io("read", &path, e)),
         };
-        let rows = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
-        let field = match (rows, field) {
-            (true, None) => {
-                return Err(Error::usage(format!("{name} has rows of JSON, but `corpus.field` is not set"))
-                    .help("set `corpus.field` to the field that holds the text, as in `field: text`"));
-            }
-            (true, Some(field)) => Some(field.to_owned()),
-            (false, _) => None,
-        };
-        Ok(Self { name, origin: Origin::File(path), field, size })
+        let has_rows = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
+        if has_rows && field.is_none() {
+            return Err(Error::usage(format!("{name} has rows of JSON, but `corpus.field` is not set"))
+                .help("set `corpus.field` to the field that holds the text, as in `field: text`"));
+        }
+        Ok(Self { name, origin: Origin::File(path), has_rows, field: field.map(str::to_owned), size })
     }
 
     /// Where it lies; the built-in text under its name.
@@ -246,36 +234,61 @@ impl Source {
         let Some(field) = &self.field else {
             return Err(Error::internal(format!("{} has no rows", self.name)));
         };
-        let text = std::str::from_utf8(line).map_err(|e| self.not_utf8(start + e.valid_up_to() as u64))?;
-        if text.trim().is_empty() {
-            return Ok(None);
-        }
-        // A byte order mark before the first row is no part of any text.
-        let row: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{FEFF}'))
-            .map_err(|e| Error::usage(format!("line {number} of {} is not JSON", self.name)).caused_by(e))?;
-        match row.get(field) {
-            Some(serde_json::Value::String(text)) => Ok(Some(text.clone()).filter(|t| !t.is_empty())),
-            Some(_) => Err(Error::usage(format!("the field `{field}` in line {number} of {} is not text", self.name))),
-            None => {
-                let known: Vec<&str> = row.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).take(8).collect();
-                Err(Error::usage(format!("line {number} of {} has no field `{field}`", self.name))
-                    .help(format!("set `corpus.field` to one of its fields: {}", known.join(", "))))
-            }
-        }
+        let line = std::str::from_utf8(line).map_err(|e| self.not_utf8(start + e.valid_up_to() as u64))?;
+        rows::text_of(line, field, &self.name, number)
     }
 
     fn not_utf8(&self, offset: u64) -> Error {
-        Error::usage(format!("{} is not UTF-8: byte {offset} (counted from 0) fits no character", self.name))
-            .help("convert it first, as with `iconv -f latin1 -t utf-8`")
+        Error::usage(format!("{} is not UTF-8: byte {offset} (counted from 0) fits no character", self.name)).help(format!(
+            "convert it first: `iconv -f latin1 -t utf-8 {0} > {0}.utf-8`, where latin1 is what it is in",
+            self.name
+        ))
     }
 
-    /// Reads it from end to end, at most `limit` bytes of text: whole characters of a plain file, whole rows of a `.jsonl`.
+    /// Refuses a file that begins with these bytes where it is no text, or has rows under a name that rows do not have; `whole`
+    /// says that there are no more bytes. Rows in a `.txt` file are learned from as they are written, and are returned.
+    fn refuse_other(&self, head: &[u8], whole: bool) -> Result<Option<Rows>> {
+        formats::refuse_other(&self.name, head)?;
+        let Some(rows) = Rows::find(&self.name, head, whole).filter(|_| !self.has_rows) else { return Ok(None) };
+        let is_txt = Path::new(&self.name).extension().is_some_and(|e| e.eq_ignore_ascii_case("txt"));
+        let error = Error::usage(format!("{} holds {}, and rows are read from `.jsonl` files", self.name, rows.named()));
+        let way_out = rows.way_out(&self.name);
+        match &self.field {
+            Some(_) => Err(error.help(way_out)),
+            None if is_txt => Ok(Some(rows)),
+            None => Err(error.help(format!(
+                "{way_out}, with `corpus.field` set to the field that holds the text; or give it a name that ends in `.txt`, to \
+                 learn it as it is written"
+            ))),
+        }
+    }
+
+    /// Reads it from end to end, at most `limit` bytes of text: whole characters of a plain file, whole rows of a `.jsonl`. A
+    /// byte order mark at its beginning is no part of the text.
     pub(crate) fn scan(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
-        if self.field.is_some() { self.scan_rows(limit, seen) } else { self.scan_plain(limit, seen) }
+        let mut reader = self.open(0)?;
+        let head = reader.fill_buf().map_err(|e| self.failed(e))?;
+        let as_written = self.refuse_other(head, head.len() < BUFFER)?;
+        let mark = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        if self.has_rows {
+            return self.scan_rows(reader, limit, seen);
+        }
+        if mark > 0 {
+            reader.consume(mark);
+            seen(mark as u64);
+        }
+        let scanned = self.scan_plain(reader, mark as u64, limit, seen)?;
+        Ok(Scanned { as_written, ..scanned })
     }
 
-    fn scan_plain(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
-        let mut reader = self.open(0)?.take(limit);
+    fn scan_plain(
+        self,
+        reader: Box<dyn BufRead + Send>,
+        raw_start: u64,
+        limit: u64,
+        seen: &mut dyn FnMut(u64),
+    ) -> Result<Scanned> {
+        let mut reader = reader.take(limit);
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0u8; Self::buffer(self.size.min(limit))];
         // `kept` bytes at the front of the buffer are a character that the last read cut.
@@ -289,7 +302,7 @@ impl Source {
             let good = match std::str::from_utf8(&buffer[..filled]) {
                 Ok(_) => filled,
                 Err(e) if e.error_len().is_none() => e.valid_up_to(),
-                Err(e) => return Err(self.not_utf8(bytes + e.valid_up_to() as u64)),
+                Err(e) => return Err(self.not_utf8(raw_start + bytes + e.valid_up_to() as u64)),
             };
             may_name_end = may_name_end || may_hold(&buffer[..good], END_OF_TEXT.as_bytes());
             hasher.update(&buffer[..good]);
@@ -300,13 +313,14 @@ impl Source {
         }
         // A character cut by the limit is left out; one cut by the end of the file is a fault.
         if kept > 0 && bytes + (kept as u64) < limit {
-            return Err(self.not_utf8(bytes));
+            return Err(self.not_utf8(raw_start + bytes));
         }
-        Ok(Scanned { source: self, bytes, raw_bytes: bytes, hash: hasher.finalize(), rows: None, may_name_end })
+        let raw_end = raw_start + bytes;
+        let hash = hasher.finalize();
+        Ok(Scanned { source: self, bytes, raw_start, raw_end, hash, rows: None, may_name_end, as_written: None })
     }
 
-    fn scan_rows(self, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
-        let mut reader = self.open(0)?;
+    fn scan_rows(self, mut reader: Box<dyn BufRead + Send>, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
         let mut hasher = blake3::Hasher::new();
         let (mut line, mut rows) = (Vec::new(), Vec::new());
         let (mut raw, mut bytes, mut number, mut may_name_end) = (0u64, 0u64, 0u64, false);
@@ -330,8 +344,9 @@ impl Source {
             raw += read;
             seen(read);
         }
-        let raw_bytes = rows.last().map_or(0, |row: &Row| row.raw_end);
-        Ok(Scanned { source: self, bytes, raw_bytes, hash: hasher.finalize(), rows: Some(rows), may_name_end })
+        let raw_end = rows.last().map_or(0, |row: &Row| row.raw_end);
+        let hash = hasher.finalize();
+        Ok(Scanned { source: self, bytes, raw_start: 0, raw_end, hash, rows: Some(rows), may_name_end, as_written: None })
     }
 }
 
@@ -421,6 +436,34 @@ mod tests {
     }
 
     #[test]
+    fn rows_under_another_name_are_refused_unless_they_are_to_be_learned_as_they_are_written() {
+        let rows = b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n";
+        let dir = folder(&[("a.json", rows), ("b.txt", rows), ("c.csv", b"id,text\n1,a\n"), ("d.jsonl", rows)]);
+        let scan = |name: &str, field| Source::file(dir.path().join(name), field)?.scan(u64::MAX, &mut |_| {});
+        for (name, field, what, help) in [
+            ("a.json", Some("text"), "rows of JSON, an object a line", "a.jsonl"),
+            ("a.json", None, "rows of JSON, an object a line", "`.txt`"),
+            ("b.txt", Some("text"), "rows of JSON, an object a line", "b.jsonl"),
+            ("c.csv", None, "a table (CSV)", "csv.DictReader"),
+            ("c.csv", Some("text"), "a table (CSV)", "csv.DictReader"),
+        ] {
+            let error = scan(name, field).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().contains(&format!("{name} holds {what}")), "{error}");
+            assert!(error.help_text().unwrap().contains(help), "{name}: {:?}", error.help_text());
+        }
+        assert_eq!(scan("b.txt", None).unwrap().as_written, Some(Rows::Lines));
+        assert_eq!(scan("d.jsonl", Some("text")).unwrap().bytes, 2);
+    }
+
+    #[test]
+    fn rows_that_are_compressed_are_named_as_that() {
+        let dir = folder(&[("a.jsonl", b"\x1F\x8B\x08\x00")]);
+        let error = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap().scan(u64::MAX, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("a.jsonl is compressed with gzip"), "{error}");
+    }
+
+    #[test]
     fn files_of_a_corpus_include_the_held_out_ones_and_not_the_built_in_text() {
         let dir = folder(&[("a.txt", b"a"), ("v.txt", b"v")]);
         let corpus = Corpus {
@@ -450,11 +493,27 @@ mod tests {
     }
 
     #[test]
-    fn bytes_stay_as_they_are_with_byte_order_mark_and_carriage_returns() {
-        let text = "\u{FEFF}one\r\ntwo\r\n";
+    fn bytes_stay_as_they_are_with_carriage_returns_and_marks_within() {
+        let text = "one\r\n\u{FEFF}two\r\n";
         let scanned = scan(text.as_bytes(), u64::MAX).unwrap();
-        assert_eq!(scanned.bytes, text.len() as u64);
+        assert_eq!((scanned.raw_start, scanned.bytes), (0, text.len() as u64));
         assert_eq!(scanned.hash, blake3::hash(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_at_the_beginning_is_no_part_of_the_text() {
+        for text in ["one\r\ntwo\r\n", "", "é"] {
+            let dir = folder(&[("a.txt", format!("\u{FEFF}{text}").as_bytes())]);
+            let source = Source::file(dir.path().join("a.txt"), None).unwrap();
+            let scanned = source.scan(u64::MAX, &mut |_| {}).unwrap();
+            assert_eq!((scanned.raw_start, scanned.raw_end), (3, 3 + text.len() as u64));
+            assert_eq!(scanned.bytes, text.len() as u64);
+            assert_eq!(scanned.hash, blake3::hash(text.as_bytes()), "as without it");
+            assert_eq!(scanned.source.bytes_between(3, scanned.raw_end).unwrap(), text.as_bytes());
+        }
+        assert_eq!(scan("\u{FEFF}aéb".as_bytes(), 3).unwrap().bytes, 3, "a limit counts the text");
+        let error = scan(b"\xEF\xBB\xBFab\xFF", u64::MAX).unwrap_err();
+        assert!(error.to_string().contains("byte 5 "), "{error}");
     }
 
     #[test]
@@ -473,7 +532,7 @@ mod tests {
         let scanned = source().scan(u64::MAX, &mut |_| {}).unwrap();
         let rows = scanned.rows.unwrap();
         assert_eq!(rows.iter().map(|r| r.text_end).collect::<Vec<_>>(), [3, 7]);
-        assert_eq!((scanned.bytes, scanned.raw_bytes), (7, rows[1].raw_end));
+        assert_eq!((scanned.bytes, scanned.raw_end), (7, rows[1].raw_end));
         assert_eq!(source().scan(5, &mut |_| {}).unwrap().bytes, 3);
     }
 

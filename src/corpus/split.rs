@@ -1,17 +1,13 @@
 //! The split: which bytes are learned from, which rank, and which are scored once. Cut before anything is tokenized.
-//!
-//! A cut lies where the fraction says, moved to the nearest paragraph end; where there is none near, to the nearest line end;
-//! else to a character. "Near" is 64 KiB, and at most half of what lies on either side, so that a cut never swallows a part.
 
 use std::ops::Range;
 use std::path::Path;
 
+use super::held_out::{self, hold_out};
 use super::source::{Scanned, Source, Sources};
 use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Join, Part};
-
-const NEAR: u64 = 64 << 10;
 
 /// A stretch of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +27,10 @@ pub(crate) struct Split {
     pub(crate) train: Vec<Span>,
     pub(crate) validation: Option<Vec<Span>>,
     pub(crate) test: Option<Vec<Span>>,
+    /// Sources that are cut within a line although little more than that line is held out of them.
+    pub(crate) torn: Vec<usize>,
+    /// Parts that have a whole document of which less than half was due, by name, with their share of the text.
+    pub(crate) rounded_up: Vec<(&'static str, f64)>,
 }
 
 impl Split {
@@ -49,27 +49,38 @@ impl Split {
             done += bytes;
             progress(Stage::Reading { bytes: done, of: all });
         };
-        let mut split = Self { sources: Vec::new(), train: Vec::new(), validation: None, test: None };
+        let mut split = Self {
+            sources: Vec::new(),
+            train: Vec::new(),
+            validation: None,
+            test: None,
+            torn: Vec::new(),
+            rounded_up: Vec::new(),
+        };
         let mut left = corpus.max_bytes.unwrap_or(u64::MAX);
-        let (mut cut_v, mut cut_t) = (Vec::new(), Vec::new());
         for source in text {
             let scanned = source.scan(left, &mut seen)?;
             left -= scanned.bytes.min(left);
-            let index = split.sources.len();
-            let end = (scanned.raw_bytes, scanned.bytes);
-            let ideal = |kept: f64| (scanned.bytes as f64 * kept).round() as u64;
-            let second = if fraction_t > 0.0 { cut(&scanned, ideal(1.0 - fraction_t), end)? } else { end };
-            let first = if fraction_v > 0.0 { cut(&scanned, ideal(1.0 - fraction_t - fraction_v), second)? } else { second };
-            for (spans, from, to) in [(&mut split.train, (0, 0), first), (&mut cut_v, first, second), (&mut cut_t, second, end)] {
-                if to.1 > from.1 {
-                    spans.push(Span { source: index, raw: from.0..to.0, text: from.1..to.1 });
-                }
-            }
             split.sources.push(scanned);
         }
         if split.sources.iter().all(|s| s.bytes == 0) {
             return Err(Error::usage(format!("the text is empty ({})", corpus.text.join(", ")))
                 .help("name a file with some text in it, or `builtin:keeper`"));
+        }
+        let held_out = hold_out(&split.sources, [fraction_v, fraction_t])?;
+        let (mut cut_v, mut cut_t) = (Vec::new(), Vec::new());
+        for (source, [train, validation, test]) in held_out.stretches.into_iter().enumerate() {
+            for (spans, stretches) in [(&mut split.train, train), (&mut cut_v, validation), (&mut cut_t, test)] {
+                spans.extend(stretches.into_iter().map(|stretch| Span { source, raw: stretch.raw, text: stretch.text }));
+            }
+        }
+        split.torn = held_out.torn;
+        let all: u64 = split.sources.iter().map(|source| source.bytes).sum();
+        for (name, spans, rounded_up) in
+            [("validation", &cut_v, held_out.rounded_up[0]), ("test", &cut_t, held_out.rounded_up[1])]
+        {
+            let bytes: u64 = spans.iter().map(|span| span.text.end - span.text.start).sum();
+            split.rounded_up.extend(rounded_up.then_some((name, bytes as f64 / all as f64)));
         }
         split.validation = split.part(&corpus.validation, "validation", cut_v, validation, &mut seen)?;
         split.test = split.part(&corpus.test, "test", cut_t, test, &mut seen)?;
@@ -95,7 +106,7 @@ impl Split {
                 for source in sources {
                     let scanned = source.scan(u64::MAX, seen)?;
                     if scanned.bytes > 0 {
-                        let (raw, text) = (0..scanned.raw_bytes, 0..scanned.bytes);
+                        let (raw, text) = (scanned.raw_start..scanned.raw_end, 0..scanned.bytes);
                         spans.push(Span { source: self.sources.len(), raw, text });
                     }
                     self.sources.push(scanned);
@@ -103,11 +114,17 @@ impl Split {
                 spans
             }
         };
-        if spans.is_empty() {
-            return Err(Error::usage(format!("the {name} part is empty"))
-                .help(format!("use a longer text, or set `corpus.{name}` to a larger fraction, a file, or `none`")));
+        match setting {
+            Part::Fraction(share) if spans.is_empty() => Err(held_out::nothing(&self.sources, name, *share)),
+            _ if spans.is_empty() => Err(Error::usage(format!("the {name} part is empty"))
+                .help(format!("name a file with some text in it, or set `corpus.{name}` to a fraction or `none`"))),
+            _ => Ok(Some(spans)),
         }
-        Ok(Some(spans))
+    }
+
+    /// Whether any file consists of rows, so that `corpus.field` is used.
+    pub(crate) fn has_rows(&self) -> bool {
+        self.sources.iter().any(|source| source.rows.is_some())
     }
 
     /// The content of all text and how it is split; not where it lies.
@@ -171,53 +188,6 @@ fn fraction(part: &Part, name: &str) -> Result<f64> {
             .help(format!("write a fraction as in `{name}: 0.1`, a file, or `none`"))),
         Part::Path(_) | Part::None => Ok(0.0),
     }
-}
-
-/// Where to cut a source near `ideal` and before `end`: bytes of the file, bytes of the text.
-fn cut(scanned: &Scanned, ideal: u64, end: (u64, u64)) -> Result<(u64, u64)> {
-    if let Some(rows) = &scanned.rows {
-        let before = rows.iter().map(|row| (row.raw_end, row.text_end)).take_while(|place| place.1 <= end.1);
-        return Ok(std::iter::once((0, 0)).chain(before).min_by_key(|place| place.1.abs_diff(ideal)).unwrap_or(end));
-    }
-    let ideal = ideal.min(end.1);
-    let reach = NEAR.min(ideal / 2).min((end.1 - ideal) / 2);
-    // A few bytes more on both sides, to see what a paragraph end looks like and where a character starts.
-    let from = ideal.saturating_sub(reach + 4);
-    let bytes = scanned.source.bytes_between(from, (ideal + reach + 4).min(end.1))?;
-    let local = (ideal - from) as usize;
-    let places = (ideal - reach - from) as usize..=(ideal + reach - from) as usize;
-    let nearest = |is_end: &dyn Fn(&[u8], usize) -> bool| {
-        places.clone().filter(|&p| p > 0 && p < bytes.len() && is_end(&bytes, p)).min_by_key(|p| p.abs_diff(local))
-    };
-    let place = nearest(&is_paragraph_end).or_else(|| nearest(&is_line_end)).unwrap_or_else(|| {
-        // No line near: back to where a character starts, three bytes at most.
-        let mut p = local;
-        while p > 0 && p < bytes.len() && !is_character_start(bytes[p]) {
-            p -= 1;
-        }
-        p
-    });
-    Ok((from + place as u64, from + place as u64))
-}
-
-/// Whether a paragraph ends before byte `p`: an empty line was the last thing, and no further line break follows.
-pub(crate) fn is_paragraph_end(bytes: &[u8], p: usize) -> bool {
-    if !is_line_end(bytes, p) || matches!(bytes.get(p), Some(b'\n' | b'\r')) {
-        return false;
-    }
-    let before = &bytes[..p - 1];
-    let before = before.strip_suffix(b"\r").unwrap_or(before);
-    before.last() == Some(&b'\n')
-}
-
-/// Whether a line ends before byte `p`.
-pub(crate) fn is_line_end(bytes: &[u8], p: usize) -> bool {
-    p > 0 && bytes[p - 1] == b'\n'
-}
-
-/// Whether a character of UTF-8 starts with this byte.
-pub(crate) fn is_character_start(byte: u8) -> bool {
-    byte & 0b1100_0000 != 0b1000_0000
 }
 
 #[cfg(test)]
@@ -309,6 +279,41 @@ mod tests {
         let split = Case::new(&[("a.jsonl", &rows)]).split().unwrap();
         assert_eq!(rows.as_bytes()[split.train[0].raw.end as usize - 1], b'\n');
         assert!(split.has_joints());
+    }
+
+    #[test]
+    fn a_byte_order_mark_shifts_no_cut_and_changes_no_hash() {
+        let text = "word word\n\n".repeat(100);
+        let (plain, marked) = (Case::new(&[("a.txt", &text)]), Case::new(&[("a.txt", &format!("\u{FEFF}{text}"))]));
+        assert_eq!(marked.ranges(), plain.ranges());
+        let (plain, marked) = (plain.split().unwrap(), marked.split().unwrap());
+        assert_eq!(marked.hash(Join::EndOfText), plain.hash(Join::EndOfText));
+        assert_eq!(marked.train[0].raw, 3..993);
+        assert_eq!(marked.validation.unwrap()[0].raw, 993..1103);
+        let mut held = Case::new(&[("a.txt", &text), ("held.txt", "\u{FEFF}held out")]);
+        held.corpus.validation = Part::Path("held.txt".to_owned());
+        assert_eq!(held.split().unwrap().validation.unwrap(), [Span { source: 1, raw: 3..11, text: 0..8 }]);
+    }
+
+    /// Results lie under ids that hash these: what was split well before files could be held out whole must never get another.
+    #[test]
+    fn texts_that_were_split_well_keep_their_hash() {
+        let poem = "a line of it\n".repeat(20);
+        let rows: String = (0..50).map(|i| format!("{{\"text\":\"row number {i}\"}}\n")).collect();
+        let letters = "ACGT".repeat(10_000);
+        for (files, expected) in [
+            (
+                vec![("a.txt", poem.as_str()), ("b.txt", &poem), ("c.txt", &poem), ("d.txt", &poem), ("e.txt", &poem)],
+                "8a2117cf1e2d3195",
+            ),
+            (vec![("a.txt", &letters), ("b.txt", &letters)], "7031c4c2ee9a97c0"),
+            (vec![("a.jsonl", &rows), ("b.jsonl", &rows)], "07280117e117f8b9"),
+            (vec![("a.txt", "one two three four"), ("b.txt", "five six seven")], "6fcc3089013b916f"),
+        ] {
+            let mut case = Case::new(&files);
+            case.corpus.test = Part::Fraction(0.2);
+            assert_eq!(case.split().unwrap().hash(Join::EndOfText).to_hex()[..16], *expected, "{}", files[0].0);
+        }
     }
 
     #[test]

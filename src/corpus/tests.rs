@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::tokenizer::as_used;
 use super::*;
 use crate::error::{Kind, Result};
 use crate::experiment::settings::{self, Corpus, Join, Part as Held, Tokenizer as Kinds};
@@ -211,8 +212,10 @@ fn nothing_is_dropped_what_was_not_seen_becomes_unknown() {
     assert!(!chars.lossless);
     assert_eq!(chars.unknown_share, 2.0 / part.tokens as f64);
     assert_eq!(part.bytes, "newer wörds ☃.\n\n".len() as u64);
+    assert_eq!((chars.unknown_tokens, chars.unknown_parts), (2, vec!["ö".to_owned(), "☃".to_owned()]));
     let words = place.ready(&Kinds::Word);
     assert_eq!((words.validation.unwrap().tokens, words.unknown_share), (4, 3.0 / 4.0));
+    assert_eq!((words.unknown_tokens, words.unknown_parts.join(" ")), (3, "newer wörds ☃".to_owned()));
     for kind in [Kinds::Byte, Kinds::Bpe { vocab_size: 300 }] {
         let ready = place.ready(&kind);
         assert!(ready.lossless && ready.unknown_share == 0.0, "{kind:?}");
@@ -422,6 +425,98 @@ fn a_tokenizer_that_changes_the_text_is_found_out() {
     let part = ready.validation.unwrap();
     let file = TokenFile::open(&part.file).unwrap();
     assert_eq!(file.bytes_between(0, file.len()), Some(part.bytes), "bytes are counted in full all the same");
+}
+
+#[test]
+fn what_is_unknown_is_named_in_rows_too_and_in_the_test_part_where_the_validation_part_has_none() {
+    let row = |text: &str| format!("{{\"text\":\"{text}\"}}\n");
+    let rows = row("plain words of a row").repeat(80) + &row("plain words").repeat(10) + &row("plain wörds — w—rds").repeat(10);
+    let mut place = Place::new(&[("a.jsonl", &rows)]);
+    (place.corpus.validation, place.corpus.test) = (Held::Fraction(0.05), Held::Fraction(240.0 / 1950.0));
+    let ready = place.ready(&Kinds::Char);
+    assert_eq!(ready.unknown_tokens, 30);
+    assert_eq!(ready.unknown_parts, ["ö", "—"]);
+}
+
+/// Three runs gave three numbers of tokens under one trial id.
+#[test]
+fn dropout_truncation_and_padding_of_a_tokenizer_file_are_turned_off_in_what_is_used_and_kept() {
+    let place = Place::keeper();
+    let made = place.ready(&Kinds::Bpe { vocab_size: 400 });
+    let json = fs::read_to_string(&made.tokenizer_file).unwrap();
+    let put = |name: &str, from: &str, to: &str| {
+        let changed = json.replacen(from, to, 1);
+        assert_ne!(changed, json);
+        fs::write(place.path().join(name), changed).unwrap();
+        place.ready(&Kinds::File { path: name.to_owned() })
+    };
+    let cut = r#""truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}"#;
+    let filled = r#""padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "a"}"#;
+    for (name, from, to, told) in [
+        ("dropout.json", "\"dropout\": null", "\"dropout\": 0.3", "dropout 0.3"),
+        ("truncation.json", "\"truncation\": null", cut, "truncation"),
+        ("padding.json", "\"padding\": null", filled, "padding"),
+    ] {
+        let ready = put(name, from, to);
+        assert_eq!(ready.turned_off, [told]);
+        assert_eq!(tokens(&ready.train), tokens(&made.train), "{told}");
+        let kept = fs::read(&ready.tokenizer_file).unwrap();
+        assert_eq!(as_used(&kept).unwrap().turned_off, [] as [&str; 0], "what is kept, and exported, is what is used");
+        assert_eq!(ready.tokenizer_hash, blake3::hash(&kept).to_hex().to_string());
+        let [Remark::Note(note)] = ready.remarks.as_slice() else { panic!("{:?}", ready.remarks) };
+        assert!(note.starts_with(&format!("{name} asks for {told}: turned off")), "{note}");
+        // A checkpoint of an earlier version may have such a file.
+        let old = Tokenizer::from_file(&place.path().join(name)).unwrap();
+        let text = "The keeper lit the lamp.";
+        assert!(
+            (0..5)
+                .all(|_| old.encode(text).unwrap() == Tokenizer::from_file(&made.tokenizer_file).unwrap().encode(text).unwrap())
+        );
+    }
+    let ordinary = put("mine.json", "\"dropout\": null", "\"dropout\":  null");
+    assert_eq!((ordinary.turned_off.len(), ordinary.remarks.len()), (0, 0));
+    assert_eq!(fs::read(ordinary.tokenizer_file).unwrap(), fs::read(place.path().join("mine.json")).unwrap(), "to the byte");
+}
+
+/// A mark at the beginning of a held-out file was a character that training did not have, and cost `char` its place.
+#[test]
+fn byte_order_marks_are_no_text_in_any_part_and_the_bytes_are_those_of_the_text() {
+    let (train, held) = ("Boats fell on watched.\n\n".repeat(40), "Boats on watched.\n\n".repeat(9));
+    let prepared = |mark: &str| {
+        let files =
+            [("a.txt", format!("{mark}{train}")), ("v.txt", format!("{mark}{held}")), ("t.txt", format!("{mark}{held}s"))];
+        let mut place = Place::new(&[]);
+        for (name, text) in &files {
+            fs::write(place.path().join(name), text).unwrap();
+        }
+        place.corpus.text = vec!["a.txt".to_owned()];
+        (place.corpus.validation, place.corpus.test) = (Held::Path("v.txt".to_owned()), Held::Path("t.txt".to_owned()));
+        kinds().map(|kind| {
+            let ready = place.ready(&kind);
+            let parts = [&ready.train, ready.validation.as_ref().unwrap(), ready.test.as_ref().unwrap()];
+            let all = parts.map(|part| (part.bytes, tokens(part)));
+            (ready.text_hash, ready.tokenizer_hash, ready.lossless, ready.unknown_tokens, ready.scored_words, all)
+        })
+    };
+    let (marked, plain) = (prepared("\u{FEFF}"), prepared(""));
+    assert_eq!(marked, plain);
+    assert_eq!(marked[0].5.each_ref().map(|(bytes, _)| *bytes as usize), [train.len(), held.len(), held.len() + 1]);
+    assert!(marked[0].2 && marked[0].3 == 0, "`char` knows every character");
+}
+
+#[test]
+fn short_files_that_are_held_out_whole_are_other_text_than_those_that_are_cut() {
+    let files: Vec<(String, String)> = (0..20).map(|i| (format!("{i:02}.txt"), format!("the keeper lit lamp {i:02}"))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let place = Place::new(&files);
+    let ready = place.ready(&Kinds::Byte);
+    let end = ready.end_of_text.unwrap();
+    let held_out = tokens(ready.validation.as_ref().unwrap());
+    let documents: Vec<&[u32]> = held_out.split(|&token| token == end).collect();
+    let text = |document: &[u32]| String::from_utf8(document.iter().map(|&byte| byte as u8).collect()).unwrap();
+    assert_eq!(documents.iter().map(|d| text(d)).collect::<Vec<_>>(), ["the keeper lit lamp 04", "the keeper lit lamp 14"]);
+    assert_eq!((ready.train.bytes, ready.text_bytes), (18 * 22, 20 * 22));
 }
 
 #[test]

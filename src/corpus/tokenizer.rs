@@ -1,5 +1,6 @@
 //! Tokenizers: text to numbers and back, always by a Hugging Face `tokenizer.json`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -62,12 +63,9 @@ impl Tokenizer {
 
     /// A tokenizer of this `tokenizer.json`, with this end-of-text token where one is known.
     pub(crate) fn from_bytes(bytes: &[u8], end: Option<&str>) -> Result<Self> {
-        let json: Value = serde_json::from_slice(bytes).map_err(|e| Error::data("it is not JSON").caused_by(e))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+        let AsUsed { json: bytes, value: json, .. } = as_used(bytes)?;
+        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
             .map_err(|e| Error::data("it is not a `tokenizer.json` of Hugging Face").caused_by(e))?;
-        // Both would change what a text becomes, and truncation would drop most of it.
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| Error::data("its truncation cannot be turned off").caused_by(e))?;
         let highest = inner.get_vocab(true).into_values().max();
         let vocabulary = highest.map(|id| id as usize + 1).ok_or_else(|| Error::data("its vocabulary is empty"))?;
         let model = &json["model"];
@@ -135,6 +133,11 @@ impl Tokenizer {
     /// The first token of the vocabulary that does not stand for something unknown.
     pub fn first_known(&self) -> u32 {
         u32::from(self.unknown == Some(0) && self.vocabulary > 1)
+    }
+
+    /// The token that stands for what the vocabulary does not have, where there is one.
+    pub(crate) fn unknown(&self) -> Option<u32> {
+        self.unknown
     }
 
     /// The token that stands between documents, where there is one.
@@ -248,6 +251,36 @@ impl Shortcut {
     }
 }
 
+/// A `tokenizer.json` as it is used.
+pub(crate) struct AsUsed<'a> {
+    /// The file as it was given, or without what is turned off.
+    pub(crate) json: Cow<'a, [u8]>,
+    /// The same, read.
+    value: Value,
+    /// What is turned off, in words: `dropout 0.3`, `truncation`.
+    pub(crate) turned_off: Vec<String>,
+}
+
+/// Turns off what is for training another program's models and would change what a text becomes: dropout, which makes other tokens
+/// of the same text each time; truncation, which drops the rest of it; padding, which adds to it. A file without them stays as it
+/// is, to the byte.
+pub(crate) fn as_used(bytes: &[u8]) -> Result<AsUsed<'_>> {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|e| Error::data("it is not JSON").caused_by(e))?;
+    let mut turned_off = Vec::new();
+    for (place, name) in [("/model/dropout", "dropout"), ("/truncation", "truncation"), ("/padding", "padding")] {
+        let Some(setting) = value.pointer_mut(place) else { continue };
+        match setting.take() {
+            // 0 is how some write that there is none: the file may stay.
+            Value::Number(share) if share.as_f64() == Some(0.0) => {}
+            Value::Number(share) => turned_off.push(format!("{name} {share}")),
+            Value::Null => {}
+            _ => turned_off.push(name.to_owned()),
+        }
+    }
+    let json = if turned_off.is_empty() { Cow::Borrowed(bytes) } else { Cow::Owned(format!("{value:#}\n").into_bytes()) };
+    Ok(AsUsed { json, value, turned_off })
+}
+
 /// Bytes of each token of a byte-level tokenizer: a character of its spelling is a byte.
 fn spelled_lengths(encoding: &Encoding) -> Vec<u32> {
     encoding.get_tokens().iter().map(|token| token.chars().count() as u32).collect()
@@ -317,6 +350,29 @@ mod tests {
         assert_eq!(eos_token(br#"{"eos_token":{"content":"<eos>","lstrip":false}}"#).as_deref(), Some("<eos>"));
         assert_eq!(eos_token(br#"{"eos_token":null}"#), None);
         assert_eq!(eos_token(b"nope"), None);
+    }
+
+    #[test]
+    fn what_would_change_a_text_from_one_time_to_the_next_is_turned_off_and_named() {
+        let file = |dropout: &str, truncation: &str| {
+            format!(r#"{{"padding":null,"truncation":{truncation},"model":{{"type":"BPE","dropout":{dropout},"vocab":{{}}}}}}"#)
+        };
+        for (dropout, truncation, expected) in [
+            ("null", "null", &[][..]),
+            ("0.0", "null", &[]),
+            ("0.3", "null", &["dropout 0.3"]),
+            ("1", r#"{"max_length":4}"#, &["dropout 1", "truncation"]),
+        ] {
+            let given = file(dropout, truncation);
+            let used = as_used(given.as_bytes()).unwrap();
+            assert_eq!(used.turned_off, expected);
+            if expected.is_empty() {
+                assert_eq!(&*used.json, given.as_bytes(), "to the byte");
+            } else {
+                let used: Value = serde_json::from_slice(&used.json).unwrap();
+                assert_eq!(used, serde_json::from_str::<Value>(&file("null", "null")).unwrap());
+            }
+        }
     }
 
     #[test]

@@ -273,7 +273,9 @@ pub fn kinship(settings: &Settings, known: &Known, device: &str, with_any_clip_n
 
 /// The text that a trial's id is the hash of.
 fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -> String {
-    let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && known.from.is_none();
+    // The hash of a folder to start from covers its tokenizer, as it lies there.
+    let as_it_lies = known.from.is_some() && known.prepared.turned_off.is_empty();
+    let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && !as_it_lies;
     let tokenizer = own.then_some(&known.prepared.tokenizer_hash);
     json!({
         // Of a text that names the end-of-text token other tokens were learned before.

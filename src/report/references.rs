@@ -19,9 +19,7 @@ pub(super) fn notes(folder: &ExperimentFolder, comparison: &Comparison) -> Resul
     notes.extend(simple_models(&entries(&json["references"], "tokenizer", comparison), comparison.by_bytes));
     let tokenizers = entries(&json["tokenizers"], "label", comparison);
     let lossy = tokenizers.iter().filter(|entry| entry.json["lossless"] == false).take(NAMED);
-    notes.extend(
-        lossy.filter_map(|entry| Some(lossy_note(&entry.name, entry.json["unknown_share"].as_f64()?, comparison.by_bytes))),
-    );
+    notes.extend(lossy.filter_map(|entry| Some(lossy_note(&entry.name, &Unknown::of(entry.json)?, comparison.by_bytes))));
     Ok(notes)
 }
 
@@ -79,10 +77,45 @@ fn simple_models(entries: &[Entry<'_>], by_bytes: bool) -> Option<String> {
     (!lines.is_empty()).then(|| format!("For comparison, in {said}: {lines}, counted in the training text."))
 }
 
-fn lossy_note(label: &str, share: f64, by_bytes: bool) -> String {
-    let unknown = match share {
+/// The held-out tokens that stand for what a tokenizer does not know.
+struct Unknown<'a> {
+    /// Of all held-out tokens.
+    share: f64,
+    /// How many there are; not in the files of earlier versions.
+    tokens: Option<u64>,
+    /// What the first of them stand for.
+    parts: Vec<&'a str>,
+}
+
+impl<'a> Unknown<'a> {
+    fn of(tokenizer: &'a Value) -> Option<Self> {
+        let parts = tokenizer["unknown_parts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        Some(Self { share: tokenizer["unknown_share"].as_f64()?, tokens: tokenizer["unknown_tokens"].as_u64(), parts })
+    }
+
+    /// `12 of its held-out tokens (0.3 %) stand for something that it does not know (as `é`, `ñ`)`.
+    fn told(&self) -> String {
+        // A share that would be told as nothing is told as little.
+        let percent = if self.share < 0.0005 { "under 0.1 %".to_owned() } else { format!("{:.1} %", 100.0 * self.share) };
+        let (count, verb) = match self.tokens {
+            Some(1) => ("one of its held-out tokens".to_owned(), "stands"),
+            Some(n) => (format!("{} of its held-out tokens ({percent})", words::thousands(n as i64)), "stand"),
+            None => (format!("{percent} of its held-out tokens"), "stand"),
+        };
+        let named: Vec<String> = self.parts.iter().map(|part| format!("`{}`", part.escape_debug())).collect();
+        let named = match named.as_slice() {
+            [] => String::new(),
+            [only] if self.tokens == Some(1) => format!(": {only}"),
+            some => format!(", as {}", some.join(", ")),
+        };
+        format!("{count} {verb} for something that it does not know{named}")
+    }
+}
+
+fn lossy_note(label: &str, unknown: &Unknown, by_bytes: bool) -> String {
+    let unknown = match unknown.share {
         share if share <= 0.0 => "its tokens do not give the text back".to_owned(),
-        share => format!("{:.1} % of its held-out tokens stand for something that it does not know", 100.0 * share),
+        _ => unknown.told(),
     };
     let compare = if by_bytes { "have no place, and compare" } else { "compare" };
     format!("Configurations with the tokenizer {label} {compare} by perplexity among themselves only: {unknown}.")
@@ -144,11 +177,23 @@ mod tests {
 
     #[test]
     fn what_a_tokenizer_loses_is_told_with_its_share() {
+        let of = |share, tokens, parts: &[&'static str]| Unknown { share, tokens, parts: parts.to_vec() };
         assert_eq!(
-            lossy_note("word", 0.0312, true),
-            "Configurations with the tokenizer word have no place, and compare by perplexity among themselves only: 3.1 % of its \
-             held-out tokens stand for something that it does not know."
+            lossy_note("word", &of(0.0312, Some(1_234), &["zebra", "quagga"]), true),
+            "Configurations with the tokenizer word have no place, and compare by perplexity among themselves only: 1,234 of its \
+             held-out tokens (3.1 %) stand for something that it does not know, as `zebra`, `quagga`."
         );
-        assert!(lossy_note("file x.json", 0.0, false).ends_with("its tokens do not give the text back."));
+        assert!(lossy_note("file x.json", &of(0.0, Some(0), &[]), false).ends_with("its tokens do not give the text back."));
+    }
+
+    #[test]
+    fn a_single_unknown_token_is_told_with_its_character_and_never_as_nothing() {
+        let told = |share, tokens, parts: &[&'static str]| Unknown { share, tokens, parts: parts.to_vec() }.told();
+        let one = told(5e-5, Some(1), &["\u{FEFF}"]);
+        assert_eq!(one, "one of its held-out tokens stands for something that it does not know: `\\u{feff}`");
+        let two = told(1e-4, Some(2), &["é"]);
+        assert_eq!(two, "2 of its held-out tokens (under 0.1 %) stand for something that it does not know, as `é`");
+        // What an earlier version wrote.
+        assert_eq!(told(0.0312, None, &[]), "3.1 % of its held-out tokens stand for something that it does not know");
     }
 }

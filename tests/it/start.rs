@@ -263,3 +263,22 @@ fn an_output_layer_of_its_own_scores_as_it_is_although_the_config_says_tied() {
     assert_eq!(found[2], found[3], "the same weights, whatever the config says");
     assert_ne!(found[2], found[0], "the head is not lost");
 }
+
+/// A folder's hash covers its `tokenizer.json`, dropout and all; what is used of it is another text.
+#[test]
+fn dropout_of_a_folders_tokenizer_is_turned_off_and_is_no_part_of_a_checkpoint() {
+    let scene = tuning(&from("gpt2"));
+    let plain = scene.plan(&[]);
+    let path = scene.path().join("gpt2/tokenizer.json");
+    let json = fs::read_to_string(&path).unwrap();
+    let with = json.replacen("\"dropout\": null", "\"dropout\": 0.3", 1);
+    assert_ne!(with, json);
+    fs::write(&path, with).unwrap();
+    let said = scene.run(&[]).exits(0).says("dropout 0.3: turned off");
+    assert_eq!(said.err.matches("turned off").count(), 1, "{}", said.err);
+    let kept = fs::read_to_string(checkpoint(&scene).join("tokenizer.json")).unwrap();
+    assert!(kept.contains("\"dropout\": null"), "{kept}");
+    let dropped = scene.plan(&[]);
+    assert_eq!(dropped["trials"][0]["facts"]["text_tokens"], plain["trials"][0]["facts"]["text_tokens"]);
+    assert_ne!(dropped["trials"][0]["id"], plain["trials"][0]["id"]);
+}
