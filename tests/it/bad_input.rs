@@ -247,7 +247,7 @@ fn an_axis_that_changes_what_is_held_out_is_refused_with_the_way_out() {
         "points: [{corpus.max_bytes: 9000}, {corpus.max_bytes: 12000}]",
         "grid: [{corpus.max_bytes: [9000]}, {train.batch_size: [4]}]",
         "grid: {train.batch_size: [4, 8]}\nderive: {corpus.max_bytes: batch_size * 2000}",
-        "search: {random: 4, corpus.max_bytes: [9000, 12000]}",
+        "search: {random: 20, corpus.max_bytes: [9000, 12000]}",
         "grid: {corpus.test: [none, 0.1]}",
     ] {
         scene.write(&format!("{one}{axis}\n"));
