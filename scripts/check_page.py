@@ -253,6 +253,19 @@ def check_table(page, faults, measured):
         faults.append("the row did not go back by keyboard")
 
 
+def check_axes(page, faults):
+    """The curves of all configurations but lost ones end within the axes."""
+    outside = page.look("""(() => {
+        const at = document.getElementById("curves"), axis = at?._fullLayout?.yaxis;
+        if (!axis) return [];
+        const within = (value) => value >= axis.range[0] && value <= axis.range[1];
+        const counts = (number) => places.get(number).place !== null || places.get(number).under_way;
+        const lines = at.data.filter((line) => line.mode?.startsWith("lines") && line.fill !== "toself" && counts(line.meta));
+        return lines.filter((line) => line.hoverinfo !== "skip" && !within(line.y.findLast((value) => value !== null))).map((line) => named(line.meta));
+    })()""")
+    faults += [f"its curve ends outside the axes: {name}" for name in outside]
+
+
 def check_controls(page, faults):
     """Everything that can be chosen is chosen once, with the figures drawn again; whatever fails is heard of as an exception."""
     for control in range(page.look("document.querySelectorAll('#controls input').length")):
@@ -320,6 +333,7 @@ def check(browser, index, shots, texts):
     shot("light-1400")
     check_tooltips(page, faults)
     page.draw_all()
+    check_axes(page, faults)
     check_table(page, faults, measured)
     if page.look("document.querySelectorAll('img, iframe, object, embed, link').length"):
         faults.append("there is an element that nobody meant")

@@ -187,9 +187,9 @@ pub(super) struct Plan {
 pub(super) struct Explain {
     /// The experiment file; without one, the four numbers below
     pub(super) file: Option<PathBuf>,
-    /// Which configuration of the file, from 1
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) configuration: usize,
+    /// Which configuration, by its number (`#` in the plan); without one, the first of the file
+    #[arg(long, value_name = "N")]
+    pub(super) configuration: Option<usize>,
     /// Set a value over the file's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,

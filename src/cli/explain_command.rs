@@ -8,6 +8,7 @@ use super::{Failure, args, print};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::Overrides;
+use crate::plan::{Trial, choice};
 use crate::terminal::{Look, wrapped};
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
@@ -41,9 +42,10 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
     let overrides = Overrides { set: arguments.set.clone(), environment: args::environment()? };
     let session = Session::with(file, &overrides, &arguments.runs, None, u64::MAX)?;
     let plan = &session.plan;
-    let Some(trial) = plan.trials.iter().find(|t| t.configuration == arguments.configuration) else {
-        let error = Error::usage(format!("there is no configuration {}", arguments.configuration));
-        return Err(error.help(format!("take a number from 1 to {}", plan.configurations)).into());
+    let wanted = |trial: &&Trial| arguments.configuration.is_none_or(|number| trial.configuration == number);
+    let Some(trial) = plan.trials.iter().find(wanted) else {
+        let error = Error::usage(format!("there is no configuration {}", arguments.configuration.unwrap_or_default()));
+        return Err(error.help(format!("take {}", choice(plan.trials.iter().map(|trial| trial.configuration)))).into());
     };
     let (settings, facts) = (&trial.settings, &trial.facts);
     let prepared = session.prepared(settings)?;
@@ -64,7 +66,7 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
         steps: (facts.steps > 0).then_some(facts.steps),
     };
     let title = format!(
-        "{}, configuration {} of {}: {}\n\n",
+        "{}, configuration {}, one of {}: {}\n\n",
         plan.experiment,
         trial.configuration,
         plan.configurations,

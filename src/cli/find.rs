@@ -11,7 +11,7 @@ use super::figures::thousands;
 use super::session::Summary;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::plan::TrialId;
+use crate::plan::{TrialId, choice};
 use crate::runs::{ExperimentFolder, Outcome, Status, TrialFolder, state_of};
 use crate::train::checkpoint::{self, Position, Reason};
 use crate::train::recorder::CheckpointKind;
@@ -118,21 +118,7 @@ pub(super) fn check_number(folder: &ExperimentFolder, number: usize) -> Result<(
         return Ok(());
     }
     let error = Error::usage(format!("there is no configuration {number} in {}", folder.path().display()));
-    Err(match (numbers.first(), numbers.last()) {
-        (Some(first), Some(last)) if last - first + 1 == numbers.len() && first != last => {
-            error.help(format!("take a number from {first} to {last}"))
-        }
-        (Some(only), _) if numbers.len() == 1 => error.help(format!("its only one is {only}")),
-        (Some(_), Some(last)) if numbers.len() <= LISTED => {
-            let begin: Vec<String> = numbers[..numbers.len() - 1].iter().map(usize::to_string).collect();
-            error.help(format!("take {} or {last}", begin.join(", ")))
-        }
-        (Some(_), Some(last)) => {
-            let begin: Vec<String> = numbers.iter().take(LISTED).map(usize::to_string).collect();
-            error.help(format!("there are {} of them: {} … {last}", numbers.len(), begin.join(", ")))
-        }
-        _ => error,
-    })
+    Err(error.help(format!("take {}", choice(numbers))))
 }
 
 /// The numbers of an experiment's configurations, from the smallest on.

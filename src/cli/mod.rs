@@ -23,6 +23,7 @@ mod session;
 mod show;
 pub mod status;
 mod status_command;
+mod tables;
 mod worker;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! `votive plan`: the trials and what each comes to; nothing is started.
 
+use std::path::Path;
+
 use comfy_table::presets::NOTHING;
 use serde_json::json;
 
@@ -17,6 +19,8 @@ use crate::model::shape;
 use crate::plan::{Facts, Plan};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 
+/// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
+const REPORT: u64 = 5_000_000;
 /// Rows that are shown; `--csv` has them all.
 const SHOWN: usize = 60;
 
@@ -152,11 +156,13 @@ fn text(session: &Session, look: Look) -> Result<String> {
     if plan.trials.len() > SHOWN {
         lines.push(format!("… and {} more: `--csv` lists all of them", plan.trials.len() - SHOWN));
     }
-    let disk: u64 = plan.trials.iter().map(|t| t.facts.disk_bytes).sum();
+    let trials: u64 = plan.trials.iter().map(|t| t.facts.disk_bytes).sum();
+    // Texts and tokenizers are prepared by now.
+    let disk = trials + REPORT + size(&session.folder.cache()) + size(&session.folder.tokenizers());
     let flops: f64 = plan.trials.iter().map(|t| t.facts.flops).sum();
     let largest = plan.trials.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
     lines.push(format!(
-        "in all {}FLOP of training, at most about {} of memory a trial, {} on disk when done",
+        "in all {}FLOP of training, at most about {} of memory a trial, at most about {} on disk when done",
         short(flops),
         bytes(largest),
         bytes(disk)
@@ -183,6 +189,17 @@ fn unknown(prepared: &Prepared) -> Option<String> {
     let named = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     let more = if parts.len() > 1 && prepared.unknown_tokens > parts.len() as u64 { " …" } else { "" };
     Some(format!("    {tokens} for something that its vocabulary does not have{named}{more}"))
+}
+
+/// Bytes of all files below a folder; what cannot be read counts for nothing.
+fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 /// When a column is left out where the terminal is narrow, and whether it is a number: those after the swept settings.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use crate::model::{Config, initial_values, shape};
 use crate::plan::{Plan, Trial};
 use crate::random::Stream;
 use crate::runs::ExperimentFolder;
+use crate::schedule::this_program;
 use crate::train::device;
 use crate::train::learner::{Learner, LearnerState};
 
@@ -175,9 +177,9 @@ impl Probes {
 /// Measures a shape in a process of its own.
 fn run(shape: &Shape) -> Result<Measured> {
     let failed = |what: &str| Error::internal(format!("a shape could not be measured: {what}"));
-    let program = std::env::current_exe().map_err(|e| failed("this program does not know its path").caused_by(e))?;
     let threads = shape.threads.to_string();
-    let mut child = Command::new(program)
+    let mut child = Command::new(this_program()?)
+        .arg0("votive")
         .arg("probe")
         .env("RAYON_NUM_THREADS", &threads)
         .env("OMP_NUM_THREADS", &threads)

@@ -16,23 +16,21 @@ use super::exit_code::Code;
 use super::probe::Probes;
 use super::progress::{Look, Reporter, clock, duration, plural};
 use super::session::{Session, Summary, arithmetic, exclusions};
+use super::tables::{Tables, write_tables};
 use super::{Failure, report, rescore, say};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::On;
 use crate::experiment::{clock_time, duration as parse_duration};
 use crate::plan::{Plan, Trial, TrialId};
-use crate::record::{TrialState, write_plan, write_trials};
-use crate::report::Report;
-use crate::runs::{EventLog, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, now_utc, reopen, state_of};
+use crate::record::write_plan;
+use crate::runs::{EventLog, Outcome, Reopen, RunnerLock, State, now_utc, reopen};
 use crate::schedule::{
     Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, Work, drive,
     layout,
 };
-use crate::train::Job;
+use crate::train::{Job, checkpoint};
 
-/// Between two rewritings of the report while trials run.
-const REPORT_EVERY: Duration = Duration::from_secs(300);
 /// Configurations that are named where some are no longer planned.
 const NAMED: usize = 8;
 
@@ -105,6 +103,8 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     if let Some(note) = diverged_before(plan, &standing) {
         say(&note);
     }
+    // From here on every query finds its tables.
+    write_tables(&session)?;
     let missing: Vec<&Trial> =
         plan.trials.iter().zip(&standing).filter(|(_, state)| state.outcome.is_none()).map(|(trial, _)| trial).collect();
     if missing.is_empty() {
@@ -129,7 +129,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
 
     let mut candidates = Vec::with_capacity(plan.trials.len());
     for (trial, state) in plan.trials.iter().zip(&standing) {
-        let done = state.progress.as_ref().filter(|_| state.status == Status::Interrupted).map_or(0, |p| p.step);
+        // It goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
+        let checkpoints = checkpoint::list(&session.folder.trial(&trial.id).checkpoints())?;
+        let done = checkpoints.last().map_or(0, |(step, _)| *step as i64);
         let measured = probes.as_ref().map(|p| p.of(trial, plan)).transpose()?.flatten();
         let expected_seconds = measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?;
         candidates.push(Candidate {
@@ -247,7 +249,8 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
         session.device,
         plural(threads)
     );
-    let open: Vec<&Candidate> = candidates.iter().filter(|c| missing.iter().any(|t| t.id == c.id)).collect();
+    let missing_ids: HashSet<&TrialId> = missing.iter().map(|trial| &trial.id).collect();
+    let open: Vec<&Candidate> = candidates.iter().filter(|candidate| missing_ids.contains(&candidate.id)).collect();
     let known: Option<Vec<f64>> = open.iter().map(|c| c.expected_seconds).collect();
     if let Some(seconds) = known {
         let longest = seconds.iter().copied().fold(0.0, f64::max);
@@ -327,7 +330,7 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());
     let mut log = EventLog::open(&folder.events())?;
-    let mut reported = Instant::now();
+    let mut tables = Tables::new(session);
     let mut sink = |event: &Event| {
         let now = now_utc();
         reporter.tell(event, now);
@@ -336,11 +339,7 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
         {
             reporter.say(&format!("warning: {}", error.chain()));
         }
-        if matches!(event, Event::Ended { .. } | Event::Aliased { .. }) && reported.elapsed() >= REPORT_EVERY {
-            reported = Instant::now();
-            // A report that cannot be written now must not stop the trials; the one at the end says why.
-            let _ = write_tables(session).and_then(|_| Report::read(folder)?.write(&folder.report()));
-        }
+        tables.after(event);
     };
     let summary = drive(queue, &mut executor, &mut sink, &flags.stop, Pace::default());
     reporter.finish();
@@ -375,19 +374,6 @@ pub(super) fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<
         from: trial.from.clone(),
     };
     durable::write_json(&folder.job(), &job)
-}
-
-/// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases.
-fn write_tables(session: &Session) -> Result<usize> {
-    let plan = session.whole();
-    let states: Vec<TrialState> = plan.trials.iter().map(|trial| trial_state(&session.folder, &trial.id)).collect();
-    write_trials(&session.folder.trials_parquet(), plan, &states)?;
-    Ok(states.iter().filter(|state| state.outcome.as_ref().is_some_and(|o| o.alias_of.is_some())).count())
-}
-
-fn trial_state(folder: &ExperimentFolder, id: &TrialId) -> TrialState {
-    let state = state_of(&folder.trial(id));
-    TrialState { status: state.status, reason: state.reason, attempts: state.attempts, outcome: state.outcome }
 }
 
 /// The tables and the report, at the end.

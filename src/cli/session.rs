@@ -19,10 +19,10 @@ use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
 use crate::model::Pretrained;
-use crate::plan::{self, Circumstances, Known, Plan, Refusal, Trial, TrialId, Warning, build};
+use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, Warning, build};
 use crate::runs::ExperimentFolder;
 use crate::schedule::Machine;
-use crate::train::{device, pretrained};
+use crate::train::{Job, device, pretrained};
 
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;
@@ -60,11 +60,13 @@ impl Session {
         let folder = ExperimentFolder::new(runs, &experiment.name);
         let device = usable_device(&experiment)?;
         let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
-        let fixed = Summary::read(&folder).ok().and_then(|s| s.common_context);
+        let before = Summary::read(&folder).ok();
+        let fixed = before.as_ref().and_then(|summary| summary.common_context);
+        let numbers = numbers(&folder, before);
         let machine = Machine::this();
         let memory_bytes = if device == "cpu" { machine.memory_bytes } else { None };
         let threads = experiment.base.run.threads.unwrap_or(machine.cores);
-        let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed };
+        let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
         let (mut known, mut look) = (|settings: &Settings| corpora.known(settings), |from: &str| corpora.folder(from));
         let (mut plan, warnings) = match build(&experiment, circumstances, &mut known, &mut look) {
             Ok(built) => built,
@@ -160,6 +162,7 @@ impl Session {
         let texts = self.texts_of_trials()?;
         resolved["swept"] = json!(self.plan.swept);
         resolved["common_context"] = json!(self.plan.common_context);
+        resolved["numbers"] = json!(self.whole().numbers);
         resolved["device"] = json!(self.device);
         resolved["program"] = json!(crate::program());
         resolved["lock_file"] = json!(crate::lock_file());
@@ -246,6 +249,9 @@ pub(super) struct Summary {
     pub(super) name: String,
     #[serde(default)]
     pub(super) common_context: Option<usize>,
+    /// The numbers of all configurations that were ever planned.
+    #[serde(default)]
+    pub(super) numbers: Numbers,
     pub(super) trials: Vec<SummaryTrial>,
 }
 
@@ -266,6 +272,18 @@ impl Summary {
                 .help("name a folder such as `runs/quickstart`")
         })
     }
+}
+
+/// The numbers that configurations have so far. A description of an older version has them by trial only; where it is damaged,
+/// each trial's own has its number.
+fn numbers(folder: &ExperimentFolder, described: Option<Summary>) -> Numbers {
+    if let Some(Summary { numbers, trials, .. }) = described {
+        return numbers.with_trials(trials.into_iter().map(|trial| (trial.id, trial.configuration)));
+    }
+    let entries = std::fs::read_dir(folder.trials()).into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| TrialId::parse(entry.file_name().to_str()?));
+    let jobs = ids.filter_map(|id| durable::read_json::<Job>(&folder.trial(&id).job()).ok().flatten());
+    Numbers::default().with_trials(jobs.map(|job| (job.id, job.configuration)))
 }
 
 /// The prepared texts, one for each distinct pair of corpus and tokenizer.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::progress::words::{duration, harmless};
 use super::progress::{final_perplexity, how_far};
 use crate::plan::TrialId;
-use crate::runs::{Holder, Outcome, State, Status};
+use crate::runs::{Holder, Outcome, State, Status, rfc3339};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 
 /// One trial.
@@ -110,7 +110,24 @@ fn same_as(source: &TrialId, rows: &[Row]) -> String {
     format!("the same as {source}{name}")
 }
 
-/// The status as JSON: the same facts with the names that the files have.
+/// The same with every time as text: in the files they are microseconds.
+fn with_times_as_text(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                *member = match member.as_i64() {
+                    Some(micros) if name.ends_with("_utc") => rfc3339(micros).into(),
+                    _ => with_times_as_text(member.take()),
+                };
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = with_times_as_text(item.take())),
+        _ => {}
+    }
+    value
+}
+
+/// The status as JSON: the same facts with the names that the files have, times as RFC 3339.
 pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
     let counts: serde_json::Map<String, Value> = counts(rows).into_iter().map(|(s, n)| (s.name().to_owned(), n.into())).collect();
     let trials: Vec<Value> = rows
@@ -131,7 +148,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
             })
         })
         .collect();
-    json!({ "experiment": experiment, "runner": runner, "counts": counts, "trials": trials })
+    with_times_as_text(json!({ "experiment": experiment, "runner": runner, "counts": counts, "trials": trials }))
 }
 
 #[cfg(test)]
@@ -279,6 +296,14 @@ mod tests {
         assert_eq!(value["trials"][5]["status"], "did_not_fit");
         assert_eq!(value["trials"][0]["trial"], TrialId::of("1").to_string());
         let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 5 };
-        assert_eq!(json("night", Some(&holder), &[])["runner"]["pid"], 17);
+        let runner = &json("night", Some(&holder), &[])["runner"];
+        assert_eq!((&runner["pid"], &runner["started_utc"]), (&17.into(), &"1970-01-01T00:00:00.000005Z".into()));
+        let trial = &value["trials"][1];
+        assert_eq!(trial["attempts"][0]["started_utc"], "1970-01-01T00:00:00.000001Z");
+        assert_eq!(
+            (&trial["attempts"][0]["ended_utc"], &trial["progress"]["time_utc"]),
+            (&Value::Null, &"1970-01-01T00:00:00Z".into())
+        );
+        assert_eq!(value["trials"][0]["outcome"]["finished_utc"], "1970-01-01T00:00:00.000001Z");
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         last_lines: Vec::new(),
     };
     begin_attempt(&folder, &attempt)?;
-    match train_trial(&folder, arguments, &stop) {
+    match train_trial(&folder, &attempt, &stop) {
         Ok(Some(outcome)) => {
             let word = match outcome.end {
                 End::Completed => "completed",
@@ -146,15 +146,15 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
 }
 
 /// Trains to the end (an outcome) or to a stop (none).
-fn train_trial(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -> Result<Option<Outcome>> {
+fn train_trial(folder: &TrialFolder, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let job = read_job(folder)?;
-    tracing::info!(trial = job.id.as_str(), attempt = arguments.attempt, threads = arguments.threads, "begins");
-    let device = device::open(&arguments.device)?;
-    let mut recorder = Telling::open(folder, &job, arguments.attempt)?;
+    tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
+    let device = device::open(&attempt.device)?;
+    let mut recorder = Telling::open(folder, &job, attempt)?;
     let experiment = experiment_of(folder.path())?;
     let checkpoints = folder.checkpoints();
     let place = Place { experiment, checkpoints: &checkpoints, name: "checkpoints" };
-    let ended = train::run(&job, place, &device, arguments.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
+    let ended = train::run(&job, place, &device, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
     let outcome = |end, reason, summary: train::Summary| Outcome {
         end,
         reason,
@@ -218,6 +218,7 @@ pub(super) fn peak_memory_bytes() -> i64 {
 struct Telling {
     parquet: ParquetRecorder,
     folder: TrialFolder,
+    attempt: Attempt,
     progress: Progress,
     told: Option<Instant>,
     /// Smoothed over the last steps.
@@ -227,13 +228,13 @@ struct Telling {
 }
 
 impl Telling {
-    fn open(folder: &TrialFolder, job: &Job, attempt: u32) -> Result<Self> {
+    fn open(folder: &TrialFolder, job: &Job, attempt: &Attempt) -> Result<Self> {
         let minutes = match job.settings.train.budget {
             crate::experiment::settings::Budget::Minutes(minutes) => Some(minutes),
             _ => None,
         };
         let progress = Progress {
-            attempt,
+            attempt: attempt.attempt,
             phase: Phase::Starting.name().to_owned(),
             step: 0,
             steps: job.steps as i64,
@@ -246,7 +247,16 @@ impl Telling {
             time_utc: now_utc(),
         };
         let parquet = open_record(folder, &job.id)?;
-        Ok(Self { parquet, folder: folder.clone(), progress, told: None, loss: None, rate: None, minutes })
+        let (folder, attempt) = (folder.clone(), attempt.clone());
+        Ok(Self { parquet, folder, attempt, progress, told: None, loss: None, rate: None, minutes })
+    }
+
+    /// The share of the budget that is done.
+    fn fraction(&self) -> f64 {
+        match self.minutes {
+            Some(minutes) => (self.progress.training_seconds / (60.0 * minutes)).min(1.0),
+            None => self.progress.step as f64 / self.progress.steps.max(1) as f64,
+        }
     }
 
     fn tell(&mut self, at_once: bool) -> Result<()> {
@@ -293,11 +303,16 @@ impl Recorder for Telling {
     }
 
     fn resume(&mut self, step: i64) -> Result<()> {
-        self.progress.step = step;
-        if self.progress.steps > 0 {
-            self.progress.fraction = step as f64 / self.progress.steps as f64;
+        self.parquet.resume(step)?;
+        if step == 0 {
+            return Ok(());
         }
-        self.parquet.resume(step)
+        // What was made before counts: by it, it is told how long the rest will take.
+        let (tokens_seen, training_seconds) = self.parquet.trained()?;
+        (self.progress.step, self.progress.tokens_seen, self.progress.training_seconds) = (step, tokens_seen, training_seconds);
+        self.progress.fraction = self.fraction();
+        self.attempt.from_step = step;
+        begin_attempt(&self.folder, &self.attempt)
     }
 
     fn step(&mut self, row: &StepRow) -> Result<()> {
@@ -308,10 +323,7 @@ impl Recorder for Telling {
         self.progress.training_seconds += row.step_seconds;
         self.progress.loss = self.loss;
         self.progress.tokens_per_second = self.rate;
-        self.progress.fraction = match self.minutes {
-            Some(minutes) => (self.progress.training_seconds / (60.0 * minutes)).min(1.0),
-            None => row.step as f64 / self.progress.steps.max(1) as f64,
-        };
+        self.progress.fraction = self.fraction();
         let _ = self.tell(false);
         self.parquet.step(row)
     }

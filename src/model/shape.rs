@@ -92,11 +92,6 @@ pub fn micro_batch(config: &Config, length: usize, batch: usize) -> usize {
     usize::try_from(TARGET / window_bytes(config, length).max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
 }
 
-/// Bytes of a complete trial's folder: the weights of final and best in 32 bits, and a row of about 60 bytes a step.
-pub fn disk_bytes(config: &Config, steps: u64) -> u64 {
-    2 * 4 * parameter_count(config) + 60 * steps + 65_536
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

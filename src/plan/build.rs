@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::same_tokenizers::SameTokenizers;
-use super::{EpochShape, EvaluationPlan, Excluded, Facts, Plan, Trial, TrialId};
+use super::{EpochShape, EvaluationPlan, Excluded, Facts, Numbers, Plan, Trial, TrialId, footprint};
 use crate::corpus::{Prepared, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer, Train};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer};
 use crate::experiment::{Configuration, Experiment, Folder, Problem, Problems, Surroundings};
 use crate::model::{Config, Pretrained, shape};
 
@@ -35,6 +35,8 @@ pub struct Circumstances<'a> {
     pub limit: u64,
     /// The common context that an earlier run of this experiment fixed.
     pub common_context: Option<usize>,
+    /// The numbers that configurations of this experiment have so far.
+    pub numbers: &'a Numbers,
 }
 
 /// Plans every trial of an experiment, and says what a person should know about the plan. `known` tells what the text of a
@@ -64,9 +66,10 @@ pub fn build(
         seeds: experiment.seeds.clone(),
         common_context,
         trials: Vec::with_capacity(expansion.configurations.len() * experiment.seeds.len()),
+        numbers: circumstances.numbers.clone(),
     };
     let (mut refused, mut remarked) = (Vec::new(), Vec::new());
-    let (mut ids, mut tokenizers, mut same) = (HashSet::new(), HashMap::new(), SameTokenizers::default());
+    let (mut hashes, mut tokenizers, mut same) = (HashSet::new(), HashMap::new(), SameTokenizers::default());
     for Configuration { mut settings, values } in expansion.configurations {
         let known = known(&settings)?;
         // Folders often share a tokenizer: it has one name then, so that the report sees that it is one.
@@ -75,10 +78,10 @@ pub fn build(
             path.clone_from(tokenizers.entry(content).or_insert_with(|| path.clone()));
         }
         same.add(known.from.is_none().then_some(&settings.tokenizer), &known.prepared);
-        let description = |seed: u64| description_of(&settings, &known, seed, circumstances.device);
-        let first = TrialId::of(&description(experiment.seeds[0]));
+        let mut description = Description::of(&settings, &known, circumstances.device);
+        let hash = description.id(None);
         // Two ways to write the same (a stride equal to the sequence length, say) are one configuration.
-        if !ids.insert(first.clone()) {
+        if !hashes.insert(hash.clone()) {
             plan.merged += 1;
             continue;
         }
@@ -96,10 +99,11 @@ pub fn build(
                 .into_iter()
                 .map(|text| Warning::Configuration { label: label.clone(), text }),
         );
-        for &seed in &experiment.seeds {
-            let id = if seed == experiment.seeds[0] { first.clone() } else { TrialId::of(&description(seed)) };
+        let ids: Vec<TrialId> = experiment.seeds.iter().map(|&seed| description.id(Some(seed))).collect();
+        let configuration = plan.numbers.of(hash.to_string(), &ids);
+        for (id, &seed) in ids.into_iter().zip(&experiment.seeds) {
             let (settings, facts, values, from) = (settings.clone(), facts.clone(), values.clone(), known.from.clone());
-            plan.trials.push(Trial { id, configuration: plan.configurations, seed, values, settings, facts, from });
+            plan.trials.push(Trial { id, configuration, seed, values, settings, facts, from });
         }
     }
     if !refused.is_empty() {
@@ -268,36 +272,34 @@ pub fn kinship(settings: &Settings, known: &Known, device: &str, with_any_clip_n
         settings.train.clip_norm = ClipNorm::Off;
     }
     let (hash, end) = (&known.prepared.tokenizer_hash, known.prepared.end_of_text);
-    TrialId::of(&format!("{} {hash} {end:?}", description_of(&settings, known, 0, device)))
+    TrialId::of(&format!("{} {hash} {end:?}", Description::of(&settings, known, device).id(Some(0))))
 }
 
-/// The text that a trial's id is the hash of.
-fn description_of(settings: &Settings, known: &Known, seed: u64, device: &str) -> String {
-    // The hash of a folder to start from covers its tokenizer, as it lies there.
-    let as_it_lies = known.from.is_some() && known.prepared.turned_off.is_empty();
-    let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && !as_it_lies;
-    let tokenizer = own.then_some(&known.prepared.tokenizer_hash);
-    json!({
-        // Of a text that names the end-of-text token other tokens were learned before.
-        "version": if known.prepared.names_end_of_text { 2 } else { 1 },
-        "settings": settings.identity(),
-        "seed": seed,
-        "device": device,
-        "text": known.prepared.text_hash,
-        "tokenizer": tokenizer,
-        "from": known.from.as_ref().map(|from| &from.hash),
-    })
-    .to_string()
-}
+/// What a trial's id is the hash of; without a seed, its configuration's.
+struct Description(Value);
 
-/// What a worker holds in a step.
-fn memory_of(config: &Config, train: &Train, batch: usize, circumstances: Circumstances<'_>) -> u64 {
-    let length = train.sequence_length;
-    if circumstances.device == "cpu" {
-        return shape::engine_bytes(config, length, batch, circumstances.threads);
+impl Description {
+    fn of(settings: &Settings, known: &Known, device: &str) -> Self {
+        // The hash of a folder to start from covers its tokenizer, as it lies there.
+        let as_it_lies = known.from.is_some() && known.prepared.turned_off.is_empty();
+        let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && !as_it_lies;
+        let tokenizer = own.then_some(&known.prepared.tokenizer_hash);
+        Self(json!({
+            // Of a text that names the end-of-text token other tokens were learned before.
+            "version": if known.prepared.names_end_of_text { 2 } else { 1 },
+            "settings": settings.identity(),
+            "seed": null,
+            "device": device,
+            "text": known.prepared.text_hash,
+            "tokenizer": tokenizer,
+            "from": known.from.as_ref().map(|from| &from.hash),
+        }))
     }
-    let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, batch));
-    shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length)
+
+    fn id(&mut self, seed: Option<u64>) -> TrialId {
+        self.0["seed"] = seed.into();
+        TrialId::of(&self.0.to_string())
+    }
 }
 
 fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumstances: Circumstances<'_>) -> Result<Facts> {
@@ -338,8 +340,7 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
     let trained = epoch.length_of(train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
     let full_batch = batch.min(windows.count());
-    // 32 MiB: the program itself, its text and what it records.
-    let memory_bytes = memory_of(&config, train, full_batch as usize, circumstances) + (32 << 20);
+    let memory_bytes = footprint::memory(&config, train, full_batch as usize, prepared.scored_tokens, circumstances);
     if let Some(memory) = circumstances.memory_bytes
         && memory_bytes > memory
     {
@@ -379,7 +380,7 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         parameters: shape::parameter_count(&config),
         flops,
         memory_bytes,
-        disk_bytes: shape::disk_bytes(&config, steps),
+        disk_bytes: footprint::disk(&config, settings, prepared.scored_tokens, steps, common_context),
     })
 }
 

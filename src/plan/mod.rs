@@ -3,10 +3,13 @@
 mod budget;
 mod build;
 mod evaluation;
+mod footprint;
+mod numbers;
 mod same_tokenizers;
 mod trial;
 
 pub use budget::{EpochShape, Length};
 pub use build::{Circumstances, Known, Refusal, Warning, build, kinship, label_name};
 pub use evaluation::{Costs, EvaluationPlan, is_due};
+pub use numbers::{Numbers, choice};
 pub use trial::{Excluded, Facts, Plan, Trial, TrialId};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Numbers;
 use crate::experiment::settings::Settings;
 use crate::model::Pretrained;
 
@@ -61,6 +62,9 @@ pub struct Plan {
     pub common_context: usize,
     /// The trials: configurations in file order, and within each its seeds.
     pub trials: Vec<Trial>,
+    /// The numbers of these configurations, and of those that were planned before.
+    #[serde(skip)]
+    pub numbers: Numbers,
 }
 
 /// What one `exclude` rule took out.
@@ -79,7 +83,7 @@ pub struct Excluded {
 pub struct Trial {
     /// Its name.
     pub id: TrialId,
-    /// Number of its configuration, from 1, in file order.
+    /// The number of its configuration, which it keeps whatever else is planned.
     pub configuration: usize,
     /// Its seed.
     pub seed: u64,
@@ -148,6 +152,6 @@ pub struct Facts {
     pub flops: f64,
     /// Expected peak memory of the worker, bytes.
     pub memory_bytes: u64,
-    /// Bytes that stay on disk when the trial is complete.
+    /// Most bytes that stay in its folder when the trial is complete.
     pub disk_bytes: u64,
 }

@@ -6,7 +6,8 @@
 //! [`crate::durable`], under temporary names that no `*.parquet` pattern matches, so every file a reader finds is complete.
 //!
 //! [`ParquetRecorder`] receives a trial's rows while it trains, [`ScoresAgain`] when only its weights are scored again;
-//! [`write_plan`] and [`write_trials`] write the two tables of the whole experiment; [`copy_scores`] gives the scores of a trial to
+//! [`write_plan`] and [`write_trials`] write the two tables of the whole experiment, [`states_as_parquet`] what the second adds to
+//! the first; [`copy_scores`] gives the scores of a trial to
 //! one that is the same.
 
 mod alias;
@@ -22,7 +23,7 @@ pub use alias::copy_scores;
 pub use parquet_recorder::ParquetRecorder;
 pub use schema::{Column, Schema, Type, VERSION, schemas};
 pub use scores_again::ScoresAgain;
-pub use trials::{TrialState, plan_schema, trials_schema, write_plan, write_trials};
+pub use trials::{Planned, TrialState, plan_schema, states_as_parquet, trials_schema, write_plan, write_trials};
 
 #[cfg(test)]
 pub(crate) use trials::tests;

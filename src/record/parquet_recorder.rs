@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, positions_table, token_nll_table};
+use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, positions_table, token_nll_tables};
 use super::schema;
 use super::steps::{PART_ROWS, StepsFile};
 use super::table::{Table, write_tables};
@@ -60,6 +60,11 @@ impl ParquetRecorder {
         self.steps.rows()
     }
 
+    /// Target tokens trained on by the recorded steps, and the seconds that these took together.
+    pub fn trained(&self) -> Result<(i64, f64)> {
+        self.steps.trained()
+    }
+
     /// The evaluations recorded so far.
     pub fn evaluations(&self) -> &[EvaluationRow] {
         &self.evaluations
@@ -101,7 +106,7 @@ impl ParquetRecorder {
 }
 
 pub(super) fn write_token_nll(folder: &TrialFolder, trial_id: &str, all: &[TokenNll]) -> Result<()> {
-    let tables = all.iter().map(|scores| Ok(token_nll_table(trial_id, scores)));
+    let tables = all.iter().flat_map(|scores| token_nll_tables(trial_id, scores)).map(Ok);
     write_tables(&folder.token_nll(), &schema::token_nll(), Some(trial_id), tables)
 }
 

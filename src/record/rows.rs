@@ -7,6 +7,9 @@ use super::table::{Table, Value};
 use crate::error::{Error, Result};
 use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Protocol, StepRow, TokenNll};
 
+/// Tokens in one row group.
+const TOKEN_ROWS: usize = 1 << 16;
+
 /// exp(loss), or null where it overflows.
 fn perplexity(loss: Option<f64>) -> Value {
     Value::Float64(loss.map(f64::exp))
@@ -157,23 +160,27 @@ pub(super) fn checkpoints_rows(table: &Table) -> Result<Vec<CheckpointRow>> {
         .collect()
 }
 
-pub(super) fn token_nll_table(trial_id: &str, scores: &TokenNll) -> Table {
-    let mut table = Table::new(schema::token_nll(), scores.positions.len());
+/// The tables of an evaluation's tokens, one after the other: of a long text all rows at once would take more memory than its model.
+pub(super) fn token_nll_tables(trial_id: &str, scores: &TokenNll) -> impl Iterator<Item = Table> {
     let words = |text: &str| ByteArray::from(text.as_bytes().to_vec());
     let (id, protocol, kind) = (words(trial_id), words(scores.protocol.name()), words(scores.kind.name()));
-    for ((&position, &token), &nll) in scores.positions.iter().zip(&scores.tokens).zip(&scores.nll) {
-        table.push([
-            Value::Text(Some(id.clone())),
-            Value::Text(Some(protocol.clone())),
-            Value::Int64(Some(scores.context)),
-            Value::Int64(Some(scores.stride)),
-            Value::Text(Some(kind.clone())),
-            Value::Int64(Some(position)),
-            Value::Int64(Some(i64::from(token))),
-            Value::Float32(Some(nll)),
-        ]);
-    }
-    table
+    let parts = scores.positions.chunks(TOKEN_ROWS).zip(scores.tokens.chunks(TOKEN_ROWS)).zip(scores.nll.chunks(TOKEN_ROWS));
+    parts.map(move |((positions, tokens), nll)| {
+        let mut table = Table::new(schema::token_nll(), positions.len());
+        for ((&position, &token), &nll) in positions.iter().zip(tokens).zip(nll) {
+            table.push([
+                Value::Text(Some(id.clone())),
+                Value::Text(Some(protocol.clone())),
+                Value::Int64(Some(scores.context)),
+                Value::Int64(Some(scores.stride)),
+                Value::Text(Some(kind.clone())),
+                Value::Int64(Some(position)),
+                Value::Int64(Some(i64::from(token))),
+                Value::Float32(Some(nll)),
+            ]);
+        }
+        table
+    })
 }
 
 pub(super) fn positions_table(trial_id: &str, all: &[Positions]) -> Table {
@@ -297,6 +304,24 @@ pub(super) mod tests {
         assert_eq!(table.float64("loss"), [Some(2.0)]);
         assert_eq!(table.float64("perplexity"), [Some(2f64.exp())]);
         assert_eq!(table.float64("bits_per_byte"), [Some(2_000.0 / (1_000.0 * std::f64::consts::LN_2))]);
+    }
+
+    #[test]
+    fn the_tokens_of_a_long_text_are_tables_of_bounded_size() {
+        let tokens = 2 * TOKEN_ROWS + 3;
+        let scores = TokenNll {
+            protocol: Protocol::Common,
+            context: 32,
+            stride: 16,
+            kind: CheckpointKind::Final,
+            positions: (2..tokens as i64 + 2).collect(),
+            tokens: vec![7; tokens],
+            nll: vec![1.5; tokens],
+        };
+        let tables: Vec<Table> = token_nll_tables("a", &scores).collect();
+        assert_eq!(tables.iter().map(Table::rows).collect::<Vec<_>>(), [TOKEN_ROWS, TOKEN_ROWS, 3]);
+        let positions: Vec<i64> = tables.iter().flat_map(|table| table.int64("position")).flatten().collect();
+        assert_eq!(positions, scores.positions);
     }
 
     #[test]

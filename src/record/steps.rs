@@ -130,6 +130,18 @@ impl StepsFile {
         Ok((norms, clipped))
     }
 
+    /// Target tokens trained on by all steps, and the seconds that these took together.
+    pub(super) fn trained(&self) -> Result<(i64, f64)> {
+        let (mut tokens, mut seconds) = (0, 0.0);
+        for index in 0..self.parts {
+            let part = Table::read(&self.part(index), schema::steps())?;
+            tokens = part.int64("tokens_seen").into_iter().flatten().last().unwrap_or(tokens);
+            seconds += part.float64("step_seconds").into_iter().flatten().sum::<f64>();
+        }
+        let tokens = self.tail.last().map_or(tokens, |row| row.tokens_seen);
+        Ok((tokens, seconds + self.tail.iter().map(|row| row.step_seconds).sum::<f64>()))
+    }
+
     /// Makes one file of all parts.
     pub(super) fn merge(&mut self) -> Result<()> {
         self.flush()?;

@@ -201,6 +201,15 @@ impl Table {
         }
     }
 
+    /// The content of a file that has it as its only row group.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let failed = |e: ParquetError| Error::internal(format!("the table of {} cannot be made", self.schema.name)).caused_by(e);
+        let properties = Arc::new(properties(&self.schema, None)?);
+        let mut writer = SerializedFileWriter::new(Vec::new(), self.schema.message_type()?, properties).map_err(failed)?;
+        append(&mut writer, self).map_err(failed)?;
+        writer.into_inner().map_err(failed)
+    }
+
     /// Writes it as the only row group of a file, whole or not at all.
     pub(super) fn write(&self, path: &Path, trial_id: Option<&str>) -> Result<()> {
         write_tables(path, &self.schema, trial_id, std::iter::once(Ok(self)))

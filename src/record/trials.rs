@@ -7,7 +7,7 @@ use super::table::{Table, Value};
 use crate::error::Result;
 use crate::experiment::{Cell, settings::Settings};
 use crate::plan::{Facts, Plan, Trial, TrialId};
-use crate::runs::{Attempt, Clipping, Outcome, Status};
+use crate::runs::{Attempt, Clipping, Outcome, State, Status};
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
@@ -24,6 +24,43 @@ pub struct TrialState {
     pub outcome: Option<Outcome>,
 }
 
+impl TrialState {
+    /// Of a trial that nobody has started.
+    fn waiting() -> Self {
+        Self { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None }
+    }
+}
+
+impl From<State> for TrialState {
+    fn from(state: State) -> Self {
+        Self { status: state.status, reason: state.reason, attempts: state.attempts, outcome: state.outcome }
+    }
+}
+
+/// What the figures of a trial are told with: what was planned of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Tokens in a window.
+    pub sequence_length: u64,
+    /// The context of the common protocol, tokens.
+    pub common_context: u64,
+    /// Tokens of the scored validation part.
+    pub validation_tokens: u64,
+    /// Words of the scored text.
+    pub validation_words: u64,
+}
+
+impl Planned {
+    fn of(plan: &Plan, trial: &Trial) -> Self {
+        Self {
+            sequence_length: trial.settings.train.sequence_length as u64,
+            common_context: plan.common_context as u64,
+            validation_tokens: trial.facts.validation_tokens,
+            validation_words: trial.facts.validation_words,
+        }
+    }
+}
+
 /// Writes `plan.parquet`: a row a trial.
 pub fn write_plan(path: &Path, plan: &Plan) -> Result<()> {
     let mut table = Table::new(plan_schema(plan), plan.trials.len());
@@ -37,10 +74,22 @@ pub fn write_plan(path: &Path, plan: &Plan) -> Result<()> {
 pub fn write_trials(path: &Path, plan: &Plan, states: &[TrialState]) -> Result<()> {
     let mut table = Table::new(trials_schema(plan), plan.trials.len());
     for (trial, state) in plan.trials.iter().zip(states) {
-        let cells = plan_cells(plan, trial).into_iter().chain(state_cells(plan, trial, state));
+        let cells = plan_cells(plan, trial).into_iter().chain(state_cells(Planned::of(plan, trial), state));
         table.push(cells.map(|(_, _, value)| value));
     }
     table.write(path, None)
+}
+
+/// The columns that `trials.parquet` adds to those of `plan.parquet`, as the content of a Parquet file: for who has read the plan
+/// and wants to know how its trials stand now.
+pub fn states_as_parquet(trials: &[(Planned, TrialState)]) -> Result<Vec<u8>> {
+    let blank = Planned { sequence_length: 0, common_context: 0, validation_tokens: 0, validation_words: 0 };
+    let schema = Schema { name: "states", row: "a trial", columns: columns(state_cells(blank, &TrialState::waiting())) };
+    let mut table = Table::new(schema, trials.len());
+    for (planned, state) in trials {
+        table.push(state_cells(*planned, state).into_iter().map(|(_, _, value)| value));
+    }
+    table.to_bytes()
 }
 
 /// The columns of `plan.parquet`: id, configuration, seed, a column `swept_…` with the value as a person writes it for each swept key,
@@ -52,8 +101,8 @@ pub fn plan_schema(plan: &Plan) -> Schema {
 /// The columns of `trials.parquet`: those of the plan, then status, times and final figures.
 pub fn trials_schema(plan: &Plan) -> Schema {
     let blank = blank(plan);
-    let state = TrialState { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None };
-    let cells = plan_cells(plan, &blank).into_iter().chain(state_cells(plan, &blank, &state)).collect();
+    let states = state_cells(Planned::of(plan, &blank), &TrialState::waiting());
+    let cells = plan_cells(plan, &blank).into_iter().chain(states).collect();
     Schema { name: "trials", row: "a trial", columns: columns(cells) }
 }
 
@@ -149,7 +198,9 @@ fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
     ] {
         cells.push((name.to_owned(), Type::Int64, Value::count(count)));
     }
-    for (name, number) in [("views", facts.views), ("epochs", facts.epochs), ("flops", facts.flops)] {
+    for (name, number) in
+        [("views", facts.views), ("epochs", facts.epochs), ("flops", facts.flops), ("unknown_share", facts.unknown_share)]
+    {
         cells.push((name.to_owned(), Type::Float64, Value::Float64(Some(number))));
     }
     cells
@@ -160,15 +211,15 @@ fn swept_column(key: &str) -> String {
     format!("swept_{}", key.replace('.', "_"))
 }
 
-fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell> {
+fn state_cells(planned: Planned, state: &TrialState) -> Vec<NamedCell> {
     let outcome = state.outcome.as_ref();
     let (first, last) = (state.attempts.first(), state.attempts.last());
     // What was scored on other tokens, or by another version of the protocol, is to be scored again and has no figure here.
-    let scored = outcome.filter(|outcome| is_comparable(trial, outcome));
+    let scored = outcome.filter(|outcome| is_comparable(planned, outcome));
     let score = |protocol, kind| scored?.score("validation", protocol, kind);
     let common = score(Protocol::Common, CheckpointKind::Final);
     // Where the common context is the trial's own it is scored once.
-    let same = trial.settings.train.sequence_length == plan.common_context;
+    let same = planned.sequence_length == planned.common_context;
     let native = score(Protocol::Native, CheckpointKind::Final).or_else(|| common.filter(|_| same));
     let best = score(Protocol::Common, CheckpointKind::Best);
     let best_native = score(Protocol::Native, CheckpointKind::Best).or_else(|| best.filter(|_| same));
@@ -176,7 +227,7 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
     let test_score = |kind| scored?.score("test", Protocol::Common, kind);
     let (test, best_test) = (test_score(CheckpointKind::Final), test_score(CheckpointKind::Best));
     let (best, best_native, best_test) = if best.is_none() { (common, native, test) } else { (best, best_native, best_test) };
-    let words = trial.facts.validation_words as f64;
+    let words = planned.validation_words as f64;
     let word_perplexity = common.filter(|_| words > 0.0).and_then(|row| Some((row.nll_sum? / words).exp()));
 
     let text = |name: &str, value: Option<&str>| (name.to_owned(), Type::Text, Value::texts(value));
@@ -222,7 +273,6 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
         float("best_test_perplexity", best_test.and_then(EvaluationRow::perplexity)),
         float("best_test_bits_per_byte", best_test.and_then(EvaluationRow::bits_per_byte)),
         float("word_perplexity", word_perplexity),
-        float("unknown_share", Some(trial.facts.unknown_share)),
         int("best_step", best.map(|row| row.step)),
         int("scored_tokens", common.map(|row| row.scored_tokens)),
         int("scored_bytes", common.map(|row| row.scored_bytes)),
@@ -245,10 +295,10 @@ fn state_cells(plan: &Plan, trial: &Trial, state: &TrialState) -> Vec<NamedCell>
 }
 
 /// Whether a trial was scored on the tokens that the plan scores, and by this version of the protocol.
-fn is_comparable(trial: &Trial, outcome: &Outcome) -> bool {
-    let planned = trial.facts.validation_tokens;
+fn is_comparable(planned: Planned, outcome: &Outcome) -> bool {
+    let tokens = planned.validation_tokens;
     let row = outcome.score("validation", Protocol::Common, CheckpointKind::Final);
-    let same = |row: &EvaluationRow| planned == 0 || row.scored_tokens as u64 + 1 == planned;
+    let same = |row: &EvaluationRow| tokens == 0 || row.scored_tokens as u64 + 1 == tokens;
     outcome.protocol == PROTOCOL && row.is_none_or(same)
 }
 
@@ -256,8 +306,9 @@ fn is_comparable(trial: &Trial, outcome: &Outcome) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::experiment::settings::{BatchSize, ClipNorm, Train};
+    use crate::plan::Numbers;
     use crate::record::rows::tests::evaluation;
-    use crate::runs::End;
+    use crate::runs::{End, ExperimentFolder, begin_attempt, write_outcome};
 
     /// A plan over sequence length and clip norm with these numbers of configurations and seeds.
     pub(crate) fn plan(lengths: &[usize], clips: &[ClipNorm], seeds: &[u64]) -> Plan {
@@ -306,6 +357,7 @@ pub(crate) mod tests {
             seeds: Vec::new(),
             common_context: 0,
             trials: Vec::new(),
+            numbers: Numbers::default(),
         }
     }
 
@@ -346,7 +398,37 @@ pub(crate) mod tests {
 
     /// A trial that nobody has started.
     pub(crate) fn waiting() -> TrialState {
-        TrialState { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None }
+        TrialState::waiting()
+    }
+
+    /// Puts these states into the folders of the trials: what is read back from there is the same.
+    pub(crate) fn write_states(folder: &ExperimentFolder, plan: &Plan, states: &[TrialState]) {
+        for (trial, state) in plan.trials.iter().zip(states) {
+            let folder = folder.trial(&trial.id);
+            std::fs::create_dir_all(folder.path()).unwrap();
+            for old in [folder.outcome(), folder.attempt(1)] {
+                let _ = std::fs::remove_file(old);
+            }
+            for attempt in &state.attempts {
+                begin_attempt(&folder, attempt).unwrap();
+            }
+            let end = match state.status {
+                Status::Completed => Some(End::Completed),
+                Status::Diverged => Some(End::Diverged),
+                Status::DidNotFit => Some(End::DidNotFit),
+                Status::Failed => Some(End::Failed),
+                _ => None,
+            };
+            let example = |end| Outcome {
+                reason: state.reason.clone(),
+                finished_utc: 1_700_000_100_000_000,
+                program: "votive 0.1.0".to_owned(),
+                ..Outcome::example(end)
+            };
+            if let Some(outcome) = state.outcome.clone().or(end.map(example)) {
+                write_outcome(&folder, &outcome).unwrap();
+            }
+        }
     }
 
     fn attempt(last_lines: &[&str]) -> Attempt {
@@ -425,7 +507,7 @@ pub(crate) mod tests {
         let mut state = completed(2.0, None);
         let cell = |state: &TrialState, name: &str| {
             let plan = plan(&[32], &[ClipNorm::Off], &[1]);
-            state_cells(&plan, &plan.trials[0], state).into_iter().find(|(n, _, _)| n == name).unwrap().2
+            state_cells(Planned::of(&plan, &plan.trials[0]), state).into_iter().find(|(n, _, _)| n == name).unwrap().2
         };
         assert_eq!(cell(&state, "best_common_loss"), Value::Float64(Some(2.0)));
         let best = EvaluationRow { nll_sum: Some(1900.0), ..evaluation(60, CheckpointKind::Best) };
@@ -471,7 +553,7 @@ pub(crate) mod tests {
         let mut state = completed(2.0, None);
         let plan = plan(&[32], &[ClipNorm::Off], &[1]);
         let cell = |state: &TrialState, name: &str| {
-            state_cells(&plan, &plan.trials[0], state).into_iter().find(|(n, _, _)| n == name).unwrap().2
+            state_cells(Planned::of(&plan, &plan.trials[0]), state).into_iter().find(|(n, _, _)| n == name).unwrap().2
         };
         assert_eq!(cell(&state, "test_loss"), Value::Float64(None));
         let row = |kind, part: &str, sum| EvaluationRow { part: part.to_owned(), nll_sum: Some(sum), ..evaluation(100, kind) };
@@ -499,7 +581,7 @@ pub(crate) mod tests {
         let cell = |words: u64, tokens: u64| {
             let mut trial = plan.trials[0].clone();
             (trial.facts.validation_words, trial.facts.validation_tokens) = (words, tokens);
-            state_cells(&plan, &trial, &state).into_iter().find(|(n, _, _)| n == "word_perplexity").unwrap().2
+            state_cells(Planned::of(&plan, &trial), &state).into_iter().find(|(n, _, _)| n == "word_perplexity").unwrap().2
         };
         assert_eq!(cell(500, 1_001), Value::Float64(Some((2_000.0_f64 / 500.0).exp())));
         assert_eq!(cell(500, 2_001), Value::Float64(None), "scored on other tokens");
@@ -510,7 +592,7 @@ pub(crate) mod tests {
     fn what_was_scored_on_other_tokens_or_by_another_protocol_has_no_figure() {
         let mut plan = plan(&[32], &[ClipNorm::Off], &[1]);
         let loss = |plan: &Plan, state: &TrialState| {
-            let cells = state_cells(plan, &plan.trials[0], state);
+            let cells = state_cells(Planned::of(plan, &plan.trials[0]), state);
             ["common_loss", "native_loss", "best_common_loss"]
                 .map(|name| cells.iter().find(|(n, _, _)| n == name).unwrap().2.clone())
         };

@@ -149,9 +149,11 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
         let attempts: &[&str] = match state.status {
             Status::Failed => &["crashed: signal 9 (killed)", "crashed: signal 9 (killed)", "crashed: signal 9 (killed)"],
             Status::Diverged => &["diverged"],
+            Status::Interrupted => &["interrupted"],
             _ if place % 9 == 4 => &["interrupted", "completed"],
             _ => &["completed"],
         };
+        let last_lines = state.attempts.last().map(|attempt| attempt.last_lines.clone()).unwrap_or_default();
         for (number, said) in attempts.iter().enumerate() {
             let slot = if free[0] <= free[1] { 0 } else { 1 };
             let lasted = (45 + (noise(place + number) * 12.0) as i64) * SECOND;
@@ -167,7 +169,7 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
                 started_utc: free[slot],
                 ended_utc: Some(free[slot] + lasted),
                 ended: Some((*said).to_owned()),
-                last_lines: Vec::new(),
+                last_lines: last_lines.clone(),
             };
             begin_attempt(&folder, &attempt).unwrap();
             free[slot] += lasted + SECOND;
@@ -223,6 +225,17 @@ fn pages(into: &Path) -> Vec<&'static str> {
     let nothing = [waiting(), waiting()];
     write(&night(&two, &nothing, &json("nothing-yet", "")), into, "nothing");
 
+    // As a first run is seen: one is over or none, one has hardly begun.
+    let three = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+    let stopped = || ended(Status::Interrupted, "interrupted", &[]);
+    for (name, first) in [("under-way", completed(1.6, None)), ("begun", stopped())] {
+        let states = [first, stopped(), stopped()];
+        let begun = night(&three, &states, &json(name, ""));
+        fill(&begun, &three, &states, 300);
+        train(&begun.folder.trial(&three.trials[2].id), &three.trials[2], 1.7, 12, None);
+        write(&begun, into, name);
+    }
+
     let lengths: Vec<usize> = (1..=100).map(|n| n * 8).collect();
     let clips: Vec<ClipNorm> = (0..10).map(|n| if n == 0 { ClipNorm::Off } else { ClipNorm::At(f64::from(n) / 10.0) }).collect();
     let many = plan(&lengths, &clips, &[1]);
@@ -233,7 +246,7 @@ fn pages(into: &Path) -> Vec<&'static str> {
         train(&folder, trial, state.outcome.as_ref().unwrap().scores[0].loss().unwrap(), 700, None);
     }
     write(&crowd, into, "thousand");
-    vec!["sweep", "hostile", "one", "two", "nothing", "thousand"]
+    vec!["sweep", "hostile", "one", "two", "nothing", "under-way", "begun", "thousand"]
 }
 
 #[test]

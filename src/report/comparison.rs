@@ -54,8 +54,10 @@ pub(super) struct Figure {
 /// One point of the grid and what its seeds came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Configuration {
-    /// Number, from 1, in file order.
+    /// The number by which commands call it.
     pub(super) number: i64,
+    /// Place in the file, from 0.
+    pub(super) order: usize,
     /// The values of the swept keys.
     pub(super) values: Vec<String>,
     /// Place in the ranking, from 1; `None` where it is not ranked.
@@ -304,11 +306,17 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
     let (parameters, vocabulary) = (integers(frame, "parameters")?, integers(frame, "vocabulary")?);
     let values: Vec<Vec<Option<String>>> =
         protocol.swept.iter().map(|key| words(frame, &column_of(key))).collect::<Result<_>>()?;
-    let mut configurations: BTreeMap<i64, Configuration> = BTreeMap::new();
+    let (mut configurations, mut places) = (Vec::<Configuration>::new(), BTreeMap::new());
     for row in 0..frame.height() {
         let Some(number) = number[row] else { continue };
-        let configuration = configurations.entry(number).or_insert_with(|| Configuration {
+        let order = *places.entry(number).or_insert(configurations.len());
+        if order < configurations.len() {
+            count(&mut configurations[order], &status[row]);
+            continue;
+        }
+        let mut configuration = Configuration {
             number,
+            order,
             values: values.iter().map(|column| column[row].clone().unwrap_or_default()).collect(),
             place: None,
             seeds: 0,
@@ -327,10 +335,16 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             is_apart: false,
             got_worse: false,
             tuned: None,
-        });
-        *configuration.status.entry(status[row].clone().unwrap_or_default()).or_default() += 1;
+        };
+        count(&mut configuration, &status[row]);
+        configurations.push(configuration);
     }
-    Ok(configurations.into_values().collect())
+    Ok(configurations)
+}
+
+/// Counts a trial of this status.
+fn count(configuration: &mut Configuration, status: &Option<String>) {
+    *configuration.status.entry(status.clone().unwrap_or_default()).or_default() += 1;
 }
 
 /// Best first; then those that a tuned setting's better value stands for; then those whose tokenizer forbids a rank; then
@@ -341,7 +355,7 @@ fn rank(configurations: &mut [Configuration], by_bytes: bool, is_lossless: impl 
     let key = |c: &Configuration| {
         let figure = c.figure(by_bytes).map_or(f64::INFINITY, |f| f.mean);
         let group = [!ranked(c), !rankable(c), c.figure(by_bytes).is_none()].into_iter().filter(|&out| out).count();
-        (group, figure, c.number)
+        (group, figure, c.order)
     };
     configurations.sort_by(|a, b| {
         let ((a0, a1, a2), (b0, b1, b2)) = (key(a), key(b));
@@ -465,6 +479,16 @@ pub(super) mod tests {
         let comparison = compared(&plan, &states);
         assert_eq!(order(&comparison), [(4, Some(1)), (2, Some(2)), (1, None), (3, None)]);
         assert_eq!(comparison.configurations[2].status, BTreeMap::from([("diverged".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn configurations_without_a_figure_stand_in_the_order_of_the_file_and_not_of_their_numbers() {
+        let mut plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+        for (trial, number) in plan.trials.iter_mut().zip([5, 1, 3]) {
+            trial.configuration = number;
+        }
+        let comparison = compared(&plan, &[waiting(), completed(2.0, None), waiting()]);
+        assert_eq!(order(&comparison), [(1, Some(1)), (5, None), (3, None)]);
     }
 
     #[test]

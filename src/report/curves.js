@@ -111,11 +111,14 @@ function heldOut(curves, x) {
 }
 
 /** Unless all of it is asked for, the drawing begins below the first fall, where configurations part: its upper end is the
- *  highest value that a ranked configuration has after a fifth of the way. */
+ *  highest value that a configuration has after a fifth of the way. Where one is still under way, a fifth of the longest way
+ *  so far stands for that of its own, or its last value where it has not come so far. */
 function rangeOf(parts, whole, log) {
   let [low, high] = [Infinity, -Infinity];
-  for (const { x, y } of parts) {
-    const from = whole ? -Infinity : 0.2 * x[x.length - 1];
+  const end = (x) => x[x.length - 1];
+  const far = Math.max(...parts.map((part) => end(part.x)));
+  for (const { x, y, underWay } of parts) {
+    const from = whole ? -Infinity : underWay ? Math.min(0.2 * far, end(x)) : 0.2 * end(x);
     y.forEach((value, i) => {
       if (value === null || (log && value <= 0)) return;
       low = Math.min(low, value);
@@ -132,6 +135,9 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
   const x = against();
   const many = data.curves.length > 12;
   const traces = [], ends = [], parts = [];
+  // What diverged does not decide how far the axes go, unless there is nothing else.
+  const counts = (number) => places.get(number).place !== null || places.get(number).under_way;
+  const any = drawn.some(counts);
   const front = selected ?? drawn[0];
   const unit = x === "hours" ? "%{x:.3f} h" : `%{x:,} ${x}`;
   // The best are drawn last, so that they lie on top.
@@ -156,7 +162,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
       traces.push({ ...shared, x: curve[x], y: curve[smooth], mode: "lines", text, showlegend: false,
         line: { color: hue, width: points ? 1 : isFront ? 2 : 1.2 }, opacity: dim ? 0.1 : isFront ? 0.85 : many ? 0.35 : 0.55,
         hovertemplate: `%{text}<br>${word} %{y:.3f}, smoothed<br>${unit}<extra></extra>` });
-      if (place.place !== null || drawn.length === 1) parts.push({ x: curve[x], y: curve[smooth] });
+      if (!any || counts(number)) parts.push({ x: curve[x], y: curve[smooth], underWay: place.under_way });
     }
     if (points) {
       if (points.seeds > 1 && (drawn.length <= FEW || isFront) && !dim) {
@@ -167,7 +173,7 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
         name: escaped(cut(place.short, narrow() ? 20 : 40)), showlegend: place.index < 4, legendrank: 1000 + place.index,
         line: { color: hue, width: isFront && drawn.length > 1 ? 2.6 : 1.5 }, marker: { color: hue, size: isFront ? 6 : 4 }, opacity: dim ? 0.14 : 1,
         hovertemplate: `%{text}<br>held-out loss %{y:.3f}<br>${unit}<extra></extra>` });
-      if (place.place !== null || drawn.length === 1) parts.push({ x: points.x, y: points.y });
+      if (!any || counts(number)) parts.push({ x: points.x, y: points.y, underWay: place.under_way });
     }
     const last = points ?? { y: curves[0][smooth] };
     const value = last.y.findLast((v) => v !== null);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::frames::{integers, numbers, read, truths, words};
 use crate::error::{Error, Result};
-use crate::runs::TrialFolder;
+use crate::runs::{Clipping, TrialFolder};
 
 /// A trial's loss curve.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,17 +36,6 @@ pub(super) struct Validation {
     pub(super) tokens: i64,
     pub(super) hours: f64,
     pub(super) loss: f64,
-}
-
-/// Gradient norms of all steps of a trial, and how many of them were scaled down.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Clipping {
-    pub(super) p50: f64,
-    pub(super) p90: f64,
-    pub(super) p99: f64,
-    pub(super) max: f64,
-    /// Share of the steps that were clipped, 0 to 1.
-    pub(super) share: f64,
 }
 
 /// Half of the smoothing's weight lies on the last hundredth of the trial.
@@ -120,13 +109,7 @@ impl Steps {
     }
 
     fn clipping(&self) -> Option<Clipping> {
-        let mut norms: Vec<f64> = self.norm.iter().flatten().copied().collect();
-        norms.sort_by(f64::total_cmp);
-        let last = norms.len().checked_sub(1)?;
-        let at = |share: f64| norms[(share * last as f64).round() as usize];
-        let clipped = self.clipped.iter().filter(|clipped| **clipped).count();
-        let share = clipped as f64 / self.clipped.len() as f64;
-        Some(Clipping { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: norms[last], share })
+        Clipping::of(self.norm.iter().flatten().copied().collect(), self.clipped.iter().filter(|clipped| **clipped).count())
     }
 }
 
@@ -260,8 +243,8 @@ mod tests {
         let norm = (1..=100).map(|n| Some(f64::from(n))).collect();
         let steps = Steps { norm, clipped: (0..100).map(|n| n < 25).collect(), ..Steps::default() };
         let clipping = steps.clipping().unwrap();
-        assert_eq!((clipping.p50, clipping.p90, clipping.p99, clipping.max), (51.0, 90.0, 99.0, 100.0));
-        assert_eq!(clipping.share, 0.25);
+        assert_eq!((clipping.grad_norm_p50, clipping.grad_norm_p90), (50.0, 90.0), "as the table of trials has them");
+        assert_eq!((clipping.grad_norm_p99, clipping.grad_norm_max, clipping.clipped_share()), (99.0, 100.0, 0.25));
         assert_eq!(Steps::default().clipping(), None);
     }
 

@@ -1,6 +1,7 @@
 //! Parquet files as polars frames. A file that cannot be read is an error that names it; nothing here panics on one.
 
 use std::fs::File;
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -20,6 +21,11 @@ pub(super) fn read(path: &Path, columns: Option<&[&str]>) -> Result<DataFrame> {
         Ok(Err(error)) => Err(damaged().caused_by(error.to_string())),
         Err(_) => Err(damaged().caused_by("it cannot be read as Parquet")),
     }
+}
+
+/// Reads the content of a Parquet file that was made just now.
+pub(super) fn from_bytes(bytes: Vec<u8>) -> Result<DataFrame> {
+    ParquetReader::new(Cursor::new(bytes)).finish().map_err(wrong)
 }
 
 /// A failed computation over frames, as an error of ours.

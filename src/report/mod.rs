@@ -1,7 +1,7 @@
 //! Parquet files become a comparison: tables, files and a page. polars lives only here.
 //!
-//! [`Report::read`] reads an experiment's folder, its figures from the Parquet files alone and never by a pattern: a damaged file
-//! is listed and the rest is reported. What the models write lies beside them in `sample.json`. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
+//! [`Report::read`] reads an experiment's folder, file by file and never by a pattern: a damaged file is listed and the rest is
+//! reported. How each trial stands is asked of its folder (`trials`), so that it is right at any moment of a run. What is computed is in `comparison` and `curves`, what is said in `verdict`; `table`, `files` and
 //! `page` only show it.
 
 mod clipping;
@@ -26,6 +26,7 @@ mod standing;
 mod statistics;
 mod subject;
 mod table;
+mod trials;
 mod tuning;
 mod twins;
 mod verdict;
@@ -35,10 +36,10 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use polars::prelude::{Column, DataFrame};
+use polars::prelude::DataFrame;
 
 use crate::durable;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
 use crate::terminal::Look;
@@ -55,6 +56,7 @@ use protocol::Protocol;
 use samples::{Shown, samples};
 use settings::Settings;
 use statistics::{Statistics, statistics};
+use trials::trials;
 
 /// Configurations whose curves are drawn; the files have them all.
 const DRAWN: usize = 50;
@@ -89,7 +91,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Reads an experiment's folder. An error of kind [`Kind::Nothing`] where there is no plan and no trial.
+    /// Reads an experiment's folder. An error of kind [`Kind::Nothing`](crate::error::Kind::Nothing) where there is no plan and no trial.
     pub fn read(folder: &ExperimentFolder) -> Result<Self> {
         let mut damaged = Vec::new();
         let frame = trials(folder, &mut damaged)?;
@@ -184,56 +186,6 @@ impl Report {
         let finished = self.comparison.trials.iter().filter_map(|t| t.finished_utc).max()?;
         Some((finished - started) as f64 / 1e6).filter(|seconds| *seconds >= 0.0)
     }
-}
-
-/// The table of trials, or the plan with nothing started where it is missing or damaged.
-fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFrame> {
-    if folder.trials_parquet().exists() {
-        match frames::read(&folder.trials_parquet(), None) {
-            Ok(frame) => return content::with_contents(frame, folder),
-            Err(error) => damaged.push(error.chain()),
-        }
-    }
-    if !folder.plan_parquet().exists() {
-        let path = folder.path().display();
-        let error = match damaged.first() {
-            Some(reason) => Error::data(format!("there is nothing to report in {path}")).caused_by(reason.clone()),
-            None => Error::new(Kind::Nothing, format!("there is nothing to report in {path}")),
-        };
-        return Err(error.help("run the experiment first: `votive run FILE`"));
-    }
-    let plan = frames::read(&folder.plan_parquet(), None)?;
-    content::with_contents(with_nothing_started(plan)?, folder)
-}
-
-/// The plan with the columns that `trials.parquet` adds, all of them empty.
-fn with_nothing_started(mut plan: DataFrame) -> Result<DataFrame> {
-    let rows = plan.height();
-    let mut add = |column: Column| plan.with_column(column).map(|_| ()).map_err(frames::wrong);
-    add(Column::new("status".into(), vec!["waiting"; rows]))?;
-    for name in ["reason", "last_lines", "program", "host", "device", "alias_of"] {
-        add(Column::new(name.into(), vec![None::<&str>; rows]))?;
-    }
-    let integers =
-        ["attempts", "started_utc", "finished_utc", "peak_memory_bytes", "common_context", "common_stride", "scored_tokens"];
-    for name in integers.into_iter().chain(["scored_bytes", "threads"]) {
-        add(Column::new(name.into(), vec![None::<i64>; rows]))?;
-    }
-    for score in ["common", "native", "best_common", "best_native"] {
-        for unit in ["loss", "perplexity", "bits_per_byte"] {
-            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
-        }
-    }
-    for score in ["test", "best_test"] {
-        for unit in ["loss", "perplexity", "bits_per_byte"] {
-            add(Column::new(format!("{score}_{unit}").into(), vec![None::<f64>; rows]))?;
-        }
-    }
-    let clipping = ["clipped_share", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"];
-    for name in ["training_seconds", "tokens_per_second", "word_perplexity", "unknown_share"].into_iter().chain(clipping) {
-        add(Column::new(name.into(), vec![None::<f64>; rows]))?;
-    }
-    Ok(plan)
 }
 
 /// Trials that were not trained since another is the same to the bit, with that one.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::error::Kind;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::Plan;
-use crate::record::tests::{completed, ended, plan, waiting};
+use crate::record::tests::{completed, ended, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
 use crate::runs::Status;
 use crate::train::Sample;
@@ -25,6 +26,7 @@ pub(super) fn night(plan: &Plan, states: &[TrialState], json: &str) -> Night {
     std::fs::write(folder.experiment_json(), json).unwrap();
     write_plan(&folder.plan_parquet(), plan).unwrap();
     write_trials(&folder.trials_parquet(), plan, states).unwrap();
+    write_states(&folder, plan, states);
     Night { _dir: dir, folder }
 }
 
@@ -356,6 +358,7 @@ fn a_plan_alone_can_be_reported() {
     let (plan, states) = two_by_two();
     let night = night(&plan, &states, "{}");
     std::fs::remove_file(night.folder.trials_parquet()).unwrap();
+    std::fs::remove_dir_all(night.folder.trials()).unwrap();
     assert_eq!(night.report().verdict(), "No trial is complete: 8 waiting.");
     assert!(night.page().contains("0 of 8 trials completed"));
 }
@@ -368,13 +371,37 @@ fn an_empty_folder_is_nothing_to_report() {
 }
 
 #[test]
-fn a_damaged_table_of_trials_gives_way_to_the_plan_and_is_listed() {
+fn how_trials_stand_is_asked_of_their_folders_and_not_of_a_table_that_is_older() {
+    let (plan, states) = two_by_two();
+    let before = vec![waiting(); states.len()];
+    let night = night(&plan, &before, r#"{"common_context": 32}"#);
+    assert_eq!(night.report().verdict(), "No trial is complete: 8 waiting.");
+    write_states(&night.folder, &plan, &states);
+    let now = night.report();
+    assert!(now.verdict().starts_with("Best of 4 configurations: length 64 · clip off. Perplexity 2.858"), "{}", now.verdict());
+    // What the folders say is what a run writes at its end.
+    write_trials(&night.folder.trials_parquet(), &plan, &states).unwrap();
+    std::fs::rename(night.folder.trials(), night.folder.path().join("away")).unwrap();
+    let summary = |report: &Report| report.summary();
+    assert_eq!(summary(&night.report()), summary(&now), "tables alone stand as they are");
+    std::fs::rename(night.folder.path().join("away"), night.folder.trials()).unwrap();
+    std::fs::remove_file(night.folder.trials_parquet()).unwrap();
+    assert_eq!(summary(&night.report()), summary(&now));
+}
+
+#[test]
+fn a_table_stands_where_the_plan_is_damaged_or_no_folder_is_there() {
     let (plan, states) = two_by_two();
     let night = night(&plan, &states, "{}");
+    std::fs::write(night.folder.plan_parquet(), b"torn").unwrap();
+    let report = night.report();
+    assert!(!report.is_empty() && report.damaged().len() == 1);
+    assert!(report.damaged()[0].contains("plan.parquet is damaged"), "{:?}", report.damaged());
+    write_plan(&night.folder.plan_parquet(), &plan).unwrap();
+    std::fs::remove_dir_all(night.folder.trials()).unwrap();
     std::fs::write(night.folder.trials_parquet(), b"torn").unwrap();
     let report = night.report();
-    assert_eq!(report.damaged().len(), 1);
-    assert!(report.damaged()[0].contains("trials.parquet is damaged"), "{:?}", report.damaged());
+    assert!(report.is_empty() && report.damaged()[0].contains("trials.parquet is damaged"), "{:?}", report.damaged());
 }
 
 #[test]

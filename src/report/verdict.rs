@@ -184,6 +184,11 @@ pub(super) fn lost(configuration: &Configuration) -> usize {
     ["diverged", "failed", "did_not_fit", "damaged"].iter().filter_map(|name| configuration.status.get(*name)).sum()
 }
 
+/// Whether a configuration has no figure yet, and none of its trials was lost.
+pub(super) fn is_under_way(report: &Report, configuration: &Configuration) -> bool {
+    configuration.figure(report.comparison.by_bytes).is_none() && lost(configuration) == 0
+}
+
 /// How it stands with a configuration, in a few words: `3 seeds`, `2 of 3, 1 diverged`.
 pub(super) fn state(configuration: &Configuration) -> String {
     let total: usize = configuration.status.values().sum();

@@ -16,7 +16,8 @@ use crate::plan::TrialId;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Microseconds since 1970 (UTC).
+    /// Microseconds since 1970 (UTC); in the file RFC 3339.
+    #[serde(with = "super::stamp::text")]
     pub time_utc: i64,
     /// What happened, a word: `started`, `ended`, …
     pub kind: String,
@@ -104,7 +105,10 @@ mod tests {
     #[test]
     fn an_event_is_one_flat_json_object() {
         let text = serde_json::to_string(&entry("started", 1)).unwrap();
-        assert_eq!(text, format!(r#"{{"time_utc":12,"kind":"started","trial":"{}","slot":1}}"#, TrialId::of("started")));
+        let (time, trial) = ("1970-01-01T00:00:00.000012Z", TrialId::of("started"));
+        assert_eq!(text, format!(r#"{{"time_utc":"{time}","kind":"started","trial":"{trial}","slot":1}}"#));
+        let older = text.replace(&format!("\"{time}\""), "12");
+        assert_eq!(serde_json::from_str::<Entry>(&older).unwrap(), entry("started", 1), "of a program that wrote numbers");
     }
 
     #[test]

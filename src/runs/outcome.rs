@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Clipping;
 use crate::plan::TrialId;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
+use crate::train::evaluate::PROTOCOL;
+use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol};
 
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,6 +67,24 @@ impl Outcome {
         self.end == End::Diverged && self.reason.as_ref().is_some_and(by_the_mean)
     }
 
+    /// Of a trial that is given up: what its worker said last is all that is known of it.
+    pub fn given_up(reason: &str, progress: Option<&Progress>, finished_utc: i64, program: &str) -> Self {
+        Self {
+            end: End::Failed,
+            reason: Some(reason.to_owned()),
+            steps: progress.map_or(0, |p| p.step),
+            tokens_seen: progress.map_or(0, |p| p.tokens_seen),
+            training_seconds: progress.map_or(0.0, |p| p.training_seconds),
+            peak_memory_bytes: 0,
+            scores: Vec::new(),
+            protocol: PROTOCOL,
+            finished_utc,
+            program: program.to_owned(),
+            clipping: None,
+            alias_of: None,
+        }
+    }
+
     /// The newest score of a part (`validation` or `test`).
     pub fn score(&self, part: &str, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
         self.scores.iter().rev().find(|row| row.protocol == protocol && row.kind == kind && row.part == part)
@@ -120,8 +139,15 @@ pub struct Progress {
     pub time_utc: i64,
 }
 
-/// `attempts/0001.json`: one execution of a trial. Written by the worker when it starts and when it ends well, by the
-/// runner when the worker ended otherwise.
+impl Progress {
+    /// Whether the worker is still looking for its checkpoint: how far the trial is, is not known yet.
+    pub fn is_starting(&self) -> bool {
+        self.phase == Phase::Starting.name()
+    }
+}
+
+/// `attempts/0001.json`: one execution of a trial. Written by the worker when it starts, when it has found its checkpoint and when
+/// it ends well, by the runner when the worker ended otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Number, from 1.
@@ -138,7 +164,7 @@ pub struct Attempt {
     pub device: String,
     /// The program's version and build.
     pub program: String,
-    /// Steps done when it started.
+    /// Steps done when it began to train: those of the checkpoint that it went on from.
     pub from_step: i64,
     /// Microseconds since 1970 (UTC).
     pub started_utc: i64,

@@ -13,6 +13,36 @@ pub fn now_utc() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A time (microseconds since 1970, UTC) as people and other programs read it: RFC 3339, `2026-11-23T07:12:00.25Z`.
+pub fn rfc3339(micros: i64) -> String {
+    // Beyond the years of the calendar there is only the number.
+    Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+}
+
+/// Times in JSON as [`rfc3339`] writes them; read back also as the bare number that older programs wrote.
+pub(super) mod text {
+    use jiff::Timestamp;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(in crate::runs) fn serialize<S: Serializer>(micros: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::rfc3339(*micros))
+    }
+
+    pub(in crate::runs) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(i64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(micros) => Ok(micros),
+            Written::Text(text) => text.parse::<Timestamp>().map(Timestamp::as_microsecond).map_err(D::Error::custom),
+        }
+    }
+}
+
 /// The name of this machine.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -56,6 +86,13 @@ mod tests {
         let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 1_700_000_000_000_000 };
         let text = holder.to_string();
         assert!(text.starts_with("process 17 on rack since 2023-11-1"), "{text}");
+    }
+
+    #[test]
+    fn a_time_is_written_as_text_in_utc() {
+        assert_eq!(rfc3339(1_700_000_000_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(rfc3339(1_700_000_000_250_000), "2023-11-14T22:13:20.25Z");
+        assert_eq!(rfc3339(i64::MAX), i64::MAX.to_string());
     }
 
     #[test]

@@ -191,7 +191,9 @@ impl Drive<'_> {
                 Some(progress) if heard.said_utc != Some(progress.time_utc) => {
                     heard.at_utc = now;
                     heard.said_utc = Some(progress.time_utc);
-                    self.queue.on_progress(&trial, progress.fraction, now);
+                    if !progress.is_starting() {
+                        self.queue.on_progress(&trial, progress.fraction, now);
+                    }
                     (self.sink)(&Event::Progressed { trial, progress });
                 }
                 _ => {

@@ -27,7 +27,8 @@ struct Pretend {
     attempts: HashMap<TrialId, u32>,
     ready: Vec<Finished>,
     standings: VecDeque<Standing>,
-    progress: Option<Progress>,
+    /// What workers say, one after the other; the last one again and again.
+    progress: VecDeque<Progress>,
     given_up: Vec<(TrialId, String)>,
     /// What an alias is recorded with; without it none can be.
     outcome_of_source: Option<Outcome>,
@@ -61,7 +62,7 @@ impl Executor for Pretend {
     }
 
     fn progress(&mut self, _trial: &TrialId) -> Option<Progress> {
-        self.progress.clone()
+        if self.progress.len() > 1 { self.progress.pop_front() } else { self.progress.front().cloned() }
     }
 
     fn ask_to_stop(&mut self, trial: &TrialId) {
@@ -262,7 +263,7 @@ fn progress() -> Progress {
 
 #[test]
 fn progress_is_told_when_it_changes() {
-    let pretend = Pretend { progress: Some(progress()), ..Pretend::default() };
+    let pretend = Pretend { progress: [progress()].into(), ..Pretend::default() };
     let works: &[Script] = &[Script::Works];
     let begin = Instant::now();
     let (_, events, _) = run_with(&[works], policy(1), Standing::Waiting, pretend, quick(), |_, stop| {
@@ -272,6 +273,32 @@ fn progress_is_told_when_it_changes() {
     });
     let told: Vec<&Event> = events.iter().filter(|e| matches!(e, Event::Progressed { .. })).collect();
     assert_eq!(told, [&Event::Progressed { trial: id(0), progress: progress() }]);
+}
+
+#[test]
+fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
+    // It looks for its checkpoint, finds one half way, and has made one step of a thousand since.
+    let starting = Progress { phase: "starting".to_owned(), fraction: 0.0, ..progress() };
+    let found = Progress { fraction: 0.5, time_utc: 78, ..progress() };
+    let stepped = Progress { fraction: 0.501, time_utc: 79, ..progress() };
+    let mut pretend = Pretend { progress: [starting, found, stepped].into(), ..Pretend::default() };
+    pretend.scripts.insert(id(0), [Script::Works].into());
+    let expected_seconds = Some(100.0);
+    let (clip_norm, standing) = (ClipNorm::Off, Standing::Interrupted);
+    let candidate = Candidate { id: id(0), round: 0, clip_norm, family: None, twins: None, expected_seconds, standing };
+    let (stop, begin) = (AtomicU8::new(0), Instant::now());
+    let mut ends = None;
+    let mut sink = |event: &Event| {
+        if let Event::Overview(overview) = event {
+            ends = overview.ends_utc;
+        }
+        if begin.elapsed() > Duration::from_millis(150) {
+            stop.store(STOP_AFTER_STEP, Ordering::Release);
+        }
+    };
+    drive(Queue::new(vec![candidate], policy(1)), &mut pretend, &mut sink, &stop, quick());
+    let left = seconds(ends.unwrap() - now_utc());
+    assert!((90.0..=100.0).contains(&left), "{left} s");
 }
 
 #[test]

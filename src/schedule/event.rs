@@ -288,7 +288,9 @@ mod tests {
         let started = Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4 };
         assert_eq!(
             line(&started),
-            format!(r#"{{"time_utc":7,"kind":"started","trial":"{trial}","attempt":2,"slot":1,"threads":4}}"#)
+            format!(
+                r#"{{"time_utc":"1970-01-01T00:00:00.000007Z","kind":"started","trial":"{trial}","attempt":2,"slot":1,"threads":4}}"#
+            )
         );
         let stopping = Event::Stopping { why: Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 } };
         let value: Value = serde_json::from_str(&line(&stopping)).unwrap();

@@ -20,7 +20,7 @@ use super::{Executor, Exit, Finished, Standing, Start};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
+    Attempt, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
     read_progress, state_of, write_outcome,
 };
 
@@ -56,22 +56,26 @@ pub enum Work {
 
 impl LocalSettings {
     /// This program's hidden command `worker`.
-    ///
-    /// On Linux by `/proc/self/exe`, which stays the program that runs also when its file is built anew during the
-    /// night: one experiment, one program.
     pub fn this_program(device: &str, version: &str, work: Work) -> Result<Self> {
-        let running = Path::new("/proc/self/exe");
-        let program = if running.exists() {
-            running.to_owned()
-        } else {
-            std::env::current_exe().map_err(|e| Error::internal("this program does not know its own path").caused_by(e))?
-        };
+        let program = this_program()?;
         let arguments = match work {
             Work::Train => vec!["worker".into()],
             Work::ScoreAgain => vec!["worker".into(), "--score-again".into()],
         };
         Ok(Self { program, arguments, device: device.to_owned(), version: version.to_owned(), work })
     }
+}
+
+/// What to start for another process of this program.
+///
+/// On Linux `/proc/self/exe`, which stays the program that runs also when its file is built anew or deleted during the night:
+/// one experiment, one program.
+pub fn this_program() -> Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() {
+        return Ok(running.to_owned());
+    }
+    std::env::current_exe().map_err(|e| Error::internal("this program does not know its own path").caused_by(e))
 }
 
 /// Prepares a trial's folder just before its worker starts.
@@ -255,20 +259,7 @@ impl Executor for LocalExecutor<'_> {
         // Somebody else is at it after all: the outcome is theirs to write.
         let Some(_lock) = TrialLock::take(&folder)? else { return Ok(()) };
         let progress = read_progress(&folder);
-        let outcome = Outcome {
-            end: End::Failed,
-            reason: Some(reason.to_owned()),
-            steps: progress.as_ref().map_or(0, |p| p.step),
-            tokens_seen: progress.as_ref().map_or(0, |p| p.tokens_seen),
-            training_seconds: progress.as_ref().map_or(0.0, |p| p.training_seconds),
-            peak_memory_bytes: 0,
-            scores: Vec::new(),
-            protocol: 1,
-            finished_utc: now_utc(),
-            program: self.settings.version.clone(),
-            clipping: None,
-            alias_of: None,
-        };
+        let outcome = Outcome::given_up(reason, progress.as_ref(), now_utc(), &self.settings.version);
         write_outcome(&folder, &outcome)
     }
 }

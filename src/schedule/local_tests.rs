@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::durable;
-use crate::runs::attempts;
+use crate::runs::{End, attempts};
 use crate::schedule::{Cause, Failure};
 
 /// Long enough for anything that happens at all on a busy machine.

@@ -30,6 +30,6 @@ pub use event::{Conclusion, Event, Left, Overview, Stop, Summary};
 pub use executor::{Executor, Finished};
 pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE};
 pub use layout::{Layout, Machine, layout};
-pub use local::{LocalExecutor, LocalSettings, MakeAlias, Prepare, Work};
+pub use local::{LocalExecutor, LocalSettings, MakeAlias, Prepare, Work, this_program};
 pub use queue::Queue;
 pub use watch::watch_runner;

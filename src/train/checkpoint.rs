@@ -5,8 +5,9 @@
 //!                 optimizer.safetensors state.json manifest.json
 //! ```
 //!
-//! `manifest.json` names every file with its size and BLAKE3. A folder whose manifest does not hold is not a checkpoint:
-//! the one before it is taken.
+//! `manifest.json` names every other file with its size and BLAKE3. A folder whose manifest does not hold, or that a newer program
+//! wrote, is not a checkpoint: the one before it is taken. Of a trial that is complete, the optimizer's file is gone again
+//! ([`keep_weights_only`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::plan::TrialId;
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
 pub const ARITHMETIC: u32 = 4;
 
+/// Version of `state.json` and of `manifest.json` that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
 const WEIGHTS: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -190,7 +192,19 @@ pub fn save(
 }
 
 fn read_manifest(folder: &Path) -> Result<Manifest> {
-    durable::read_json(&folder.join(MANIFEST))?.ok_or_else(|| Error::data(format!("{} has no manifest", folder.display())))
+    let found: Option<Manifest> = durable::read_json(&folder.join(MANIFEST))?;
+    let manifest = found.ok_or_else(|| Error::data(format!("{} has no manifest", folder.display())))?;
+    readable(&folder.join(MANIFEST), manifest.version)?;
+    Ok(manifest)
+}
+
+/// Whether this program knows what a file of this version says.
+fn readable(file: &Path, version: u32) -> Result<()> {
+    if version <= VERSION {
+        return Ok(());
+    }
+    let message = format!("{} has version {version}, and this program reads up to {VERSION}", file.display());
+    Err(Error::data(message).help("use the program that wrote it, or a newer one"))
 }
 
 /// Holds files of a checkpoint against its manifest.
@@ -215,7 +229,10 @@ pub fn verify(folder: &Path) -> Result<()> {
 
 /// What a checkpoint says of itself; the file alone is read.
 pub fn position(folder: &Path) -> Result<Position> {
-    durable::read_json(&folder.join(STATE))?.ok_or_else(|| Error::data(format!("{} has no state", folder.display())))
+    let found: Option<Position> = durable::read_json(&folder.join(STATE))?;
+    let position = found.ok_or_else(|| Error::data(format!("{} has no state", folder.display())))?;
+    readable(&folder.join(STATE), position.version)?;
+    Ok(position)
 }
 
 /// Reads a checkpoint, every file held against the manifest.
@@ -235,8 +252,8 @@ pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
     Ok(Loaded { state: LearnerState { steps: position.step, values, first, second }, position, written })
 }
 
-/// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold is passed over with a
-/// warning. Where the weights alone were kept, it serves only at the end of the budget, `steps` (0: unknown).
+/// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold, or was written by a newer
+/// program, is passed over with a warning. Where the weights alone were kept, it serves only where it is the final one.
 pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<Loaded>> {
     for (step, folder) in list(checkpoints)?.into_iter().rev() {
         match load(&folder, config) {
@@ -250,7 +267,7 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<L
                 tracing::warn!(step, "a checkpoint without its optimizer is passed over");
             }
             Ok(loaded) => return Ok(Some(loaded)),
-            Err(error) => tracing::warn!(step, error = error.chain(), "a damaged checkpoint is passed over"),
+            Err(error) => tracing::warn!(step, error = error.chain(), "a checkpoint that cannot be read is passed over"),
         }
     }
     Ok(None)

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView, View};
@@ -44,10 +45,13 @@ impl View for &Values<'_> {
 
 fn write_tensors(path: &Path, tensors: &[(String, Values<'_>)]) -> Result<()> {
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // The library puts a file of its own in place, which nobody else may read: it gets the rights that any new file has here.
+    let rights = fs::File::create(path).and_then(|file| file.metadata()).map_err(|e| Error::io("create", path, e))?.permissions();
     serialize_to_file(tensors.iter().map(|(name, values)| (name, values)), Some(metadata), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(e) => Error::io("write", path, e),
         e => Error::internal(format!("{} cannot be written", path.display())).caused_by(e),
-    })
+    })?;
+    fs::set_permissions(path, rights).map_err(|e| Error::io("set the rights of", path, e))
 }
 
 /// Writes `model.safetensors`. GPT-2 in Hugging Face always has biases: where this model has none they are written as 0.
@@ -88,7 +92,7 @@ fn values_of(view: &TensorView<'_>) -> Result<Vec<f32>> {
 
 /// Reads these tensors, `prefix` put before each parameter's name; shapes are checked.
 pub fn read_tensors(path: &Path, parameters: &[Parameter], prefix: &str) -> Result<Vec<Vec<f32>>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
     let damaged = |reason: String| Error::data(format!("{} is damaged", path.display())).caused_by(reason);
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
     let mut all = Vec::with_capacity(parameters.len());
@@ -170,7 +174,9 @@ pub fn config_json(config: &Config, corpus: &Prepared) -> Value {
 pub fn write_description(folder: &Path, config: &Config, corpus: &Prepared, tokenizer: &Path) -> Result<()> {
     durable::write_json(&folder.join("config.json"), &config_json(config, corpus))?;
     let target = folder.join("tokenizer.json");
-    std::fs::copy(tokenizer, &target).map_err(|e| Error::io("copy the tokenizer to", &target, e))?;
+    // Its content alone: the original may be closed to others, or to writing.
+    let content = fs::read(tokenizer).map_err(|e| Error::io("read", tokenizer, e))?;
+    fs::write(&target, content).map_err(|e| Error::io("copy the tokenizer to", &target, e))?;
     let mut description = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.context,
@@ -184,4 +190,21 @@ pub fn write_description(folder: &Path, config: &Config, corpus: &Prepared, toke
         }
     }
     durable::write_json(&folder.join("tokenizer_config.json"), &description)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn files_of_tensors_have_the_rights_of_any_other_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tensors, other) = (dir.path().join("model.safetensors"), dir.path().join("config.json"));
+        write_moments::<Vec<f32>>(&tensors, &[], &[], &[]).unwrap();
+        fs::write(&other, "{}").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&tensors), mode(&other));
+    }
 }

@@ -221,6 +221,16 @@ impl Learner {
         }
     }
 
+    /// Takes these weights in place of its own, to score them where a second model would need as much memory again. The moments
+    /// are still those of the others: it learns no more.
+    pub fn set_values(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        match &mut self.path {
+            Path::Engine { engine, .. } => copy_all(engine.values_mut(), &self.parameters, values)?,
+            Path::Plain { model, .. } => *model = model.with_values(values)?,
+        }
+        Ok(())
+    }
+
     /// The weights alone.
     pub fn values(&self) -> Result<Vec<Lent<'_>>> {
         match &self.path {

@@ -133,9 +133,9 @@ pub struct CheckpointRow {
     pub kind: CheckpointKind,
     /// Its folder, relative to the trial's.
     pub path: String,
-    /// Bytes of all its files.
+    /// Bytes of weights, optimizer and what describes them.
     pub bytes: i64,
-    /// BLAKE3 of its manifest.
+    /// BLAKE3 of its weights, `model.safetensors`.
     pub blake3: String,
     /// Validation loss at that step, where one was measured.
     pub validation_loss: Option<f64>,

@@ -439,16 +439,18 @@ impl<'a> Trial<'a> {
         };
         let weights = self.weights(CheckpointKind::Final);
         let mut scores = in_full(&mut self.learner, &mut self.predicted, weights, &mut *self.recorder)?;
+        // Before the best weights take the place of the final ones.
+        let sample = self.sample(device);
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
             let loaded = checkpoint::load(&self.place.checkpoints.join(checkpoint::name(best.step)), &self.config)?;
-            let mut learner = scoring::learner_of(loaded.state.values, self.job, &self.config, device)?;
+            self.learner.set_values(&loaded.state.values)?;
+            self.predicted = Predicted::default();
             let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: loaded.position.tokens_seen };
-            scores.extend(in_full(&mut learner, &mut Predicted::default(), weights, &mut *self.recorder)?);
+            scores.extend(in_full(&mut self.learner, &mut self.predicted, weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
         self.tidy()?;
         self.recorder.flush()?;
-        let sample = self.sample(device);
         Ok(Ended::Completed(Summary { sample, ..self.summary(scores) }))
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use polars::prelude::*;
 use votive::record::{Type, schemas};
 
-use crate::support::{SMALL, Scene, Signal, files_below, read, small};
+use crate::support::{SMALL, Scene, Signal, files_below, read, small, until};
 
 fn assert_no_nan(path: &Path, frame: &DataFrame) {
     for column in frame.columns() {
@@ -119,8 +119,15 @@ fn the_tables_can_be_read_at_any_moment_of_a_run() {
 fn a_report_can_be_made_while_trials_run_and_after_a_kill() {
     let scene = Scene::new(&small("seeds: 2").replace("steps: 40", "steps: 2000"));
     let mut runner = scene.start(&["--slots", "1"]);
+    until("the tables are there", || scene.experiment().trials_parquet().exists() || runner.is_over());
+    assert_eq!(scene.table().height(), 2, "before anything is trained");
     scene.wait_for_steps(&mut runner, 2100);
-    scene.votive(&["report", "runs/small"]).says("waiting");
+    // One trial is over and the other runs: the table is older, and the report knows all the same.
+    let said =
+        scene.votive(&["report", "runs/small"]).exits(0).says("One configuration. Perplexity ").says("1 completed, 1 running");
+    said.says_nothing_of("waiting");
+    let status = scene.votive(&["status", "runs/small"]).exits(0);
+    assert!(status.out.contains("1 completed, 1 running"), "{}", status.out);
     runner.send(Signal::KILL);
     scene.kill_workers();
     runner.wait();

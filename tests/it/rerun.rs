@@ -217,3 +217,83 @@ fn dropout_that_leaves_a_gradient_at_zero_ends_no_trial() {
     let scene = Scene::new(&yaml.replace("batch_size: 8", "batch_size: 1"));
     scene.run(&[]).exits(0);
 }
+
+/// The batch size of each planned configuration, in the order of the file, with its number.
+fn numbers(scene: &Scene) -> Vec<(u64, u64)> {
+    let plan = scene.plan(&[]);
+    let trials = plan["trials"].as_array().unwrap().iter();
+    let number = |trial: &Value| trial["configuration"].as_u64().unwrap();
+    trials.map(|trial| (trial["settings"]["train"]["batch_size"]["windows"].as_u64().unwrap(), number(trial))).collect()
+}
+
+#[test]
+fn a_number_stays_with_its_configuration_and_tables_follow_the_file() {
+    let sweep = |list: &str| small(&format!("grid: {{train.batch_size: {list}}}")).replace("steps: 40", "steps: 4");
+    let scene = Scene::new(&sweep("[4, 8]"));
+    assert_eq!(numbers(&scene), [(4, 1), (8, 2)], "before the first run");
+    scene.run(&[]).exits(0);
+    scene.write(&sweep("[2, 8, 4]"));
+    let planned = numbers(&scene);
+    assert_eq!(planned, [(2, 3), (8, 2), (4, 1)]);
+    let said = scene.run(&["--only", "batch_size != 2"]).exits(0);
+    let first: Vec<&str> = said.rows().iter().map(|row| row.split_whitespace().next().unwrap()).collect();
+    assert_eq!((first[2], said.rows()[2].contains("waiting")), ("3", true), "{}", said.out);
+    let plan = read(&scene.experiment().plan_parquet());
+    let written = crate::support::numbers(&plan, "configuration");
+    assert_eq!(written, [3.0, 2.0, 1.0].map(Some), "plan and run agree, also with `--only`");
+    assert_eq!(numbers(&scene), planned);
+    let status = scene.votive(&["status", "runs/small", "--json"]).exits(0).json();
+    let listed: Vec<u64> = status["trials"].as_array().unwrap().iter().map(|t| t["configuration"].as_u64().unwrap()).collect();
+    assert_eq!(listed, [3, 2, 1]);
+
+    scene.votive(&["show", "runs/small", "1"]).exits(0).says("batch_size: 4");
+    scene.votive(&["explain", "small.yaml", "--configuration", "3"]).exits(0).says("configuration 3, one of 3: batch 2");
+    scene.votive(&["compare", "small#1", "small#2"]).exits(0).says("batch 4").says("batch 8");
+
+    // What is gone keeps its number from being used again, for as long as anything is known of it.
+    scene.write(&sweep("[8, 4]"));
+    scene.run(&[]).exits(0);
+    scene.votive(&["show", "runs/small", "3"]).exits(2).says("take a number from 1 to 2");
+    scene.write(&sweep("[16, 8, 4, 2]"));
+    assert_eq!(numbers(&scene), [(16, 4), (8, 2), (4, 1), (2, 3)]);
+    scene.votive(&["explain", "small.yaml"]).exits(0).says("configuration 4, one of 4: batch 16");
+
+    // A description of an older program lists trials only, and a damaged one nothing.
+    let path = scene.experiment().experiment_json();
+    let mut description: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(description["numbers"].as_object_mut().unwrap().len(), 3);
+    description.as_object_mut().unwrap().remove("numbers");
+    fs::write(&path, description.to_string()).unwrap();
+    assert_eq!(numbers(&scene), [(16, 3), (8, 2), (4, 1), (2, 4)]);
+    fs::write(&path, "{").unwrap();
+    assert_eq!(numbers(&scene), [(16, 3), (8, 2), (4, 1), (2, 4)], "each trial's own description has its number");
+}
+
+#[test]
+fn every_file_of_a_run_has_the_rights_of_any_other() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = Scene::new(&SMALL.replace("steps: 40", "steps: 4"));
+    scene.run(&[]).exits(0);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode();
+    let usual = mode(&scene.path().join("small.yaml"));
+    let files = crate::support::files_below(scene.experiment().path(), "");
+    assert!(files.iter().any(|path| path.ends_with("model.safetensors")), "{files:?}");
+    for path in files {
+        assert_eq!(mode(&path), usual, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_program_that_was_deleted_while_it_runs_goes_on() {
+    let scene = Scene::new(&SMALL.replace("steps: 40", "steps: 4"));
+    let program = scene.path().join("votive");
+    fs::copy(env!("CARGO_BIN_EXE_votive"), &program).unwrap();
+    let mut command = std::process::Command::new(&program);
+    command.args(["run", "small.yaml"]).current_dir(scene.path());
+    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    fs::remove_file(&program).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("probed      1 shape"), "{said}");
+    assert!(!said.contains("could not be measured"), "{said}");
+}

@@ -101,6 +101,12 @@ fn interrupted_by(signal: Signal, code: i32) {
 
     scene.run(&["--slots", "1"]).exits(0);
     assert_eq!(scene.attempts(), [2, 2]);
+    for folder in scene.trials().values() {
+        // By the time of all its attempts it is told how long the rest will take.
+        let told = votive::runs::read_progress(folder).unwrap().training_seconds;
+        let made = state_of(folder).outcome.unwrap().training_seconds;
+        assert!((told / made - 1.0).abs() < 1e-6, "{told} of {made} s");
+    }
     assert_all_alike(&scene, &undisturbed(&yaml, "2"));
 }
 
@@ -155,8 +161,46 @@ fn a_damaged_checkpoint_is_passed_over_and_the_one_before_it_taken() {
 
     scene.run(&[]).exits(0);
     let log = fs::read_to_string(folder.log()).unwrap();
-    assert!(log.contains("a damaged checkpoint is passed over") && log.contains("goes on from a checkpoint"), "{log}");
+    assert!(
+        log.contains("a checkpoint that cannot be read is passed over") && log.contains("goes on from a checkpoint"),
+        "{log}"
+    );
     assert_all_alike(&scene, &undisturbed(&yaml, "2"));
+}
+
+#[test]
+fn a_checkpoint_of_a_newer_program_is_passed_over_like_a_damaged_one() {
+    let yaml = experiment("checkpoint: {keep_last: 2}");
+    for file in ["manifest.json", "state.json"] {
+        let (scene, folder) = killed(&yaml);
+        let newest = files_below(&folder.checkpoints(), file).pop().unwrap();
+        let mut content = json(&newest);
+        content["version"] = 2.into();
+        let text = serde_json::to_string(&content).unwrap();
+        fs::write(&newest, &text).unwrap();
+        if file == "state.json" {
+            // The manifest holds: it is the version alone that decides.
+            let path = newest.with_file_name("manifest.json");
+            let mut manifest = json(&path);
+            let files = manifest["files"].as_array_mut().unwrap();
+            let state = files.iter_mut().find(|entry| entry["name"] == file).unwrap();
+            (state["bytes"], state["blake3"]) = (text.len().into(), blake3::hash(text.as_bytes()).to_hex().as_str().into());
+            fs::write(&path, manifest.to_string()).unwrap();
+        }
+        let step: u64 = newest.parent().unwrap().file_name().unwrap().to_str().unwrap()[5..].parse().unwrap();
+        scene.run(&[]).exits(0);
+        let log = fs::read_to_string(folder.log()).unwrap();
+        let why = format!("{file} has version 2, and this program reads up to 1");
+        assert!(log.contains("a checkpoint that cannot be read is passed over") && log.contains(&why), "{log}");
+        let attempts = votive::runs::attempts(&folder).unwrap();
+        let from: Vec<i64> = attempts.iter().map(|attempt| attempt.from_step).collect();
+        assert!(from[0] == 0 && from[1] > 0 && (from[1] as u64) < step, "{from:?} of {step}: it went on from the one before");
+        let steps = read(&folder.steps());
+        let (made, by) = (steps.column("step").unwrap().i64().unwrap(), steps.column("attempt").unwrap().i32().unwrap());
+        let first = made.iter().zip(by.iter()).find(|(_, attempt)| *attempt == Some(2)).unwrap().0.unwrap();
+        assert_eq!(from[1] + 1, first, "the step that the attempt began from");
+        assert_all_alike(&scene, &undisturbed(&yaml, "2"));
+    }
 }
 
 #[test]
@@ -169,7 +213,10 @@ fn where_no_checkpoint_or_no_row_is_whole_a_trial_starts_over() {
     }
     scene.run(&[]).exits(0);
     let log = fs::read_to_string(folder.log()).unwrap();
-    assert!(log.contains("a damaged checkpoint is passed over") && !log.contains("goes on from a checkpoint"), "{log}");
+    assert!(
+        log.contains("a checkpoint that cannot be read is passed over") && !log.contains("goes on from a checkpoint"),
+        "{log}"
+    );
     assert_all_alike(&scene, &whole);
 
     let (scene, folder) = killed(&yaml);

@@ -134,6 +134,11 @@ impl PlainModel {
         Ok(Self { config: config.clone(), precision, device: device.clone(), parameters, weights, gradients })
     }
 
+    /// The same model with other weights.
+    pub fn with_values(&self, values: &[impl AsRef<[f32]>]) -> Result<Self> {
+        Self::new(&self.config, self.precision, &self.device, values)
+    }
+
     /// What the model is.
     pub fn config(&self) -> &Config {
         &self.config

@@ -4,17 +4,39 @@ use serde_json::json;
 
 use super::{Panel, Section, Table, by_number, name, round};
 use crate::report::Report;
-use crate::report::curves::Clipping;
+use crate::runs::Clipping;
 
 /// Configurations whose norms are drawn as ranges; the table has more.
 const DRAWN: usize = 24;
 
+/// The gradient norms of a configuration, and the share of its steps that were clipped, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Norms {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+    share: f64,
+}
+
+impl From<Clipping> for Norms {
+    fn from(trial: Clipping) -> Self {
+        Self {
+            p50: trial.grad_norm_p50,
+            p90: trial.grad_norm_p90,
+            p99: trial.grad_norm_p99,
+            max: trial.grad_norm_max,
+            share: trial.clipped_share(),
+        }
+    }
+}
+
 pub(super) fn section(report: &Report) -> Option<Section> {
     let by_number = by_number(report);
-    let mut lines: Vec<(i64, Clipping)> = Vec::new();
+    let mut lines: Vec<(i64, Norms)> = Vec::new();
     for configuration in report.comparison.configurations.iter().map(|c| c.number) {
         let of = report.curves.iter().filter(|curve| curve.configuration == configuration);
-        lines.extend(pooled(of.filter_map(|curve| curve.clipping)).map(|clipping| (configuration, clipping)));
+        lines.extend(pooled(of.filter_map(|curve| Some(curve.clipping?.into()))).map(|norms| (configuration, norms)));
     }
     if lines.is_empty() {
         return None;
@@ -68,11 +90,11 @@ pub(super) fn section(report: &Report) -> Option<Section> {
 }
 
 /// Of several seeds the mean of each, and the largest of all.
-fn pooled(seeds: impl Iterator<Item = Clipping>) -> Option<Clipping> {
-    let seeds: Vec<Clipping> = seeds.collect();
-    let mean = |of: fn(&Clipping) -> f64| seeds.iter().map(of).sum::<f64>() / seeds.len() as f64;
+fn pooled(seeds: impl Iterator<Item = Norms>) -> Option<Norms> {
+    let seeds: Vec<Norms> = seeds.collect();
+    let mean = |of: fn(&Norms) -> f64| seeds.iter().map(of).sum::<f64>() / seeds.len() as f64;
     let max = seeds.iter().map(|c| c.max).reduce(f64::max)?;
-    Some(Clipping { p50: mean(|c| c.p50), p90: mean(|c| c.p90), p99: mean(|c| c.p99), max, share: mean(|c| c.share) })
+    Some(Norms { p50: mean(|c| c.p50), p90: mean(|c| c.p90), p99: mean(|c| c.p99), max, share: mean(|c| c.share) })
 }
 
 #[cfg(test)]
@@ -81,8 +103,8 @@ mod tests {
 
     #[test]
     fn seeds_are_averaged_and_the_largest_norm_is_that_of_all() {
-        let one = Clipping { p50: 1.0, p90: 2.0, p99: 3.0, max: 9.0, share: 0.2 };
-        let two = Clipping { p50: 3.0, p90: 4.0, p99: 5.0, max: 6.0, share: 0.4 };
+        let one = Norms { p50: 1.0, p90: 2.0, p99: 3.0, max: 9.0, share: 0.2 };
+        let two = Norms { p50: 3.0, p90: 4.0, p99: 5.0, max: 6.0, share: 0.4 };
         let both = pooled([one, two].into_iter()).unwrap();
         assert_eq!((both.p50, both.p90, both.p99, both.max), (2.0, 3.0, 4.0, 9.0));
         assert!((both.share - 0.3).abs() < 1e-12);

@@ -153,8 +153,8 @@ fn varying(report: &Report) -> Vec<Axis> {
     }
     let axis = |places: Vec<usize>| {
         let label = places.iter().map(|&place| labels[place].as_str()).collect::<Vec<_>>().join(" · ");
-        let all: Vec<_> = report.comparison.configurations.iter().map(|c| (c.number, joined(c, &places))).collect();
-        let values = ordered(all.iter().map(|(number, value)| (*number, value.as_str())));
+        let all: Vec<_> = report.comparison.configurations.iter().map(|c| (c.order, joined(c, &places))).collect();
+        let values = ordered(all.iter().map(|(order, value)| (*order, value.as_str())));
         (values.len() > 1).then_some(Axis { places, label, values })
     };
     groups.into_iter().filter_map(axis).collect()
@@ -230,12 +230,12 @@ fn by_number(report: &Report) -> BTreeMap<i64, &Configuration> {
 }
 
 /// The distinct values of an axis: numbers by size with `off` and `full` after them, words in the order of the file.
-fn ordered<'a>(values: impl Iterator<Item = (i64, &'a str)>) -> Vec<String> {
-    let mut by_number: Vec<(i64, &str)> = values.collect();
-    by_number.sort_by_key(|(number, _)| *number);
+fn ordered<'a>(values: impl Iterator<Item = (usize, &'a str)>) -> Vec<String> {
+    let mut in_file_order: Vec<(usize, &str)> = values.collect();
+    in_file_order.sort_by_key(|(order, _)| *order);
     let mut distinct: Vec<String> = Vec::new();
     let mut known = std::collections::HashSet::new();
-    for (_, value) in by_number {
+    for (_, value) in in_file_order {
         if known.insert(value) {
             distinct.push(value.to_owned());
         }
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn values_of_an_axis_are_in_the_order_a_person_expects() {
-        let order = |list: &[&'static str]| ordered(list.iter().enumerate().map(|(i, v)| (i as i64, *v)));
+        let order = |list: &[&'static str]| ordered(list.iter().enumerate().map(|(i, v)| (i, *v)));
         assert_eq!(order(&["off", "1.0", "0.5", "1.0"]), ["0.5", "1.0", "off"]);
         assert_eq!(order(&["256", "64", "1_000"]), ["64", "256", "1_000"]);
         assert_eq!(order(&["linear", "cosine", "linear"]), ["linear", "cosine"]);

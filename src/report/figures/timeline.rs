@@ -8,7 +8,7 @@ use super::{Panel, Section, Table, by_number, name};
 use crate::plan::TrialId;
 use crate::report::comparison::Comparison;
 use crate::report::{Report, words};
-use crate::runs::{Attempt, ExperimentFolder, attempts};
+use crate::runs::{Attempt, ExperimentFolder, attempts, read_progress};
 
 /// Attempts that are drawn: the latest.
 const DRAWN: usize = 2_000;
@@ -23,6 +23,8 @@ pub(in crate::report) struct Stay {
     seed: Option<i64>,
     status: String,
     attempt: Attempt,
+    /// Where it still runs: when its worker was last heard of.
+    heard_utc: Option<i64>,
 }
 
 /// The attempts of all trials, by start; files that cannot be read are listed.
@@ -30,12 +32,15 @@ pub(super) fn stays(folder: &ExperimentFolder, comparison: &Comparison, damaged:
     let mut stays = Vec::new();
     for trial in comparison.trials.iter().take(TRIALS) {
         let Some(id) = TrialId::parse(&trial.id) else { continue };
-        match attempts(&folder.trial(&id)) {
+        let trial_folder = folder.trial(&id);
+        let progress = if trial.status == "running" { read_progress(&trial_folder) } else { None };
+        match attempts(&trial_folder) {
             Ok(list) => stays.extend(list.into_iter().map(|attempt| Stay {
                 trial_id: trial.id.clone(),
                 configuration: trial.configuration,
                 seed: trial.seed,
                 status: trial.status.clone(),
+                heard_utc: progress.as_ref().filter(|p| p.attempt == attempt.attempt).map(|p| p.time_utc),
                 attempt,
             })),
             Err(error) => damaged.push(error.chain()),
@@ -75,7 +80,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     }
     let by_number = by_number(report);
     let hosts = stays.iter().any(|stay| stay.attempt.host != stays[0].attempt.host);
-    let known_end = |stay: &Stay| stay.attempt.ended_utc.unwrap_or(stay.attempt.started_utc);
+    let known_end = |stay: &Stay| stay.attempt.ended_utc.or(stay.heard_utc).unwrap_or(stay.attempt.started_utc);
     let last = stays.iter().map(known_end).max()?;
     let skipped = stays.len().saturating_sub(DRAWN);
     let latest: HashMap<&str, usize> = stays.iter().enumerate().map(|(place, stay)| (stay.trial_id.as_str(), place)).collect();
@@ -85,7 +90,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         // Whatever ran there ended before the next one began.
         let next =
             || stays[place + 1..].iter().find(|later| later.row(hosts) == row).map_or(last, |later| later.attempt.started_utc);
-        let ended = stay.attempt.ended_utc.unwrap_or_else(next).max(begun);
+        let ended = stay.attempt.ended_utc.or(stay.heard_utc).unwrap_or_else(next).max(begun);
         let (colour, said) = stay.end(latest.get(stay.trial_id.as_str()) == Some(&place));
         busy += ended - begun;
         let seconds = (ended - begun) as f64 / 1e6;

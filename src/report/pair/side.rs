@@ -4,9 +4,11 @@ use polars::prelude::DataFrame;
 
 use super::{Named, Which};
 use crate::error::{Error, Kind, Result};
+use crate::plan::choice;
 use crate::report::comparison::{Comparison, compare};
 use crate::report::protocol::Protocol;
 use crate::report::subject::{Subject, subjects};
+use crate::report::trials::trials;
 use crate::report::words;
 use crate::runs::ExperimentFolder;
 
@@ -59,7 +61,7 @@ pub(in crate::report) struct Figures {
 
 /// Reads them; damaged files are listed.
 pub(in crate::report) fn figures(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<Figures> {
-    let frame = crate::report::trials(folder, damaged)?;
+    let frame = trials(folder, damaged)?;
     let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
     let protocol = Protocol::read_or_default(folder, &columns, damaged);
     let comparison = compare(&frame, &protocol)?;
@@ -110,9 +112,9 @@ fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Opti
     match &named.which {
         Which::Configuration(number) if all.iter().any(|s| s.configuration == *number) => Ok((*number, None)),
         Which::Configuration(number) => {
-            let last = all.iter().map(|s| s.configuration).max().unwrap_or(0);
+            let numbers = all.iter().filter_map(|s| usize::try_from(s.configuration).ok());
             let error = Error::usage(format!("there is no configuration {number} in {path}"));
-            Err(error.help(format!("take a number from 1 to {last}")))
+            Err(error.help(format!("take {}", choice(numbers))))
         }
         Which::Trial(id) => match all.iter().find(|s| s.id == id.as_str()) {
             Some(subject) => Ok((subject.configuration, Some(subject.id.clone()))),

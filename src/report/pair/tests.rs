@@ -4,7 +4,7 @@ use super::*;
 use crate::durable;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::Plan;
-use crate::record::tests::{completed, plan, waiting};
+use crate::record::tests::{completed, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
 use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
 
@@ -20,6 +20,7 @@ fn night(plan: &Plan, states: &[TrialState]) -> Night {
     std::fs::write(folder.experiment_json(), r#"{"name": "night"}"#).unwrap();
     write_plan(&folder.plan_parquet(), plan).unwrap();
     write_trials(&folder.trials_parquet(), plan, states).unwrap();
+    write_states(&folder, plan, states);
     Night { _dir: dir, folder }
 }
 
@@ -106,7 +107,7 @@ fn only_seeds_that_both_have_are_compared() {
     assert_eq!((pair.training.clone().is_err(), pair.finding()), (true, Finding::Undecided));
     states[0] = waiting();
     states[2] = waiting();
-    write_trials(&night.folder.trials_parquet(), &plan, &states).unwrap();
+    write_states(&night.folder, &plan, &states);
     let error = Pair::read(&trial, &night.named(2)).unwrap_err();
     assert!(error.to_string().contains("has no result to compare, and is waiting"), "{error}");
 }

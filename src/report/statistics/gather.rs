@@ -236,7 +236,7 @@ fn by_setting(comparison: &Comparison, protocol: &Protocol, scale: Option<Scale>
     if protocol.searched || sorted.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    sorted.sort_by_key(|c| c.number);
+    sorted.sort_by_key(|c| c.order);
     let keys = &protocol.swept;
     let cell = |c: &Configuration, over: Over| {
         let figure = if comparison.by_bytes { c.bits_per_byte.map(|f| f.mean) } else { c.loss };

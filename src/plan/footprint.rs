@@ -1,0 +1,118 @@
+//! What a trial needs: memory while it runs, room on the disk when it is complete.
+//!
+//! What the model itself holds is counted in [`shape`]. What a worker holds beside it, and how long the rows of its files are, was
+//! measured: peaks of resident memory (`VmHWM`) and sizes of files of nine shapes of 5,000 to 10.8 million parameters, 13,000 to a
+//! million scored tokens, and vocabularies of 16 to 2,900 tokens. The estimate of memory was 0.9 to 1.2 times each peak.
+
+use super::Circumstances;
+use crate::experiment::settings::{Settings, Train, WhenDone};
+use crate::model::{Config, shape};
+
+/// A worker before it has a model: the program as far as it is used, its libraries, buffers of what it records. Bytes.
+const PROCESS: u64 = 50_000_000;
+/// Weights once more where the trial is scored in full and writes its sample, and once more as they come from a file.
+const COPIES_OF_WEIGHTS: u64 = 2;
+/// Of each scored token: what each window gave for it, its losses by both protocols, its rows on their way to the file.
+const MEMORY_OF_A_SCORE: u64 = 100;
+/// Of each token of the vocabulary in a tokenizer that was read: its text, its number, its merges.
+const MEMORY_OF_A_TOKEN: u64 = 1_000;
+
+/// A row of `steps.parquet`, bytes.
+const STEP_ROW: u64 = 60;
+/// A row of `token_nll.parquet`.
+const SCORE_ROW: u64 = 6;
+/// A token in `tokenizer.json`, its merge included.
+const TOKENIZER_ENTRY: u64 = 64;
+/// Everything else in a trial's folder: descriptions, evaluations, log, outcome.
+const REST: u64 = 32_768;
+
+/// Most memory that a trial's worker holds, bytes.
+pub(super) fn memory(config: &Config, train: &Train, batch: usize, scored_tokens: u64, circumstances: Circumstances<'_>) -> u64 {
+    let beside =
+        COPIES_OF_WEIGHTS * weights(config) + MEMORY_OF_A_SCORE * scored_tokens + MEMORY_OF_A_TOKEN * config.vocabulary as u64;
+    PROCESS + step(config, train, batch, circumstances) + beside
+}
+
+/// What a step holds.
+fn step(config: &Config, train: &Train, batch: usize, circumstances: Circumstances<'_>) -> u64 {
+    let length = train.sequence_length;
+    if circumstances.device == "cpu" {
+        return shape::engine_bytes(config, length, batch, circumstances.threads);
+    }
+    let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, batch));
+    shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length)
+}
+
+/// Most bytes that stay in a trial's folder when it is complete, after so many steps: the best weights are counted as others than
+/// the final ones.
+pub(super) fn disk(config: &Config, settings: &Settings, scored_tokens: u64, steps: u64, common_context: usize) -> u64 {
+    let kept = weights(config) + TOKENIZER_ENTRY * config.vocabulary as u64 + REST / 8;
+    let checkpoints = match settings.checkpoint.when_done {
+        WhenDone::Final => kept,
+        WhenDone::Weights => 2 * kept,
+        // The best one and the newest, with both moments of the optimizer each.
+        WhenDone::All => (settings.checkpoint.keep_last as u64 + 1) * (kept + 2 * weights(config)),
+    };
+    let protocols = if settings.train.sequence_length == common_context { 1 } else { 2 };
+    // Of the final and of the best weights.
+    let scores = 2 * protocols * scored_tokens;
+    checkpoints + STEP_ROW * steps + SCORE_ROW * scores + REST
+}
+
+/// Bytes of all weights.
+fn weights(config: &Config) -> u64 {
+    4 * shape::parameter_count(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::{Family, Model};
+    use crate::plan::Numbers;
+
+    /// GPT-2 or Llama of so many layers and heads, and so wide.
+    fn config(family: Family, (layers, heads, width): (usize, usize, usize), vocabulary: usize, length: usize) -> Config {
+        let bias = (family == Family::Gpt2).then_some(true);
+        Config::new(&Model { family, layers, heads, width, bias, ..Model::default() }, vocabulary, length).unwrap()
+    }
+
+    #[test]
+    fn memory_is_what_workers_of_small_and_large_models_were_seen_to_hold() {
+        use Family::{Gpt2, Llama};
+        let numbers = Numbers::default();
+        let circumstances =
+            Circumstances { device: "cpu", memory_bytes: None, threads: 1, limit: 1, common_context: None, numbers: &numbers };
+        // Layers, heads, width; length, batch; vocabulary, scored tokens; the worker's `VmHWM` in MB, with one thread.
+        for (family, shape, (length, batch), (vocabulary, scored), peak) in [
+            (Gpt2, (1, 2, 16), (32, 8), (69, 13_207), 49.3),
+            (Gpt2, (2, 4, 96), (64, 16), (69, 13_207), 64.0),
+            (Gpt2, (4, 4, 128), (64, 12), (69, 13_207), 89.2),
+            (Gpt2, (4, 4, 128), (512, 8), (69, 13_207), 91.3),
+            (Gpt2, (2, 4, 128), (64, 8), (2_889, 3_614), 90.1),
+            (Gpt2, (6, 6, 384), (256, 8), (69, 13_207), 421.7),
+            (Llama, (6, 8, 256), (256, 8), (69, 13_207), 222.3),
+        ] {
+            let train = Train { sequence_length: length, ..Train::default() };
+            let estimate = memory(&config(family, shape, vocabulary, length), &train, batch, scored, circumstances);
+            let ratio = estimate as f64 / (peak * 1e6);
+            assert!((0.8..=1.2).contains(&ratio), "{family:?} {shape:?}: {ratio:.2} of {peak} MB");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_disk_is_weights_steps_and_the_losses_of_every_token() {
+        let config = config(Family::Gpt2, (1, 2, 16), 69, 32);
+        let mut settings = Settings::default();
+        settings.train.sequence_length = 32;
+        let disk = |settings: &Settings, scored, steps, context| disk(&config, settings, scored, steps, context);
+        let all = disk(&settings, 1_000_000, 3_000, 32);
+        assert_eq!(all - disk(&settings, 1_000_000, 2_000, 32), 1_000 * STEP_ROW);
+        assert_eq!(all - disk(&settings, 0, 3_000, 32), 2_000_000 * SCORE_ROW);
+        assert_eq!(disk(&settings, 1_000_000, 3_000, 16) - all, 2_000_000 * SCORE_ROW, "by both protocols");
+        settings.checkpoint.when_done = WhenDone::Final;
+        let one = disk(&settings, 0, 0, 32);
+        settings.checkpoint.when_done = WhenDone::All;
+        assert!(one < disk(&settings, 0, 0, 32));
+        assert!(one > weights(&config));
+    }
+}

@@ -1,0 +1,74 @@
+//! The table of trials: the plan, and how each trial stands now by what its folder says.
+//!
+//! It has the columns of `trials.parquet`, which a run rewrites only now and then: while trials run that file is some moments old,
+//! and it is gone or damaged more easily than the folders that it is derived from. It is read where there is nothing else: tables
+//! that were copied somewhere without the folders of their trials, or a damaged plan.
+
+use polars::prelude::DataFrame;
+use serde_json::Value;
+
+use super::content;
+use super::frames::{self, integers, words};
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::plan::TrialId;
+use crate::record::{Planned, TrialState, states_as_parquet};
+use crate::runs::{ExperimentFolder, state_of};
+
+/// Reads it; damaged files are listed. An error of kind [`Kind::Nothing`] where there is neither a plan nor a table.
+pub(super) fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFrame> {
+    let (plan, table) = (folder.plan_parquet(), folder.trials_parquet());
+    let mut read = |path: &std::path::Path| match frames::read(path, None) {
+        Ok(frame) => Some(frame),
+        Err(error) => {
+            damaged.push(error.chain());
+            None
+        }
+    };
+    let planned = if plan.exists() { read(&plan) } else { None };
+    if let Some(planned) = planned.as_ref().filter(|_| folder.trials().is_dir()) {
+        return as_they_stand(folder, planned);
+    }
+    if table.exists()
+        && let Some(table) = read(&table)
+    {
+        return content::with_contents(table, folder);
+    }
+    if let Some(planned) = planned {
+        return as_they_stand(folder, &planned);
+    }
+    let path = folder.path().display();
+    let error = match damaged.first() {
+        Some(reason) => Error::data(format!("there is nothing to report in {path}")).caused_by(reason.clone()),
+        None => Error::new(Kind::Nothing, format!("there is nothing to report in {path}")),
+    };
+    Err(error.help("run the experiment first: `votive run FILE`"))
+}
+
+/// The plan with what the folders of its trials say.
+fn as_they_stand(folder: &ExperimentFolder, plan: &DataFrame) -> Result<DataFrame> {
+    let ids = words(plan, "trial_id")?;
+    // A plan of an older version may lack a column.
+    let column = |name: &str| integers(plan, name).unwrap_or_else(|_| vec![None; plan.height()]);
+    let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+    let lengths = column("train_sequence_length");
+    let (tokens, text) = (column("validation_tokens"), column("validation_words"));
+    // A damaged description is listed by who reads it for its words.
+    let described: Option<Value> = durable::read_json(&folder.experiment_json()).ok().flatten();
+    let context = described.and_then(|json| json["common_context"].as_u64());
+    let context = context.unwrap_or_else(|| lengths.iter().map(|&length| count(length)).min().unwrap_or(0));
+    let state = |row: usize| -> Result<(Planned, TrialState)> {
+        let id = ids[row].as_deref().and_then(TrialId::parse);
+        let id = id.ok_or_else(|| Error::data(format!("{} names no trial in a row", folder.plan_parquet().display())))?;
+        let planned = Planned {
+            sequence_length: count(lengths[row]),
+            common_context: context,
+            validation_tokens: count(tokens[row]),
+            validation_words: count(text[row]),
+        };
+        Ok((planned, state_of(&folder.trial(&id)).into()))
+    };
+    let states = (0..plan.height()).map(state).collect::<Result<Vec<_>>>()?;
+    let states = frames::from_bytes(states_as_parquet(&states)?)?;
+    content::with_contents(plan.hstack(states.columns()).map_err(frames::wrong)?, folder)
+}
