@@ -394,7 +394,8 @@ mod tests {
         }
         let left_out = |width: usize| table(&columns, &rows, NOTHING, look(width)).left_out;
         assert!(left_out(200).is_empty());
-        assert_eq!(left_out(100), ["status"]);
+        assert!(left_out(100).is_empty(), "headings of two lines are enough");
+        assert_eq!(left_out(90), ["status"]);
         assert_eq!(left_out(40), ["batch size", "to best other", "tokens/s", "training", "status"]);
     }
 
@@ -413,7 +414,7 @@ mod tests {
         let (name, prose) = ("length 128 · batch 16 · clip 0.5", "exit code 101: the device ran out of memory");
         let rows = [(Tone::Bad, [name, "failed", prose].map(str::to_owned).to_vec())];
         for (width, whole, with_prose) in
-            [(100, true, true), (80, true, true), (60, false, true), (40, true, false), (24, false, false)]
+            [(100, true, true), (80, true, true), (60, false, true), (40, false, false), (24, false, false)]
         {
             let drawn = table(&columns, &rows, NOTHING, look(width));
             assert!(widest(&drawn.text) <= width, "{width}:\n{}", drawn.text);

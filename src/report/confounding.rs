@@ -136,7 +136,7 @@ pub(super) fn also_changed(subjects: &[Subject], swept: &[String]) -> Vec<Change
         let (low, high) = values.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
         // Bytes go with tokens unless their ratio changes; a swept budget is what was asked for.
         let same_as_another = match quantity.key {
-            "trained_bytes" => one("tokenizer"),
+            "trained_bytes" => one("tokenizer") && subjects.iter().all(|s| s.content == subjects[0].content),
             "target_tokens" => budgets && one("train.sequence_length") && one("train.batch_size"),
             _ => false,
         };

@@ -79,13 +79,16 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
     forbids
 }
 
-/// The beginnings of a hash on both sides, where it is known of every trial.
+/// The beginnings of a hash on both sides, where it is known of some trial of each.
 fn hashes<'a>(
     sides: (&[&'a Subject], &[&'a Subject]),
     of: &dyn Fn(&'a Content) -> Option<&'a String>,
 ) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
-    let side = |side: &[&'a Subject]| side.iter().map(|s| of(&s.content).map(|hash| beginning(hash))).collect::<Option<_>>();
-    Some((side(sides.0)?, side(sides.1)?))
+    let known = |side: &[&'a Subject]| {
+        let hashes: BTreeSet<String> = side.iter().filter_map(|s| of(&s.content)).map(|hash| beginning(hash)).collect();
+        Some(hashes).filter(|hashes| !hashes.is_empty())
+    };
+    Some((known(sides.0)?, known(sides.1)?))
 }
 
 /// `200000 tokens` as `200,000 tokens`.

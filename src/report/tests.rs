@@ -449,7 +449,7 @@ fn a_damaged_steps_file_is_listed_and_the_rest_is_reported() {
 fn the_table_is_best_first_and_fits_a_narrow_terminal() {
     let (plan, states) = two_by_two();
     let report = night(&plan, &states, "{}").report();
-    let wide = report.table(Look { width: Some(140), colour: false });
+    let wide = report.table(Look { width: Some(160), colour: false });
     let lines: Vec<&str> = wide.lines().collect();
     let row = lines.iter().position(|line| line.contains("2.858 ± 0.202")).unwrap();
     assert!(lines[row].contains("64") && lines[row].contains("off"), "{wide}");

@@ -78,7 +78,7 @@ fn what_cannot_be_compared_is_said_with_what_can() {
         .votive(&["compare", "deadbeef", "2"])
         .exits(2)
         .says("there is no experiment, configuration, trial or checkpoint `deadbeef`");
-    scene.votive(&["compare", "1", "2", "--runs", "elsewhere"]).exits(2).says("there is no experiment under elsewhere");
+    scene.votive(&["compare", "1", "2", "--runs", "elsewhere"]).exits(4).says("there is no experiment under elsewhere");
     scene.votive(&["compare", "1"]).exits(2);
     let (_, folder) = scene.trials().pop_first().unwrap();
     let checkpoint = folder.checkpoints().read_dir().unwrap().next().unwrap().unwrap().path();
