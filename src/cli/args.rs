@@ -135,7 +135,7 @@ pub(super) struct Planning {
     /// Where output goes
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
-    /// Only trials for which this holds: `--only 'sequence_length == 128'`
+    /// Only trials for which this holds: `--only 'sequence_length == 128'`, `--only 'configuration in [3, 7] and seed == 1'`
     #[arg(long, value_name = "CONDITION")]
     pub(super) only: Option<String>,
     /// Most trials that are planned

@@ -89,7 +89,7 @@ impl Session {
         if let Some(filter) = filter {
             let mut kept = Vec::new();
             for trial in &plan.trials {
-                if filter.matches(&trial.settings, trial.seed)? {
+                if filter.matches(&trial.settings, trial.seed, trial.configuration)? {
                     kept.push(trial.clone());
                 }
             }

@@ -6,7 +6,7 @@ use super::expression::{Datum, Kind, Program, Trouble, Values};
 use super::names::Names;
 use super::settings::Settings;
 
-/// A condition on settings and seeds.
+/// A condition on settings, seeds and the numbers of configurations.
 #[derive(Debug)]
 pub struct Filter {
     program: Program,
@@ -18,7 +18,7 @@ impl Filter {
     /// # Errors
     /// A name that does not exist, or an expression that is neither true nor false.
     pub fn parse(text: &str) -> Result<Self> {
-        let names = Names::with(vec![("seed".to_owned(), Kind::Number)]);
+        let names = Names::with(["seed", "configuration"].map(|name| (name.to_owned(), Kind::Number)).to_vec());
         let program = Program::parse(text, &names).map_err(|fault| {
             let error = Error::usage(format!("the condition `{text}` cannot be read: {}", fault.message));
             match fault.help {
@@ -37,9 +37,9 @@ impl Filter {
     ///
     /// # Errors
     /// A condition that has no answer, such as a division by zero.
-    pub fn matches(&self, settings: &Settings, seed: u64) -> Result<bool> {
+    pub fn matches(&self, settings: &Settings, seed: u64, configuration: usize) -> Result<bool> {
         let columns = settings.columns();
-        let own = [Datum::Number(seed as f64)];
+        let own = [Datum::Number(seed as f64), Datum::Number(configuration as f64)];
         let mut values = Values { columns: &columns, own: &own, full: &mut || Some(f64::INFINITY) };
         match self.program.evaluate(&mut values) {
             Ok(datum) => Ok(datum == Datum::Boolean(true)),
@@ -97,10 +97,11 @@ mod tests {
             ("vocab_size >= 512", true, true),
             ("seed == 3 and seed in [1, 3]", true, true),
             ("seed != 3 or seed > 3", false, false),
+            ("configuration == 7 and configuration in [1, 7]", true, true),
         ] {
             let filter = Filter::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(filter.matches(&settings(), 3).unwrap(), first, "{text}");
-            assert_eq!(filter.matches(&other, 3).unwrap(), second, "{text}");
+            assert_eq!(filter.matches(&settings(), 3, 7).unwrap(), first, "{text}");
+            assert_eq!(filter.matches(&other, 3, 7).unwrap(), second, "{text}");
         }
     }
 
@@ -157,19 +158,19 @@ mod tests {
             assert!(Filter::parse(&text).is_err());
         }
         let sum = format!("1{} > 0", " + 1".repeat(20));
-        assert!(Filter::parse(&sum).unwrap().matches(&settings(), 3).unwrap());
+        assert!(Filter::parse(&sum).unwrap().matches(&settings(), 3, 7).unwrap());
     }
 
     #[test]
     fn a_condition_without_an_answer_says_so() {
-        let error = Filter::parse("1 / (sequence_length - 128) > 1").unwrap().matches(&settings(), 3).unwrap_err();
+        let error = Filter::parse("1 / (sequence_length - 128) > 1").unwrap().matches(&settings(), 3, 7).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`1 / (sequence_length - 128) > 1` cannot be decided where `sequence_length` is 128: it divides by zero"
         );
         let mut plain = settings();
         plain.tokenizer = Tokenizer::Char;
-        let error = Filter::parse("vocab_size > 1").unwrap().matches(&plain, 3).unwrap_err();
+        let error = Filter::parse("vocab_size > 1").unwrap().matches(&plain, 3, 7).unwrap_err();
         assert!(error.to_string().contains("`tokenizer.vocab_size` is not set there"), "{error}");
     }
 }

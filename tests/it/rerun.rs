@@ -242,6 +242,9 @@ fn a_number_stays_with_its_configuration_and_tables_follow_the_file() {
     let written = crate::support::numbers(&plan, "configuration");
     assert_eq!(written, [3.0, 2.0, 1.0].map(Some), "plan and run agree, also with `--only`");
     assert_eq!(numbers(&scene), planned);
+    let only = scene.plan(&["--only", "configuration == 2"]);
+    assert_eq!(only["trials"].as_array().unwrap().len(), 1);
+    assert_eq!(only["trials"][0]["settings"]["train"]["batch_size"]["windows"], 8);
     let status = scene.votive(&["status", "runs/small", "--json"]).exits(0).json();
     let listed: Vec<u64> = status["trials"].as_array().unwrap().iter().map(|t| t["configuration"].as_u64().unwrap()).collect();
     assert_eq!(listed, [3, 2, 1]);

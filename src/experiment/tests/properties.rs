@@ -118,7 +118,7 @@ proptest! {
     #[test]
     fn no_expression_makes_it_fall(text in "[a-z0-9_.+*/%()<>=!,'\\[\\] -]{0,60}") {
         if let Ok(filter) = Filter::parse(&text) {
-            let _ = filter.matches(&Settings::default(), 1);
+            let _ = filter.matches(&Settings::default(), 1, 1);
         }
     }
 
@@ -134,7 +134,7 @@ proptest! {
             let mut settings = Settings::default();
             settings.train.weight_decay = 0.0;
             let filter = Filter::parse(&format!("abs(({text}) - ({expected:?})) <= 1e-9 + weight_decay")).unwrap();
-            prop_assert!(filter.matches(&settings, 1).unwrap(), "{} is not {}", text, expected);
+            prop_assert!(filter.matches(&settings, 1, 1).unwrap(), "{} is not {}", text, expected);
         }
     }
 }
