@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::args::File;
 use super::exit_code::Code;
-use super::session::{counted, usable_device};
+use super::session::{counted, unused_field, usable_device};
 use super::{Failure, say, style};
-use crate::corpus::files_of;
+use crate::corpus::{files_of, is_for_rows};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Model, Settings, Tokenizer};
 use crate::experiment::{Configuration, Experiment, Folder, Problems, Surroundings, load};
@@ -39,13 +39,15 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
 /// Looks for the files that the configurations read. What is in them is the plan's to see.
 fn look_for_files(experiment: &Experiment, configurations: &[Configuration]) -> Result<(), Problems> {
     let mut seen: Vec<(&Corpus, &Tokenizer)> = Vec::new();
+    let mut has_rows = false;
     for Configuration { settings, .. } in configurations {
         let read = (&settings.corpus, &settings.tokenizer);
         if seen.contains(&read) {
             continue;
         }
         seen.push(read);
-        files_of(read.0, &experiment.folder).map_err(|error| experiment.problem_with("corpus.text", &error))?;
+        let files = files_of(read.0, &experiment.folder).map_err(|error| experiment.problem_with("corpus.text", &error))?;
+        has_rows |= files.iter().any(|file| is_for_rows(file));
         if let Tokenizer::File { path } = read.1
             && !experiment.folder.join(path).is_file()
         {
@@ -53,7 +55,10 @@ fn look_for_files(experiment: &Experiment, configurations: &[Configuration]) -> 
             return Err(experiment.problem_with("tokenizer", &error.help("paths are relative to the experiment file")));
         }
     }
-    Ok(())
+    match seen.iter().find_map(|(corpus, _)| corpus.field.as_ref()) {
+        Some(field) if !has_rows => Err(unused_field(experiment, field)),
+        _ => Ok(()),
+    }
 }
 
 /// What is known without reading a text or a weight.

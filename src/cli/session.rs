@@ -80,9 +80,7 @@ impl Session {
         };
         corpora.tell();
         if let Some(field) = corpora.unused_field() {
-            let error = Error::usage(format!("`corpus.field` is `{field}`, and no file of the corpus has rows"))
-                .help("give files of rows names that end in `.jsonl` (a JSON object a line), or take `field` out");
-            return Err(experiment.problem_with("corpus.field", &error).into());
+            return Err(unused_field(&experiment, &field).into());
         }
         warn(&warnings);
         let mut whole = None;
@@ -241,6 +239,13 @@ fn warn(warnings: &[Warning]) {
     if remarks.len() > REMARKS {
         say(&format!("note: {} of this sort about other configurations", counted((remarks.len() - REMARKS) as u64, "remark")));
     }
+}
+
+/// What is wrong with a `corpus.field` where no file has rows.
+pub(super) fn unused_field(experiment: &Experiment, field: &str) -> Problems {
+    let error = Error::usage(format!("`corpus.field` is `{field}`, and no file of the corpus has rows"))
+        .help("give files of rows names that end in `.jsonl` (a JSON object a line), or take `field` out");
+    experiment.problem_with("corpus.field", &error)
 }
 
 /// What `experiment.json` says of an experiment, for commands that do not plan.

@@ -46,7 +46,7 @@ pub use batches::{Batch, Batches};
 pub use prepare::{Part, Prepared, Request, prepare};
 pub use references::{Reference, References};
 pub use remark::Remark;
-pub use source::files_of;
+pub use source::{files_of, is_for_rows};
 pub use stage::Stage;
 pub use text_stream::{TextStream, complete};
 pub use token_file::TokenFile;

@@ -75,6 +75,11 @@ pub fn files_of(corpus: &Corpus, base: &Path) -> Result<Vec<PathBuf>> {
     Ok(all.filter_map(|source| if let Origin::File(path) = source.origin { Some(path) } else { None }).collect())
 }
 
+/// Whether a file of this name consists of rows, one of whose fields `corpus.field` names.
+pub fn is_for_rows(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"))
+}
+
 /// The sources that `corpus` names, each once.
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -181,7 +186,7 @@ impl Source {
             }
             Err(e) => return Err(Error::io("read", &path, e)),
         };
-        let has_rows = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl") || e.eq_ignore_ascii_case("ndjson"));
+        let has_rows = is_for_rows(&path);
         if has_rows && field.is_none() {
             return Err(Error::usage(format!("{name} has rows of JSON, but `corpus.field` is not set"))
                 .help("set `corpus.field` to the field that holds the text, as in `field: text`"));

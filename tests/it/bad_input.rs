@@ -219,6 +219,7 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
         scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("--set:1:");
     }
     scene.votive(&["check", "small.yaml", "--set", "corpus.text=nowhere.txt"]).exits(2).says("does not exist").says("--set:1:13");
+    scene.votive(&["check", "small.yaml", "--set", "corpus.field=text"]).exits(2).says("no file of the corpus has rows");
     let set = "tokenizer={kind: file, path: nowhere.json}";
     scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("nowhere.json does not exist").says("--set:1:");
     scene.votive(&["check", "small.yaml", "--set", "evaluate.context=64"]).exits(2).says("at most 32");
