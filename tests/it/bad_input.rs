@@ -127,7 +127,7 @@ fn arguments_that_are_none_are_refused() {
         &["run", "small.yaml", "--device", "abacus"],
         &["plan", "small.yaml", "--max-trials", "-1"],
         &["explain", "small.yaml", "--configuration", "2"],
-        &["show", "runs/small"],
+        &["show"],
         &["completions", "cmd"],
     ] {
         let said = scene.votive(arguments).exits(2);
