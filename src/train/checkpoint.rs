@@ -252,6 +252,13 @@ pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
     Ok(Loaded { state: LearnerState { steps: position.step, values, first, second }, position, written })
 }
 
+/// The position and the weights of a checkpoint, held against the manifest; its optimizer is not read.
+pub fn load_weights(folder: &Path, config: &Config) -> Result<(Position, Vec<Vec<f32>>)> {
+    verify(folder)?;
+    let values = export::read_tensors(&folder.join(WEIGHTS), &config.parameters(), "")?;
+    Ok((position(folder)?, values))
+}
+
 /// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold, or was written by a newer
 /// program, is passed over with a warning. Where the weights alone were kept, it serves only where it is the final one.
 pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<Loaded>> {

@@ -442,10 +442,12 @@ impl<'a> Trial<'a> {
         // Before the best weights take the place of the final ones.
         let sample = self.sample(device);
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            let loaded = checkpoint::load(&self.place.checkpoints.join(checkpoint::name(best.step)), &self.config)?;
-            self.learner.set_values(&loaded.state.values)?;
+            let folder = self.place.checkpoints.join(checkpoint::name(best.step));
+            let (position, values) = checkpoint::load_weights(&folder, &self.config)?;
+            self.learner.set_values(&values)?;
+            drop(values);
             self.predicted = Predicted::default();
-            let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: loaded.position.tokens_seen };
+            let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: position.tokens_seen };
             scores.extend(in_full(&mut self.learner, &mut self.predicted, weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
