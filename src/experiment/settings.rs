@@ -521,12 +521,10 @@ impl<'de> Deserialize<'de> for ClipNorm {
         if value.is("off") {
             return Ok(Self::Off);
         }
-        match value.above_zero() {
-            Ok(norm) => Ok(Self::At(norm)),
-            Err(expected) => {
-                let help = "write `off` to measure the norm without clipping";
-                value.refuse_helping(&format!("{expected}, or `off`"), help)
-            }
+        // Norms are compared in 64 bits: one that no gradient reaches is as good as another.
+        match value.number() {
+            Some(norm) if norm > 0.0 => Ok(Self::At(norm)),
+            _ => value.refuse_helping("a number above 0, or `off`", "write `off` to measure the norm without clipping"),
         }
     }
 }

@@ -393,11 +393,6 @@ impl Wrapped {
         self.value.whole(1, LARGEST_SIZE).map(|size| size as usize)
     }
 
-    /// A number above 0 that 32 bits hold; else what it should be.
-    pub(super) fn above_zero(&self) -> Result<f64, String> {
-        real_above_zero(&self.value)
-    }
-
     pub(super) fn text(self) -> Option<String> {
         match self.value {
             Scalar::Text(text) => Some(text),

@@ -170,7 +170,8 @@ fn a_set_value_replaces_an_axis_and_the_environment_a_value() {
     let said = scene.votive(&["plan", "small.yaml", "--set", "train.batch_size=16"]).exits(0).says("= 1 trial");
     said.says("`train.batch_size` is 16 for all: `--set` replaces its axis");
     assert_eq!(scene.plan(&["--set", "seeds=[1, 2, 3]"])["trials"].as_array().unwrap().len(), 6);
-    scene.votive(&["plan", "small.yaml", "--set", "train.batch_size=[2, 4]"]).exits(2).says("takes one value, not a list");
+    scene.votive(&["plan", "small.yaml", "--set", "train.batch_size=[2, 4]"]).exits(0).says("`--set` replaces its axis");
+    scene.votive(&["plan", "small.yaml", "--set", "run.slots=[2, 4]"]).exits(2).says("takes one value, not a list");
 
     let mut command = scene.command(&["plan", "small.yaml", "--json"]);
     let output = command.env("VOTIVE_SET__TRAIN__LEARNING_RATE", "0.25").output().unwrap();
