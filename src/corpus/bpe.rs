@@ -500,7 +500,8 @@ mod tests {
                 let kept: PairMap<(u64, u32)> =
                     learner.pairs.iter().map(|(&pair, seen)| (pair, (seen.count, seen.live))).collect();
                 assert_eq!(kept, right);
-                assert!(learner.pairs.values().all(|seen| !seen.is_too_stale()));
+                let stale = |seen: &Seen| seen.places.len() - seen.live as usize;
+                assert!(learner.pairs.values().all(|seen| stale(seen) <= SHORT.max(seen.live as usize / 2)));
                 assert!(learner.queue.len() <= 2 * learner.pairs.len() + SHORT);
             }
         }

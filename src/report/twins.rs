@@ -83,6 +83,7 @@ mod tests {
         for (place, trial) in plan.trials.iter_mut().enumerate() {
             let vocab_size = [2_000, 8_000, 300][place / 4];
             trial.settings.tokenizer = Tokenizer::Bpe { vocab_size };
+            trial.values[0] = vocab_size.to_string();
             trial.facts.tokenizer_hash = if place / 4 < 2 { "a" } else { "b" }.to_owned();
         }
         let same = |n: usize, source: usize| -> TrialState {
