@@ -27,6 +27,10 @@ const BATCH: usize = 4 << 20;
 const FIRST_CHECKED: u64 = 64;
 const CHECK_EVERY: u64 = 64;
 
+/// A word from this size on, bytes, is tokenized with nothing else at the same time: the library takes some 200 bytes for each of
+/// its bytes until it is done, and texts without spaces are one such word after another.
+const LONG_WORD: usize = 32 << 10;
+
 /// What to prepare, and where the results are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -363,7 +367,7 @@ impl Work<'_> {
         TokenFile::open(path)
     }
 
-    /// Tokenizes pieces on all cores, and writes them in their order.
+    /// Tokenizes pieces on all cores (those with long words on one), and writes them in their order.
     fn add(&self, batch: &[Piece], number: u64, lengths: bool, writer: &mut Writer) -> Result<()> {
         let (tokenizer, spellings) = (self.tokenizer, &self.spellings);
         let encode = |(piece, number): (&Piece, u64)| {
@@ -374,7 +378,11 @@ impl Work<'_> {
             Ok((encoded, decoded && spelled != Some(false)))
         };
         let numbered: Vec<(&Piece, u64)> = batch.iter().zip(number..).collect();
-        let all: Vec<(Encoded, bool)> = numbered.into_par_iter().map(encode).collect::<Result<_>>()?;
+        let long = batch.iter().any(|piece| piece.text.split_ascii_whitespace().any(|word| word.len() >= LONG_WORD));
+        let all: Vec<(Encoded, bool)> = match long {
+            true => numbered.into_iter().map(encode).collect::<Result<_>>()?,
+            false => numbered.into_par_iter().map(encode).collect::<Result<_>>()?,
+        };
         for ((piece, (encoded, same)), number) in batch.iter().zip(&all).zip(number..) {
             if piece.starts_document
                 && number > 0
