@@ -3,12 +3,13 @@
 //! * [`Config`] is what a model is; [`Config::parameters`] lists its parameters in Hugging Face's names and shapes.
 //! * [`Pretrained`] is a folder of somebody's weights that training starts from.
 //! * [`shape`] counts parameters, FLOPs and bytes without a tensor; nothing else in the program does.
+//! * [`cpu`] is the engine that trains on a processor, by hand and without autograd.
 //! * [`plain`] is the reading version of both families, made from candle's own operations: it runs on every device.
 //! * [`Continuation`] makes a text with it token by token, and [`Sampler`] draws each of them.
 
 mod config;
+pub mod cpu;
 mod dropout;
-pub mod engine;
 mod generate;
 mod initial;
 mod parameters;

@@ -1,7 +1,7 @@
 //! Counts: parameters, floating-point operations and bytes, without a tensor.
 
 use super::config::Config;
-use super::engine;
+use super::cpu;
 use crate::experiment::settings::Family;
 
 /// Number of parameters, tied ones once. By formula and not by listing them: a plan asks for thousands of models.
@@ -67,17 +67,17 @@ pub fn window_bytes(config: &Config, length: usize) -> u64 {
 /// on how many windows go through at once.
 pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize) -> u64 {
     let parameters = parameter_count(config);
-    let size = engine::shard_size(batch, length);
-    let lanes = engine::lanes(batch, length, parameters as usize);
-    let arrays = engine::arrays(batch, length, parameters as usize, threads) as u64;
+    let size = cpu::shard_size(batch, length);
+    let lanes = cpu::lanes(batch, length, parameters as usize);
+    let arrays = cpu::arrays(batch, length, parameters as usize, threads) as u64;
     let rows = (size * length) as u64;
     let (c, h, v) = (config.width as u64, config.hidden as u64, config.vocabulary as u64);
     let row = c + 2 * (config.kv_heads * config.head()) as u64;
     let gates = if config.family == Family::Llama { 2 } else { 1 };
-    let exponentials = (size * engine::exponentials(config, length)) as u64;
+    let exponentials = (size * cpu::exponentials(config, length)) as u64;
     // Of each block two norms, the attention's row and output, the hidden layer before and after, two places of the stream.
     let kept = config.layers as u64 * (rows * (5 * c + row + (gates + 1) * h) + exponentials) + rows * 2 * c;
-    let logits = engine::head_rows(config.vocabulary, rows as usize) as u64 * v;
+    let logits = cpu::head_rows(config.vocabulary, rows as usize) as u64 * v;
     let scratch = rows * (h.max(c) + 2 * c) + logits;
     let attention = length as u64 * (8 * config.head() as u64 + 2 * 64);
     let copies = 2 * (parameters + if config.tied { 0 } else { c * v });

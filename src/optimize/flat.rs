@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use pulp::Arch;
 
 use crate::experiment::settings::Train;
-use crate::model::engine::{Buffer, Pool, vectorized};
+use crate::model::cpu::{Buffer, Pool, vectorized};
 use crate::model::{Config, Group};
 
 /// Values that one thread takes at a time, at most. The norm's sum follows these pieces, so threads do not change it.

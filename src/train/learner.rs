@@ -1,6 +1,6 @@
 //! A model with its optimizer: what the step loop drives, whatever computes it.
 //!
-//! On the CPU that is the engine ([`crate::model::engine`]); on a GPU, and wherever [`Learner::plain`] asks for it, candle's own
+//! On the CPU that is the engine ([`crate::model::cpu`]); on a GPU, and wherever [`Learner::plain`] asks for it, candle's own
 //! operations and autograd ([`crate::model::plain`]), which is what the engine is tested against.
 
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::experiment::settings::{ClipNorm, Precision, Train};
-use crate::model::engine::{Engine, MicroBatch, shard_size};
+use crate::model::cpu::{Engine, MicroBatch, shard_size};
 use crate::model::plain::{DropoutSource, PlainModel, Windows};
 use crate::model::{Config, Parameter, shape};
 use crate::optimize::flat::FlatAdamW;

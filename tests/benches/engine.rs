@@ -13,7 +13,7 @@ use std::time::Instant;
 use candle_core::Device;
 use votive::error::{Error, Result};
 use votive::experiment::settings::{self, ClipNorm, Family, Precision, Train};
-use votive::model::engine::{Engine, MicroBatch, Operations};
+use votive::model::cpu::{Engine, MicroBatch, Operations};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;

@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput};
 use votive::error::Result;
 use votive::experiment::settings::{Family, Model};
 use votive::model::Config;
-use votive::model::engine::Operations;
+use votive::model::cpu::Operations;
 
 fn main() -> Result<()> {
     let mut criterion = Criterion::default()
