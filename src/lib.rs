@@ -36,6 +36,8 @@
 
 pub mod error;
 
+pub mod device;
+
 pub mod terminal;
 
 pub mod random;

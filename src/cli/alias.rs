@@ -56,14 +56,14 @@ impl Families {
     pub(super) fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
         let trials = &session.whole().trials;
         let clip_norms = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
-        if no_alias || !(clip_norms && session.device == "cpu" || session.has_equal_tokenizers()) {
+        if no_alias || !(clip_norms && session.device.repeats() || session.has_equal_tokenizers()) {
             return Ok(Self::default());
         }
         let (mut keys, mut numbers) = (HashMap::new(), Numbers::default());
         let mut found = Vec::new();
         for trial in trials {
             let train = &trial.settings.train;
-            let repeats = session.device == "cpu" && !matches!(train.budget, Budget::Minutes(_));
+            let repeats = session.device.repeats() && !matches!(train.budget, Budget::Minutes(_));
             if retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
                 continue;
             }

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::Failure;
 use super::exit_code::Code;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, Settings};
 use crate::experiment::{Overrides, read_setting};
@@ -322,7 +323,7 @@ pub(super) struct Worker {
     #[arg(long)]
     pub(super) threads: u32,
     #[arg(long)]
-    pub(super) device: String,
+    pub(super) device: Device,
 }
 
 pub(super) fn completions(shell: Shell) -> Result<Code, Failure> {

@@ -8,6 +8,7 @@ use super::exit_code::Code;
 use super::session::{counted, unused_field, usable_device};
 use super::{Failure, say, style};
 use crate::corpus::{files_of, is_for_rows};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Model, Settings, Tokenizer};
 use crate::experiment::{Configuration, Experiment, Folder, Problems, Surroundings, load};
@@ -63,7 +64,7 @@ fn look_for_files(experiment: &Experiment, configurations: &[Configuration]) -> 
 
 /// What is known without reading a text or a weight.
 struct Machine {
-    device: &'static str,
+    device: Device,
     base: PathBuf,
     /// The model of each folder that one starts from.
     configs: HashMap<String, Config>,
@@ -71,7 +72,7 @@ struct Machine {
 }
 
 impl Surroundings for Machine {
-    fn device(&self) -> &str {
+    fn device(&self) -> Device {
         self.device
     }
 

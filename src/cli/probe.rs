@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use super::exit_code::Code;
 use super::worker::peak_memory_bytes;
+use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, ClipNorm, Settings, Train};
@@ -28,7 +29,7 @@ use crate::train::learner::{Learner, LearnerState};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Shape {
     program: String,
-    device: String,
+    device: Device,
     threads: usize,
     /// Trials at a time: they share caches and memory channels.
     slots: usize,
@@ -40,7 +41,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(trial: &Trial, plan: &Plan, device: &str, slots: usize, threads: usize) -> Result<Self> {
+    fn of(trial: &Trial, plan: &Plan, device: Device, slots: usize, threads: usize) -> Result<Self> {
         let settings: &Settings = &trial.settings;
         let length = settings.train.sequence_length;
         let config = trial.model()?;
@@ -55,7 +56,7 @@ impl Shape {
             ..Train::default()
         };
         let common_context = plan.common_context;
-        Ok(Self { program: crate::program(), device: device.to_owned(), threads, slots, config, train, batch, common_context })
+        Ok(Self { program: crate::program(), device, threads, slots, config, train, batch, common_context })
     }
 
     /// The name under which what was measured is kept.
@@ -106,7 +107,7 @@ impl Measured {
 /// What is known of the shapes of a plan.
 pub(super) struct Probes {
     by_key: BTreeMap<String, Measured>,
-    device: String,
+    device: Device,
     slots: usize,
     threads: usize,
 }
@@ -118,12 +119,12 @@ impl Probes {
         folder: &ExperimentFolder,
         plan: &Plan,
         wanted: &[&Trial],
-        (device, slots, threads): (&str, usize, usize),
+        (device, slots, threads): (Device, usize, usize),
         told: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let path = folder.cache().join("probes.json");
         let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
-        let mut probes = Self { by_key: known, device: device.to_owned(), slots, threads };
+        let mut probes = Self { by_key: known, device, slots, threads };
         let mut missing: BTreeMap<String, Shape> = BTreeMap::new();
         for trial in wanted {
             let shape = Shape::of(trial, plan, device, slots, threads)?;
@@ -159,7 +160,7 @@ impl Probes {
 
     /// What was measured of a trial's shape.
     pub(super) fn of(&self, trial: &Trial, plan: &Plan) -> Result<Option<Measured>> {
-        let shape = Shape::of(trial, plan, &self.device, self.slots, self.threads)?;
+        let shape = Shape::of(trial, plan, self.device, self.slots, self.threads)?;
         Ok(self.by_key.get(&shape.key()).copied())
     }
 
@@ -207,7 +208,7 @@ pub(super) fn execute() -> Result<Code, Failure> {
     let shape: Shape =
         serde_json::from_reader(std::io::stdin()).map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
     let config = &shape.config;
-    let device = device::open(&shape.device)?;
+    let device = device::open(shape.device)?;
     let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
     let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
     let mut learner = Learner::new(config, &shape.train, 1, &device, &state)?;

@@ -324,8 +324,7 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
         alias::record_or_say(session, trial, source)
     });
-    let device = if session.device == "cuda" { "cuda:0" } else { session.device };
-    let settings = LocalSettings::this_program(device, &crate::program(), work)?;
+    let settings = LocalSettings::this_program(session.device, &crate::program(), work)?;
     let mut executor = LocalExecutor::new(settings, folder.clone(), prepare).with_alias(make_alias);
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());

@@ -12,7 +12,7 @@ use super::progress::{duration, plural};
 use super::{Failure, print, say};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{Device, Precision};
+use crate::experiment::settings::{self, Precision};
 use crate::model::plain::PlainModel;
 use crate::model::{Parameter, Sampler, Sampling};
 use crate::train::sample::{Prompt, Request, end_of_text, go_on};
@@ -27,8 +27,8 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     // Before anything is read: a temperature that cannot be.
     Sampler::new(sampling, arguments.seed)?;
     let device = match arguments.device.as_str() {
-        "auto" => device::kind(Device::Auto),
-        named => named,
+        "auto" => device::chosen(settings::Device::Auto),
+        named => named.parse()?,
     };
     let tensors = device::open(device)?;
     let (folder, described) = chosen(arguments)?;

@@ -14,6 +14,7 @@ use super::figures::thousands;
 use super::progress::plural;
 use super::{Failure, git, say, say_as_is, style};
 use crate::corpus::{self, Part, Prepared, References, Stage};
+use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Settings};
@@ -31,8 +32,8 @@ const REMARKS: usize = 8;
 pub(super) struct Session {
     pub(super) experiment: Experiment,
     pub(super) folder: ExperimentFolder,
-    /// `cpu`, `cuda` or `metal`.
-    pub(super) device: &'static str,
+    /// What trials run on.
+    pub(super) device: Device,
     /// What is asked for: all of it, or what `--only` leaves.
     pub(super) plan: Plan,
     /// All of it, where `--only` took some away.
@@ -64,7 +65,7 @@ impl Session {
         let fixed = before.as_ref().and_then(|summary| summary.common_context);
         let numbers = numbers(&folder, before);
         let machine = Machine::this();
-        let memory_bytes = if device == "cpu" { machine.memory_bytes } else { None };
+        let memory_bytes = if device.is_cpu() { machine.memory_bytes } else { None };
         let threads = experiment.base.run.threads.unwrap_or(machine.cores);
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
         let (mut known, mut look) = (|settings: &Settings| corpora.known(settings), |from: &str| corpora.folder(from));
@@ -161,7 +162,7 @@ impl Session {
         resolved["swept"] = json!(self.plan.swept);
         resolved["common_context"] = json!(self.plan.common_context);
         resolved["numbers"] = json!(self.whole().numbers);
-        resolved["device"] = json!(self.device);
+        resolved["device"] = json!(self.device.kind());
         resolved["program"] = json!(crate::program());
         resolved["lock_file"] = json!(crate::lock_file());
         resolved["git"] = git::commit();
@@ -209,11 +210,11 @@ impl Session {
     }
 }
 
-/// The kind of device that the experiment's trials run on.
+/// The device that the experiment's trials run on.
 ///
 /// # Errors
 /// One that this program on this machine does not have, at the place that names it.
-pub(super) fn usable_device(experiment: &Experiment) -> Result<&'static str, Problems> {
+pub(super) fn usable_device(experiment: &Experiment) -> Result<Device, Problems> {
     device::usable(experiment.base.run.device).map_err(|error| experiment.problem_with("run.device", &error))
 }
 

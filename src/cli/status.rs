@@ -154,6 +154,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::runs::{Attempt, End, Progress};
 
     fn row(n: u64, status: Status, reason: Option<&str>) -> Row {
@@ -189,7 +190,7 @@ mod tests {
             host: "rack".to_owned(),
             slot: 1,
             threads: 1,
-            device: "cpu".to_owned(),
+            device: Device::Cpu,
             program: "votive".to_owned(),
             from_step: 0,
             started_utc: 1,

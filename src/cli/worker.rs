@@ -63,7 +63,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         host: host(),
         slot: arguments.slot,
         threads: arguments.threads,
-        device: arguments.device.clone(),
+        device: arguments.device,
         program: crate::program(),
         from_step: 0,
         started_utc: now_utc(),
@@ -131,7 +131,7 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         return Err(Error::data(format!("trial {} is not complete: there is nothing to score again", job.id)));
     };
     tracing::info!(trial = job.id.as_str(), context = job.evaluation.common_context, "is scored again");
-    let device = device::open(&arguments.device)?;
+    let device = device::open(arguments.device)?;
     // The weights of a trial that is the same as another one lie there.
     let trained = outcome.alias_of.as_ref().unwrap_or(&job.id);
     let checkpoints = folder.beside(trained).checkpoints();
@@ -149,7 +149,7 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
 fn train_trial(folder: &TrialFolder, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let job = read_job(folder)?;
     tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
-    let device = device::open(&attempt.device)?;
+    let device = device::open(attempt.device)?;
     let mut recorder = Telling::open(folder, &job, attempt)?;
     let experiment = experiment_of(folder.path())?;
     let checkpoints = folder.checkpoints();

@@ -2,6 +2,7 @@
 
 use super::settings::{Budget, Family, On, Part, Precision, Settings, Tokenizer};
 use super::text::grouped;
+use crate::device::Device;
 
 /// The 256 bytes and the end-of-text token.
 const SMALLEST_BPE: usize = 257;
@@ -90,8 +91,8 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
 }
 
 /// What of one configuration cannot be on this kind of device.
-pub(super) fn not_on(device: &str, settings: &Settings) -> Option<Conflict> {
-    (device == "cpu" && settings.train.precision == Precision::Bf16).then(|| Conflict {
+pub(super) fn not_on(device: Device, settings: &Settings) -> Option<Conflict> {
+    (device.is_cpu() && settings.train.precision == Precision::Bf16).then(|| Conflict {
         keys: &["train.precision"],
         message: "`train.precision: bf16` needs a GPU, and these trials run on the processor".to_owned(),
         help: Some("leave it at `f32`, or set `run.device: cuda` on a machine that has one".to_owned()),
@@ -158,10 +159,10 @@ mod tests {
     #[test]
     fn half_precision_is_for_gpus() {
         let mut settings = right();
-        assert_eq!(not_on("cpu", &settings), None);
+        assert_eq!(not_on(Device::Cpu, &settings), None);
         settings.train.precision = Precision::Bf16;
-        assert_eq!(not_on("cuda", &settings), None);
-        let found = not_on("cpu", &settings).unwrap();
+        assert_eq!(not_on(Device::Cuda(0), &settings), None);
+        let found = not_on(Device::Cpu, &settings).unwrap();
         assert_eq!(found.message, "`train.precision: bf16` needs a GPU, and these trials run on the processor");
     }
 

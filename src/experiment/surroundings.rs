@@ -1,11 +1,12 @@
 //! What an experiment asks of the world outside of its file while it is expanded.
 
 use super::settings::{Model, Settings};
+use crate::device::Device;
 
 /// What is known outside of the file. Where something is not known, what depends on it is not decided here.
 pub trait Surroundings {
-    /// The kind of device that trials run on: `cpu`, `cuda` or `metal`.
-    fn device(&self) -> &str;
+    /// What trials run on.
+    fn device(&self) -> Device;
 
     /// The number of training windows of a configuration, for expressions that speak of `full`.
     fn windows(&mut self, settings: &Settings) -> Option<u64>;

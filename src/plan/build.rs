@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::same_tokenizers::SameTokenizers;
 use super::{EpochShape, EvaluationPlan, Excluded, Facts, Numbers, Plan, Trial, TrialId, footprint};
 use crate::corpus::{Prepared, Windows};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer};
 use crate::experiment::{Configuration, Experiment, Folder, Problem, Problems, Surroundings};
@@ -25,8 +26,8 @@ pub struct Known {
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
-    /// `cpu`, `cuda` or `metal`: part of each trial's id.
-    pub device: &'a str,
+    /// What trials run on; its kind is part of each trial's id.
+    pub device: Device,
     /// Bytes that one trial may use; `None` where unknown.
     pub memory_bytes: Option<u64>,
     /// Threads that one trial may have.
@@ -117,7 +118,7 @@ pub fn build(
 
 /// Asks for what is known outside of the file, and keeps the first error.
 struct Asking<'a> {
-    device: &'a str,
+    device: Device,
     known: &'a mut dyn FnMut(&Settings) -> Result<Rc<Known>>,
     look: &'a mut dyn FnMut(&str) -> Result<Pretrained>,
     failure: Option<Error>,
@@ -136,7 +137,7 @@ impl Asking<'_> {
 }
 
 impl Surroundings for Asking<'_> {
-    fn device(&self) -> &str {
+    fn device(&self) -> Device {
         self.device
     }
 
@@ -265,7 +266,7 @@ fn common_context(experiment: &Experiment, circumstances: Circumstances<'_>, con
 
 /// What trials have in common of which one may turn out to be the same as another: everything but their seed, what their
 /// tokenizer is called where it is the same one and, `with_any_clip_norm`, their clip norm.
-pub fn kinship(settings: &Settings, known: &Known, device: &str, with_any_clip_norm: bool) -> TrialId {
+pub fn kinship(settings: &Settings, known: &Known, device: Device, with_any_clip_norm: bool) -> TrialId {
     let mut settings = settings.clone();
     settings.tokenizer = Tokenizer::default();
     if with_any_clip_norm {
@@ -279,7 +280,7 @@ pub fn kinship(settings: &Settings, known: &Known, device: &str, with_any_clip_n
 struct Description(Value);
 
 impl Description {
-    fn of(settings: &Settings, known: &Known, device: &str) -> Self {
+    fn of(settings: &Settings, known: &Known, device: Device) -> Self {
         // The hash of a folder to start from covers its tokenizer, as it lies there.
         let as_it_lies = known.from.is_some() && known.prepared.turned_off.is_empty();
         let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && !as_it_lies;
@@ -289,7 +290,7 @@ impl Description {
             "version": if known.prepared.names_end_of_text { 2 } else { 1 },
             "settings": settings.identity(),
             "seed": null,
-            "device": device,
+            "device": device.kind(),
             "text": known.prepared.text_hash,
             "tokenizer": tokenizer,
             "from": known.from.as_ref().map(|from| &from.hash),

@@ -37,7 +37,7 @@ pub(super) fn memory(config: &Config, train: &Train, batch: usize, scored_tokens
 /// What a step holds.
 fn step(config: &Config, train: &Train, batch: usize, circumstances: Circumstances<'_>) -> u64 {
     let length = train.sequence_length;
-    if circumstances.device == "cpu" {
+    if circumstances.device.is_cpu() {
         return shape::engine_bytes(config, length, batch, circumstances.threads);
     }
     let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, batch));
@@ -68,6 +68,7 @@ fn weights(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::experiment::settings::{Family, Model};
     use crate::plan::Numbers;
 
@@ -81,8 +82,14 @@ mod tests {
     fn memory_is_what_workers_of_small_and_large_models_were_seen_to_hold() {
         use Family::{Gpt2, Llama};
         let numbers = Numbers::default();
-        let circumstances =
-            Circumstances { device: "cpu", memory_bytes: None, threads: 1, limit: 1, common_context: None, numbers: &numbers };
+        let circumstances = Circumstances {
+            device: Device::Cpu,
+            memory_bytes: None,
+            threads: 1,
+            limit: 1,
+            common_context: None,
+            numbers: &numbers,
+        };
         // Layers, heads, width; length, batch; vocabulary, scored tokens; the worker's `VmHWM` in MB, with one thread.
         for (family, shape, (length, batch), (vocabulary, scored), peak) in [
             (Gpt2, (1, 2, 16), (32, 8), (69, 13_207), 49.3),

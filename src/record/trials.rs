@@ -242,6 +242,7 @@ fn state_cells(planned: Planned, state: &TrialState) -> Vec<NamedCell> {
     let clipping = outcome.and_then(|o| o.clipping.as_ref());
     let rate = tokens.zip(seconds).filter(|(_, s)| *s > 0.0).map(|(t, s)| t as f64 / s);
     let reason = state.reason.as_deref().or_else(|| outcome.and_then(|o| o.reason.as_deref()));
+    let device = last.map(|a| a.device.to_string());
     let last_lines = last.map(|a| a.last_lines.join("\n")).filter(|lines| !lines.is_empty());
     vec![
         text("status", Some(state.status.name())),
@@ -282,7 +283,7 @@ fn state_cells(planned: Planned, state: &TrialState) -> Vec<NamedCell> {
         int("native_stride", native.map(|row| row.stride)),
         text("program", outcome.map(|o| o.program.as_str()).or_else(|| last.map(|a| a.program.as_str()))),
         text("host", last.map(|a| a.host.as_str())),
-        text("device", last.map(|a| a.device.as_str())),
+        text("device", device.as_deref()),
         int("threads", last.map(|a| i64::from(a.threads))),
         text("last_lines", last_lines.as_deref()),
         text("alias_of", alias_of.map(TrialId::as_str)),
@@ -305,6 +306,7 @@ fn is_comparable(planned: Planned, outcome: &Outcome) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::experiment::settings::{BatchSize, ClipNorm, Train};
     use crate::plan::Numbers;
     use crate::record::rows::tests::evaluation;
@@ -438,7 +440,7 @@ pub(crate) mod tests {
             host: "night".to_owned(),
             slot: 1,
             threads: 2,
-            device: "cpu".to_owned(),
+            device: Device::Cpu,
             program: "votive 0.1.0".to_owned(),
             from_step: 0,
             started_utc: 1_700_000_000_000_000,

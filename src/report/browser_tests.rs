@@ -7,6 +7,7 @@ use polars::prelude::{Column, DataFrame, ParquetWriter};
 
 use super::tests::{NASTY, Night, night};
 use super::*;
+use crate::device::Device;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::{Plan, Trial};
 use crate::record::tests::{completed, ended, plan, waiting};
@@ -163,7 +164,7 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
                 host: "rack".to_owned(),
                 slot: slot as u32 + 1,
                 threads: 1,
-                device: "cpu".to_owned(),
+                device: Device::Cpu,
                 program: "votive 0.1.0".to_owned(),
                 from_step: 40 * number as i64,
                 started_utc: free[slot],

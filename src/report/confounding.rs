@@ -244,6 +244,7 @@ pub(super) fn listed(list: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::experiment::settings::{BatchSize, ClipNorm};
     use crate::plan::Plan;
     use crate::record::TrialState;
@@ -304,7 +305,9 @@ mod tests {
     fn another_program_or_device_forbids_the_word_better_and_its_number_does_not() {
         let (plan, mut states) = lengths();
         states[0].outcome.as_mut().unwrap().program = "votive 0.0.9".to_owned();
-        states[2].attempts[0].device = "cpu:0".to_owned();
+        for (number, state) in states.iter_mut().enumerate() {
+            state.attempts[0].device = Device::Cuda(number as u32);
+        }
         let found = confounded(&plan, &states);
         let [one] = found.uncontrolled.as_slice() else { panic!("{:?}", found.uncontrolled) };
         assert_eq!((one.what, one.configurations, one.of), ("program", 1, 1));
@@ -314,7 +317,7 @@ mod tests {
              0.1.0; votive 0.0.9, votive 0.1.0) for 1 of 1."
         );
         states[0].outcome.as_mut().unwrap().program = "votive 0.1.0".to_owned();
-        states[3].attempts[0].device = "cuda:0".to_owned();
+        states[3].attempts[0].device = Device::Cpu;
         assert_eq!(confounded(&plan, &states).uncontrolled[0].what, "device");
     }
 

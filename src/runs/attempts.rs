@@ -62,6 +62,7 @@ pub fn end_attempt(folder: &TrialFolder, known: &Attempt, ended: &str, last_line
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
 
     fn attempt(number: u32) -> Attempt {
         Attempt {
@@ -70,7 +71,7 @@ mod tests {
             host: "rack".to_owned(),
             slot: 1,
             threads: 2,
-            device: "cpu".to_owned(),
+            device: Device::Cpu,
             program: "votive 0.1.0".to_owned(),
             from_step: 0,
             started_utc: 5,

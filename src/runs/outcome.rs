@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Clipping;
+use crate::device::Device;
 use crate::plan::TrialId;
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol};
@@ -160,8 +161,8 @@ pub struct Attempt {
     pub slot: u32,
     /// CPU threads.
     pub threads: u32,
-    /// `cpu`, `cuda:0`, `metal`.
-    pub device: String,
+    /// What it was computed on.
+    pub device: Device,
     /// The program's version and build.
     pub program: String,
     /// Steps done when it began to train: those of the checkpoint that it went on from.

@@ -97,6 +97,7 @@ pub fn reopen(folder: &TrialFolder, which: Reopen) -> Result<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::runs::{TrialLock, begin_attempt};
 
     fn trial() -> (tempfile::TempDir, TrialFolder) {
@@ -124,7 +125,7 @@ mod tests {
             host: "rack".to_owned(),
             slot: 1,
             threads: 1,
-            device: "cpu".to_owned(),
+            device: Device::Cpu,
             program: "votive".to_owned(),
             from_step: 0,
             started_utc: 1,

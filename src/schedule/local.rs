@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::exit::{Evidence, classify, describe};
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Standing, Start};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
@@ -36,8 +37,8 @@ pub struct LocalSettings {
     pub program: PathBuf,
     /// What comes before the trial's folder.
     pub arguments: Vec<OsString>,
-    /// `cpu`, `cuda:0`, `metal`.
-    pub device: String,
+    /// What workers compute on.
+    pub device: Device,
     /// The program's version and build, for attempts and outcomes that the runner writes.
     pub version: String,
     /// What workers do.
@@ -56,13 +57,13 @@ pub enum Work {
 
 impl LocalSettings {
     /// This program's hidden command `worker`.
-    pub fn this_program(device: &str, version: &str, work: Work) -> Result<Self> {
+    pub fn this_program(device: Device, version: &str, work: Work) -> Result<Self> {
         let program = this_program()?;
         let arguments = match work {
             Work::Train => vec!["worker".into()],
             Work::ScoreAgain => vec!["worker".into(), "--score-again".into()],
         };
-        Ok(Self { program, arguments, device: device.to_owned(), version: version.to_owned(), work })
+        Ok(Self { program, arguments, device, version: version.to_owned(), work })
     }
 }
 
@@ -127,14 +128,14 @@ impl<'a> LocalExecutor<'a> {
     }
 
     fn command(&self, folder: &TrialFolder, attempt: u32, start: &Start) -> Command {
-        let threads = start.threads.to_string();
+        let (threads, device) = (start.threads.to_string(), self.settings.device.to_string());
         let mut command = Command::new(&self.settings.program);
         command
             .arg0("votive")
             .args(&self.settings.arguments)
             .arg(folder.path())
             .args(["--attempt", &attempt.to_string(), "--slot", &start.slot.to_string()])
-            .args(["--threads", &threads, "--device", &self.settings.device])
+            .args(["--threads", &threads, "--device", &device])
             // Thread pools of the libraries below; two workers must not fight for the same cores.
             .env("RAYON_NUM_THREADS", &threads)
             .env("OMP_NUM_THREADS", &threads)
@@ -188,7 +189,7 @@ impl Executor for LocalExecutor<'_> {
             host: host(),
             slot: start.slot,
             threads: start.threads,
-            device: self.settings.device.clone(),
+            device: self.settings.device,
             program: self.settings.version.clone(),
             from_step: 0,
             started_utc: now_utc(),

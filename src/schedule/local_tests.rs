@@ -21,7 +21,7 @@ fn shell_for(work: Work, dir: &Path, script: &str) -> LocalExecutor<'static> {
     let settings = LocalSettings {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into(), "worker".into()],
-        device: "cpu".to_owned(),
+        device: Device::Cpu,
         version: "votive test".to_owned(),
         work,
     };
@@ -105,7 +105,7 @@ fn a_crash_is_told_with_its_last_lines_and_written_into_the_attempt() {
     assert_eq!((failure.last_lines.len(), failure.last_lines[19].as_str()), (20, "no end"));
     let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
     assert_eq!(attempt.ended.as_deref(), Some("crashed: exit code 101"));
-    assert_eq!((attempt.slot, attempt.threads, attempt.device.as_str()), (2, 3, "cpu"));
+    assert_eq!((attempt.slot, attempt.threads, attempt.device), (2, 3, Device::Cpu));
     assert_eq!(attempt.last_lines, failure.last_lines);
     assert!(attempt.ended_utc.is_some() && attempt.pid > 1);
 }
@@ -260,7 +260,7 @@ fn a_trial_given_up_has_an_outcome_unless_somebody_else_is_at_it() {
 
 #[test]
 fn this_program_starts_itself_as_a_worker() {
-    let settings = LocalSettings::this_program("cpu", "votive", Work::Train).unwrap();
+    let settings = LocalSettings::this_program(Device::Cpu, "votive", Work::Train).unwrap();
     assert!(settings.program.exists());
     assert_eq!(settings.arguments, ["worker"]);
 }

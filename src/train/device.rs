@@ -1,57 +1,56 @@
-//! Where tensors live.
+//! Which device the settings come to, and candle's own of it.
 
-use candle_core::Device;
+use candle_core::Device as CandleDevice;
 
+use crate::device::Device;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings;
 
-/// The kind of device that these settings come to on this machine with this build: `cpu`, `cuda` or `metal`. It is part of
-/// a trial's id, since the arithmetic differs.
-pub fn kind(setting: settings::Device) -> &'static str {
+/// The device that these settings come to on this machine with this build.
+pub fn chosen(setting: settings::Device) -> Device {
     match setting {
-        settings::Device::Cpu => "cpu",
-        settings::Device::Cuda => "cuda",
-        settings::Device::Metal => "metal",
-        settings::Device::Auto if candle_core::utils::cuda_is_available() && Device::new_cuda(0).is_ok() => "cuda",
-        settings::Device::Auto if candle_core::utils::metal_is_available() => "metal",
-        settings::Device::Auto => "cpu",
+        settings::Device::Cpu => Device::Cpu,
+        settings::Device::Cuda => Device::Cuda(0),
+        settings::Device::Metal => Device::Metal,
+        settings::Device::Auto if candle_core::utils::cuda_is_available() && CandleDevice::new_cuda(0).is_ok() => Device::Cuda(0),
+        settings::Device::Auto if candle_core::utils::metal_is_available() => Device::Metal,
+        settings::Device::Auto => Device::Cpu,
     }
 }
 
-/// The kind of device that these settings come to, which this program on this machine can use.
+/// The device that these settings come to, which this program on this machine can use.
 ///
 /// # Errors
 /// One that this build cannot use, or that is not there.
-pub fn usable(setting: settings::Device) -> Result<&'static str> {
-    let kind = kind(setting);
-    let built = match kind {
-        "cuda" => candle_core::utils::cuda_is_available(),
-        "metal" => candle_core::utils::metal_is_available(),
-        _ => true,
+pub fn usable(setting: settings::Device) -> Result<Device> {
+    let device = chosen(setting);
+    let built = match device {
+        Device::Cpu => true,
+        Device::Cuda(_) => candle_core::utils::cuda_is_available(),
+        Device::Metal => candle_core::utils::metal_is_available(),
     };
     if !built {
+        let kind = device.kind();
         return Err(Error::new(Kind::Device, format!("this build cannot use the device `{kind}`"))
             .help(format!("build with `--features {kind}`, or set `run.device: cpu`")));
     }
-    open(kind)?;
-    Ok(kind)
+    open(device)?;
+    Ok(device)
 }
 
-/// Opens the device called `cpu`, `cuda`, `cuda:1`, `metal` …
-pub fn open(name: &str) -> Result<Device> {
-    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
-    let number: usize = number.parse().map_err(|_| Error::usage(format!("`{name}` is not a device")))?;
-    let missing = |build: &str, source: candle_core::Error| {
-        Error::new(Kind::Device, format!("the device `{name}` cannot be used"))
-            .help(format!("build with `--features {build}` on a machine that has one, or set `run.device: cpu`"))
-            .caused_by(source.to_string())
+/// Opens a device for candle.
+pub fn open(device: Device) -> Result<CandleDevice> {
+    let opened = match device {
+        Device::Cpu => Ok(CandleDevice::Cpu),
+        Device::Cuda(number) => CandleDevice::new_cuda(number as usize),
+        Device::Metal => CandleDevice::new_metal(0),
     };
-    match kind {
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Device::new_cuda(number).map_err(|e| missing("cuda", e)),
-        "metal" => Device::new_metal(number).map_err(|e| missing("metal", e)),
-        _ => Err(Error::usage(format!("`{name}` is not a device")).help("use `cpu`, `cuda` or `metal`")),
-    }
+    opened.map_err(|source| {
+        let kind = device.kind();
+        Error::new(Kind::Device, format!("the device `{device}` cannot be used"))
+            .help(format!("build with `--features {kind}` on a machine that has one, or set `run.device: cpu`"))
+            .caused_by(source.to_string())
+    })
 }
 
 #[cfg(test)]
@@ -60,11 +59,10 @@ mod tests {
 
     #[test]
     fn the_processor_is_always_there_and_a_missing_device_says_what_to_do() {
-        assert!(open("cpu").unwrap().is_cpu());
-        assert_eq!(open("tpu").unwrap_err().to_string(), "`tpu` is not a device");
+        assert!(open(Device::Cpu).unwrap().is_cpu());
         #[cfg(not(feature = "metal"))]
         {
-            let error = open("metal").unwrap_err();
+            let error = open(Device::Metal).unwrap_err();
             assert_eq!(error.kind(), Kind::Device);
             assert!(error.help_text().unwrap().contains("--features metal"));
             let error = usable(settings::Device::Metal).unwrap_err();

@@ -6,6 +6,7 @@ mod properties;
 
 use super::settings::Settings;
 use super::*;
+use crate::device::Device;
 
 /// The beginning of every file of these tests.
 const HEAD: &str = "name: x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}, sequence_length: 128}\n";
@@ -16,12 +17,12 @@ struct Knowing {
     windows: Option<u64>,
     folder: Option<Folder>,
     /// The processor where there is none.
-    device: Option<&'static str>,
+    device: Option<Device>,
 }
 
 impl Surroundings for Knowing {
-    fn device(&self) -> &str {
-        self.device.unwrap_or("cpu")
+    fn device(&self) -> Device {
+        self.device.unwrap_or(Device::Cpu)
     }
 
     fn windows(&mut self, _: &Settings) -> Option<u64> {
