@@ -4,6 +4,7 @@
 //! * [`Pretrained`] is a folder of somebody's weights that training starts from.
 //! * [`shape`] counts parameters, FLOPs and bytes without a tensor; nothing else in the program does.
 //! * [`cpu`] is the engine that trains on a processor, by hand and without autograd.
+//! * [`gpu`] is the engine that trains on NVIDIA GPUs.
 //! * [`plain`] is the reading version of both families, made from candle's own operations: it runs on every device.
 //! * [`Continuation`] makes a text with it token by token, and [`Sampler`] draws each of them.
 
@@ -11,6 +12,7 @@ mod config;
 pub mod cpu;
 mod dropout;
 mod generate;
+pub mod gpu;
 mod initial;
 mod parameters;
 pub mod plain;
