@@ -1,0 +1,52 @@
+// What a kernel library built by the stand-in of NVRTC shows to the stand-in of the driver.
+#pragma once
+
+namespace host_gpu {
+
+struct Index {
+    unsigned x, y, z;
+};
+
+// What one thread of a block sees and calls. One for each loaded library: its kernels run one at a time.
+// The lane functions take the source line, by which threads that wait at different places are told apart.
+struct State {
+    Index thread, block, block_size, grid_size;
+    char* dynamic_shared;
+    void (*barrier)(int line);
+    // All lanes of `mask` meet; one of them calls `exchange` with what each brought (its own stack's memory).
+    void (*meet)(unsigned mask, void (*exchange)(unsigned mask, void* const* brought), void* mine, int line);
+};
+
+struct Argument {
+    const char* name;
+    unsigned size;
+    bool pointer;
+    unsigned element;  // size of what a pointer points to
+    bool floating;     // whether that is `float`
+};
+
+struct Kernel {
+    const char* name;
+    void (*run)(void** arguments);
+    const Argument* arguments;
+    unsigned count;
+    unsigned most_threads;  // of __launch_bounds__; 0: not given
+};
+
+struct Module {
+    State* state;
+    char *shared_begin, *shared_end;  // all static shared memory lies between them
+    const Kernel* kernels;
+    unsigned count;
+};
+
+// Before the library's bytes in what stands for a cubin.
+struct ImageHeader {
+    char magic[8];
+    unsigned long long size;
+    unsigned architecture;  // 90 for sm_90 and sm_90a
+    unsigned reserved;
+};
+constexpr char image_magic[8] = {'H', 'O', 'S', 'T', 'G', 'P', 'U', '1'};
+
+}  // namespace host_gpu
