@@ -16,10 +16,23 @@ pub struct Source<'a> {
 }
 
 /// What stands before every file: types, wrappers of instructions, sums over a warp and a block.
-pub const PRELUDE: &str = "";
+pub const PRELUDE: &str = include_str!("kernels/prelude.cu");
 
 /// All files of kernels.
-pub const SOURCES: &[Source<'static>] = &[];
+pub const SOURCES: &[Source<'static>] = &[
+    Source { name: "activation.cu", text: include_str!("kernels/activation.cu") },
+    Source { name: "adamw.cu", text: include_str!("kernels/adamw.cu") },
+    Source { name: "columns.cu", text: include_str!("kernels/columns.cu") },
+    Source { name: "dropout.cu", text: include_str!("kernels/dropout.cu") },
+    Source { name: "embedding.cu", text: include_str!("kernels/embedding.cu") },
+    Source { name: "fetch.cu", text: include_str!("kernels/fetch.cu") },
+    Source { name: "gradient_norm.cu", text: include_str!("kernels/gradient_norm.cu") },
+    Source { name: "heads.cu", text: include_str!("kernels/heads.cu") },
+    Source { name: "loss.cu", text: include_str!("kernels/loss.cu") },
+    Source { name: "norm.cu", text: include_str!("kernels/norm.cu") },
+    Source { name: "publish.cu", text: include_str!("kernels/publish.cu") },
+    Source { name: "softmax.cu", text: include_str!("kernels/softmax.cu") },
+];
 
 /// The kind of a kernel's argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
