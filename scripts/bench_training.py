@@ -4,7 +4,7 @@
 Usage: python scripts/bench_training.py [--sizes small,large,llama] [--threads 2,1] [--rounds 3] [--lengths] [--where] [--two]
 
 Every contender runs in a process of its own, in turn, `--rounds` times; the table shows the median of the rounds' medians
-and the best step of all. Needs PyTorch, and a benchmark binary: `cargo bench --bench engine --no-run` builds it.
+and the best step of all. Needs PyTorch, and a benchmark binary: `cargo bench --features benchmarks --bench engine --no-run` builds it.
 Layers, sizes, tokens a step, AdamW with decay groups and clipping at 1.0 are the same for all; float32 unless said.
 
   --lengths  the small model at L = 64 ... 2,048 and equal tokens a step
@@ -126,7 +126,7 @@ def binary():
     target = os.environ.get("CARGO_TARGET_DIR", "target")
     found = [p for p in glob.glob(f"{target}/release/deps/engine-*") if os.access(p, os.X_OK) and not p.endswith(".d")]
     if not found:
-        sys.exit("no benchmark binary: run `cargo bench --bench engine --no-run` first")
+        sys.exit("no benchmark binary: run `cargo bench --features benchmarks --bench engine --no-run` first")
     return max(found, key=os.path.getmtime)
 
 

@@ -1,9 +1,9 @@
 //! Whole training steps, timed: the engine's or the plain path's, one configuration a call, as one line of JSON.
 //!
-//! `cargo bench --bench engine -- engine layers=4 heads=4 width=128 vocabulary=65 length=64 batch=12 threads=2 steps=50`
-//! prints the milliseconds of each step and of its parts. `plain` instead of `engine` times candle's own operations (on
-//! candle's threads: set `RAYON_NUM_THREADS`); `family=llama` the other family; `operations` the engine's operations one by
-//! one, on one thread. `scripts/bench_training.py` calls it.
+//! `cargo bench --features benchmarks --bench engine -- engine layers=4 heads=4 width=128 vocabulary=65 length=64 batch=12
+//! threads=2 steps=50` prints the milliseconds of each step and of its parts. `plain` instead of `engine` times candle's own
+//! operations (on candle's threads: set `RAYON_NUM_THREADS`); `family=llama` the other family; `operations` the engine's
+//! operations one by one, on one thread. `scripts/bench_training.py` calls it.
 
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
@@ -13,7 +13,8 @@ use std::time::Instant;
 use candle_core::Device;
 use votive::error::{Error, Result};
 use votive::experiment::settings::{self, ClipNorm, Family, Precision, Train};
-use votive::model::cpu::{Engine, MicroBatch, Operations};
+use votive::model::cpu::operations::Operations;
+use votive::model::cpu::{Engine, MicroBatch};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;

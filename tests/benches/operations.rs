@@ -1,4 +1,4 @@
-//! Each operation of the engine alone, forward and backward, over one shard on one thread: `cargo bench --bench operations`.
+//! Each operation of the engine alone, forward and backward, over one shard on one thread: `cargo bench --features benchmarks --bench operations`.
 //!
 //! Three models: nanoGPT's configuration for a CPU, the larger one of six layers, and a Llama. Products and attention also
 //! say their floating-point operations a second, as criterion's throughput in elements.
@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput};
 use votive::error::Result;
 use votive::experiment::settings::{Family, Model};
 use votive::model::Config;
-use votive::model::cpu::Operations;
+use votive::model::cpu::operations::Operations;
 
 fn main() -> Result<()> {
     let mut criterion = Criterion::default()

@@ -29,7 +29,10 @@ mod layout;
 mod loss;
 mod matrix;
 mod norm;
-mod operations;
+/// Each operation of a step alone. It is the benchmarks' and lies with them; here because it reads what only this module sees.
+#[cfg(feature = "benchmarks")]
+#[path = "../../../tests/benches/inside/operations.rs"]
+pub mod operations;
 mod packing;
 mod panels;
 mod pool;
@@ -50,7 +53,6 @@ pub(super) use self::block::{exponentials, head_rows};
 pub(crate) use self::buffer::Buffer;
 use self::lanes::Lanes;
 use self::layout::{Layout, Linear, Way};
-pub use self::operations::{Operation, Operations};
 use self::panels::{padded, rows_mut};
 pub use self::pool::Pool;
 pub(crate) use self::vector::vectorized;

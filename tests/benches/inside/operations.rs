@@ -1,4 +1,6 @@
-//! Each operation of a step alone, over one shard on one thread: for benchmarks, and to say where a step's time goes.
+//! Each operation of a step alone, over one shard on one thread: what the benchmarks run, and say where a step's time goes.
+//!
+//! It is a module of `model::cpu`, whose inside it reads, with the feature `benchmarks`.
 
 use super::backward::After;
 use super::block::{Gradient, Model, Scratch, Shard, Tokens, Training, three};
