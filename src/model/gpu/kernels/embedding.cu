@@ -15,6 +15,18 @@ extern "C" __global__ void embed(
     int length,               // L
     int width                 // C
 ) {
+    int n = blockIdx.x, k = blockIdx.y;
+    long long row = static_cast<long long>(k) * rows + n;
+    int window = n / length, position = n % length;
+    int token = tokens[(static_cast<long long>(k) * (rows / length) + window) * (length + 1) + position];
+    const float* of_token = wte + k * stride + static_cast<long long>(token) * width;
+    const float* of_position = wpe ? wpe + k * stride + static_cast<long long>(position) * width : nullptr;
+    const unsigned* kept = mask_row(bits, row, width);
+    float factor = members[k].dropout_factor;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        float sum = of_position ? of_token[c] + of_position[c] : of_token[c];
+        x[row * width + c] = sum * mask(kept, c, factor);
+    }
 }
 
 // First stage of the gradient of wte: sums of the rows of mask · dx over pieces of at most 64 positions of one token.
@@ -34,6 +46,20 @@ extern "C" __global__ void embedding_gradient_pieces(
     int pieces,               // most pieces that a member can have: min(N, V + N / 64)
     int vocabulary            // V
 ) {
+    int piece = blockIdx.x, k = blockIdx.y;
+    if (piece >= first_piece[k * (vocabulary + 1ll) + vocabulary]) return;
+    const int* starts = piece_start + k * (pieces + 1ll);
+    const int* positions = order + static_cast<long long>(k) * rows;
+    int start = starts[piece], end = starts[piece + 1];
+    float factor = members[k].dropout_factor;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        float sum = 0.0f;
+        for (int i = start; i < end; i++) {
+            long long row = static_cast<long long>(k) * rows + positions[i];
+            sum += dx[row * width + c] * mask(mask_row(bits, row, width), c, factor);
+        }
+        sums[(static_cast<long long>(k) * pieces + piece) * width + c] = sum;
+    }
 }
 
 // Second stage: each token's pieces in order.
@@ -49,6 +75,16 @@ extern "C" __global__ void embedding_gradient_sum(
     int vocabulary,           // V
     int accumulate            // 1: add, 0: write
 ) {
+    int token = blockIdx.x, k = blockIdx.y;
+    const int* firsts = first_piece + k * (vocabulary + 1ll);
+    int start = firsts[token], end = firsts[token + 1];
+    if (accumulate && start == end) return;
+    float* to = gradient + k * stride + static_cast<long long>(token) * width;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        float sum = 0.0f;
+        for (int i = start; i < end; i++) sum += sums[(static_cast<long long>(k) * pieces + i) * width + c];
+        to[c] = accumulate ? to[c] + sum : sum;
+    }
 }
 
 // Gradient of wpe: mask · dx summed over the windows in order; 0 for positions from L on.
@@ -66,4 +102,19 @@ extern "C" __global__ void position_gradient(
     int context,              // positions that the parameter has
     int accumulate            // 1: add, 0: write
 ) {
+    long long i = blockIdx.x * 256ll + threadIdx.x;
+    int k = blockIdx.y;
+    if (i >= static_cast<long long>(context) * width) return;
+    int position = static_cast<int>(i / width), c = static_cast<int>(i % width);
+    float factor = members[k].dropout_factor, sum = 0.0f;
+    if (position < length) {
+        for (int window = 0; window < windows; window++) {
+            long long row = (static_cast<long long>(k) * windows + window) * length + position;
+            sum += dx[row * width + c] * mask(mask_row(bits, row, width), c, factor);
+        }
+    } else if (accumulate) {
+        return;
+    }
+    float* to = gradient + k * stride + i;
+    *to = accumulate ? *to + sum : sum;
 }

@@ -8,4 +8,8 @@ extern "C" __global__ void fetch_slot(
     int words,                // 32-bit words of a slot, a multiple of 4
     unsigned* slot            // [words], written
 ) {
+    long long i = blockIdx.x * 256ll + threadIdx.x;
+    if (i * 4 >= words) return;
+    const uint4* from = reinterpret_cast<const uint4*>(slots + *units % count * words);
+    reinterpret_cast<uint4*>(slot)[i] = from[i];
 }

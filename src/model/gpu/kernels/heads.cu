@@ -1,6 +1,15 @@
 // Between rows of the residual stream and heads of attention, with rotary positions (Su et al. 2021) in the half-split form
 // of Hugging Face: (a, b) → (a cos − b sin, b cos + a sin).
 
+// Element i of a head's D, turned by a row of the table, or back with `direction` −1.
+__device__ __forceinline__ float turned(const operand* head, const float* angles, int i, int head_width, float direction) {
+    int half = head_width / 2;
+    bool second = i >= half;
+    float cos = angles[second ? i - half : i], sin = angles[second ? i : half + i] * direction;
+    float other = load(head + (second ? i - half : half + i));
+    return load(head + i) * cos + (second ? other : -other) * sin;
+}
+
 // qkv → q, k, v; where a table is given, q and k are turned.
 //
 // Launch: grid [N, K], block 128.
@@ -16,6 +25,20 @@ extern "C" __global__ void split_heads(
     int kv_heads,             // KV
     int head_width            // D
 ) {
+    int n = blockIdx.x, window = n / length, t = n % length;
+    long long member = blockIdx.y, row = member * rows + n, place = member * (rows / length) + window;
+    int width = heads * head_width, kv_width = kv_heads * head_width, all = width + 2 * kv_width;
+    const operand* from = qkv + row * all;
+    for (int c = threadIdx.x; c < all; c += blockDim.x) {
+        // Which of q, k and v, and the column in it.
+        int part = c < width ? 0 : c < width + kv_width ? 1 : 2;
+        int column = part == 0 ? c : part == 1 ? c - width : c - width - kv_width;
+        int head = column / head_width, i = column % head_width;
+        operand* to = part == 0 ? q : part == 1 ? k : v;
+        long long there = ((place * (part == 0 ? heads : kv_heads) + head) * length + t) * head_width + i;
+        bool turns = angles && part < 2;
+        store(to + there, turns ? turned(from + c - i, angles + static_cast<long long>(t) * head_width, i, head_width, 1.0f) : load(from + c));
+    }
 }
 
 // dq, dk, dv → dqkv, turned back; and the columns' sums of dqkv over each group of rows.
@@ -36,6 +59,28 @@ extern "C" __global__ void split_heads_backward(
     int head_width,           // D
     int group_rows            // rows of a group
 ) {
+    int c = blockIdx.x * 128 + threadIdx.x, group = blockIdx.y;
+    long long member = blockIdx.z;
+    int width = heads * head_width, kv_width = kv_heads * head_width, all = width + 2 * kv_width;
+    if (c >= all) return;
+    // Which of q, k and v, and the column in it.
+    int part = c < width ? 0 : c < width + kv_width ? 1 : 2;
+    int column = part == 0 ? c : part == 1 ? c - width : c - width - kv_width;
+    int head = column / head_width, i = column % head_width, heads_there = part == 0 ? heads : kv_heads;
+    const operand* from = part == 0 ? dq : part == 1 ? dk : dv;
+    bool turns = angles && part < 2;
+    int start = group * group_rows, end = min(start + group_rows, rows);
+    float sum = 0.0f;
+    #pragma unroll 4
+    for (int n = start; n < end; n++) {
+        long long place = member * (rows / length) + n / length;
+        int t = n % length;
+        const operand* there = from + ((place * heads_there + head) * length + t) * head_width;
+        float slope = turns ? turned(there, angles + static_cast<long long>(t) * head_width, i, head_width, -1.0f) : load(there + i);
+        store(dqkv + (member * rows + n) * all + c, slope);
+        sum += slope;
+    }
+    if (sums) sums[(member * gridDim.y + group) * columns + c] = sum;
 }
 
 // What attention mixed in each head, side by side in rows.
@@ -49,6 +94,12 @@ extern "C" __global__ void merge_heads(
     int heads,                // H
     int head_width            // D
 ) {
+    int n = blockIdx.x, width = heads * head_width;
+    long long member = blockIdx.y, place = member * (rows / length) + n / length;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        int head = c / head_width, i = c % head_width;
+        merged[(member * rows + n) * width + c] = mixed[((place * heads + head) * length + n % length) * head_width + i];
+    }
 }
 
 // The same the other way round, for its gradient.
@@ -62,4 +113,10 @@ extern "C" __global__ void merge_heads_backward(
     int heads,                // H
     int head_width            // D
 ) {
+    int n = blockIdx.x, width = heads * head_width;
+    long long member = blockIdx.y, place = member * (rows / length) + n / length;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        int head = c / head_width, i = c % head_width;
+        dmixed[((place * heads + head) * length + n % length) * head_width + i] = dmerged[(member * rows + n) * width + c];
+    }
 }

@@ -1,5 +1,61 @@
 // Layer norm (Ba et al. 2016) and RMS norm (Zhang and Sennrich 2019) over rows, fused with the residual sum before them.
 
+// One row by a warp, V neighbouring columns a lane at a time. Without a mean it is RMS norm.
+template <int V>
+__device__ __forceinline__ void norm_row(
+    const float* x, const operand* delta, const unsigned* kept, float factor, const float* weight, const float* bias, float* x_out,
+    operand* normed, float* mean, float* rstd, int width, float epsilon
+) {
+    const int first = lane() * V, step = 32 * V;
+    const float* summed = delta ? x_out : x;
+    float total = 0.0f;
+    for (int c = first; c < width; c += step) {
+        Some<V> sum = load_some<V>(x + c);
+        if (delta) {
+            Some<V> more = load_some<V>(delta + c);
+            for (int e = 0; e < V; e++) sum.at[e] = fmaf(more.at[e], mask(kept, c + e, factor), sum.at[e]);
+            store_some(x_out + c, sum);
+        }
+        for (int e = 0; e < V; e++) total += sum.at[e];
+    }
+    float centre = mean ? warp_sum(total) / width : 0.0f;
+    float square = 0.0f;
+    for (int c = first; c < width; c += step) {
+        Some<V> row = load_some<V>(summed + c);
+        for (int e = 0; e < V; e++) square = fmaf(row.at[e] - centre, row.at[e] - centre, square);
+    }
+    float over = 1.0f / sqrtf(warp_sum(square) / width + epsilon);
+    for (int c = first; c < width; c += step) {
+        Some<V> row = load_some<V>(summed + c), w = load_some<V>(weight + c);
+        for (int e = 0; e < V; e++) row.at[e] = (row.at[e] - centre) * over * w.at[e];
+        if (bias) {
+            Some<V> b = load_some<V>(bias + c);
+            for (int e = 0; e < V; e++) row.at[e] += b.at[e];
+        }
+        store_some(normed + c, row);
+    }
+    if (lane() == 0) {
+        if (mean) *mean = centre;
+        *rstd = over;
+    }
+}
+
+// The row that this warp has, if it has one.
+template <int V>
+__device__ __forceinline__ void norm_rows(
+    const float* x, const operand* delta, const unsigned* bits, const Member* members, const float* weight, const float* bias,
+    long long stride, float* x_out, operand* normed, float* mean, float* rstd, int rows, int width, float epsilon
+) {
+    int n = blockIdx.x * 4 + warp(), k = blockIdx.y;
+    if (n >= rows) return;
+    long long row = static_cast<long long>(k) * rows + n, start = row * width;
+    norm_row<V>(
+        x + start, delta ? delta + start : nullptr, mask_row(bits, row, width), members[k].dropout_factor, weight + k * stride,
+        bias ? bias + k * stride : nullptr, x_out ? x_out + start : nullptr, normed + start, mean ? mean + row : nullptr, rstd + row,
+        width, epsilon
+    );
+}
+
 // x_out = x + mask · delta; normed = (x_out − mean) · rstd · weight + bias, where rstd = 1 / √(variance + epsilon).
 //
 // Launch: grid [ceil(N / 4), K], block 128.
@@ -19,6 +75,8 @@ extern "C" __global__ void layer_norm(
     int width,                // C
     float epsilon
 ) {
+    if (width % 4 == 0) norm_rows<4>(x, delta, bits, members, weight, bias, stride, x_out, normed, mean, rstd, rows, width, epsilon);
+    else norm_rows<1>(x, delta, bits, members, weight, bias, stride, x_out, normed, mean, rstd, rows, width, epsilon);
 }
 
 // x_out = x + mask · delta; normed = x_out · rstd · weight, where rstd = 1 / √(mean of squares + epsilon).
@@ -38,14 +96,19 @@ extern "C" __global__ void rms_norm(
     int width,                // C
     float epsilon
 ) {
+    if (width % 4 == 0) norm_rows<4>(x, delta, bits, members, weight, nullptr, stride, x_out, normed, nullptr, rstd, rows, width, epsilon);
+    else norm_rows<1>(x, delta, bits, members, weight, nullptr, stride, x_out, normed, nullptr, rstd, rows, width, epsilon);
 }
+
+// Rows that a thread loads before it stores the first of them.
+constexpr int BATCH = 4;
 
 // Back through a norm: dx (+)= its gradient, then dy = mask · dx for what was added before the norm; and, over each group of
 // rows, the columns' sums of the gradients of weight, bias and of what `dy` stands for: `column_sums` adds the groups.
 //
 // The sums are one matrix [K, groups, columns] for all norms and biases of the model; the pointers are to the first column
 // that is meant, of member 0 and group 0. groups = ceil(N / group_rows).
-// Launch: grid [groups, K], block 256, shared 8 · group_rows bytes.
+// Launch: grid [groups, K], block 128, shared 8 · group_rows bytes.
 extern "C" __global__ void norm_backward(
     const operand* dnormed,   // [K, N, C]
     const float* x,           // [K, N, C]: what was normed
@@ -66,4 +129,59 @@ extern "C" __global__ void norm_backward(
     int group_rows,           // rows of a group
     int accumulate            // 1: dx is added to, 0: written
 ) {
+    DYNAMIC_SHARED(float, means);  // of each row: of dnormed · weight, and of that times the normalised x
+    int k = blockIdx.y, group = blockIdx.x, start = group * group_rows, count = min(group_rows, rows - start);
+    long long first = static_cast<long long>(k) * rows + start;
+    const float* w = weight + k * stride;
+    for (int r = warp(); r < count; r += blockDim.x / 32) {
+        long long row = first + r;
+        float centre = mean ? mean[row] : 0.0f, over = rstd[row], level = 0.0f, along = 0.0f;
+        for (int c = lane(); c < width; c += 32) {
+            float slope = load(dnormed + row * width + c) * w[c];
+            level += slope;
+            along = fmaf(slope, (x[row * width + c] - centre) * over, along);
+        }
+        level = warp_sum(level);
+        along = warp_sum(along);
+        if (lane() == 0) {
+            means[2 * r] = mean ? level / width : 0.0f;
+            means[2 * r + 1] = along / width;
+        }
+    }
+    __syncthreads();
+
+    float factor = members[k].dropout_factor;
+    long long sums = (static_cast<long long>(k) * gridDim.x + group) * columns;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        float of_weight = 0.0f, of_bias = 0.0f, of_dy = 0.0f;
+        for (int r = 0; r < count; r += BATCH) {
+            // Loads first: the compiler may not move them over the stores.
+            float slopes[BATCH], values[BATCH], before[BATCH];
+            #pragma unroll
+            for (int i = 0; i < BATCH; i++) {
+                if (r + i >= count) break;
+                long long place = (first + r + i) * width + c;
+                slopes[i] = load(dnormed + place);
+                values[i] = x[place];
+                before[i] = accumulate ? dx[place] : 0.0f;
+            }
+            #pragma unroll
+            for (int i = 0; i < BATCH; i++) {
+                if (r + i >= count) break;
+                long long row = first + r + i;
+                float over = rstd[row], normalised = (values[i] - (mean ? mean[row] : 0.0f)) * over;
+                of_weight = fmaf(slopes[i], normalised, of_weight);
+                of_bias += slopes[i];
+                float slope = slopes[i] * w[c] - means[2 * (r + i)] - normalised * means[2 * (r + i) + 1];
+                float sum = fmaf(over, slope, before[i]);
+                dx[row * width + c] = sum;
+                float masked = sum * mask(mask_row(bits, row, width), c, factor);
+                if (dy) store(dy + row * width + c, masked);
+                of_dy += masked;
+            }
+        }
+        weight_sums[sums + c] = of_weight;
+        if (bias_sums) bias_sums[sums + c] = of_bias;
+        if (dy_sums) dy_sums[sums + c] = of_dy;
+    }
 }

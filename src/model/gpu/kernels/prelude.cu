@@ -40,3 +40,117 @@ struct Member {
     int revive;                 // 14: not 0: the member is not dead before this step
     int unused;                 // 15
 };
+
+// ---- What the compiler for GPUs says in instructions; another one is told by a header of its own ------------------------
+
+#ifndef CUDA_ON_HOST
+#define DYNAMIC_SHARED(type, name) \
+    extern __shared__ float4 dynamic_shared[]; \
+    type* name = reinterpret_cast<type*>(dynamic_shared)
+
+// Both rounded to the nearest bfloat16, ties to even; `low` in the lower half.
+__device__ __forceinline__ unsigned pack_bf16(float low, float high) {
+    unsigned packed;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+}
+#endif
+
+// ---- Elements, one and four at a time -----------------------------------------------------------------------------------
+
+// `V` neighbouring elements in 32 bits.
+template <int V>
+struct Some {
+    float at[V];
+};
+
+__device__ __forceinline__ float load(const float* from) { return *from; }
+__device__ __forceinline__ float load(const bf16* from) { return __uint_as_float(static_cast<unsigned>(from->bits) << 16); }
+__device__ __forceinline__ void store(float* to, float value) { *to = value; }
+__device__ __forceinline__ void store(bf16* to, float value) { to->bits = static_cast<unsigned short>(pack_bf16(value, 0.0f)); }
+
+// One element, or four that lie on a boundary of four.
+template <int V, class T>
+__device__ __forceinline__ Some<V> load_some(const T* from);
+template <>
+__device__ __forceinline__ Some<1> load_some<1>(const float* from) {
+    return {{load(from)}};
+}
+template <>
+__device__ __forceinline__ Some<1> load_some<1>(const bf16* from) {
+    return {{load(from)}};
+}
+template <>
+__device__ __forceinline__ Some<4> load_some<4>(const float* from) {
+    float4 four = *reinterpret_cast<const float4*>(from);
+    return {{four.x, four.y, four.z, four.w}};
+}
+template <>
+__device__ __forceinline__ Some<4> load_some<4>(const bf16* from) {
+    uint2 four = *reinterpret_cast<const uint2*>(from);
+    return {{__uint_as_float(four.x << 16), __uint_as_float(four.x & 0xffff0000u), __uint_as_float(four.y << 16),
+             __uint_as_float(four.y & 0xffff0000u)}};
+}
+
+__device__ __forceinline__ void store_some(float* to, Some<1> one) { store(to, one.at[0]); }
+__device__ __forceinline__ void store_some(bf16* to, Some<1> one) { store(to, one.at[0]); }
+__device__ __forceinline__ void store_some(float* to, Some<4> four) {
+    *reinterpret_cast<float4*>(to) = make_float4(four.at[0], four.at[1], four.at[2], four.at[3]);
+}
+__device__ __forceinline__ void store_some(bf16* to, Some<4> four) {
+    *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(four.at[0], four.at[1]), pack_bf16(four.at[2], four.at[3]));
+}
+
+// ---- Dropout masks ------------------------------------------------------------------------------------------------------
+
+// What a column of a row is multiplied by, given the row's bits; 1 where there are none.
+__device__ __forceinline__ float mask(const unsigned* row, int column, float factor) {
+    if (!row) return 1.0f;
+    return row[column >> 5] >> (column & 31) & 1u ? factor : 0.0f;
+}
+
+// The bits of a row of so many elements, or null where there are none.
+__device__ __forceinline__ const unsigned* mask_row(const unsigned* bits, long long row, int width) {
+    return bits ? bits + row * ((width + 31) / 32) : nullptr;
+}
+
+// ---- Sums over a warp and a block ---------------------------------------------------------------------------------------
+
+__device__ __forceinline__ int lane() { return static_cast<int>(threadIdx.x & 31u); }
+__device__ __forceinline__ int warp() { return static_cast<int>(threadIdx.x >> 5); }
+
+// The sum of a warp's values, in a tree, the same bits in all lanes.
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+    for (int other = 16; other > 0; other >>= 1) value += __shfl_xor_sync(0xffffffffu, value, other);
+    return value;
+}
+
+// The largest of a warp's values; what is not a number is passed over.
+__device__ __forceinline__ float warp_max(float value) {
+    for (int other = 16; other > 0; other >>= 1) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, other));
+    return value;
+}
+
+// The sum of a block's values, for all its threads; a whole number of warps, of which all take part.
+template <class T>
+__device__ __forceinline__ T block_sum(T value) {
+    __shared__ T parts[32];
+    value = warp_sum(value);
+    if (blockDim.x == 32) return value;
+    __syncthreads();  // the sum before may still be read
+    if (lane() == 0) parts[warp()] = value;
+    __syncthreads();
+    return warp_sum(lane() < static_cast<int>(blockDim.x / 32) ? parts[lane()] : T(0));
+}
+
+// The same for the largest.
+__device__ __forceinline__ float block_max(float value) {
+    __shared__ float parts[32];
+    value = warp_max(value);
+    if (blockDim.x == 32) return value;
+    __syncthreads();
+    if (lane() == 0) parts[warp()] = value;
+    __syncthreads();
+    return warp_max(lane() < static_cast<int>(blockDim.x / 32) ? parts[lane()] : parts[0]);
+}
