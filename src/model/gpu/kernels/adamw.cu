@@ -1,7 +1,7 @@
 // Clipping by the global norm (torch's `clip_grad_norm_`) and AdamW (Loshchilov and Hutter 2019, as torch computes it).
 
 // Neither infinite nor not a number.
-__device__ __forceinline__ bool finite(double x) { return x - x == 0.0; }
+__device__ __forceinline__ bool is_finite(double x) { return x - x == 0.0; }
 
 // The norm of each member's gradients, what they are multiplied by, and whether the member is dead: from the first step on
 // whose loss or norm is not finite, until the host revives it.
@@ -25,7 +25,7 @@ extern "C" __global__ void prepare_update(
     norm[k] = length;
     clip[k] = limit < 0.0 ? 1.0f : static_cast<float>(fmin(limit / (length + 1e-6), 1.0));
     bool was_dead = dead[k] != 0 && members[k].revive == 0;
-    dead[k] = was_dead || !finite(length) || !finite(loss[k]);
+    dead[k] = was_dead || !is_finite(length) || !is_finite(loss[k]);
 }
 
 // One update in torch's order, as `optimize/flat.rs` makes it to the bit; nothing where the member is dead.
