@@ -6,13 +6,16 @@
 //   pack_bf16(low, high) -> unsigned             two floats rounded to nearest even, `low` in the lower half
 //   mma_bf16(float d[4], const unsigned a[4], const unsigned b[2])   mma.sync m16n8k16 row.col, f32 += bf16 * bf16
 //
-// `__global__` and `__launch_bounds__` are left to the stand-in of NVRTC, which finds the kernels by them.
+// Compiled as gnu++17. `__global__` and `__launch_bounds__` are left to the stand-in of NVRTC, which finds the kernels by them.
 // Static shared arrays are plain statics of the library: the stand-in of the driver fills them with 0xFF before each block.
 #pragma once
 #define CUDA_ON_HOST 1
 
 #include <math.h>
 #include <string.h>
+
+#include <type_traits>
+#include <utility>
 
 #include "module.h"
 
@@ -249,3 +252,27 @@ inline T __ldg(const T* at) {
 }
 inline int atomicAdd(int* at, int value) { return host_gpu::atomic_add(at, value); }
 inline unsigned atomicAdd(unsigned* at, unsigned value) { return host_gpu::atomic_add(at, value); }
+
+namespace host_gpu {
+
+// Calls a kernel with arguments that are given by their addresses.
+template <auto F>
+struct Trampoline;
+template <class... A, void (*F)(A...)>
+struct Trampoline<F> {
+    template <size_t... I>
+    static void call([[maybe_unused]] void** arguments, std::index_sequence<I...>) {
+        F(*static_cast<A*>(arguments[I])...);
+    }
+    static void run(void** arguments) { call(arguments, std::index_sequence_for<A...>{}); }
+};
+
+template <class T>
+constexpr Argument describe(const char* name) {
+    using Element = std::remove_cv_t<std::remove_pointer_t<T>>;
+    if constexpr (!std::is_pointer_v<T>) return {name, sizeof(T), false, 0, false};
+    else if constexpr (std::is_void_v<Element>) return {name, sizeof(T), true, 1, false};
+    else return {name, sizeof(T), true, sizeof(Element), std::is_same_v<Element, float>};
+}
+
+}  // namespace host_gpu

@@ -1,0 +1,31 @@
+#include "settings.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+#include <fstream>
+
+namespace host_gpu {
+
+std::string folder_of(const void* function) {
+    Dl_info info;
+    if (!dladdr(function, &info) || !info.dli_fname) return ".";
+    std::string path = info.dli_fname;
+    return path.substr(0, path.rfind('/') + 1);
+}
+
+std::string setting(const char* name, const char* otherwise) {
+    if (const char* value = getenv((std::string("HOST_GPU_") + name).c_str())) return value;
+    std::ifstream file(folder_of(reinterpret_cast<const void*>(&setting)) + "settings");
+    std::string begin = std::string(name) + "=";
+    for (std::string line; std::getline(file, line);)
+        if (line.compare(0, begin.size(), begin) == 0) return line.substr(begin.size());
+    return otherwise;
+}
+
+long long number(const char* name, long long otherwise) {
+    std::string text = setting(name, "");
+    return text.empty() ? otherwise : strtoll(text.c_str(), nullptr, 0);
+}
+
+}  // namespace host_gpu
