@@ -30,7 +30,11 @@ if [ ! -d "$finished" ]; then
   # NVRTC has its own beside it, and a program opens it first.
   make libnvrtc-builtins.so.13.0 -x c++ /dev/null
   cp cuda_on_host.h module.h "$unfinished"
-  mkdir "$unfinished/compiled"
+  mkdir "$unfinished/compiled" "$unfinished/strict"
+  # The same once more with a file of settings: two files are two libraries to a process that opens both.
+  cp "$unfinished"/*.* "$unfinished/strict"
+  ln -s ../compiled "$unfinished/strict/compiled"
+  echo STRICT=1 >"$unfinished/strict/settings"
   trap - EXIT
   mv "$unfinished" "$finished"
 fi

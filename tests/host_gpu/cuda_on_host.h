@@ -11,13 +11,55 @@
 #pragma once
 #define CUDA_ON_HOST 1
 
-#include <math.h>
-#include <string.h>
-
-#include <type_traits>
-#include <utility>
-
 #include "module.h"
+
+// Declared here and not included: a file with the C++ library's headers takes several times as long to compile.
+typedef decltype(sizeof 0) size_t;
+extern "C" {
+void* memcpy(void* to, const void* from, size_t bytes) noexcept;
+void* memset(void* to, int value, size_t bytes) noexcept;
+int abs(int) noexcept;
+}
+#define HOST_GPU_FUNCTION1(name) \
+    extern "C" double name(double) noexcept; \
+    extern "C" float name##f(float) noexcept; \
+    inline float name(float x) { return name##f(x); }
+#define HOST_GPU_FUNCTION2(name) \
+    extern "C" double name(double, double) noexcept; \
+    extern "C" float name##f(float, float) noexcept; \
+    inline float name(float x, float y) { return name##f(x, y); }
+HOST_GPU_FUNCTION1(exp)
+HOST_GPU_FUNCTION1(exp2)
+HOST_GPU_FUNCTION1(expm1)
+HOST_GPU_FUNCTION1(log)
+HOST_GPU_FUNCTION1(log2)
+HOST_GPU_FUNCTION1(log1p)
+HOST_GPU_FUNCTION1(sqrt)
+HOST_GPU_FUNCTION1(sin)
+HOST_GPU_FUNCTION1(cos)
+HOST_GPU_FUNCTION1(tanh)
+HOST_GPU_FUNCTION1(erf)
+HOST_GPU_FUNCTION1(erfc)
+HOST_GPU_FUNCTION1(fabs)
+HOST_GPU_FUNCTION1(floor)
+HOST_GPU_FUNCTION1(ceil)
+HOST_GPU_FUNCTION1(rint)
+HOST_GPU_FUNCTION1(trunc)
+HOST_GPU_FUNCTION2(pow)
+HOST_GPU_FUNCTION2(fmin)
+HOST_GPU_FUNCTION2(fmax)
+HOST_GPU_FUNCTION2(copysign)
+#undef HOST_GPU_FUNCTION1
+#undef HOST_GPU_FUNCTION2
+extern "C" double fma(double, double, double) noexcept;
+extern "C" float fmaf(float, float, float) noexcept;
+inline float fma(float x, float y, float z) { return fmaf(x, y, z); }
+inline bool isfinite(double x) { return __builtin_isfinite(x); }
+inline bool isfinite(float x) { return __builtin_isfinite(x); }
+inline bool isnan(double x) { return __builtin_isnan(x); }
+inline bool isnan(float x) { return __builtin_isnan(x); }
+inline bool isinf(double x) { return __builtin_isinf(x); }
+inline bool isinf(float x) { return __builtin_isinf(x); }
 
 extern "C" __attribute__((visibility("hidden"))) host_gpu::State host_gpu_state;
 
@@ -255,24 +297,50 @@ inline unsigned atomicAdd(unsigned* at, unsigned value) { return host_gpu::atomi
 
 namespace host_gpu {
 
+template <size_t... I>
+struct Indexes {};
+template <size_t N, size_t... I>
+struct Below : Below<N - 1, N - 1, I...> {};
+template <size_t... I>
+struct Below<0, I...> {
+    static constexpr Indexes<I...> all{};
+};
+
 // Calls a kernel with arguments that are given by their addresses.
 template <auto F>
 struct Trampoline;
 template <class... A, void (*F)(A...)>
 struct Trampoline<F> {
     template <size_t... I>
-    static void call([[maybe_unused]] void** arguments, std::index_sequence<I...>) {
+    static void call([[maybe_unused]] void** arguments, Indexes<I...>) {
         F(*static_cast<A*>(arguments[I])...);
     }
-    static void run(void** arguments) { call(arguments, std::index_sequence_for<A...>{}); }
+    static void run(void** arguments) { call(arguments, Below<sizeof...(A)>::all); }
 };
 
+// What a type is as an argument of a kernel.
 template <class T>
-constexpr Argument describe(const char* name) {
-    using Element = std::remove_cv_t<std::remove_pointer_t<T>>;
-    if constexpr (!std::is_pointer_v<T>) return {name, sizeof(T), false, 0, false};
-    else if constexpr (std::is_void_v<Element>) return {name, sizeof(T), true, 1, false};
-    else return {name, sizeof(T), true, sizeof(Element), std::is_same_v<Element, float>};
-}
+struct Described {
+    static constexpr Argument as(const char* name) { return {name, sizeof(T), false, 0, false}; }
+};
+template <class T>
+struct Described<T*> {
+    static constexpr Argument as(const char* name) { return {name, sizeof(T*), true, sizeof(T), false}; }
+};
+template <>
+struct Described<float*> {
+    static constexpr Argument as(const char* name) { return {name, sizeof(float*), true, sizeof(float), true}; }
+};
+template <>
+struct Described<const float*> : Described<float*> {};
+template <>
+struct Described<void*> {
+    static constexpr Argument as(const char* name) { return {name, sizeof(void*), true, 1, false}; }
+};
+template <>
+struct Described<const void*> : Described<void*> {};
+// `T* __restrict__` is another type to a template.
+template <class T>
+struct Described<T* __restrict__> : Described<T*> {};
 
 }  // namespace host_gpu

@@ -150,7 +150,7 @@ std::string table_of(const std::vector<FoundKernel>& kernels) {
            "namespace host_gpu_table {\n";
     for (const FoundKernel& k : kernels) {
         out << "const host_gpu::Argument of_" << k.name << "[] = {";
-        for (const auto& [type, name] : k.arguments) out << "host_gpu::describe<" << type << ">(\"" << name << "\"), ";
+        for (const auto& [type, name] : k.arguments) out << "host_gpu::Described<" << type << ">::as(\"" << name << "\"), ";
         out << "{}};\n";
     }
     out << "const host_gpu::Kernel kernels[] = {\n";

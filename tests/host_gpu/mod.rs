@@ -28,23 +28,20 @@ pub fn libraries() -> &'static Path {
 }
 
 /// The folder with the libraries, in which every kernel is run in several orders and must give the same bits.
-pub fn strict_libraries() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| libraries_with(&[("STRICT", "1")])).path()
+pub fn strict_libraries() -> PathBuf {
+    libraries().join("strict")
 }
 
 /// A copy of the libraries with other settings: they are libraries of their own in this process.
 pub fn libraries_with(settings: &[(&str, &str)]) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(libraries()).unwrap().map(Result::unwrap) {
-        let to = copy.path().join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            // What the stand-in of NVRTC has compiled serves all.
-            std::os::unix::fs::symlink(entry.path(), to).unwrap();
-        } else {
-            fs::copy(entry.path(), to).unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
         }
     }
+    // What the stand-in of NVRTC has compiled serves all.
+    std::os::unix::fs::symlink(libraries().join("compiled"), copy.path().join("compiled")).unwrap();
     let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     fs::write(copy.path().join("settings"), lines).unwrap();
     copy
