@@ -245,22 +245,23 @@ void Processor::meet(unsigned mask, Exchange exchange, void* mine, int line) {
 
 // Whether all lanes of the mask are there: then they have what they want and can go on.
 bool Processor::meet_warp(unsigned lane) {
-    unsigned first = lane & ~31u, mask = lanes_[lane].mask;
+    unsigned first = lane & ~31u, mask = lanes_[lane].mask, &meeting = meeting_[lane / 32];
+    meeting |= 1u << (lane & 31);
+    // Lanes that a block of fewer threads has not are asked for by a full mask all the same.
+    unsigned all = threads_ - first >= 32 ? mask : mask & ((1u << (threads_ - first)) - 1);
+    if ((meeting & all) != all) return false;
     void* brought[32] = {};
-    unsigned present = 0;
-    for (unsigned i = 0; i < 32 && first + i < threads_; i++) {
+    for (unsigned i = 0; i < 32; i++) {
+        if (!(all >> i & 1)) continue;
         const Lane& other = lanes_[first + i];
-        if (!(mask >> i & 1) || other.wait != Wait::Meeting) continue;
+        // Lanes that wait elsewhere will be found never to go on.
         if (other.mask != mask || other.exchange != lanes_[lane].exchange || other.line != lanes_[lane].line) return false;
-        present |= 1u << i;
         brought[i] = other.brought;
     }
-    // Lanes that a block of fewer threads has not are asked for by a full mask all the same.
-    unsigned there = threads_ - first >= 32 ? ~0u : (1u << (threads_ - first)) - 1;
-    if (present != (mask & there)) return false;
-    lanes_[lane].exchange(present, brought);
+    lanes_[lane].exchange(all, brought);
+    meeting &= ~all;
     for (unsigned i = 0; i < 32; i++)
-        if (present >> i & 1) lanes_[first + i].wait = Wait::Ready;
+        if (all >> i & 1) lanes_[first + i].wait = Wait::Ready;
     return true;
 }
 
@@ -287,6 +288,7 @@ bool Processor::run_block() {
     free_fibers_.clear();
     for (unsigned i = threads_; i-- > 0;) free_fibers_.push_back(static_cast<int>(i));
     for (unsigned i = 0; i < threads_; i++) lanes_[i].wait = Wait::NotStarted;
+    meeting_.assign((threads_ + 31) / 32, 0);
     left_ = threads_;
     straight_ = true;
     unsigned warps = (threads_ + 31) / 32;

@@ -83,6 +83,7 @@ class Processor {
     unsigned threads_ = 0, left_ = 0, running_ = 0;
     bool straight_ = true;  // no thread of this block has waited yet
     std::vector<Lane> lanes_;
+    std::vector<unsigned> meeting_;  // of each warp: the lanes that wait for others
     std::vector<Index> indexes_;
     std::vector<int> free_fibers_;
     char* stacks_ = nullptr;

@@ -127,6 +127,14 @@ bool Memory::reaches(const void* address, size_t bytes) {
     return find(address, &a) && !a.freed && a.holds(address, bytes);
 }
 
+bool Memory::overrun(const void* address) {
+    Allocation a;
+    if (!find(address, &a) || a.freed) return false;
+    for (char* at = a.start + a.size; at < a.pages + a.pages_size; at++)
+        if (static_cast<unsigned char>(*at) != poison) return true;
+    return false;
+}
+
 std::string Memory::describe(const void* address) {
     auto at = static_cast<char*>(const_cast<void*>(address));
     std::lock_guard lock(mutex_);

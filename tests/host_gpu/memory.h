@@ -41,6 +41,8 @@ class Memory {
     bool find(const void* address, Allocation* found);
     bool find_host(const void* address, size_t bytes, Allocation* found);
     bool reaches(const void* address, size_t bytes);
+    // Whether something was written in the few bytes between an array's end and the next multiple of 16.
+    bool overrun(const void* address);
     // What lies at an address, in words.
     std::string describe(const void* address);
 

@@ -218,6 +218,15 @@ std::string wild_argument(const Launch& launch) {
     return "";
 }
 
+// An argument behind whose array something was written, in words; empty: none.
+std::string overrun(const Launch& launch) {
+    for (unsigned i = 0; i < launch.kernel->count; i++) {
+        const Argument& argument = launch.kernel->arguments[i];
+        if (argument.pointer && Memory::get().overrun(*static_cast<char**>(launch.arguments[i]))) return "writes behind the end of `" + std::string(argument.name) + "`";
+    }
+    return "";
+}
+
 Failure named(const Launch& launch, Failure failure) {
     if (failure.code == 0) return failure;
     size_t at = failure.text.find("address 0x");
@@ -235,7 +244,10 @@ Failure named(const Launch& launch, Failure failure) {
 Failure run_once(Processor& processor, const Launch& launch) {
     std::string wild = wild_argument(launch);
     if (!wild.empty()) return named(launch, {illegal_address, wild});
-    return named(launch, processor.run(launch, false, nullptr));
+    Failure failure = processor.run(launch, false, nullptr);
+    if (!failure.code) failure.text = overrun(launch);
+    if (!failure.text.empty() && !failure.code) failure.code = illegal_address;
+    return named(launch, failure);
 }
 
 Failure run_strictly(Processor& processor, const Launch& launch) {
@@ -249,6 +261,8 @@ Failure run_strictly(Processor& processor, const Launch& launch) {
         if (!tracker.conflict().empty()) return named(launch, {launch_failed, tracker.conflict()});
         tracker.end();
     }
+    std::string behind = overrun(launch);
+    if (!behind.empty()) return named(launch, {illegal_address, behind});
     std::string difference = tracker.difference();
     return difference.empty() ? Failure{} : named(launch, {launch_failed, difference});
 }
