@@ -1,83 +1,39 @@
 //! NVIDIA's driver, its compiler of kernels and its matrix products, through functions that are looked up at run time.
 //!
-//! The program is built without any of NVIDIA's software and starts on every machine: [`gpus`] asks what there is, [`Gpu::open`]
-//! takes one of them. What is missing is told with the command that brings it.
+//! The program is built without any of NVIDIA's software and starts on every machine: [`gpus`] asks what there is, [`ready`]
+//! whether one could be used, and [`Gpu::open`] takes it. What is missing is told with the command that brings it.
 //!
 //! A [`Gpu`] has one context (the device's primary one) and one stream, on which everything happens in order. It stays on
 //! the thread that opened it.
 
+mod compile;
+mod context;
+mod driver;
+mod graph;
+mod launch;
+mod libraries;
 mod memory;
 mod products;
+mod shape;
+mod sight;
 
-use std::path::PathBuf;
 use std::rc::Rc;
 
+pub use graph::Graph;
+pub use launch::{Argument, Kernel, Kernels};
 pub use memory::{Address, Array, Pinned};
-pub use products::{Algorithm, Product, Shape, Type};
+pub use products::{Algorithm, Product};
+pub use shape::{Shape, Type};
+pub use sight::{Facts, Listed, Search, gpus, ready, user_cache};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-use super::kernels::{Signature, Source};
+use self::compile::Compiler;
+use self::context::Context;
+use self::products::Multiplier;
+use self::sight::Seen;
 
-/// Where libraries are looked for and compiled kernels kept.
-#[derive(Debug, Clone)]
-pub struct Search {
-    /// The folder that is looked into first (setting `run.cuda_libraries`).
-    pub libraries: Option<PathBuf>,
-    /// The folder that keeps compiled kernels; [`user_cache`] is the usual one.
-    pub cache: PathBuf,
-}
-
-/// The user's folder for compiled kernels: `votive/kernels` in `XDG_CACHE_HOME` or `~/.cache`; `None` without a home.
-pub fn user_cache() -> Option<PathBuf> {
-    None
-}
-
-/// A GPU as the driver lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its number, counted after `CUDA_VISIBLE_DEVICES`.
-    pub number: u32,
-    /// Its name, such as `NVIDIA H200`.
-    pub name: String,
-    /// Its identity, as `nvidia-smi -L` shows it (`GPU-…`).
-    pub uuid: String,
-    /// Its memory in bytes.
-    pub memory: u64,
-}
-
-/// The GPUs that the driver shows to this process (it respects `CUDA_VISIBLE_DEVICES`), without opening a context.
-/// Empty where there is no driver or no GPU; an error where a driver is there and does not work.
-pub fn gpus(_search: &Search) -> Result<Vec<Listed>> {
-    Ok(Vec::new())
-}
-
-/// Whether this GPU could be opened: driver, its version, the device, and the libraries' files. The error is one sentence with
-/// what to install. No context is opened and no library but the driver loaded.
-pub fn ready(_search: &Search, _number: u32) -> Result<()> {
-    Err(Error::new(crate::error::Kind::Device, "no NVIDIA driver was found"))
-}
-
-/// What a GPU and its libraries are: what decides the bits of a training stands here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// The GPU's name.
-    pub name: String,
-    /// The GPU's identity (`GPU-…`).
-    pub uuid: String,
-    /// Number of streaming multiprocessors.
-    pub multiprocessors: u32,
-    /// Compute capability, such as `(9, 0)`.
-    pub capability: (u32, u32),
-    /// The GPU's memory in bytes.
-    pub memory: u64,
-    /// The newest CUDA version that the driver serves, such as `(13, 0)`.
-    pub driver: (u32, u32),
-    /// The version of cublasLt as its library tells it, such as `130101`.
-    pub products: u64,
-    /// The compiler of kernels: its files' names and sizes.
-    pub compiler: String,
-}
+use super::kernels::{SOURCES, Source};
 
 /// The type of what products read: activations and the weights beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,58 +59,33 @@ pub struct Counts {
     pub replays: u64,
 }
 
-/// An argument of a kernel.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Argument {
-    /// A place in memory that the GPU reaches.
-    Pointer(Address),
-    /// `int`.
-    Int(i32),
-    /// `float`.
-    Float(f32),
-    /// `long long`.
-    Long(i64),
-}
-
-/// Kernels that lie on a GPU, ready to be launched.
-pub struct Kernels {
-    kernels: Vec<Kernel>,
-    hash: String,
-}
-
-impl Kernels {
-    /// The kernel of this name.
-    pub fn get(&self, name: &str) -> Result<&Kernel> {
-        let found = self.kernels.iter().find(|k| k.signature.name == name);
-        found.ok_or_else(|| Error::internal(format!("there is no kernel `{name}`")))
-    }
-
-    /// Hash of all that decides the machine code: sources, options, architecture, compiler.
-    pub fn hash(&self) -> &str {
-        &self.hash
-    }
-}
-
-/// One kernel on a GPU.
-pub struct Kernel {
-    signature: Signature,
-}
-
-/// Launches that were recorded once and are started together.
-pub struct Graph {
-    _gpu: Rc<()>,
-}
-
 /// One GPU: its context, one stream, a handle for products with a workspace of its own.
 pub struct Gpu {
+    context: Rc<Context>,
+    compiler: Compiler,
+    multiplier: Rc<Multiplier>,
     facts: Facts,
 }
 
 impl Gpu {
     /// Opens the GPU of this number.
     pub fn open(search: &Search, number: u32) -> Result<Self> {
-        ready(search, number)?;
-        Err(later())
+        let Seen { driver, device, capability, files } = Seen::new(search, number)?;
+        let compiler = Compiler::new(files.compiler, capability, &search.cache)?;
+        let context = Rc::new(Context::open(driver, device)?);
+        let multiplier = Rc::new(Multiplier::open(&context, &files.products)?);
+        let driver = &context.driver;
+        let facts = Facts {
+            name: driver.name(device)?,
+            uuid: driver.uuid(device)?,
+            multiprocessors: driver.attribute(device, driver::MULTIPROCESSORS)?,
+            capability,
+            memory: driver.memory(device)?,
+            driver: driver.version(),
+            products: multiplier.version(),
+            compiler: compiler.identity().to_owned(),
+        };
+        Ok(Self { context, compiler, multiplier, facts })
     }
 
     /// What this GPU and its libraries are.
@@ -162,96 +93,103 @@ impl Gpu {
         &self.facts
     }
 
-    /// Bytes of memory that no process has taken.
+    /// Bytes of the GPU's memory that no process has taken.
     pub fn free_memory(&self) -> Result<u64> {
-        Err(later())
+        Ok(self.context.memory()?.0)
     }
 
     /// All kernels for this type of operands: from the cache, or compiled.
     pub fn kernels(&self, operand: Operand) -> Result<Kernels> {
-        self.compile(super::kernels::SOURCES, operand)
+        self.compile(SOURCES, operand)
     }
 
     /// The kernels of these sources, behind the prelude: from the cache, or compiled.
-    pub fn compile(&self, _sources: &[Source<'_>], _operand: Operand) -> Result<Kernels> {
-        Err(later())
+    pub fn compile(&self, sources: &[Source<'_>], operand: Operand) -> Result<Kernels> {
+        Kernels::load(&self.context, &self.compiler, sources, operand)
     }
 
     /// Device memory of its own allocation, all zero. `name` stands in the error where memory runs out.
-    pub fn array(&self, _name: &str, _bytes: u64) -> Result<Array> {
-        Err(later())
+    pub fn array(&self, name: &str, bytes: u64) -> Result<Array> {
+        Array::new(&self.context, name, bytes)
     }
 
-    /// Host memory that the device reaches too, all zero.
-    pub fn pinned(&self, _words: usize) -> Result<Pinned> {
-        Err(later())
+    /// Host memory that the device reaches too: this many words of 32 bits, all zero.
+    pub fn pinned(&self, words: usize) -> Result<Pinned> {
+        Pinned::new(&self.context, words)
     }
 
-    /// Copies bytes to the device and waits until they are there.
-    pub fn write(&self, _to: Address, _bytes: &[u8]) -> Result<()> {
-        Err(later())
+    /// Copies bytes to the device, behind what is on the stream, and waits until they are there.
+    pub fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let context = &self.context;
+        // SAFETY: the source is alive until the wait below is over. That the destination is good is up to who calls.
+        let code = unsafe { (context.driver.memory_write)(to.0, bytes.as_ptr().cast(), bytes.len(), context.stream) };
+        context.check(code, "cuMemcpyHtoDAsync")?;
+        context.wait()
     }
 
     /// Waits for the stream and copies bytes from the device.
-    pub fn read(&self, _from: Address, _into: &mut [u8]) -> Result<()> {
-        Err(later())
+    pub fn read(&self, from: Address, into: &mut [u8]) -> Result<()> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let context = &self.context;
+        // SAFETY: the destination is alive and borrowed until the wait below is over.
+        let code = unsafe { (context.driver.memory_read)(into.as_mut_ptr().cast(), from.0, into.len(), context.stream) };
+        context.check(code, "cuMemcpyDtoHAsync")?;
+        context.wait()
     }
 
     /// Launches a kernel on the stream: `block` threads a block, `shared_bytes` of dynamic shared memory. The number and
     /// kinds of `arguments` are checked against the kernel's text.
-    pub fn launch(
-        &self,
-        _kernel: &Kernel,
-        _grid: [u32; 3],
-        _block: u32,
-        _shared_bytes: u32,
-        _arguments: &[Argument],
-    ) -> Result<()> {
-        Err(later())
+    pub fn launch(&self, kernel: &Kernel, grid: [u32; 3], block: u32, shared_bytes: u32, arguments: &[Argument]) -> Result<()> {
+        launch::launch(&self.context, kernel, grid, block, shared_bytes, arguments)
     }
 
     /// Prepares a product: its algorithm is chosen once, as for one member, so that it does not depend on how many there are.
-    pub fn product(&self, _shape: Shape) -> Result<Product> {
-        Err(later())
+    pub fn product(&self, shape: Shape) -> Result<Product> {
+        Multiplier::product(&self.multiplier, shape, None)
     }
 
     /// Prepares a product with an algorithm that was chosen before, by [`Product::algorithm`].
-    pub fn product_with(&self, _shape: Shape, _algorithm: &Algorithm) -> Result<Product> {
-        Err(later())
+    pub fn product_with(&self, shape: Shape, algorithm: &Algorithm) -> Result<Product> {
+        Multiplier::product(&self.multiplier, shape, Some(algorithm))
     }
 
-    /// Starts a product on the stream.
-    pub fn multiply(&self, _product: &Product, _a: Address, _b: Address, _c: Address, _bias: Option<Address>) -> Result<()> {
-        Err(later())
+    /// Starts a product on the stream. `bias` is there where the shape says so.
+    pub fn multiply(&self, product: &Product, a: Address, b: Address, c: Address, bias: Option<Address>) -> Result<()> {
+        product.start(a, b, c, bias)
     }
 
     /// Records what `launches` launches instead of running it. Every kernel and product in it must have run once before:
     /// what loads lazily cannot be recorded.
-    pub fn record(&self, _launches: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        Err(later())
+    pub fn record(&self, launches: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        Graph::record(&self.context, launches)
     }
 
     /// Starts a recorded graph on the stream.
-    pub fn replay(&self, _graph: &Graph) -> Result<()> {
-        Err(later())
+    pub fn replay(&self, graph: &Graph) -> Result<()> {
+        graph.replay()
     }
 
     /// Waits until the stream is done.
     pub fn wait(&self) -> Result<()> {
-        Err(later())
+        self.context.wait()
     }
 
     /// Whether the stream is done, without waiting. A fault of the GPU comes out here.
     pub fn poll(&self) -> Result<bool> {
-        Err(later())
+        // SAFETY: the stream is open.
+        match unsafe { (self.context.driver.stream_query)(self.context.stream) } {
+            driver::NOT_READY => Ok(false),
+            code => self.context.check(code, "cuStreamQuery").map(|()| true),
+        }
     }
 
     /// How often what was asked for.
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        self.context.counts()
     }
-}
-
-fn later() -> Error {
-    Error::internal("GPUs cannot be used yet")
 }

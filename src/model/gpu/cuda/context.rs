@@ -1,0 +1,85 @@
+//! A device's context and its stream: what everything on the GPU hangs on.
+
+use std::cell::Cell;
+
+use crate::error::Result;
+
+use super::Counts;
+use super::driver::{self, Driver};
+
+/// A context that is open on this thread, and one stream in it. Whatever lies on the GPU keeps it open.
+pub(super) struct Context {
+    pub(super) driver: Driver,
+    pub(super) device: driver::Device,
+    pub(super) stream: driver::Stream,
+    counts: Cell<Counts>,
+}
+
+impl Context {
+    /// Opens the device's primary context, which libraries beside ours use too, and makes it this thread's.
+    pub(super) fn open(driver: Driver, device: driver::Device) -> Result<Self> {
+        // SAFETY: a device of this driver. Where the context is active already, its flags stay as they are: waiting then
+        // takes more of a core, and is right all the same.
+        let _ = unsafe { (driver.context_flags)(device, driver::SLEEP_WHILE_WAITING) };
+        let mut context = std::ptr::null_mut();
+        // SAFETY: the first argument points to a context.
+        let code = unsafe { (driver.context_retain)(&raw mut context, device) };
+        driver.check(code, "cuDevicePrimaryCtxRetain")?;
+        // From here on, dropping gives back what was taken.
+        let mut open = Self { driver, device, stream: std::ptr::null_mut(), counts: Cell::default() };
+        // SAFETY: the context was opened above.
+        let code = unsafe { (open.driver.context_set_current)(context) };
+        open.check(code, "cuCtxSetCurrent")?;
+        // SAFETY: the first argument points to a stream.
+        let code = unsafe { (open.driver.stream_create)(&raw mut open.stream, driver::NON_BLOCKING) };
+        open.check(code, "cuStreamCreate")?;
+        Ok(open)
+    }
+
+    /// An error for any answer of the driver but success.
+    pub(super) fn check(&self, code: i32, function: &str) -> Result<()> {
+        self.driver.check(code, function)
+    }
+
+    /// How often what was asked for.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts.get()
+    }
+
+    /// Counts something.
+    pub(super) fn count(&self, what: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        what(&mut counts);
+        self.counts.set(counts);
+    }
+
+    /// Waits until the stream is done.
+    pub(super) fn wait(&self) -> Result<()> {
+        self.count(|c| c.waits += 1);
+        // SAFETY: the stream is open.
+        let code = unsafe { (self.driver.stream_wait)(self.stream) };
+        self.check(code, "cuStreamSynchronize")
+    }
+
+    /// Free and total memory of the device in bytes.
+    pub(super) fn memory(&self) -> Result<(u64, u64)> {
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: both arguments point to sizes.
+        let code = unsafe { (self.driver.memory_info)(&raw mut free, &raw mut total) };
+        self.check(code, "cuMemGetInfo")?;
+        Ok((free as u64, total as u64))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: both were opened here and are used no more. After a fault the driver refuses; then nothing can be done, and
+        // the system frees everything when the process ends.
+        unsafe {
+            if !self.stream.is_null() {
+                let _ = (self.driver.stream_destroy)(self.stream);
+            }
+            let _ = (self.driver.context_release)(self.device);
+        }
+    }
+}
