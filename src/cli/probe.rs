@@ -22,8 +22,7 @@ use crate::plan::{Plan, Trial};
 use crate::random::Stream;
 use crate::runs::ExperimentFolder;
 use crate::schedule::this_program;
-use crate::train::device;
-use crate::train::learner::{Learner, LearnerState};
+use crate::train::backend::{self, Hardware, State, Step, make_step};
 
 /// What is to be measured: one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -208,10 +207,9 @@ pub(super) fn execute() -> Result<Code, Failure> {
     let shape: Shape =
         serde_json::from_reader(std::io::stdin()).map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
     let config = &shape.config;
-    let device = device::open(shape.device)?;
+    let hardware = Hardware { device: shape.device, threads: shape.threads };
     let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    let mut learner = Learner::new(config, &shape.train, 1, &device, &state)?;
+    let mut backend = backend::open(config, &shape.train, 1, hardware, &State::untrained(values))?;
     let start_seconds = started.elapsed().as_secs_f64();
 
     let length = shape.train.sequence_length;
@@ -222,17 +220,16 @@ pub(super) fn execute() -> Result<Code, Failure> {
     let tokens: Vec<u32> = (0..=windows * length).map(|_| stream.below(config.vocabulary as u64) as u32).collect();
     let batch = Windows { inputs: &tokens[..windows * length], targets: &tokens[1..], length };
     let mut step_seconds = 0.0;
-    for step in 0..2 {
+    for number in 0..2 {
         let started = Instant::now();
-        let (_, norm) = learner.gradients(&batch, step)?;
-        learner.update(norm, 1e-4)?;
+        make_step(&mut *backend, Step { windows: batch, number, learning_rate: 1e-4 })?;
         step_seconds = started.elapsed().as_secs_f64() * shape.batch as f64 / windows as f64;
     }
     let mut score = |context: usize| -> Result<f64> {
         let windows = (2_048 / context).clamp(1, 64);
         let tokens: Vec<u32> = (0..=windows * context).map(|i| tokens[i % tokens.len()]).collect();
         let started = Instant::now();
-        learner.nll(&Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context })?;
+        backend.nll(&Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context })?;
         Ok(started.elapsed().as_secs_f64() / (windows * context) as f64)
     };
     let common_seconds = score(shape.common_context)?;

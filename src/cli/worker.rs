@@ -21,9 +21,10 @@ use crate::runs::{
     write_progress,
 };
 use crate::schedule::watch_runner;
+use crate::train::backend::Hardware;
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
-use crate::train::{self, Ended, Job, Place, Sample, device};
+use crate::train::{self, Ended, Job, Place, Sample};
 
 /// How long the lock of a worker that is just leaving is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -131,13 +132,20 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         return Err(Error::data(format!("trial {} is not complete: there is nothing to score again", job.id)));
     };
     tracing::info!(trial = job.id.as_str(), context = job.evaluation.common_context, "is scored again");
-    let device = device::open(arguments.device)?;
     // The weights of a trial that is the same as another one lie there.
     let trained = outcome.alias_of.as_ref().unwrap_or(&job.id);
     let checkpoints = folder.beside(trained).checkpoints();
     let place = Place { experiment: experiment_of(folder.path())?, checkpoints: &checkpoints, name: "checkpoints" };
     let mut again = ScoresAgain::default();
-    let Some(scores) = train::rescore(&job, trained, place, &device, &mut again, &|| stop.load(Ordering::Acquire))? else {
+    let Some(scores) = train::rescore(
+        &job,
+        trained,
+        place,
+        Hardware { device: arguments.device, threads: arguments.threads as usize },
+        &mut again,
+        &|| stop.load(Ordering::Acquire),
+    )?
+    else {
         return Ok(false);
     };
     again.write(folder, &job.id)?;
@@ -149,12 +157,12 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
 fn train_trial(folder: &TrialFolder, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let job = read_job(folder)?;
     tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
-    let device = device::open(attempt.device)?;
     let mut recorder = Telling::open(folder, &job, attempt)?;
     let experiment = experiment_of(folder.path())?;
     let checkpoints = folder.checkpoints();
     let place = Place { experiment, checkpoints: &checkpoints, name: "checkpoints" };
-    let ended = train::run(&job, place, &device, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
+    let hardware = Hardware { device: attempt.device, threads: attempt.threads as usize };
+    let ended = train::run(&job, place, hardware, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
     let outcome = |end, reason, summary: train::Summary| Outcome {
         end,
         reason,

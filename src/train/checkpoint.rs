@@ -16,8 +16,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::Job;
+use super::backend::{Lent, State};
 use super::export;
-use super::learner::{LearnerState, Lent};
 use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -114,7 +114,7 @@ pub struct Loaded {
     /// The position.
     pub position: Position,
     /// Weights and moments; without moments where only the weights were kept.
-    pub state: LearnerState,
+    pub state: State,
     /// Size and hash, as when it was written (seconds are unknown: 0).
     pub written: Written,
 }
@@ -173,7 +173,7 @@ pub fn save(
     config: &Config,
     tokenizer: &Path,
     position: &Position,
-    state: &LearnerState<Lent<'_>>,
+    state: &State<Lent<'_>>,
 ) -> Result<Written> {
     let started = Instant::now();
     durable::create_folder(checkpoints)?;
@@ -249,7 +249,7 @@ pub fn load(folder: &Path, config: &Config) -> Result<Loaded> {
         (Vec::new(), Vec::new())
     };
     let written = measure(&manifest);
-    Ok(Loaded { state: LearnerState { steps: position.step, values, first, second }, position, written })
+    Ok(Loaded { state: State { steps: position.step, values, first, second }, position, written })
 }
 
 /// The position and the weights of a checkpoint, held against the manifest; its optimizer is not read.

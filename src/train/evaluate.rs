@@ -15,7 +15,7 @@ use crate::corpus::TokenFile;
 use crate::error::{Error, Result};
 use crate::model::plain::Windows;
 
-use super::learner::Learner;
+use super::backend::Backend;
 use super::recorder::PositionBin;
 
 /// Version of the protocol: where it differs, a score is not comparable, and finished trials are to be scored again.
@@ -104,26 +104,29 @@ fn bins(length: usize) -> Vec<PositionBin> {
     if length == 0 { Vec::new() } else { (0..=bin_of(length)).map(bin).collect() }
 }
 
-/// What the weights of one step gave on one part, window by window.
+/// What the weights of one step gave on one part, window by window: none is computed twice.
 ///
 /// A target's loss follows from the tokens before it and its place, so a window that begins where another one does is the
-/// beginning of it, or it of the other: neither is computed twice, whatever their lengths.
+/// beginning of it, or it of the other, whatever their lengths. To the bit that holds only where
+/// [`Backend::rows_are_prefixes`] says so; elsewhere windows of another length are other windows.
 #[derive(Debug, Default)]
 pub struct Predicted {
-    /// The NLL of each target of the longest window that begins at this token.
-    rows: HashMap<u64, Vec<f32>>,
+    rows: HashMap<Key, Vec<f32>>,
 }
 
+/// Where a window begins, and its length where that matters.
+type Key = (u64, Option<usize>);
+
 impl Predicted {
-    fn row(&self, window: &Window) -> Option<&[f32]> {
-        self.rows.get(&window.start)?.get(..window.length)
+    fn row(&self, key: Key, length: usize) -> Option<&[f32]> {
+        self.rows.get(&key)?.get(..length)
     }
 }
 
 /// Scores the first `tokens` tokens of a part, `group` windows at a time. Windows that are `predicted` are not computed again,
 /// and those that are not are added.
 pub fn score(
-    learner: &mut Learner,
+    backend: &mut dyn Backend,
     part: &TokenFile,
     tokens: u64,
     layout: Layout,
@@ -132,6 +135,8 @@ pub fn score(
 ) -> Result<Scores> {
     let tokens = tokens.min(part.len());
     let windows = windows(tokens, layout.context, layout.stride);
+    let prefixes = backend.rows_are_prefixes();
+    let key = |window: &Window| -> Key { (window.start, (!prefixes).then_some(window.length)) };
     let mut nll = Vec::with_capacity(tokens.saturating_sub(1) as usize);
     let mut bins = bins(windows.first().map_or(0, |window| window.length));
     // All windows are of one length: there is one that is shorter only where it is the only one.
@@ -139,18 +144,18 @@ pub fn score(
         let length = group[0].length;
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         let mut buffer = vec![0; length + 1];
-        let missing: Vec<&Window> = group.iter().filter(|window| predicted.row(window).is_none()).collect();
+        let missing: Vec<&Window> = group.iter().filter(|window| predicted.row(key(window), length).is_none()).collect();
         for window in &missing {
             part.read(window.start, &mut buffer);
             inputs.extend_from_slice(&buffer[..length]);
             targets.extend_from_slice(&buffer[1..]);
         }
-        let rows = learner.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
+        let rows = backend.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
         for (window, row) in missing.into_iter().zip(rows.chunks_exact(length)) {
-            predicted.rows.insert(window.start, row.to_vec());
+            predicted.rows.insert(key(window), row.to_vec());
         }
         for window in group {
-            let row = predicted.row(window).unwrap_or_default();
+            let row = predicted.row(key(window), length).unwrap_or_default();
             nll.extend_from_slice(row.get(window.from..).unwrap_or_default());
             for (place, &nll) in row.iter().enumerate() {
                 let bin = &mut bins[bin_of(place + 1)];
@@ -171,10 +176,10 @@ pub fn score(
 mod tests {
     use super::*;
     use crate::corpus::{Request, prepare};
+    use crate::device::Device;
     use crate::experiment::settings::{Corpus, Model, Tokenizer, Train};
     use crate::model::{Config, initial_values};
-    use crate::train::learner::LearnerState;
-    use candle_core::Device;
+    use crate::train::backend::{Candle, CpuEngine, State};
     use proptest::prelude::*;
 
     #[test]
@@ -200,7 +205,18 @@ mod tests {
     }
 
     /// A small model of random weights and the held-out part of a text.
-    fn model_and_part(length: usize) -> (tempfile::TempDir, Learner, TokenFile) {
+    fn model_and_part(length: usize) -> (tempfile::TempDir, CpuEngine, TokenFile) {
+        let (dir, config, part) = config_and_part(length);
+        let state = untrained(&config);
+        (dir, CpuEngine::new(&config, &Train::default(), 1, 1, &state).unwrap(), part)
+    }
+
+    fn untrained(config: &Config) -> State {
+        State::untrained(config.parameters().iter().map(|p| initial_values(p, 1)).collect())
+    }
+
+    /// The configuration of a small model and the held-out part of a text.
+    fn config_and_part(length: usize) -> (tempfile::TempDir, Config, TokenFile) {
         let dir = tempfile::tempdir().unwrap();
         let corpus = Corpus { text: vec!["builtin:keeper".to_owned()], max_bytes: Some(20_000), ..Corpus::default() };
         let request = Request {
@@ -214,17 +230,14 @@ mod tests {
         let prepared = prepare(&request, &|_| {}).unwrap();
         let settings = Model { layers: 1, heads: 2, width: 16, ..Model::default() };
         let config = Config::of(&settings, None, prepared.vocabulary, length).unwrap();
-        let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-        let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-        let learner = Learner::new(&config, &Train::default(), 1, &Device::Cpu, &state).unwrap();
-        (dir, learner, TokenFile::open(&prepared.validation.unwrap().file).unwrap())
+        (dir, config, TokenFile::open(&prepared.validation.unwrap().file).unwrap())
     }
 
     #[test]
     fn how_many_windows_go_through_the_model_at_once_does_not_matter() {
-        let (_dir, mut learner, part) = model_and_part(32);
+        let (_dir, mut engine, part) = model_and_part(32);
         for layout in [Layout::overlapping(32), Layout::side_by_side(32), Layout::overlapping(7)] {
-            let mut score = |group| score(&mut learner, &part, part.len() - 5, layout, group, &mut Predicted::default()).unwrap();
+            let mut score = |group| score(&mut engine, &part, part.len() - 5, layout, group, &mut Predicted::default()).unwrap();
             let one = score(1);
             for group in [7, GROUP] {
                 let other = score(group);
@@ -238,9 +251,9 @@ mod tests {
 
     #[test]
     fn what_was_predicted_is_not_computed_again_and_changes_no_bit() {
-        let (_dir, mut learner, part) = model_and_part(70);
+        let (_dir, mut engine, part) = model_and_part(70);
         let mut score =
-            |tokens, layout, predicted: &mut Predicted| score(&mut learner, &part, tokens, layout, GROUP, predicted).unwrap();
+            |tokens, layout, predicted: &mut Predicted| score(&mut engine, &part, tokens, layout, GROUP, predicted).unwrap();
         for context in [32, 7, 1] {
             let fresh = score(600, Layout::overlapping(context), &mut Predicted::default());
             for tokens in [600, 300, 40, context as u64 + 1, 2] {
@@ -262,9 +275,9 @@ mod tests {
 
     #[test]
     fn windows_that_begin_together_are_computed_once() {
-        let (_dir, mut learner, part) = model_and_part(64);
+        let (_dir, mut engine, part) = model_and_part(64);
         let mut predicted = Predicted::default();
-        score(&mut learner, &part, 641, Layout::overlapping(64), GROUP, &mut predicted).unwrap();
+        score(&mut engine, &part, 641, Layout::overlapping(64), GROUP, &mut predicted).unwrap();
         for row in predicted.rows.values_mut() {
             row.fill(9.0);
         }
@@ -272,7 +285,7 @@ mod tests {
         // overlap by half.
         let tokens = 641 - 32;
         let mut known = |layout| {
-            let scores = score(&mut learner, &part, tokens, layout, GROUP, &mut predicted).unwrap();
+            let scores = score(&mut engine, &part, tokens, layout, GROUP, &mut predicted).unwrap();
             scores.nll.iter().filter(|&&nll| nll == 9.0).count()
         };
         assert_eq!(known(Layout::side_by_side(32)), 608);
@@ -280,25 +293,44 @@ mod tests {
     }
 
     #[test]
+    fn where_rows_depend_on_their_length_only_windows_of_the_same_length_are_taken_again() {
+        let (_dir, config, part) = config_and_part(64);
+        let mut plain = Candle::new(&config, &Train::default(), 1, Device::Cpu, &untrained(&config)).unwrap();
+        let mut predicted = Predicted::default();
+        for context in [64, 32] {
+            score(&mut plain, &part, 641, Layout::overlapping(context), GROUP, &mut predicted).unwrap();
+        }
+        for ((_, length), row) in &mut predicted.rows {
+            row.fill(length.unwrap() as f32);
+        }
+        for context in [64, 32] {
+            let scores = score(&mut plain, &part, 641, Layout::overlapping(context), GROUP, &mut predicted).unwrap();
+            assert!(scores.nll.iter().all(|&nll| nll == context as f32), "{context}");
+        }
+        let fresh = score(&mut plain, &part, 641, Layout::overlapping(16), GROUP, &mut predicted).unwrap();
+        assert_eq!(fresh, score(&mut plain, &part, 641, Layout::overlapping(16), GROUP, &mut Predicted::default()).unwrap());
+    }
+
+    #[test]
     fn the_bins_hold_every_target_of_every_window() {
-        let (_dir, mut learner, part) = model_and_part(32);
+        let (_dir, mut engine, part) = model_and_part(32);
         // Side by side, but for the last window, every target is scored: all bins together are the score.
         let tokens = 32 * 20 + 1;
-        let scores = score(&mut learner, &part, tokens, Layout::side_by_side(32), GROUP, &mut Predicted::default()).unwrap();
+        let scores = score(&mut engine, &part, tokens, Layout::side_by_side(32), GROUP, &mut Predicted::default()).unwrap();
         let all: f64 = scores.bins.iter().map(|b| b.nll_sum).sum();
         assert!((all / scores.sum.unwrap() - 1.0).abs() < 1e-9);
         assert_eq!(scores.bins.iter().map(|b| b.tokens).collect::<Vec<_>>(), [20, 20, 40, 80, 160, 320]);
         // Overlapping by half, nearly every target twice.
-        let scores = score(&mut learner, &part, tokens, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
+        let scores = score(&mut engine, &part, tokens, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(scores.bins.iter().map(|b| b.tokens).sum::<i64>(), 39 * 32);
     }
 
     #[test]
     fn scored_bytes_leave_out_the_first_token_and_what_is_not_scored() {
-        let (_dir, mut learner, part) = model_and_part(32);
-        let all = score(&mut learner, &part, u64::MAX, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
+        let (_dir, mut engine, part) = model_and_part(32);
+        let all = score(&mut engine, &part, u64::MAX, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(all.bytes + u64::from(part.byte_length(0).unwrap()), part.bytes());
-        let few = score(&mut learner, &part, 101, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
+        let few = score(&mut engine, &part, 101, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(Some(few.bytes), part.bytes_between(1, 101));
     }
 

@@ -3,13 +3,13 @@
 //! A trial is a pure function of its [`Job`]: what it draws at random comes from streams named by seed, step and window, so
 //! that nothing but weights, moments and the step must be saved to go on bit for bit.
 
+pub mod backend;
 pub mod checkpoint;
 pub mod device;
 mod divergence;
 pub mod evaluate;
 pub mod export;
 mod job;
-pub mod learner;
 pub mod pretrained;
 pub mod recorder;
 pub mod sample;

@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Job;
-use super::learner::Learner;
+use super::backend::Lent;
 use crate::corpus::{TextStream, TokenFile, Tokenizer, complete};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
-use crate::model::{Continuation, Sampler, Sampling};
+use crate::model::{Config, Continuation, Sampler, Sampling};
 
 /// How a trial's own sample is drawn.
 pub const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: 50 };
@@ -147,14 +147,14 @@ pub(super) fn tokens_after(trained: u64) -> usize {
     (trained / TRAINED_EACH).min(TOKENS) as usize
 }
 
-/// The sample of a trial that is trained, of at most so many tokens; its step is left at 0. The job's files are relative to
+/// The sample of a trial with these weights, of at most so many tokens, made on the processor; its step is left at 0. The job's files are relative to
 /// `experiment`.
 pub(super) fn of_trial(
     job: &Job,
     experiment: &Path,
     validation: Option<&TokenFile>,
-    learner: &Learner,
-    device: &Device,
+    config: &Config,
+    values: &[Lent<'_>],
     tokens: usize,
 ) -> Result<Sample> {
     let trained;
@@ -168,7 +168,7 @@ pub(super) fn of_trial(
     let mut first = vec![0; PROMPT.min(part.len() as usize)];
     part.read(0, &mut first);
     let tokenizer = Tokenizer::from_file(&experiment.join(&job.corpus.tokenizer_file))?;
-    let model = PlainModel::new(learner.config(), Precision::F32, device, &learner.values()?)?;
+    let model = PlainModel::new(config, Precision::F32, &Device::Cpu, values)?;
     let prompt = Prompt { tokens: first, told: true };
     let end_of_text = job.corpus.end_of_text;
     let request = Request { tokens, sampling: SAMPLING, seed: job.seed, end_of_text };

@@ -6,16 +6,13 @@
 
 use std::time::Instant;
 
-use candle_core::Device;
-
+use super::backend::{self, Backend, Hardware, State};
 use super::checkpoint::{self, Best};
 use super::evaluate::{self, GROUP, Layout, Predicted, Scores};
-use super::learner::{Learner, LearnerState};
 use super::recorder::{CheckpointKind, EvaluationRow, Phase, Positions, Protocol, Recorder, TokenNll};
 use super::{Job, Place};
 use crate::corpus::{Part, TokenFile};
 use crate::error::{Error, Result};
-use crate::model::Config;
 use crate::plan::TrialId;
 
 /// The parts of a trial's text that are not learned from.
@@ -67,7 +64,7 @@ impl Weights {
 /// `predicted` is what these weights gave on the validation part already.
 pub(super) fn in_full(
     (job, held_out): (&Job, &HeldOut),
-    learner: &mut Learner,
+    backend: &mut dyn Backend,
     predicted: &mut Predicted,
     weights: Weights,
     recorder: &mut dyn Recorder,
@@ -85,7 +82,7 @@ pub(super) fn in_full(
                 return Ok(None);
             }
             let (started, layout) = (Instant::now(), Layout::overlapping(context));
-            let scores = evaluate::score(learner, part, job.evaluation.scored_tokens, layout, GROUP, predicted)?;
+            let scores = evaluate::score(backend, part, job.evaluation.scored_tokens, layout, GROUP, predicted)?;
             let row = weights.row("validation", protocol, layout, &scores, started);
             found.push((layout, scores, row));
         }
@@ -111,7 +108,7 @@ pub(super) fn in_full(
         }
         let (started, layout) = (Instant::now(), Layout::overlapping(common));
         let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
-        let scores = evaluate::score(learner, part, tokens, layout, GROUP, &mut Predicted::default())?;
+        let scores = evaluate::score(backend, part, tokens, layout, GROUP, &mut Predicted::default())?;
         let row = weights.row("test", Protocol::Common, layout, &scores, started);
         recorder.evaluation(&row)?;
         rows.push(row);
@@ -133,12 +130,6 @@ fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, Layout, Chec
     }
 }
 
-/// A learner that only scores.
-pub(super) fn learner_of(values: Vec<Vec<f32>>, job: &Job, config: &Config, device: &Device) -> Result<Learner> {
-    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    Learner::new(config, &job.settings.train, job.seed, device, &state)
-}
-
 /// Scores a finished trial again from the weights that `trained` left (itself, or the trial that it is the same as), by the
 /// protocol of its job; nothing is trained and no checkpoint is touched. `place` names the checkpoints of `trained`. The rows for
 /// its outcome; `None` where `stop` said so.
@@ -152,7 +143,7 @@ pub fn rescore(
     job: &Job,
     trained: &TrialId,
     place: Place<'_>,
-    device: &Device,
+    hardware: Hardware,
     recorder: &mut dyn Recorder,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<EvaluationRow>>> {
@@ -163,13 +154,14 @@ pub fn rescore(
         let message = format!("there are no final weights of trial {trained} in {}", place.checkpoints.display());
         return Err(Error::data(message).help("they are needed to score it again; without them it must be trained again"));
     };
+    let open = |values| backend::open(&config, &job.settings.train, job.seed, hardware, &State::untrained(values));
     let load = |step: u64| checkpoint::load(&place.checkpoints.join(checkpoint::name(step)), &config);
     let last = load(step)?;
     let tokens_seen = last.position.tokens_seen;
-    let mut learner = learner_of(last.state.values, job, &config, device)?;
+    let mut backend = open(last.state.values)?;
     let weights = Weights { kind: CheckpointKind::Final, step, tokens_seen };
     let mut nothing = Predicted::default();
-    let Some(mut rows) = in_full((job, &held_out), &mut learner, &mut nothing, weights, recorder, stop)? else {
+    let Some(mut rows) = in_full((job, &held_out), &mut *backend, &mut nothing, weights, recorder, stop)? else {
         return Ok(None);
     };
     let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
@@ -186,9 +178,9 @@ pub fn rescore(
     }
     let best = load(step)?;
     let weights = Weights { kind: CheckpointKind::Best, step, tokens_seen: best.position.tokens_seen };
-    let mut learner = learner_of(best.state.values, job, &config, device)?;
+    let mut backend = open(best.state.values)?;
     let mut nothing = Predicted::default();
-    let Some(of_best) = in_full((job, &held_out), &mut learner, &mut nothing, weights, recorder, stop)? else {
+    let Some(of_best) = in_full((job, &held_out), &mut *backend, &mut nothing, weights, recorder, stop)? else {
         return Ok(None);
     };
     rows.extend(of_best);

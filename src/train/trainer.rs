@@ -1,24 +1,24 @@
 //! The step loop.
 
+mod checkpoints;
+mod feed;
+
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use candle_core::Device;
-
+use self::feed::Feed;
 use super::Job;
-use super::checkpoint::{self, ARITHMETIC, Best, Position, Reason, Written};
+use super::backend::{self, Backend, Hardware, State, Step, StepResult};
+use super::checkpoint::{self, Best, Reason};
 use super::divergence::Losses;
 use super::evaluate::{self, GROUP, Layout, Predicted};
-use super::learner::{Learner, LearnerState};
 use super::pretrained;
-use super::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Phase, Protocol, Recorder, StepRow};
+use super::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, Recorder, StepRow};
 use super::sample::{self, Sample};
 use super::scoring::{self, HeldOut, Weights};
-use crate::corpus::{Batches, TokenFile, Windows as CorpusWindows};
-use crate::durable;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{Budget, WhenDone};
-use crate::model::plain::Windows;
+use crate::experiment::settings::Budget;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
@@ -72,17 +72,30 @@ pub(super) fn now_utc() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
+/// A step on its way.
+struct Submitted {
+    epoch: u64,
+    targets: usize,
+    learning_rate: f64,
+    at: Instant,
+}
+
 struct Trial<'a> {
     job: &'a Job,
     config: Config,
     place: Place<'a>,
     recorder: &'a mut dyn Recorder,
-    learner: Learner,
+    backend: Box<dyn Backend>,
     held_out: HeldOut,
+    schedule: LearningRate,
+    attempt: u32,
+    /// Steps whose result was taken.
     step: u64,
     tokens_seen: u64,
     training_seconds: f64,
     last_seconds: f64,
+    /// When the last step was over.
+    completed: Instant,
     best: Option<Best>,
     /// What the weights of the last step gave on the validation part so far.
     predicted: Predicted,
@@ -93,93 +106,69 @@ struct Trial<'a> {
 
 /// Trains a trial from its newest checkpoint, or from its first step, to the end of its budget, and scores it.
 ///
-/// `stop` is asked after each step; where it says so the position is saved and [`Ended::Interrupted`] returned.
+/// `stop` is asked before each step; where it says so the position is saved and [`Ended::Interrupted`] returned.
 pub fn run(
     job: &Job,
     place: Place<'_>,
-    device: &Device,
+    hardware: Hardware,
+    attempt: u32,
+    recorder: &mut dyn Recorder,
+    stop: &dyn Fn() -> bool,
+) -> Result<Ended> {
+    let open = |config: &Config, state: &State| backend::open(config, &job.settings.train, job.seed, hardware, state);
+    run_on(&open, job, place, attempt, recorder, stop)
+}
+
+/// What computes a model that goes on from a state.
+type Open<'a> = &'a dyn Fn(&Config, &State) -> Result<Box<dyn Backend>>;
+
+/// [`run`] on the backend that `open` gives.
+///
+/// Results of steps come some steps later where the backend's depth is above 1. Nothing is submitted beyond a step after which
+/// something is due, so evaluations, checkpoints and the end meet the weights of their step, and a stop those of the last one that
+/// was submitted.
+fn run_on(
+    open: Open<'_>,
+    job: &Job,
+    place: Place<'_>,
     attempt: u32,
     recorder: &mut dyn Recorder,
     stop: &dyn Fn() -> bool,
 ) -> Result<Ended> {
     recorder.phase(Phase::Starting);
-    let config = job.model()?;
-    let train = &job.settings.train;
-    let tokens = TokenFile::open(&place.experiment.join(&job.corpus.train.file))?;
-    let windows = CorpusWindows { tokens: tokens.len(), length: train.sequence_length, stride: train.stride() };
-    let mut batches = Batches::new(windows.count(), train.batch_size, train.shuffle, job.seed);
-    let held_out = HeldOut::open(job, place)?;
-    let mut trial = Trial::start(job, config, place, device, recorder, held_out, attempt)?;
-    let schedule = LearningRate::new(train);
-    let length = train.sequence_length;
-    let (mut inputs, mut targets, mut buffer) = (Vec::new(), Vec::new(), vec![0; length + 1]);
+    let mut feed = Feed::open(job, place)?;
+    let mut trial = Trial::start(open, job, place, recorder, attempt)?;
     trial.recorder.phase(Phase::Training);
-
-    while !trial.budget_is_spent() {
-        if stop() {
-            return trial.interrupt();
+    let (mut in_flight, mut stopped) = (VecDeque::new(), false);
+    loop {
+        while !stopped && trial.may_submit(in_flight.len()) {
+            stopped = stop();
+            if !stopped {
+                in_flight.push_back(trial.submit(&mut feed, in_flight.len())?);
+            }
         }
-        let started = Instant::now();
-        let batch = batches.batch(trial.step);
-        inputs.clear();
-        targets.clear();
-        for &window in &batch.windows {
-            tokens.read(windows.start(window), &mut buffer);
-            inputs.extend_from_slice(&buffer[..length]);
-            targets.extend_from_slice(&buffer[1..]);
-        }
-        let learning_rate = match trial.fraction() {
-            Some(fraction) => schedule.at_fraction(fraction),
-            None => schedule.at_step(trial.step, job.steps),
-        };
-        let (loss, norm) = trial.learner.gradients(&Windows { inputs: &inputs, targets: &targets, length }, trial.step)?;
-        // Before the weights are touched: what is not finite now would be in every weight after the update.
-        if !(loss.is_finite() && norm.is_finite()) {
-            let what = if loss.is_finite() { format!("the gradient norm is {norm}") } else { format!("the loss is {loss}") };
-            let reason = format!("{what} at step {}", trial.step + 1);
+        let Some(submitted) = in_flight.pop_front() else { break };
+        let result = trial.backend.result()?;
+        // The weights were not touched, and no later step touches them.
+        if !result.is_finite() {
+            let (what, value) = if result.loss.is_finite() { ("gradient norm", result.norm) } else { ("loss", result.loss) };
+            let reason = format!("the {what} is {value} at step {}", trial.step + 1);
             return trial.diverge(reason);
         }
-        let clip_coefficient = trial.learner.update(norm, learning_rate)?;
-        trial.step += 1;
-        trial.tokens_seen += targets.len() as u64;
-        let seconds = started.elapsed().as_secs_f64();
-        trial.training_seconds += seconds;
-        trial.last_seconds = seconds;
-        trial.recorder.step(&StepRow {
-            attempt: attempt as i32,
-            step: trial.step as i64,
-            epoch: batch.epoch as i64 + 1,
-            tokens_seen: trial.tokens_seen as i64,
-            loss: Some(loss),
-            grad_norm: Some(norm),
-            clip_coefficient: Some(clip_coefficient),
-            clipped: clip_coefficient < 1.0,
-            learning_rate,
-            step_seconds: seconds,
-            tokens_per_second: targets.len() as f64 / seconds.max(1e-9),
-            time_utc: now_utc(),
-        })?;
-        trial.losses.push(loss);
+        trial.complete(submitted, result)?;
         if let Some(reason) = trial.losses.diverged() {
             let reason = format!("{reason}, at step {}", trial.step);
             return trial.diverge(reason);
         }
         trial.after_step()?;
     }
-    trial.finish(device)
+    if stopped { trial.interrupt() } else { trial.finish() }
 }
 
 impl<'a> Trial<'a> {
     /// Goes on from the newest checkpoint, or begins.
-    fn start(
-        job: &'a Job,
-        config: Config,
-        place: Place<'a>,
-        device: &Device,
-        recorder: &'a mut dyn Recorder,
-        held_out: HeldOut,
-        attempt: u32,
-    ) -> Result<Self> {
+    fn start(open: Open<'_>, job: &'a Job, place: Place<'a>, recorder: &'a mut dyn Recorder, attempt: u32) -> Result<Self> {
+        let config = job.model()?;
         let loaded = checkpoint::newest(place.checkpoints, job, &config)?;
         let (state, position, written) = match loaded {
             Some(loaded) => {
@@ -192,21 +181,24 @@ impl<'a> Trial<'a> {
                     Some(from) => pretrained::start(from)?,
                     None => config.parameters().iter().map(|p| initial_values(p, job.seed)).collect(),
                 };
-                (LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() }, None, None)
+                (State::untrained(values), None, None)
             }
         };
-        let learner = Learner::new(&config, &job.settings.train, job.seed, device, &state)?;
+        let backend = open(&config, &state)?;
         let mut trial = Self {
             job,
             config,
             place,
             recorder,
-            learner,
-            held_out,
+            backend,
+            held_out: HeldOut::open(job, place)?,
+            schedule: LearningRate::new(&job.settings.train),
+            attempt,
             step: 0,
             tokens_seen: 0,
             training_seconds: 0.0,
             last_seconds: 0.0,
+            completed: Instant::now(),
             best: None,
             predicted: Predicted::default(),
             losses: Losses::new(job.corpus.vocabulary, position.as_ref().map_or(&[], |position| &position.recent_losses)),
@@ -223,54 +215,6 @@ impl<'a> Trial<'a> {
         trial.recorder.resume(trial.step as i64)?;
         trial.reconcile(position.as_ref(), written)?;
         Ok(trial)
-    }
-
-    /// Makes rows and folders agree after a kill: the row of the checkpoint that is gone on from may not have been written, a
-    /// deletion may not have been noted, and folders after it are of no use.
-    fn reconcile(&mut self, position: Option<&Position>, written: Option<Written>) -> Result<()> {
-        for (step, folder) in checkpoint::list(self.place.checkpoints)? {
-            let wanted = self.kept.contains(&step) || position.is_some_and(|p| p.step == step);
-            if !wanted {
-                durable::remove_folder(&folder)?;
-            }
-        }
-        let on_disk: Vec<u64> = checkpoint::list(self.place.checkpoints)?.into_iter().map(|(step, _)| step).collect();
-        for step in std::mem::take(&mut self.kept) {
-            if on_disk.contains(&step) {
-                self.kept.push(step);
-            } else {
-                self.recorder.checkpoint_deleted(&self.row_path(step), now_utc())?;
-            }
-        }
-        if let Some(position) = position
-            && let Reason::Kept(kind) = position.reason
-        {
-            if let Some(written) = written {
-                self.recorder.checkpoint(&self.row(position, kind, &written))?;
-            }
-            self.kept.push(position.step);
-            self.retire()?;
-        }
-        self.recorder.flush()
-    }
-
-    fn row_path(&self, step: u64) -> String {
-        format!("{}/{}", self.place.name, checkpoint::name(step))
-    }
-
-    fn row(&self, position: &Position, kind: CheckpointKind, written: &Written) -> CheckpointRow {
-        CheckpointRow {
-            step: position.step as i64,
-            tokens_seen: position.tokens_seen as i64,
-            kind,
-            path: self.row_path(position.step),
-            bytes: written.bytes as i64,
-            blake3: written.blake3.clone(),
-            validation_loss: position.validation_loss,
-            save_seconds: written.seconds,
-            time_utc: position.time_utc,
-            deleted_utc: None,
-        }
     }
 
     /// The share of a budget in minutes that is spent; `None` for other budgets.
@@ -291,6 +235,57 @@ impl<'a> Trial<'a> {
             Some(fraction) => fraction >= 1.0 || (fraction / every).floor() > (before / every).floor(),
             None => is_due(self.step, self.job.steps, every),
         }
+    }
+
+    /// Whether one more step may be submitted, after so many whose result is not taken yet.
+    fn may_submit(&self, in_flight: usize) -> bool {
+        if in_flight == 0 {
+            return !self.budget_is_spent();
+        }
+        let in_minutes = matches!(self.job.settings.train.budget, Budget::Minutes(_));
+        let (last, steps) = (self.step + in_flight as u64, self.job.steps);
+        let evaluated = self.job.evaluation.periodic_tokens > 1 && is_due(last, steps, self.job.evaluation.every);
+        let due = last >= steps || evaluated || is_due(last, steps, self.job.settings.checkpoint.every);
+        // How far a budget in minutes is, and so the learning rate, is known once a step is over.
+        in_flight < self.backend.depth() && !in_minutes && !due
+    }
+
+    /// Begins the step that follows those made and those in flight.
+    fn submit(&mut self, feed: &mut Feed, in_flight: usize) -> Result<Submitted> {
+        let (at, number) = (Instant::now(), self.step + in_flight as u64);
+        let (epoch, windows) = feed.read(number);
+        let learning_rate = match self.fraction() {
+            Some(fraction) => self.schedule.at_fraction(fraction),
+            None => self.schedule.at_step(number, self.job.steps),
+        };
+        self.backend.submit(Step { windows, number, learning_rate })?;
+        Ok(Submitted { epoch, targets: windows.targets.len(), learning_rate, at })
+    }
+
+    /// Counts and records a step that has just been made. It took as long as the device had nothing else to do for it.
+    fn complete(&mut self, submitted: Submitted, result: StepResult) -> Result<()> {
+        let began = submitted.at.max(std::mem::replace(&mut self.completed, Instant::now()));
+        let seconds = (self.completed - began).as_secs_f64();
+        self.step += 1;
+        self.tokens_seen += submitted.targets as u64;
+        self.training_seconds += seconds;
+        self.last_seconds = seconds;
+        self.recorder.step(&StepRow {
+            attempt: self.attempt as i32,
+            step: self.step as i64,
+            epoch: submitted.epoch as i64 + 1,
+            tokens_seen: self.tokens_seen as i64,
+            loss: Some(result.loss),
+            grad_norm: Some(result.norm),
+            clip_coefficient: Some(result.clip_coefficient),
+            clipped: result.clip_coefficient < 1.0,
+            learning_rate: submitted.learning_rate,
+            step_seconds: seconds,
+            tokens_per_second: submitted.targets as f64 / seconds.max(1e-9),
+            time_utc: now_utc(),
+        })?;
+        self.losses.push(result.loss);
+        Ok(())
     }
 
     /// Evaluation, then checkpoint, where they are due.
@@ -329,58 +324,6 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    fn save(&mut self, reason: Reason, validation_loss: Option<f64>) -> Result<()> {
-        // First the rows up to here, then the checkpoint: whoever goes on from it finds them all.
-        self.recorder.flush()?;
-        let position = Position {
-            version: 1,
-            arithmetic: ARITHMETIC,
-            program: crate::program(),
-            trial: self.job.id.to_string(),
-            reason,
-            step: self.step,
-            tokens_seen: self.tokens_seen,
-            training_seconds: self.training_seconds,
-            best: self.best,
-            validation_loss,
-            recent_losses: self.losses.to_vec(),
-            kept: self.kept.clone(),
-            time_utc: now_utc(),
-        };
-        let tokenizer = self.place.experiment.join(&self.job.corpus.tokenizer_file);
-        let state = self.learner.state()?;
-        let written = checkpoint::save(self.place.checkpoints, self.job, &self.config, &tokenizer, &position, &state)?;
-        if let Reason::Kept(kind) = reason {
-            self.recorder.checkpoint(&self.row(&position, kind, &written))?;
-            self.kept.push(self.step);
-            self.retire()?;
-            self.recorder.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Deletes the checkpoints that the newest one made superfluous.
-    fn retire(&mut self) -> Result<()> {
-        let newest = self.step;
-        let best = self.best.map(|b| b.step);
-        for (step, folder) in checkpoint::list(self.place.checkpoints)? {
-            if !self.kept.contains(&step) && step != newest {
-                durable::remove_folder(&folder)?;
-            }
-        }
-        for step in checkpoint::superseded(&self.kept, newest, self.job.settings.checkpoint.keep_last, best) {
-            self.forget(step)?;
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, step: u64) -> Result<()> {
-        durable::remove_folder(&self.place.checkpoints.join(checkpoint::name(step)))?;
-        self.recorder.checkpoint_deleted(&self.row_path(step), now_utc())?;
-        self.kept.retain(|&kept| kept != step);
-        Ok(())
-    }
-
     /// The weights of this step.
     fn weights(&self, kind: CheckpointKind) -> Weights {
         Weights { kind, step: self.step, tokens_seen: self.tokens_seen }
@@ -398,10 +341,10 @@ impl<'a> Trial<'a> {
             // first, so that these need not be computed. The checkpoint waits for two passes instead of one.
             let native = Layout::overlapping(self.job.settings.train.sequence_length);
             if native.context > layout.context {
-                evaluate::score(&mut self.learner, part, plan.scored_tokens, native, GROUP, &mut predicted)?;
+                evaluate::score(&mut *self.backend, part, plan.scored_tokens, native, GROUP, &mut predicted)?;
             }
         }
-        let scores = evaluate::score(&mut self.learner, part, plan.periodic_tokens, layout, GROUP, &mut predicted)?;
+        let scores = evaluate::score(&mut *self.backend, part, plan.periodic_tokens, layout, GROUP, &mut predicted)?;
         let row = self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started);
         if last {
             self.predicted = predicted;
@@ -419,8 +362,10 @@ impl<'a> Trial<'a> {
         Ok(Ended::Interrupted { step: self.step })
     }
 
-    fn diverge(self, reason: String) -> Result<Ended> {
+    fn diverge(mut self, reason: String) -> Result<Ended> {
         tracing::warn!(reason, "diverged");
+        // Later steps are not told of.
+        self.backend.drain()?;
         self.recorder.flush()?;
         let summary = self.summary(Vec::new());
         Ok(Ended::Diverged { reason, summary })
@@ -431,24 +376,24 @@ impl<'a> Trial<'a> {
     }
 
     /// The final weights are scored in full, and the best ones where they are others; then what need not stay goes.
-    fn finish(mut self, device: &Device) -> Result<Ended> {
+    fn finish(mut self) -> Result<Ended> {
         self.recorder.phase(Phase::Scoring);
         let held_out = (self.job, &self.held_out);
-        let in_full = |learner: &mut Learner, predicted: &mut Predicted, weights, recorder: &mut dyn Recorder| {
-            scoring::in_full(held_out, learner, predicted, weights, recorder, &|| false).map(Option::unwrap_or_default)
+        let in_full = |backend: &mut dyn Backend, predicted: &mut Predicted, weights, recorder: &mut dyn Recorder| {
+            scoring::in_full(held_out, backend, predicted, weights, recorder, &|| false).map(Option::unwrap_or_default)
         };
         let weights = self.weights(CheckpointKind::Final);
-        let mut scores = in_full(&mut self.learner, &mut self.predicted, weights, &mut *self.recorder)?;
+        let mut scores = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
         // Before the best weights take the place of the final ones.
-        let sample = self.sample(device);
+        let sample = self.sample();
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
             let folder = self.place.checkpoints.join(checkpoint::name(best.step));
             let (position, values) = checkpoint::load_weights(&folder, &self.config)?;
-            self.learner.set_values(&values)?;
+            self.backend.set_values(&values)?;
             drop(values);
             self.predicted = Predicted::default();
             let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: position.tokens_seen };
-            scores.extend(in_full(&mut self.learner, &mut self.predicted, weights, &mut *self.recorder)?);
+            scores.extend(in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
         self.tidy()?;
@@ -457,12 +402,15 @@ impl<'a> Trial<'a> {
     }
 
     /// A short text by the final weights. It changes nothing, and a trial that is trained and scored does not fail for it.
-    fn sample(&self, device: &Device) -> Option<Sample> {
+    fn sample(&self) -> Option<Sample> {
         let (part, tokens) = (self.held_out.validation.as_ref(), sample::tokens_after(self.tokens_seen));
         if tokens == 0 {
             return None;
         }
-        match sample::of_trial(self.job, self.place.experiment, part, &self.learner, device, tokens) {
+        let values = self.backend.values();
+        let made =
+            values.and_then(|values| sample::of_trial(self.job, self.place.experiment, part, &self.config, &values, tokens));
+        match made {
             Ok(sample) => Some(Sample { step: self.step, ..sample }),
             Err(error) => {
                 tracing::warn!(error = error.chain(), "no sample could be made");
@@ -470,21 +418,7 @@ impl<'a> Trial<'a> {
             }
         }
     }
-
-    /// What stays of a complete trial: `checkpoint.when_done`.
-    fn tidy(&mut self) -> Result<()> {
-        let when_done = self.job.settings.checkpoint.when_done;
-        if when_done == WhenDone::All {
-            return Ok(());
-        }
-        let best = self.best.map(|b| b.step).filter(|_| when_done == WhenDone::Weights);
-        for step in self.kept.clone() {
-            if step == self.step || Some(step) == best {
-                checkpoint::keep_weights_only(&self.place.checkpoints.join(checkpoint::name(step)))?;
-            } else {
-                self.forget(step)?;
-            }
-        }
-        Ok(())
-    }
 }
+
+#[cfg(test)]
+mod tests;

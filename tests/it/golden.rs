@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
 use serde::Deserialize;
+use votive::device::Device;
 use votive::experiment::settings::{Activation, ClipNorm, Family, Model, Train};
 use votive::model::Config;
 use votive::model::plain::Windows;
 use votive::optimize::LearningRate;
-use votive::train::learner::{Learner, LearnerState};
+use votive::train::backend::{Backend, Candle, CpuEngine, State, Step, make_step};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -101,9 +101,12 @@ fn ten_steps_of(name: &str, plain: bool) {
     let parameters = config.parameters();
     let is_norm = |name: &str, shape: &[usize]| name.ends_with("weight") && shape.len() == 1;
     let values = parameters.iter().enumerate().map(|(i, p)| start(i, &p.shape, is_norm(&p.name, &p.shape))).collect();
-    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    let make = if plain { Learner::plain } else { Learner::new };
-    let mut learner = make(&config, &train, 1, &Device::Cpu, &state).unwrap();
+    let state = State::untrained(values);
+    let mut backend: Box<dyn Backend> = if plain {
+        Box::new(Candle::new(&config, &train, 1, Device::Cpu, &state).unwrap())
+    } else {
+        Box::new(CpuEngine::new(&config, &train, 1, 2, &state).unwrap())
+    };
     let schedule = LearningRate::new(&train);
     let (steps, size) = (golden.steps.len(), golden.batch * golden.length);
     let text: Vec<u32> = (0..=steps * size).map(|i| ((i * i * 7 + 3 * i) % golden.vocabulary) as u32).collect();
@@ -112,9 +115,12 @@ fn ten_steps_of(name: &str, plain: bool) {
         let first = step * size;
         let windows =
             Windows { inputs: &text[first..first + size], targets: &text[first + 1..=first + size], length: golden.length };
-        let (loss, norm) = learner.gradients(&windows, step as u64).unwrap();
+        let rate = schedule.at_step(step as u64, steps as u64);
+        assert!(!far(rate, expected.learning_rate, 1e-12, 0.0), "{name} step {step}: {rate}");
+        let made = make_step(&mut *backend, Step { windows, number: step as u64, learning_rate: rate }).unwrap();
+        let (loss, norm) = (made.loss, made.norm);
         if step == 0 {
-            for (parameter, gradient) in parameters.iter().zip(learner.gradient_values().unwrap()) {
+            for (parameter, gradient) in parameters.iter().zip(backend.gradients().unwrap()) {
                 let expected = &golden.gradients[&parameter.name];
                 let largest = expected.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
                 for (g, e) in gradient.iter().zip(expected) {
@@ -122,14 +128,12 @@ fn ten_steps_of(name: &str, plain: bool) {
                 }
             }
         }
-        let rate = schedule.at_step(step as u64, steps as u64);
-        assert!(!far(rate, expected.learning_rate, 1e-12, 0.0), "{name} step {step}: {rate}");
         assert!(!far(loss, expected.loss, 1e-4, 0.0), "{name} step {step}: loss {loss} instead of {}", expected.loss);
         assert!(!far(norm, expected.grad_norm, 1e-4, 0.0), "{name} step {step}: norm {norm} instead of {}", expected.grad_norm);
-        clipped += usize::from(learner.update(norm, rate).unwrap() < 1.0);
+        clipped += usize::from(made.clip_coefficient < 1.0);
     }
     assert!(0 < clipped && clipped < steps, "{clipped} of {steps} steps were clipped");
-    for (parameter, values) in parameters.iter().zip(learner.values().unwrap()) {
+    for (parameter, values) in parameters.iter().zip(backend.values().unwrap()) {
         for (place, (v, e)) in values.iter().zip(&golden.weights[&parameter.name]).enumerate() {
             // A softmax does not change when all keys move together, so the true gradient of a key's bias is 0 and what AdamW
             // makes of it is the rounding's sign, blown up.

@@ -1,11 +1,12 @@
 //! Gradients of the plain model, held against finite differences; what an untrained and a fully trained model must give.
 
-use candle_core::Device;
+use candle_core::Device as CandleDevice;
+use votive::device::Device;
 use votive::experiment::settings::{Activation, Family, Model, Precision, Train};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values};
 use votive::random::Stream;
-use votive::train::learner::{Learner, LearnerState};
+use votive::train::backend::{Backend, Candle, CpuEngine, State, Step, StepResult, make_step};
 
 const NO_DROPOUT: DropoutSource = DropoutSource { seed: 1, step: 0, first: 0 };
 
@@ -37,10 +38,10 @@ fn agrees_with_finite_differences(model: &Model) {
     let (inputs, targets) = (text(12, 7), text(13, 7)[1..].to_vec());
     let windows = Windows { inputs: &inputs, targets: &targets, length: 6 };
     let loss = |values: &[Vec<f32>]| {
-        let mut model = PlainModel::new(&config, Precision::F32, &Device::Cpu, values).unwrap();
+        let mut model = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, values).unwrap();
         model.train(&windows, NO_DROPOUT, 1.0).unwrap()
     };
-    let mut plain = PlainModel::new(&config, Precision::F32, &Device::Cpu, &values).unwrap();
+    let mut plain = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, &values).unwrap();
     plain.train(&windows, NO_DROPOUT, 1.0).unwrap();
     let mut stream = Stream::new(9, "direction", &[]);
     for (place, parameter) in config.parameters().iter().enumerate() {
@@ -96,7 +97,7 @@ fn an_untrained_models_loss_is_that_of_guessing() {
             let model = Model { family, layers: 2, heads: 2, width: 64, ..Model::default() };
             let config = config(&model, vocabulary, 32);
             let values: Vec<_> = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-            let plain = PlainModel::new(&config, Precision::F32, &Device::Cpu, &values).unwrap();
+            let plain = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, &values).unwrap();
             let (inputs, targets) = (text(256, vocabulary), text(257, vocabulary)[1..].to_vec());
             let nll = plain.nll(&Windows { inputs: &inputs, targets: &targets, length: 32 }).unwrap();
             let loss = nll.iter().copied().map(f64::from).sum::<f64>() / nll.len() as f64;
@@ -105,16 +106,17 @@ fn an_untrained_models_loss_is_that_of_guessing() {
     }
 }
 
-fn learner(config: &Config, train: &Train) -> Learner {
-    let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    Learner::new(config, train, 1, &Device::Cpu, &state).unwrap()
+fn untrained(config: &Config) -> State {
+    State::untrained(config.parameters().iter().map(|p| initial_values(p, 1)).collect())
 }
 
-fn plain_learner(config: &Config, train: &Train) -> Learner {
-    let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    Learner::plain(config, train, 1, &Device::Cpu, &state).unwrap()
+fn engine(config: &Config, train: &Train) -> CpuEngine {
+    CpuEngine::new(config, train, 1, 2, &untrained(config)).unwrap()
+}
+
+/// One step; at a learning rate of 0 it leaves the weights as they are.
+fn step(backend: &mut dyn Backend, windows: Windows<'_>, number: u64, learning_rate: f64) -> StepResult {
+    make_step(backend, Step { windows, number, learning_rate }).unwrap()
 }
 
 #[test]
@@ -122,14 +124,12 @@ fn one_batch_can_be_learned_by_heart() {
     let model = Model { layers: 2, heads: 2, width: 32, ..Model::default() };
     let config = config(&model, 11, 16);
     let train = Train { weight_decay: 0.0, ..Train::default() };
-    let mut learner = learner(&config, &train);
+    let mut engine = engine(&config, &train);
     let sequence = text(65, 11);
     let windows = Windows { inputs: &sequence[..64], targets: &sequence[1..], length: 16 };
     let mut loss = f64::INFINITY;
-    for step in 0..300 {
-        let (now, norm) = learner.gradients(&windows, step).unwrap();
-        learner.update(norm, 5e-3).unwrap();
-        loss = now;
+    for number in 0..300 {
+        loss = step(&mut engine, windows, number, 5e-3).loss;
     }
     assert!(loss < 0.05, "{loss}");
 }
@@ -141,9 +141,9 @@ fn gradients_in_micro_batches_are_those_of_the_whole_batch() {
     let sequence = text(41, 11);
     let windows = Windows { inputs: &sequence[..40], targets: &sequence[1..], length: 8 };
     let gradients = |micro_batch| {
-        let mut learner = learner(&config, &Train { micro_batch, ..Train::default() });
-        let (loss, _) = learner.gradients(&windows, 4).unwrap();
-        (loss, learner.gradient_values().unwrap())
+        let mut engine = engine(&config, &Train { micro_batch, ..Train::default() });
+        let loss = step(&mut engine, windows, 4, 0.0).loss;
+        (loss, engine.gradients().unwrap())
     };
     let (whole_loss, whole) = gradients(Some(5));
     for micro in [1, 2, 3] {
@@ -161,14 +161,12 @@ fn dropout_is_a_function_of_seed_step_and_window_and_never_touches_scoring() {
     let config = config(&model, 11, 8);
     let sequence = text(17, 11);
     let windows = Windows { inputs: &sequence[..16], targets: &sequence[1..], length: 8 };
-    let mut learner = learner(&config, &Train::default());
-    let scored = learner.nll(&windows).unwrap();
-    let (first, _) = learner.gradients(&windows, 0).unwrap();
-    let (again, _) = learner.gradients(&windows, 0).unwrap();
-    let (other, _) = learner.gradients(&windows, 1).unwrap();
+    let mut engine = engine(&config, &Train::default());
+    let scored = engine.nll(&windows).unwrap();
+    let [first, again, other] = [0, 0, 1].map(|number| step(&mut engine, windows, number, 0.0).loss);
     assert_eq!(first.to_bits(), again.to_bits());
     assert_ne!(first.to_bits(), other.to_bits());
-    assert_eq!(scored, learner.nll(&windows).unwrap());
+    assert_eq!(scored, engine.nll(&windows).unwrap());
 }
 
 #[test]
@@ -177,16 +175,17 @@ fn a_gradient_that_dropout_leaves_at_zero_is_one() {
     let config = config(&model, 11, 8);
     let sequence = text(9, 11);
     let windows = Windows { inputs: &sequence[..8], targets: &sequence[1..], length: 8 };
-    for plain in [false, true] {
-        let mut learner = if plain { plain_learner(&config, &Train::default()) } else { learner(&config, &Train::default()) };
+    let train = Train::default();
+    let candle = Candle::new(&config, &train, 1, Device::Cpu, &untrained(&config)).unwrap();
+    let backends: [(&str, Box<dyn Backend>); 2] = [("engine", Box::new(engine(&config, &train))), ("candle", Box::new(candle))];
+    for (name, mut backend) in backends {
         let mut zeros = 0;
-        for step in 0..4 {
-            let (_, norm) = learner.gradients(&windows, step).unwrap();
-            let gradients = learner.gradient_values().unwrap();
+        for number in 0..4 {
+            step(&mut *backend, windows, number, 1e-3);
+            let gradients = backend.gradients().unwrap();
             assert!(gradients.iter().all(|values| !values.is_empty()), "each parameter has a gradient");
             zeros += gradients.iter().filter(|values| values.iter().all(|value| *value == 0.0)).count();
-            learner.update(norm, 1e-3).unwrap();
         }
-        assert!(zeros > 0, "plain {plain}: dropout takes nothing away, so this shows nothing");
+        assert!(zeros > 0, "{name}: dropout takes nothing away, so this shows nothing");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use votive::experiment::settings::{Precision, Train};
 use votive::model::plain::{PlainModel, Windows};
 use votive::runs::TrialFolder;
-use votive::train::learner::{Learner, LearnerState};
+use votive::train::backend::{Backend, CpuEngine, State};
 use votive::train::pretrained;
 
 use crate::support::{Scene, json};
@@ -35,8 +35,7 @@ fn ours(folder: &TrialFolder, validation: &[u32]) -> Value {
     let (config, values) = pretrained::read(&checkpoint).unwrap();
     let plain = PlainModel::new(&config, Precision::F32, &Device::Cpu, &values).unwrap();
     let logits = |ids: &[u32]| plain.logits(ids, ids.len()).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
-    let state = LearnerState { steps: 0, values, first: Vec::new(), second: Vec::new() };
-    let mut engine = Learner::new(&config, &Train::default(), 1, &Device::Cpu, &state).unwrap();
+    let mut engine = CpuEngine::new(&config, &Train::default(), 1, 2, &State::untrained(values)).unwrap();
 
     let v = config.vocabulary as u32;
     let scattered: Vec<u32> = (0..20).map(|i| (i * i * 7 + 3 * i) % v).collect();

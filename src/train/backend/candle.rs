@@ -1,0 +1,131 @@
+//! Candle's own operations and autograd, on any device.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+
+use super::{Backend, Lent, Pending, State, Step, StepResult, refuse_bf16};
+use crate::device::Device;
+use crate::error::Result;
+use crate::experiment::settings::{ClipNorm, Train};
+use crate::model::plain::{DropoutSource, PlainModel, Windows};
+use crate::model::{Config, shape};
+use crate::optimize::{AdamW, AdamWState, clip_coefficient, global_norm};
+use crate::train::device;
+
+/// The plain model with its optimizer. A step is made while it is submitted.
+pub struct Candle {
+    model: PlainModel,
+    optimizer: AdamW,
+    config: Config,
+    clip: ClipNorm,
+    micro_batch: Option<usize>,
+    seed: u64,
+    pending: Pending,
+}
+
+impl Candle {
+    /// A plain model on a device that goes on from this state; on the processor, with candle's own threads.
+    pub fn new<V>(config: &Config, train: &Train, seed: u64, device: Device, state: &State<V>) -> Result<Self>
+    where
+        V: AsRef<[f32]>,
+    {
+        if device.is_cpu() {
+            refuse_bf16(train)?;
+        }
+        let device = device::open(device)?;
+        let model = PlainModel::new(config, train.precision, &device, &state.values)?;
+        let optimizer = if state.first.is_empty() {
+            AdamW::new(train, model.weights())?
+        } else {
+            let tensors = |moments: &[V]| {
+                let shaped = moments.iter().zip(model.parameters());
+                shaped.map(|(m, p)| Ok(Tensor::from_slice(m.as_ref(), p.shape.as_slice(), &device)?)).collect::<Result<Vec<_>>>()
+            };
+            let (first, second) = (tensors(&state.first)?, tensors(&state.second)?);
+            AdamW::with_state(train, AdamWState { steps: state.steps, first, second })
+        };
+        let (clip, micro_batch, pending) = (train.clip_norm, train.micro_batch, Pending::default());
+        Ok(Self { model, optimizer, config: config.clone(), clip, micro_batch, seed, pending })
+    }
+
+    /// Gathers the gradients of the mean NLL over all targets, micro-batch after micro-batch, each weighted by its tokens.
+    /// Returns the mean and the norm.
+    fn gather(&mut self, windows: &Windows<'_>, step: u64) -> Result<(f64, f64)> {
+        let (length, count) = (windows.length, windows.sequences());
+        let micro = self.micro_batch.unwrap_or_else(|| shape::micro_batch(&self.config, length, count)).clamp(1, count.max(1));
+        let targets = windows.targets.len() as f64;
+        let mut sum = 0.0;
+        self.model.zero_gradients();
+        for first in (0..count).step_by(micro) {
+            let tokens = first * length..(first + micro).min(count) * length;
+            let part = Windows { inputs: &windows.inputs[tokens.clone()], targets: &windows.targets[tokens], length };
+            sum += self.model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
+        }
+        Ok((sum / targets, global_norm(self.model.gradients().iter().flatten())?))
+    }
+}
+
+impl Backend for Candle {
+    fn depth(&self) -> usize {
+        1
+    }
+
+    fn submit(&mut self, step: Step<'_>) -> Result<()> {
+        let (loss, norm) = self.gather(&step.windows, step.number)?;
+        let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
+        if result.is_finite() {
+            let (parameters, weights) = (self.model.parameters(), self.model.weights());
+            self.optimizer.step(parameters, weights, self.model.gradients(), step.learning_rate, result.clip_coefficient)?;
+        }
+        self.pending.put(result)
+    }
+
+    fn result(&mut self) -> Result<StepResult> {
+        self.pending.take()
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.pending = Pending::default();
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
+        let values = |gradient: &Option<Tensor>| match gradient {
+            Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
+            None => Ok(Vec::new()),
+        };
+        self.model.gradients().iter().map(values).collect()
+    }
+
+    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+        let &Windows { inputs, targets, length } = windows;
+        let micro = shape::micro_batch(&self.config, length, windows.sequences().max(1)) * length;
+        let mut all = Vec::with_capacity(targets.len());
+        for (inputs, targets) in inputs.chunks(micro).zip(targets.chunks(micro)) {
+            all.extend(self.model.nll(&Windows { inputs, targets, length })?);
+        }
+        Ok(all)
+    }
+
+    /// How a product is cut, and so how it is rounded, depends on its size.
+    fn rows_are_prefixes(&self) -> bool {
+        false
+    }
+
+    fn set_values(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        self.model = self.model.with_values(values)?;
+        Ok(())
+    }
+
+    fn values(&self) -> Result<Vec<Lent<'_>>> {
+        (0..self.model.parameters().len()).map(|place| self.model.values(place).map(Cow::Owned)).collect()
+    }
+
+    fn state(&self) -> Result<State<Lent<'_>>> {
+        let flat =
+            |tensors: &[Tensor]| tensors.iter().map(|t| Ok(Cow::Owned(t.flatten_all()?.to_vec1()?))).collect::<Result<Vec<_>>>();
+        let state = self.optimizer.state();
+        Ok(State { steps: state.steps, values: self.values()?, first: flat(&state.first)?, second: flat(&state.second)? })
+    }
+}

@@ -1,0 +1,118 @@
+//! The engine on the processor.
+
+use std::borrow::Cow;
+
+use super::{Backend, Lent, Pending, State, Step, StepResult, copy_all, refuse_bf16};
+use crate::error::Result;
+use crate::experiment::settings::{ClipNorm, Train};
+use crate::model::cpu::{Engine, MicroBatch, shard_size};
+use crate::model::plain::Windows;
+use crate::model::{Config, Parameter};
+use crate::optimize::clip_coefficient;
+use crate::optimize::flat::FlatAdamW;
+
+/// The CPU engine with its optimizer. A step is made while it is submitted.
+pub struct CpuEngine {
+    engine: Engine,
+    optimizer: FlatAdamW,
+    parameters: Vec<Parameter>,
+    clip: ClipNorm,
+    micro_batch: Option<usize>,
+    pending: Pending,
+}
+
+impl CpuEngine {
+    /// An engine on so many threads that goes on from this state.
+    pub fn new<V>(config: &Config, train: &Train, seed: u64, threads: usize, state: &State<V>) -> Result<Self>
+    where
+        V: AsRef<[f32]>,
+    {
+        refuse_bf16(train)?;
+        let parameters = config.parameters();
+        let mut engine = Engine::new(config, seed, threads, config.context)?;
+        copy_all(engine.values_mut(), &parameters, &state.values)?;
+        let mut optimizer = FlatAdamW::new(config, train);
+        if !state.first.is_empty() {
+            let [first, second] = optimizer.restore(state.steps);
+            copy_all(first, &parameters, &state.first)?;
+            copy_all(second, &parameters, &state.second)?;
+        }
+        let (clip, micro_batch) = (train.clip_norm, train.micro_batch);
+        Ok(Self { engine, optimizer, parameters, clip, micro_batch, pending: Pending::default() })
+    }
+
+    /// Gathers the gradients of the mean NLL over all targets, whole shards at a time, so that they are the same to the bit
+    /// whatever the micro-batch is. Returns the mean and the norm.
+    fn gather(&mut self, windows: &Windows<'_>, step: u64) -> Result<(f64, f64)> {
+        let (length, batch) = (windows.length, windows.sequences());
+        let shard = shard_size(batch, length);
+        let micro = (self.micro_batch.unwrap_or(batch) / shard).max(1) * shard;
+        let targets = windows.targets.len() as f64;
+        let scale = (1.0 / targets) as f32;
+        let mut sum = 0.0;
+        for first in (0..batch).step_by(micro) {
+            let tokens = first * length..(first + micro).min(batch) * length;
+            let (inputs, targets) = (&windows.inputs[tokens.clone()], &windows.targets[tokens]);
+            self.engine.train(MicroBatch { inputs, targets, length, batch, first, step, scale }, &mut sum)?;
+        }
+        Ok((sum / targets, self.optimizer.norm(self.engine.pool(), self.engine.gradients())))
+    }
+
+    /// One array of all parameters, cut into one for each.
+    fn cut<'a>(&'a self, all: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
+        self.engine.ranges().iter().map(|range| &all[range.clone()])
+    }
+}
+
+impl Backend for CpuEngine {
+    fn depth(&self) -> usize {
+        1
+    }
+
+    fn submit(&mut self, step: Step<'_>) -> Result<()> {
+        let (loss, norm) = self.gather(&step.windows, step.number)?;
+        let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
+        if result.is_finite() {
+            let (pool, values, gradients) = self.engine.for_update();
+            self.optimizer.update(pool, values, gradients, step.learning_rate, result.clip_coefficient);
+        }
+        self.pending.put(result)
+    }
+
+    fn result(&mut self) -> Result<StepResult> {
+        self.pending.take()
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.pending = Pending::default();
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
+        Ok(self.cut(self.engine.gradients()).map(<[f32]>::to_vec).collect())
+    }
+
+    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+        let mut all = vec![0.0; windows.targets.len()];
+        self.engine.nll(windows.inputs, windows.targets, windows.length, &mut all)?;
+        Ok(all)
+    }
+
+    /// No number of a token depends on those after it, nor on how many there are.
+    fn rows_are_prefixes(&self) -> bool {
+        true
+    }
+
+    fn set_values(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        copy_all(self.engine.values_mut(), &self.parameters, values)
+    }
+
+    fn values(&self) -> Result<Vec<Lent<'_>>> {
+        Ok(self.cut(self.engine.values()).map(Cow::Borrowed).collect())
+    }
+
+    fn state(&self) -> Result<State<Lent<'_>>> {
+        let [first, second] = self.optimizer.moments().map(|all| self.cut(all).map(Cow::Borrowed).collect());
+        Ok(State { steps: self.optimizer.steps(), values: self.values()?, first, second })
+    }
+}

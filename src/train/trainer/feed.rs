@@ -1,0 +1,42 @@
+//! The tokens of each step.
+
+use crate::corpus::{Batches, TokenFile, Windows as CorpusWindows};
+use crate::error::Result;
+use crate::model::plain::Windows;
+use crate::train::{Job, Place};
+
+/// Gathers the windows of one step after the other.
+pub(super) struct Feed {
+    tokens: TokenFile,
+    windows: CorpusWindows,
+    batches: Batches,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+    window: Vec<u32>,
+}
+
+impl Feed {
+    /// Maps the text that a job trains on.
+    pub(super) fn open(job: &Job, place: Place<'_>) -> Result<Self> {
+        let train = &job.settings.train;
+        let tokens = TokenFile::open(&place.experiment.join(&job.corpus.train.file))?;
+        let windows = CorpusWindows { tokens: tokens.len(), length: train.sequence_length, stride: train.stride() };
+        let batches = Batches::new(windows.count(), train.batch_size, train.shuffle, job.seed);
+        let window = vec![0; train.sequence_length + 1];
+        Ok(Self { tokens, windows, batches, inputs: Vec::new(), targets: Vec::new(), window })
+    }
+
+    /// The windows of a step, counted from 0, and the epoch that it belongs to.
+    pub(super) fn read(&mut self, step: u64) -> (u64, Windows<'_>) {
+        let batch = self.batches.batch(step);
+        let length = self.windows.length;
+        self.inputs.clear();
+        self.targets.clear();
+        for &window in &batch.windows {
+            self.tokens.read(self.windows.start(window), &mut self.window);
+            self.inputs.extend_from_slice(&self.window[..length]);
+            self.targets.extend_from_slice(&self.window[1..]);
+        }
+        (batch.epoch, Windows { inputs: &self.inputs, targets: &self.targets, length })
+    }
+}

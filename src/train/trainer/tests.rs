@@ -1,0 +1,275 @@
+//! The step loop on a backend whose results come some steps late: it must tell the same story as one that waits for each step.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::*;
+use crate::corpus::{Request, prepare};
+use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer};
+use crate::model::plain::Windows;
+use crate::plan::{EvaluationPlan, TrialId};
+use crate::train::backend::{CpuEngine, Lent, make_step};
+use crate::train::recorder::{CheckpointRow, Positions, TokenNll};
+
+const STEPS: u64 = 46;
+
+/// The CPU engine, with results that are given out late.
+struct Late {
+    engine: CpuEngine,
+    depth: usize,
+    waiting: VecDeque<StepResult>,
+    /// The step from which on nothing is finite.
+    dead_from: Option<u64>,
+    /// The step from which on losses are told that are far above guessing.
+    high_from: Option<u64>,
+    most: Rc<Cell<usize>>,
+}
+
+impl Late {
+    fn assert_idle(&self) {
+        assert!(self.waiting.is_empty(), "{} steps are in flight", self.waiting.len());
+    }
+}
+
+impl Backend for Late {
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn submit(&mut self, step: Step<'_>) -> Result<()> {
+        let is_from = |first: Option<u64>| first.is_some_and(|first| step.number >= first);
+        let result = if is_from(self.dead_from) {
+            StepResult { loss: f64::NAN, norm: 1.0, clip_coefficient: 1.0 }
+        } else {
+            let made = make_step(&mut self.engine, step)?;
+            StepResult { loss: if is_from(self.high_from) { 100.0 } else { made.loss }, ..made }
+        };
+        self.waiting.push_back(result);
+        assert!(self.waiting.len() <= self.depth);
+        self.most.set(self.most.get().max(self.waiting.len()));
+        Ok(())
+    }
+
+    fn result(&mut self) -> Result<StepResult> {
+        Ok(self.waiting.pop_front().expect("a step was submitted"))
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        self.waiting.clear();
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
+        self.engine.gradients()
+    }
+
+    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+        self.assert_idle();
+        self.engine.nll(windows)
+    }
+
+    fn rows_are_prefixes(&self) -> bool {
+        self.engine.rows_are_prefixes()
+    }
+
+    fn set_values(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        self.assert_idle();
+        self.engine.set_values(values)
+    }
+
+    fn values(&self) -> Result<Vec<Lent<'_>>> {
+        self.assert_idle();
+        self.engine.values()
+    }
+
+    fn state(&self) -> Result<State<Lent<'_>>> {
+        self.assert_idle();
+        self.engine.state()
+    }
+}
+
+/// Everything that a trial told, without times.
+#[derive(Debug, Default, PartialEq)]
+struct Told(Vec<String>);
+
+impl Recorder for Told {
+    fn resume(&mut self, step: i64) -> Result<()> {
+        self.0.push(format!("resume {step}"));
+        Ok(())
+    }
+
+    fn step(&mut self, row: &StepRow) -> Result<()> {
+        assert!(row.step_seconds > 0.0);
+        self.0.push(format!("{:?}", StepRow { step_seconds: 0.0, tokens_per_second: 0.0, time_utc: 0, ..row.clone() }));
+        Ok(())
+    }
+
+    fn evaluation(&mut self, row: &EvaluationRow) -> Result<()> {
+        self.0.push(format!("{:?}", EvaluationRow { seconds: 0.0, time_utc: 0, ..row.clone() }));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, row: &CheckpointRow) -> Result<()> {
+        self.0.push(format!("{:?}", CheckpointRow { save_seconds: 0.0, time_utc: 0, ..row.clone() }));
+        Ok(())
+    }
+
+    fn checkpoint_deleted(&mut self, path: &str, _time_utc: i64) -> Result<()> {
+        self.0.push(format!("deleted {path}"));
+        Ok(())
+    }
+
+    fn token_nll(&mut self, scores: &TokenNll) -> Result<()> {
+        self.0.push(format!("{:?}", scores.nll));
+        Ok(())
+    }
+
+    fn positions(&mut self, positions: &Positions) -> Result<()> {
+        self.0.push(format!("{positions:?}"));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A small trial on the built-in book.
+struct Scene {
+    folder: tempfile::TempDir,
+    job: Job,
+    dead_from: Option<u64>,
+    high_from: Option<u64>,
+}
+
+impl Scene {
+    fn new(budget: Budget) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings {
+            corpus: Corpus { text: vec!["builtin:keeper".to_owned()], max_bytes: Some(8_000), ..Corpus::default() },
+            tokenizer: Tokenizer::Char,
+            model: Model { layers: 1, heads: 2, width: 16, dropout: 0.1, ..Model::default() },
+            ..Settings::default()
+        };
+        settings.train.sequence_length = 16;
+        settings.train.batch_size = BatchSize::Windows(6);
+        settings.train.budget = budget;
+        settings.checkpoint.every = 0.25;
+        let request = Request {
+            corpus: &settings.corpus,
+            tokenizer: &settings.tokenizer,
+            base: folder.path(),
+            tokenizers: &folder.path().join("tokenizers"),
+            cache: &folder.path().join("cache"),
+            scored_bytes: u64::MAX,
+        };
+        let corpus = prepare(&request, &|_| {}).unwrap();
+        let evaluation =
+            EvaluationPlan { common_context: 8, scored_tokens: 300, periodic_tokens: 200, every: 1.0 / 6.0, share: 0.0 };
+        let steps = if let Budget::Steps(steps) = budget { steps } else { 0 };
+        let (id, seed) = (TrialId::of("a trial"), 1);
+        let job = Job { version: Job::VERSION, id, configuration: 1, seed, settings, steps, corpus, evaluation, from: None };
+        Self { folder, job, dead_from: None, high_from: None }
+    }
+
+    /// One run in this folder, that is asked to stop before step `stop_at`; what it told, how it ended, and the most steps that
+    /// were in flight.
+    fn run(&self, name: &str, depth: usize, stop_at: Option<u64>) -> (Told, Ended, usize) {
+        let checkpoints = self.folder.path().join(name);
+        let place = Place { experiment: self.folder.path(), checkpoints: &checkpoints, name: "checkpoints" };
+        let (mut told, most, asked) = (Told::default(), Rc::new(Cell::new(0)), Cell::new(0));
+        let open = |config: &Config, state: &State| -> Result<Box<dyn Backend>> {
+            let engine = CpuEngine::new(config, &self.job.settings.train, self.job.seed, 1, state)?;
+            let (dead_from, high_from, most) = (self.dead_from, self.high_from, most.clone());
+            Ok(Box::new(Late { engine, depth, waiting: VecDeque::new(), dead_from, high_from, most }))
+        };
+        let stop = || {
+            asked.set(asked.get() + 1);
+            stop_at.is_some_and(|step| asked.get() > step)
+        };
+        let ended = run_on(&open, &self.job, place, 1, &mut told, &stop).unwrap();
+        (told, without_times(ended), most.get())
+    }
+}
+
+fn without_times(ended: Ended) -> Ended {
+    let summary = |summary: Summary| {
+        let timeless = |row: EvaluationRow| EvaluationRow { seconds: 0.0, time_utc: 0, ..row };
+        let scores = summary.scores.into_iter().map(timeless).collect();
+        Summary { training_seconds: 0.0, scores, ..summary }
+    };
+    match ended {
+        Ended::Completed(all) => Ended::Completed(summary(all)),
+        Ended::Diverged { reason, summary: all } => Ended::Diverged { reason, summary: summary(all) },
+        interrupted => interrupted,
+    }
+}
+
+#[test]
+fn late_results_change_no_row_no_checkpoint_and_no_score() {
+    let scene = Scene::new(Budget::Steps(STEPS));
+    let (told, ended, most) = scene.run("one", 1, None);
+    assert_eq!(most, 1);
+    assert!(matches!(&ended, Ended::Completed(summary) if summary.steps == STEPS && !summary.scores.is_empty()));
+    for depth in [2, 4, 100] {
+        let (late, late_ended, most) = scene.run(&format!("depth {depth}"), depth, None);
+        // Something is due after every sixth of the steps, which are 8.
+        assert_eq!(most, depth.min(8));
+        assert_eq!(late, told, "depth {depth}");
+        assert_eq!(late_ended, ended);
+    }
+}
+
+#[test]
+fn a_stop_saves_after_the_last_step_that_was_submitted_and_goes_on_from_there() {
+    let scene = Scene::new(Budget::Steps(STEPS));
+    let (whole, ended, _) = scene.run("whole", 1, None);
+    for stop_at in [0, 1, 9, 10, 24, 45] {
+        let stopped = |depth| {
+            let name = format!("{stop_at} {depth}");
+            let first = scene.run(&name, depth, Some(stop_at));
+            (first, scene.run(&name, depth, None))
+        };
+        let ((told, interrupted, _), (rest, in_the_end, _)) = stopped(1);
+        let ((late, late_interrupted, _), (late_rest, late_in_the_end, _)) = stopped(4);
+        assert_eq!(interrupted, Ended::Interrupted { step: stop_at });
+        assert_eq!((late, late_interrupted), (told, interrupted), "{stop_at}");
+        assert_eq!((late_rest, &late_in_the_end), (rest, &in_the_end), "{stop_at}");
+        assert_eq!(in_the_end, ended, "{stop_at}");
+    }
+    assert!(whole.0.len() > STEPS as usize);
+}
+
+#[test]
+fn what_is_not_finite_ends_the_trial_at_its_step_and_later_steps_have_no_row() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    for dead_from in [0, 7, 8, 17, 45] {
+        scene.dead_from = Some(dead_from);
+        let (told, ended, _) = scene.run(&format!("one {dead_from}"), 1, None);
+        let Ended::Diverged { reason, summary } = &ended else { panic!("{ended:?}") };
+        assert_eq!(reason, &format!("the loss is NaN at step {}", dead_from + 1));
+        assert_eq!(summary.steps, dead_from);
+        let (late, late_ended, _) = scene.run(&format!("four {dead_from}"), 4, None);
+        assert_eq!((late, late_ended), (told, ended), "{dead_from}");
+    }
+}
+
+#[test]
+fn losses_far_above_guessing_end_the_trial_at_the_same_step() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    scene.high_from = Some(6);
+    let (told, ended, _) = scene.run("one", 1, None);
+    let Ended::Diverged { reason, summary } = &ended else { panic!("{ended:?}") };
+    assert!(reason.ends_with("at step 26"), "{reason}");
+    assert_eq!(summary.steps, 26);
+    let (late, late_ended, _) = scene.run("four", 4, None);
+    assert_eq!((late, late_ended), (told, ended));
+}
+
+#[test]
+fn with_a_budget_in_minutes_each_step_is_waited_for() {
+    let scene = Scene::new(Budget::Minutes(0.002));
+    let (_, ended, most) = scene.run("four", 4, None);
+    assert_eq!(most, 1);
+    assert!(matches!(ended, Ended::Completed(_)));
+}
