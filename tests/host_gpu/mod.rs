@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// If there is no C++ compiler, or it does not compile them.
-pub fn libraries() -> &'static Path {
+pub(crate) fn libraries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(file!()).with_file_name("build.sh");
@@ -28,12 +28,12 @@ pub fn libraries() -> &'static Path {
 }
 
 /// The folder with the libraries, in which every kernel is run in several orders and must give the same bits.
-pub fn strict_libraries() -> PathBuf {
+pub(crate) fn strict_libraries() -> PathBuf {
     libraries().join("strict")
 }
 
 /// A copy of the libraries with other settings: they are libraries of their own in this process.
-pub fn libraries_with(settings: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn libraries_with(settings: &[(&str, &str)]) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(libraries()).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_file() {

@@ -9,7 +9,10 @@ mod damaged;
 mod environment;
 mod experiments;
 mod golden;
+mod gpu_kernels;
 mod gradients;
+#[path = "../host_gpu/mod.rs"]
+mod host_gpu;
 mod layering;
 mod names;
 mod parquet;
