@@ -16,6 +16,11 @@ pub struct Stream {
 impl Stream {
     /// The stream called `name` of this seed, at these indices (an epoch; or a step, a sequence and a layer …).
     pub fn new(seed: u64, name: &str, indices: &[u64]) -> Self {
+        Self { generator: ChaCha8Rng::from_seed(Self::key(seed, name, indices)), spare_normal: None }
+    }
+
+    /// The key of that stream's generator: who has it can make the numbers elsewhere.
+    pub fn key(seed: u64, name: &str, indices: &[u64]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("votive 2026 random stream v1");
         hasher.update(&seed.to_le_bytes());
         hasher.update(&(name.len() as u64).to_le_bytes());
@@ -23,7 +28,7 @@ impl Stream {
         for index in indices {
             hasher.update(&index.to_le_bytes());
         }
-        Self { generator: ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()), spare_normal: None }
+        *hasher.finalize().as_bytes()
     }
 
     /// 64 random bits.

@@ -37,6 +37,26 @@ pub(crate) struct Place {
     pub(crate) site: Site,
 }
 
+impl Place {
+    /// The indices of its stream; `head` only for attention weights.
+    pub(crate) fn indices(self, head: Option<usize>) -> Vec<u64> {
+        let site = 4 * self.layer as u64 + self.site as u64;
+        let mut indices = vec![self.step, self.sequence as u64, site];
+        indices.extend(head.map(|head| head as u64));
+        indices
+    }
+}
+
+/// An element is kept if its 16 bits are at least this.
+pub(crate) fn threshold(rate: f64) -> u16 {
+    (rate * 65_536.0).round().min(65_535.0) as u16
+}
+
+/// What an element that is kept is multiplied by.
+pub(crate) fn factor(rate: f64) -> f32 {
+    (1.0 / (1.0 - rate)) as f32
+}
+
 /// The rows of one mask, in order.
 pub(crate) struct Rows {
     stream: Stream,
@@ -47,14 +67,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// The rows at this place; `head` only for attention weights.
     pub(crate) fn new(place: Place, head: Option<usize>, rate: f64) -> Self {
-        let site = 4 * place.layer as u64 + place.site as u64;
-        let mut indices = vec![place.step, place.sequence as u64, site];
-        indices.extend(head.map(|head| head as u64));
-        Self {
-            stream: Stream::new(place.seed, "dropout", &indices),
-            threshold: (rate * 65_536.0).round().min(65_535.0) as u16,
-            scale: (1.0 / (1.0 - rate)) as f32,
-        }
+        Self { stream: Stream::new(place.seed, "dropout", &place.indices(head)), threshold: threshold(rate), scale: factor(rate) }
     }
 
     /// Writes the next row: 0 where an element falls out, 1 / (1 − rate) elsewhere.

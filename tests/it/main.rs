@@ -9,6 +9,7 @@ mod damaged;
 mod environment;
 mod experiments;
 mod golden;
+mod gpu_engine;
 mod gpu_kernels;
 mod gradients;
 #[path = "../host_gpu/mod.rs"]

@@ -37,7 +37,7 @@ mod packing;
 mod panels;
 mod pool;
 mod prefetch;
-mod rotary;
+pub(super) mod rotary;
 mod scores;
 mod square;
 mod tiles;

@@ -1,7 +1,7 @@
 //! Rotary positions as Hugging Face's Llama has them: element i turns together with element i + D/2.
 
 /// Cosines and sines of each position, in 32 bits as Hugging Face computes them: row t is [cos of D/2 angles | sin of them].
-pub(super) fn table(length: usize, head: usize, theta: f64) -> Vec<f32> {
+pub(in crate::model) fn table(length: usize, head: usize, theta: f64) -> Vec<f32> {
     let half = head / 2;
     let inverse: Vec<f32> = (0..half).map(|i| (1.0 / theta.powf((2 * i) as f64 / head as f64)) as f32).collect();
     let angles = |t: usize| inverse.iter().map(move |f| f64::from(t as f32 * f));

@@ -1,0 +1,229 @@
+//! What goes to the device and what comes back, through memory that both reach.
+//!
+//! A *slot* carries all that a unit needs: the members' numbers of this step, tokens, their order by token, and the keys of dropout's
+//! streams. A unit's first kernel copies the slot whose turn it is to the device; kernels count the turns. A slot of
+//! *results* carries a step's losses and norms back, its sequence number last.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::by_token::{ByToken, most_pieces};
+use super::members::{Member, Step};
+use super::sizes::Sizes;
+use crate::model::dropout::{Place, Site, factor, threshold};
+use crate::random::Stream;
+
+/// Words of a member's row in the table.
+const MEMBER: usize = 16;
+
+/// Words of the key of a stream.
+const KEY: usize = 8;
+
+/// Where what lies in a slot, in 32-bit words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    /// The members' table: [K, 16].
+    pub(super) members: usize,
+    /// Inputs and the last target of each window: [K, W, L + 1].
+    pub(super) tokens: usize,
+    /// Positions sorted by token: [K, N].
+    pub(super) order: usize,
+    /// First of each piece of them: [K, pieces + 1].
+    pub(super) pieces: usize,
+    /// First piece of each token: [K, V + 1].
+    pub(super) first_piece: usize,
+    /// Keys of the masks of rows: [1 + 2 layers, K, W, 8].
+    pub(super) row_keys: usize,
+    /// Keys of the masks of attention: [layers, K, W, H, 8].
+    pub(super) attention_keys: usize,
+    /// All words.
+    pub(super) words: usize,
+}
+
+impl Slot {
+    /// The slot of a unit of such sizes.
+    pub(super) fn new(sizes: &Sizes) -> Self {
+        let Sizes { members, windows, length, vocabulary, layers, heads, .. } = *sizes;
+        let mut words = 0;
+        // Copied in pieces of four words, and the table holds 64-bit numbers.
+        let mut take = |count: usize| {
+            let start = words;
+            words = (words + count).next_multiple_of(4);
+            start
+        };
+        let keys = |count: usize| if sizes.dropout { KEY * members * windows * count } else { 0 };
+        Self {
+            members: take(MEMBER * members),
+            tokens: take(members * windows * (length + 1)),
+            order: take(members * windows * length),
+            pieces: take(members * (sizes.pieces() + 1)),
+            first_piece: take(members * (vocabulary + 1)),
+            row_keys: take(keys(sizes.row_sites())),
+            attention_keys: take(keys(layers * heads)),
+            words,
+        }
+    }
+}
+
+/// A member and what it does in a step.
+#[derive(Clone, Copy)]
+pub(super) struct Turn<'a> {
+    pub(super) member: Member,
+    /// `None`: nothing is left to do for it.
+    pub(super) step: Option<Step<'a>>,
+    /// Updates made when this one is done.
+    pub(super) updates: u64,
+    /// Whether it forgets that something was not finite.
+    pub(super) revive: bool,
+}
+
+/// Writes slots.
+pub(super) struct Writer {
+    slot: Slot,
+    words: Vec<u32>,
+}
+
+impl Writer {
+    pub(super) fn new(sizes: &Sizes) -> Self {
+        let slot = Slot::new(sizes);
+        Self { slot, words: vec![0; slot.words] }
+    }
+
+    /// Writes the slot of one unit of a step.
+    pub(super) fn write(&mut self, sizes: &Sizes, unit: usize, turns: &[Turn<'_>], into: &[AtomicU32]) {
+        for (k, turn) in turns.iter().enumerate() {
+            let all = turn.step.map_or(0, |step| step.inputs.len() / sizes.length);
+            let first = unit * sizes.windows;
+            let here = all.saturating_sub(first).min(sizes.windows);
+            self.numbers(k, turn, here, unit == 0);
+            self.tokens(sizes, k, turn, first, here);
+            if sizes.dropout {
+                self.keys(sizes, k, turn, first);
+            }
+        }
+        into.iter().zip(&self.words).for_each(|(word, &value)| word.store(value, Ordering::Relaxed));
+    }
+
+    /// A member's row of the table, as the prelude of the kernels reads it.
+    fn numbers(&mut self, k: usize, turn: &Turn<'_>, windows: usize, begins: bool) {
+        let Turn { member, step, updates, revive } = *turn;
+        let Member { beta1, beta2, epsilon, weight_decay, clip, dropout, .. } = member;
+        let (learning_rate, targets) = step.map_or((0.0, 1), |step| (step.learning_rate, step.targets.len()));
+        let root = 1.0 / (1.0 - beta2.powf(updates as f64)).sqrt();
+        let rate = learning_rate / (1.0 - beta1.powf(updates as f64));
+        let limit = clip.unwrap_or(-1.0).to_bits();
+        let float = |value: f64| (value as f32).to_bits();
+        let row: [u32; MEMBER] = [
+            float(1.0 - learning_rate * weight_decay),
+            float(beta1),
+            float(1.0 - beta1),
+            float(beta2),
+            float(1.0 - beta2),
+            float(root),
+            float(rate),
+            float(epsilon),
+            limit as u32,
+            (limit >> 32) as u32,
+            float(1.0 / targets as f64),
+            windows as u32,
+            threshold(dropout).into(),
+            factor(dropout).to_bits(),
+            u32::from(revive && begins),
+            0,
+        ];
+        let place = self.slot.members + k * MEMBER;
+        self.words[place..place + MEMBER].copy_from_slice(&row);
+    }
+
+    /// A member's tokens: a window that is missing is its first again, or zeros.
+    fn tokens(&mut self, sizes: &Sizes, k: usize, turn: &Turn<'_>, first: usize, here: usize) {
+        let Sizes { windows, length, vocabulary, .. } = *sizes;
+        let mut inputs = vec![0; windows * length];
+        let place = self.slot.tokens + k * windows * (length + 1);
+        let tokens = &mut self.words[place..place + windows * (length + 1)];
+        tokens.fill(0);
+        if let Some(step) = turn.step {
+            for (w, (tokens, inputs)) in tokens.chunks_mut(length + 1).zip(inputs.chunks_mut(length)).enumerate() {
+                let from = if w < here { (first + w) * length } else { 0 };
+                inputs.copy_from_slice(&step.inputs[from..from + length]);
+                tokens[..length].copy_from_slice(inputs);
+                tokens[length] = step.targets[from + length - 1];
+            }
+        }
+        let most = most_pieces(inputs.len(), vocabulary) + 1;
+        let (before, rest) = self.words.split_at_mut(self.slot.pieces);
+        let (pieces, tokens) = rest.split_at_mut(self.slot.first_piece - self.slot.pieces);
+        ByToken {
+            order: &mut before[self.slot.order + k * inputs.len()..][..inputs.len()],
+            pieces: &mut pieces[k * most..][..most],
+            tokens: &mut tokens[k * (vocabulary + 1)..][..vocabulary + 1],
+        }
+        .sort(&inputs);
+    }
+
+    /// The keys of a member's streams.
+    fn keys(&mut self, sizes: &Sizes, k: usize, turn: &Turn<'_>, first: usize) {
+        let Sizes { members, windows, layers, heads, .. } = *sizes;
+        let Slot { row_keys, attention_keys, .. } = self.slot;
+        let step = turn.step.map_or(0, |step| step.step);
+        let place = |sequence, layer, site| Place { seed: turn.member.seed, step, sequence, layer, site };
+        for w in 0..windows {
+            let mut row = |site: usize, place: Place| {
+                let at = row_keys + ((site * members + k) * windows + w) * KEY;
+                write_key(&mut self.words[at..at + KEY], place, None);
+            };
+            row(0, place(first + w, 0, Site::Embedding));
+            for layer in 0..layers {
+                row(1 + 2 * layer, place(first + w, layer, Site::AttentionOutput));
+                row(2 + 2 * layer, place(first + w, layer, Site::MlpOutput));
+            }
+            for layer in 0..layers {
+                for head in 0..heads {
+                    let at = attention_keys + (((layer * members + k) * windows + w) * heads + head) * KEY;
+                    write_key(&mut self.words[at..at + KEY], place(first + w, layer, Site::Attention), Some(head));
+                }
+            }
+        }
+    }
+}
+
+fn write_key(into: &mut [u32], place: Place, head: Option<usize>) {
+    let key = Stream::key(place.seed, "dropout", &place.indices(head));
+    for (word, bytes) in into.iter_mut().zip(key.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+}
+
+/// What the device says about a member's step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Published {
+    /// Sum of NLL.
+    pub(super) loss: f64,
+    /// Norm of the gradients.
+    pub(super) norm: f64,
+    /// Whether something was not finite, here or before.
+    pub(super) dead: bool,
+}
+
+/// Words of a slot of results.
+pub(super) fn result_words(members: usize) -> usize {
+    2 * (1 + 3 * members)
+}
+
+/// The results of the step of this number, counted from 1, once they are there.
+pub(super) fn published(slot: &[AtomicU32], step: u64) -> Option<Vec<Published>> {
+    // The number's lower word changes from one use of the slot to the next.
+    if slot[0].load(Ordering::Acquire) != step as u32 {
+        return None;
+    }
+    let word = |place: usize| {
+        let half = |place: usize| u64::from(slot[place].load(Ordering::Relaxed));
+        half(2 * place) | half(2 * place + 1) << 32
+    };
+    let members = (slot.len() / 2 - 1) / 3;
+    let member = |k: usize| Published {
+        loss: f64::from_bits(word(1 + 3 * k)),
+        norm: f64::from_bits(word(2 + 3 * k)),
+        dead: word(3 + 3 * k) != 0,
+    };
+    Some((0..members).map(member).collect())
+}
