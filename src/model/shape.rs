@@ -86,7 +86,26 @@ pub fn engine_bytes(config: &Config, length: usize, batch: usize, threads: usize
     4 * ((3 + arrays) * parameters + aside + copies + threads.min(lanes) as u64 * (kept + scratch + attention))
 }
 
-/// Windows that go through the model at once on the plain path: as many as stay below 512 MiB, at least one, at most the batch.
+/// Windows that go through the model at once on a GPU: a function of what is trained only, never of the memory that is free, since
+/// the cut of a step is part of its arithmetic. At most 16,384 tokens, halved until what is kept on the way (`bytes` of so many
+/// windows) is at most 8 GiB; at least one window, at most the batch.
+pub fn unit(length: usize, batch: usize, bytes: impl Fn(usize) -> u64) -> usize {
+    const TOKENS: usize = 16_384;
+    const BYTES: u64 = 8 << 30;
+    let mut windows = (TOKENS / length.max(1)).clamp(1, batch.max(1));
+    while windows > 1 && bytes(windows) > BYTES {
+        windows /= 2;
+    }
+    windows
+}
+
+/// Windows that go through the model at once on the plain path on a GPU.
+pub fn plain_unit(config: &Config, length: usize, batch: usize) -> usize {
+    unit(length, batch, |windows| windows as u64 * window_bytes(config, length))
+}
+
+/// Windows that go through the model at once on the plain path on a processor: as many as stay below 512 MiB, at least one, at
+/// most the batch.
 pub fn micro_batch(config: &Config, length: usize, batch: usize) -> usize {
     const TARGET: u64 = 512 << 20;
     usize::try_from(TARGET / window_bytes(config, length).max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
@@ -167,5 +186,23 @@ mod tests {
         assert_eq!(micro_batch(&small, 64, 8), 8);
         let large = config(12, 12, 768, 50_000, 2048);
         assert_eq!(micro_batch(&large, 2048, 8), 1);
+    }
+
+    #[test]
+    fn a_unit_is_at_most_16_384_tokens_halved_until_it_takes_at_most_8_gib() {
+        let of = |length, batch, megabytes: u64| unit(length, batch, |windows| (windows as u64 * megabytes) << 20);
+        assert_eq!(of(64, 12, 1), 12, "at most the batch");
+        assert_eq!(of(64, 1000, 1), 256);
+        assert_eq!(of(256, 64, 128), 64, "8 GiB exactly");
+        assert_eq!(of(256, 64, 129), 32);
+        assert_eq!(of(100, 1000, 128), 40, "163, halved twice");
+        assert_eq!(of(20_000, 8, 1), 1);
+        assert_eq!(of(64, 8, 100_000), 1, "at least one");
+    }
+
+    #[test]
+    fn on_a_gpu_nanogpts_small_models_take_one_or_two_units() {
+        assert_eq!(plain_unit(&config(4, 4, 128, 65, 64), 64, 12), 12);
+        assert_eq!(plain_unit(&config(6, 6, 384, 65, 256), 256, 64), 32);
     }
 }

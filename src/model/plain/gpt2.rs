@@ -23,7 +23,7 @@ pub(super) fn forward(config: &Config, weights: &mut Weights<'_>, ids: &Tensor, 
         let qkv = linear_in_out(&normed, weights.take("attn.c_attn.weight")?, weights.bias("attn.c_attn.bias")?, compute)?;
         let heads = |part: usize| split_heads(&qkv.narrow(D::Minus1, part * width, width)?, length, config.heads);
         let (k, v) = pass.keys_and_values(layer, heads(1)?, heads(2)?)?;
-        let mixed = attention(&heads(0)?, &k, &v, &dropout, layer, compute)?;
+        let mixed = attention(&heads(0)?, &k, &v, layer, pass)?;
         let projected = linear_in_out(&mixed, weights.take("attn.c_proj.weight")?, weights.bias("attn.c_proj.bias")?, compute)?;
         x = (x + dropout.apply(&projected, windows, layer, Site::AttentionOutput)?)?;
 

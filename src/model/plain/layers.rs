@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::DropoutSource;
+use super::{DropoutSource, Pass};
 use crate::error::Result;
 use crate::model::dropout::{Place, Site, attention_mask, mask};
 
@@ -45,30 +45,19 @@ pub(super) fn split_heads(x: &Tensor, length: usize, heads: usize) -> Result<Ten
 
 /// Causal attention: softmax(q kᵀ / √D + mask) v, with dropout on the weights. q: [B, H, T, D]; k, v: [B, H, P + T, D], where
 /// the first P belong to tokens before those of q (a cache; else none); result [B·T, H·D]. The softmax is in 32 bits.
-pub(super) fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    dropout: &Dropout<'_>,
-    layer: usize,
-    compute: DType,
-) -> Result<Tensor> {
+pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, layer: usize, pass: &Pass<'_>) -> Result<Tensor> {
+    let Pass { dropout, compute, tables, .. } = *pass;
     let (b, h, t, d) = q.dims4()?;
     let (q, k, v) = (q.to_dtype(compute)?, k.to_dtype(compute)?, v.to_dtype(compute)?);
     let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? / (d as f64).sqrt())?;
-    let scores = scores.broadcast_add(&causal_mask(t, k.dim(2)?, q.device())?)?;
+    let scores = match tables.mask(t, k.dim(2)?)? {
+        Some(mask) => scores.broadcast_add(&mask)?,
+        None => scores,
+    };
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
     let weights = dropout.apply(&weights, b, layer, Site::Attention)?;
     let mixed = weights.to_dtype(compute)?.matmul(&v)?.to_dtype(DType::F32)?;
     Ok(mixed.transpose(1, 2)?.reshape((b * t, h * d))?)
-}
-
-/// [T, P + T]: 0 where a token may look (itself and before), −∞ after it.
-fn causal_mask(tokens: usize, all: usize, device: &Device) -> Result<Tensor> {
-    let before = all - tokens;
-    let mask: Vec<f32> =
-        (before..all).flat_map(|i| (0..all).map(move |j| if j <= i { 0.0 } else { f32::NEG_INFINITY })).collect();
-    Ok(Tensor::from_vec(mask, (tokens, all), device)?)
 }
 
 /// Dropout from the program's own streams: a mask is a function of seed, step, window, layer and site only.
@@ -97,19 +86,12 @@ impl Dropout<'_> {
 }
 
 /// Rotary position embedding in the half-split form of Hugging Face (Su et al. 2021): (x1, x2) → (x1 cos − x2 sin,
-/// x2 cos + x1 sin). x: [B, H, T, D], whose first token stands at this position.
-pub(super) fn rotary(x: &Tensor, theta: f64, first: usize) -> Result<Tensor> {
-    let (_, _, t, d) = x.dims4()?;
-    let half = d / 2;
-    let angle = |place: usize, j: usize| place as f32 * (1.0 / theta.powf(2.0 * j as f64 / d as f64)) as f32;
-    let table = |f: fn(f32) -> f32| -> Result<Tensor> {
-        let values: Vec<f32> = (first..first + t).flat_map(|place| (0..half).map(move |j| f(angle(place, j)))).collect();
-        Ok(Tensor::from_vec(values, (t, half), x.device())?)
-    };
-    let (cos, sin) = (table(f32::cos)?, table(f32::sin)?);
+/// x2 cos + x1 sin). x: [B, H, T, D]; cosine and sine: [T, D / 2].
+pub(super) fn rotary(x: &Tensor, [cos, sin]: &[Tensor; 2]) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
     let (x1, x2) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
-    let first = (x1.broadcast_mul(&cos)? - x2.broadcast_mul(&sin)?)?;
-    let second = (x2.broadcast_mul(&cos)? + x1.broadcast_mul(&sin)?)?;
+    let first = (x1.broadcast_mul(cos)? - x2.broadcast_mul(sin)?)?;
+    let second = (x2.broadcast_mul(cos)? + x1.broadcast_mul(sin)?)?;
     Ok(Tensor::cat(&[&first, &second], D::Minus1)?.contiguous()?)
 }
 

@@ -9,8 +9,8 @@ use crate::model::Config;
 
 /// Hidden states after the last norm [B·T, C] of token ids [B·T].
 pub(super) fn forward(config: &Config, weights: &mut Weights<'_>, ids: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-    let Pass { length, dropout, compute, .. } = *pass;
-    let first = pass.first();
+    let Pass { length, compute, .. } = *pass;
+    let angles = pass.tables.rotary(pass.first(), length)?;
     let mut x = weights.take("embed_tokens.weight")?.index_select(ids, 0)?;
     for layer in 0..config.layers {
         let normed = rms_norm(&x, weights.take("input_layernorm.weight")?, config.norm_epsilon)?;
@@ -18,12 +18,12 @@ pub(super) fn forward(config: &Config, weights: &mut Weights<'_>, ids: &Tensor, 
             let weight = weights.take(&format!("self_attn.{name}.weight"))?;
             linear_out_in(x, weight, weights.bias(&format!("self_attn.{name}.bias"))?, compute)
         };
-        let q = rotary(&split_heads(&project("q_proj", &normed)?, length, config.heads)?, config.rope_theta, first)?;
-        let k = rotary(&split_heads(&project("k_proj", &normed)?, length, config.kv_heads)?, config.rope_theta, first)?;
+        let q = rotary(&split_heads(&project("q_proj", &normed)?, length, config.heads)?, &angles)?;
+        let k = rotary(&split_heads(&project("k_proj", &normed)?, length, config.kv_heads)?, &angles)?;
         let v = split_heads(&project("v_proj", &normed)?, length, config.kv_heads)?;
         let (k, v) = pass.keys_and_values(layer, k, v)?;
         let (k, v) = (repeat_heads(&k, config.heads)?, repeat_heads(&v, config.heads)?);
-        let projected = project("o_proj", &attention(&q, &k, &v, &dropout, layer, compute)?)?;
+        let projected = project("o_proj", &attention(&q, &k, &v, layer, pass)?)?;
         x = (x + projected)?;
 
         let normed = rms_norm(&x, weights.take("post_attention_layernorm.weight")?, config.norm_epsilon)?;

@@ -10,15 +10,18 @@ mod cache;
 mod gpt2;
 mod layers;
 mod llama;
+mod tables;
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::Config;
 use super::parameters::Parameter;
+use super::shape;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
 pub use cache::Cache;
 use layers::Dropout;
+use tables::Tables;
 
 /// A model with its weights and their gradients on one device.
 pub struct PlainModel {
@@ -28,6 +31,7 @@ pub struct PlainModel {
     parameters: Vec<Parameter>,
     weights: Vec<Var>,
     gradients: Vec<Option<Tensor>>,
+    tables: Tables,
 }
 
 /// Windows that go through the model at once.
@@ -66,6 +70,7 @@ struct Pass<'a> {
     dropout: Dropout<'a>,
     /// What products are made in.
     compute: DType,
+    tables: &'a Tables,
     /// What is kept of the tokens before these; there is one window then.
     cache: Option<&'a Cache>,
 }
@@ -131,7 +136,8 @@ impl PlainModel {
             weights.push(Var::from_slice(value, parameter.shape.as_slice(), device)?);
         }
         let gradients = vec![None; weights.len()];
-        Ok(Self { config: config.clone(), precision, device: device.clone(), parameters, weights, gradients })
+        let tables = Tables::new(config, device);
+        Ok(Self { config: config.clone(), precision, device: device.clone(), parameters, weights, gradients, tables })
     }
 
     /// The same model with other weights.
@@ -142,6 +148,13 @@ impl PlainModel {
     /// What the model is.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Windows of this length that go through at once, of `count`, where no setting says otherwise. On a GPU the configuration
+    /// alone decides, since bits depend on it.
+    pub fn micro_batch(&self, length: usize, count: usize) -> usize {
+        let cut = if self.device.is_cpu() { shape::micro_batch } else { shape::plain_unit };
+        cut(&self.config, length, count)
     }
 
     /// The parameters, in order.
@@ -224,11 +237,15 @@ impl PlainModel {
         // Without their history of operations: what is kept of a token would else keep all that was computed for it.
         let values: Vec<Tensor> = self.weights.iter().map(Var::as_detached_tensor).collect();
         let mut weights = self.weights_of(values.iter().collect());
-        let pass = Pass { length: tokens.len(), dropout: self.no_dropout(), compute: self.compute(), cache: Some(cache) };
+        let pass = self.pass(tokens.len(), self.no_dropout(), Some(cache));
         let x = self.hidden(&mut weights, tokens, &pass)?.narrow(0, tokens.len() - 1, 1)?;
         let logits = self.head(&mut weights, &x)?.squeeze(0)?.to_vec1()?;
         cache.advance(tokens.len());
         Ok(logits)
+    }
+
+    fn pass<'a>(&'a self, length: usize, dropout: Dropout<'a>, cache: Option<&'a Cache>) -> Pass<'a> {
+        Pass { length, dropout, compute: self.compute(), tables: &self.tables, cache }
     }
 
     fn no_dropout(&self) -> Dropout<'_> {
@@ -253,7 +270,7 @@ impl PlainModel {
             return Err(Error::internal(message));
         }
         let mut weights = self.weights_of(self.weights.iter().map(Var::as_tensor).collect());
-        let pass = Pass { length, dropout: *dropout, compute: self.compute(), cache: None };
+        let pass = self.pass(length, *dropout, None);
         let x = self.hidden(&mut weights, inputs, &pass)?;
         self.head(&mut weights, &x)
     }

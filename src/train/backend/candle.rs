@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::plain::{DropoutSource, PlainModel, Windows};
-use crate::model::{Config, shape};
+use crate::model::Config;
 use crate::optimize::{AdamW, AdamWState, clip_coefficient, global_norm};
 use crate::train::device;
 
@@ -17,7 +17,6 @@ use crate::train::device;
 pub struct Candle {
     model: PlainModel,
     optimizer: AdamW,
-    config: Config,
     clip: ClipNorm,
     micro_batch: Option<usize>,
     seed: u64,
@@ -46,14 +45,14 @@ impl Candle {
             AdamW::with_state(train, AdamWState { steps: state.steps, first, second })
         };
         let (clip, micro_batch, pending) = (train.clip_norm, train.micro_batch, Pending::default());
-        Ok(Self { model, optimizer, config: config.clone(), clip, micro_batch, seed, pending })
+        Ok(Self { model, optimizer, clip, micro_batch, seed, pending })
     }
 
     /// Gathers the gradients of the mean NLL over all targets, micro-batch after micro-batch, each weighted by its tokens.
     /// Returns the mean and the norm.
     fn gather(&mut self, windows: &Windows<'_>, step: u64) -> Result<(f64, f64)> {
         let (length, count) = (windows.length, windows.sequences());
-        let micro = self.micro_batch.unwrap_or_else(|| shape::micro_batch(&self.config, length, count)).clamp(1, count.max(1));
+        let micro = self.micro_batch.unwrap_or_else(|| self.model.micro_batch(length, count)).clamp(1, count.max(1));
         let targets = windows.targets.len() as f64;
         let mut sum = 0.0;
         self.model.zero_gradients();
@@ -100,7 +99,7 @@ impl Backend for Candle {
 
     fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
         let &Windows { inputs, targets, length } = windows;
-        let micro = shape::micro_batch(&self.config, length, windows.sequences().max(1)) * length;
+        let micro = self.model.micro_batch(length, windows.sequences().max(1)) * length;
         let mut all = Vec::with_capacity(targets.len());
         for (inputs, targets) in inputs.chunks(micro).zip(targets.chunks(micro)) {
             all.extend(self.model.nll(&Windows { inputs, targets, length })?);
