@@ -213,7 +213,8 @@ pub(super) fn execute() -> Result<Code, Failure> {
     let start_seconds = started.elapsed().as_secs_f64();
 
     let length = shape.train.sequence_length;
-    let micro = shape.train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, shape.batch));
+    let cut = if shape.device.is_cpu() { shape::micro_batch } else { shape::plain_unit };
+    let micro = shape.train.micro_batch.unwrap_or_else(|| cut(config, length, shape.batch));
     // A step of very many micro-batches takes as long as they do together.
     let windows = shape.batch.min(2 * micro);
     let mut stream = Stream::new(1, "probe", &[]);

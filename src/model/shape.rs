@@ -22,16 +22,6 @@ pub fn parameter_count(config: &Config) -> u64 {
     embeddings + outside + config.layers as u64 * block
 }
 
-/// Number of values of the largest parameter: an embedding or a matrix of a block.
-fn largest_parameter(config: &Config) -> u64 {
-    let (c, h) = (config.width as u64, config.hidden as u64);
-    let own = match config.family {
-        Family::Gpt2 => (config.context as u64 * c).max(3 * c * c),
-        Family::Llama => c * c,
-    };
-    own.max(config.vocabulary as u64 * c).max(c * h)
-}
-
 /// Floating-point operations that training on one target token takes, forward and backward: 6 N + 12 · layers · width · L
 /// (Kaplan et al. 2020, with attention as in PaLM's appendix B), N without learned positions, which take no product.
 pub fn training_flops_per_token(config: &Config, length: usize) -> f64 {
@@ -48,10 +38,10 @@ pub fn scoring_flops_per_token(config: &Config, length: usize) -> f64 {
     training_flops_per_token(config, length) / 3.0
 }
 
-/// Bytes of everything that does not depend on the batch on the plain path: weights, gradients and two moments in 32 bits, and one temporary
-/// copy of the largest parameter for each of five operations of the optimizer.
+/// Bytes of everything that does not depend on the batch on the plain path: in 32 bits the weights, what the optimizer keeps (the
+/// weights again, two moments, what decays), the gradients, and five arrays as long that an update makes on its way.
 pub fn state_bytes(config: &Config) -> u64 {
-    4 * (4 * parameter_count(config) + 5 * largest_parameter(config))
+    4 * 11 * parameter_count(config)
 }
 
 /// Bytes that one window of `length` tokens holds on its way through the model and back: what autograd keeps of each block
@@ -153,9 +143,8 @@ mod tests {
                     let model = Model { family, layers, heads, width, kv_heads, bias: Some(bias), tied, ..Model::default() };
                     for (vocabulary, context) in [(2, 4_096), (65, 64), (50_257, 8)] {
                         let config = Config::new(&model, vocabulary, context).unwrap();
-                        let lengths = || config.parameters().into_iter().map(|p| p.len() as u64);
-                        assert_eq!(parameter_count(&config), lengths().sum::<u64>(), "{config:?}");
-                        assert_eq!(largest_parameter(&config), lengths().max().unwrap(), "{config:?}");
+                        let values: u64 = config.parameters().iter().map(|p| p.len() as u64).sum();
+                        assert_eq!(parameter_count(&config), values, "{config:?}");
                     }
                 }
             }

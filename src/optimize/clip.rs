@@ -1,22 +1,19 @@
 //! Clipping by the global norm, as torch's `clip_grad_norm_` does it.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::experiment::settings::ClipNorm;
+use crate::model::plain::{Gathered, square_sum};
 
-/// The L2 norm of all gradients together, squares summed in 64 bits (in 32 on Metal, which has no others), parameter after
-/// parameter in the order given.
-pub fn global_norm<'a>(gradients: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients {
-        sum += if gradient.device().is_metal() {
-            f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)
-        } else {
-            gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?
-        };
+/// The NLL's sum in nats and the L2 norm of all gradients together, squares summed in 64 bits (in 32 on Metal, which has no
+/// others). The device is waited for once.
+pub fn loss_and_norm(gathered: &Gathered) -> Result<(f64, f64)> {
+    let both = Tensor::stack(&[&gathered.nll, &square_sum(&gathered.gradients)?], 0)?.to_device(&Device::Cpu)?;
+    match both.to_dtype(DType::F64)?.to_vec1()?[..] {
+        [nll, squares] => Ok((nll, f64::sqrt(squares))),
+        _ => Err(Error::internal("two numbers are not two")),
     }
-    Ok(sum.sqrt())
 }
 
 /// What every gradient is multiplied with: min(1, C / (norm + 1e-6)); 1 where clipping is off.
@@ -32,13 +29,19 @@ pub fn clip_coefficient(norm: f64, clip: ClipNorm) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::model::plain::join;
 
     #[test]
     fn the_norm_is_that_of_all_gradients_together() {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
-        let (a, b) = (tensor(&[3.0, 0.0]), tensor(&[0.0, 4.0]));
-        assert_eq!(global_norm([&a, &b].into_iter()).unwrap(), 5.0);
+        let gathered = |gradients: [Tensor; 2]| {
+            let nll = Tensor::new(1.5f64, &Device::Cpu).unwrap();
+            Gathered { nll, gradients: join(gradients).unwrap() }
+        };
+        let of = |gradients| loss_and_norm(&gathered(gradients)).unwrap();
+        assert_eq!(of([tensor(&[3.0, 0.0]), tensor(&[0.0, 4.0])]), (1.5, 5.0));
+        assert_eq!(of([tensor(&[3.0]), tensor(&[f32::INFINITY])]).1, f64::INFINITY);
+        assert!(of([tensor(&[3.0]), tensor(&[f32::NAN])]).1.is_nan());
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn step(config: &Config, train: &Train, batch: usize, circumstances: Circumstanc
     if circumstances.device.is_cpu() {
         return shape::engine_bytes(config, length, batch, circumstances.threads);
     }
-    let micro = train.micro_batch.unwrap_or_else(|| shape::micro_batch(config, length, batch));
+    let micro = train.micro_batch.unwrap_or_else(|| shape::plain_unit(config, length, batch));
     shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length)
 }
 

@@ -97,7 +97,7 @@ pub trait Backend {
     /// Throws away the results that were not taken, once nothing is computed any more.
     fn drain(&mut self) -> Result<()>;
 
-    /// The gradients of the last step, before clipping, parameter by parameter; empty where none arrived.
+    /// The gradients of the last step, before clipping, parameter by parameter.
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>>;
 
     /// The NLL of each target in nats, without dropout. Changes nothing but buffers.

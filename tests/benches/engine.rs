@@ -18,7 +18,7 @@ use votive::model::cpu::{Engine, MicroBatch};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
-use votive::optimize::{AdamW, clip_coefficient, global_norm};
+use votive::optimize::{AdamW, clip_coefficient, loss_and_norm};
 use votive::random::Stream;
 
 struct Task {
@@ -90,18 +90,18 @@ impl Task {
 
     fn plain(&self) -> Result<Vec<Step>> {
         let mut model = PlainModel::new(&self.config, Precision::F32, &Device::Cpu, &self.values())?;
-        let mut optimizer = AdamW::new(&Train::default(), model.weights())?;
+        let mut optimizer = AdamW::new(&Train::default(), model.parameters(), model.weights())?;
         let windows = Windows { inputs: &self.inputs, targets: &self.targets, length: self.length };
         let scale = 1.0 / self.targets.len() as f64;
         (0..self.steps)
             .map(|step| {
                 let start = Instant::now();
-                model.zero_gradients();
-                let nll = model.train(&windows, DropoutSource { seed: 1, step: step as u64, first: 0 }, scale)?;
+                model.forget();
+                model.train(&windows, DropoutSource { seed: 1, step: step as u64, first: 0 }, scale)?;
                 let gradients_ms = start.elapsed().as_secs_f64() * 1e3;
-                let norm = global_norm(model.gradients().iter().flatten())?;
+                let (nll, norm) = loss_and_norm(model.gathered()?)?;
                 let clip = clip_coefficient(norm, ClipNorm::At(1.0));
-                optimizer.step(model.parameters(), model.weights(), model.gradients(), 1e-3, clip)?;
+                optimizer.step(model.weights(), &model.gathered()?.gradients, 1e-3, clip)?;
                 Ok(Step { all_ms: start.elapsed().as_secs_f64() * 1e3, gradients_ms, loss: nll * scale })
             })
             .collect()

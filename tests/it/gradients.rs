@@ -3,7 +3,7 @@
 use candle_core::Device as CandleDevice;
 use votive::device::Device;
 use votive::experiment::settings::{Activation, Family, Model, Precision, Train};
-use votive::model::plain::{DropoutSource, PlainModel, Windows};
+use votive::model::plain::{DropoutSource, PlainModel, Windows, cut};
 use votive::model::{Config, initial_values};
 use votive::random::Stream;
 use votive::train::backend::{Backend, Candle, CpuEngine, State, Step, StepResult, make_step};
@@ -39,14 +39,15 @@ fn agrees_with_finite_differences(model: &Model) {
     let windows = Windows { inputs: &inputs, targets: &targets, length: 6 };
     let loss = |values: &[Vec<f32>]| {
         let mut model = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, values).unwrap();
-        model.train(&windows, NO_DROPOUT, 1.0).unwrap()
+        model.train(&windows, NO_DROPOUT, 1.0).unwrap();
+        model.gathered().unwrap().nll.to_scalar::<f64>().unwrap()
     };
     let mut plain = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, &values).unwrap();
     plain.train(&windows, NO_DROPOUT, 1.0).unwrap();
+    let gradients = cut(&plain.gathered().unwrap().gradients, plain.parameters()).unwrap();
     let mut stream = Stream::new(9, "direction", &[]);
     for (place, parameter) in config.parameters().iter().enumerate() {
-        let gradient: Vec<f32> =
-            plain.gradients()[place].as_ref().expect(&parameter.name).flatten_all().unwrap().to_vec1().unwrap();
+        let gradient: Vec<f32> = gradients[place].flatten_all().unwrap().to_vec1().unwrap();
         let direction: Vec<f32> = (0..parameter.len()).map(|_| if stream.uniform() < 0.5 { -1.0 } else { 1.0 }).collect();
         let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
         let size = gradient.iter().map(|g| f64::from(g * g)).sum::<f64>().sqrt();

@@ -8,6 +8,7 @@
 
 mod cache;
 mod gpt2;
+mod joined;
 mod layers;
 mod llama;
 mod tables;
@@ -20,6 +21,8 @@ use super::shape;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
 pub use cache::Cache;
+use joined::wide;
+pub use joined::{cut, join, square_sum};
 use layers::Dropout;
 use tables::Tables;
 
@@ -30,8 +33,16 @@ pub struct PlainModel {
     device: Device,
     parameters: Vec<Parameter>,
     weights: Vec<Var>,
-    gradients: Vec<Option<Tensor>>,
+    gathered: Option<Gathered>,
     tables: Tables,
+}
+
+/// What a step gathers on the model's device before its update.
+pub struct Gathered {
+    /// Sum of the NLL of all targets in nats, in 64 bits (in 32 on Metal, which has no others): a scalar.
+    pub nll: Tensor,
+    /// Sums of the gradients, [`join`]ed.
+    pub gradients: Tensor,
 }
 
 /// Windows that go through the model at once.
@@ -135,9 +146,8 @@ impl PlainModel {
             }
             weights.push(Var::from_slice(value, parameter.shape.as_slice(), device)?);
         }
-        let gradients = vec![None; weights.len()];
-        let tables = Tables::new(config, device);
-        Ok(Self { config: config.clone(), precision, device: device.clone(), parameters, weights, gradients, tables })
+        let (config, device, tables) = (config.clone(), device.clone(), Tables::new(config, device));
+        Ok(Self { config, precision, device, parameters, weights, gathered: None, tables })
     }
 
     /// The same model with other weights.
@@ -172,31 +182,37 @@ impl PlainModel {
         Ok(self.weights[place].flatten_all()?.to_vec1()?)
     }
 
-    /// The gradients gathered since [`Self::zero_gradients`], in the same order; `None` where none arrived.
-    pub fn gradients(&self) -> &[Option<Tensor>] {
-        &self.gradients
+    /// What was gathered since [`Self::forget`].
+    ///
+    /// # Errors
+    /// Nothing was.
+    pub fn gathered(&self) -> Result<&Gathered> {
+        self.gathered.as_ref().ok_or_else(|| Error::internal("no gradients were gathered"))
     }
 
-    /// Forgets the gradients.
-    pub fn zero_gradients(&mut self) {
-        self.gradients.fill(None);
+    /// Forgets what was gathered.
+    pub fn forget(&mut self) {
+        self.gathered = None;
     }
 
-    /// Adds the gradients of `scale` × (sum of the windows' NLL) and returns that sum in nats (not scaled).
-    pub fn train(&mut self, windows: &Windows<'_>, dropout: DropoutSource, scale: f64) -> Result<f64> {
+    /// Adds the sum of the windows' NLL, and the gradients of `scale` × that sum, to what is gathered. The device is not waited for.
+    ///
+    /// # Errors
+    /// Parameters that autograd left without a gradient, all of them: candle has operations that cut the gradient without a word,
+    /// and a parameter that learns nothing must not pass unseen. One of zeros is a gradient: dropout may leave nothing else.
+    pub fn train(&mut self, windows: &Windows<'_>, dropout: DropoutSource, scale: f64) -> Result<()> {
         let dropout = Dropout { rate: self.config.dropout, source: Some(dropout), device: &self.device };
         let nll = self.token_nll(windows, &dropout)?;
         let loss = (nll.sum_all()? * scale)?;
         let mut arrived = loss.backward()?;
-        for (weight, sum) in self.weights.iter().zip(&mut self.gradients) {
-            if let Some(gradient) = arrived.remove(weight.as_tensor()) {
-                *sum = Some(match sum.take() {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient,
-                });
-            }
-        }
-        Ok(nll.to_vec1::<f32>()?.into_iter().map(f64::from).sum())
+        let arrived = self.weights.iter().map(|weight| arrived.remove(weight.as_tensor())).collect();
+        let gradients = join(reached(&self.parameters, arrived)?)?;
+        let nll = wide(&nll.detach())?.sum_all()?;
+        self.gathered = Some(match self.gathered.take() {
+            Some(sum) => Gathered { nll: (sum.nll + nll)?, gradients: (sum.gradients + gradients)? },
+            None => Gathered { nll, gradients },
+        });
+        Ok(())
     }
 
     /// The NLL of each target in nats, in the order of `windows`. No dropout, no gradients, no change of any state.
@@ -288,5 +304,32 @@ impl PlainModel {
     fn head(&self, weights: &mut Weights<'_>, x: &Tensor) -> Result<Tensor> {
         let head = if self.config.tied { weights.embedding() } else { weights.take("lm_head.weight")? };
         layers::linear_out_in(x, head, None, self.compute())
+    }
+}
+
+/// The gradients of all parameters, each of which must have one.
+fn reached(parameters: &[Parameter], gradients: Vec<Option<Tensor>>) -> Result<Vec<Tensor>> {
+    let without = parameters.iter().zip(&gradients).filter(|(_, gradient)| gradient.is_none());
+    let names: Vec<&str> = without.map(|(parameter, _)| parameter.name.as_str()).collect();
+    if !names.is_empty() {
+        return Err(Error::internal(format!("no gradient reached `{}`", names.join("`, `"))));
+    }
+    Ok(gradients.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Group, Start};
+
+    #[test]
+    fn parameters_without_a_gradient_are_all_named_and_one_of_zeros_is_a_gradient() {
+        let parameter =
+            |name: &str| Parameter { name: name.to_owned(), shape: vec![2], group: Group::NoDecay, start: Start::Constant(1.0) };
+        let parameters = [parameter("a"), parameter("b"), parameter("c")];
+        let zeros = || Some(Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap());
+        let error = reached(&parameters, vec![zeros(), None, None]).unwrap_err();
+        assert_eq!(error.to_string(), "no gradient reached `b`, `c`");
+        assert_eq!(reached(&parameters, vec![zeros(), zeros(), zeros()]).unwrap().len(), 3);
     }
 }

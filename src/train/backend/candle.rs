@@ -8,9 +8,9 @@ use super::{Backend, Lent, Pending, State, Step, StepResult, refuse_bf16};
 use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
-use crate::model::plain::{DropoutSource, PlainModel, Windows};
+use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
 use crate::model::Config;
-use crate::optimize::{AdamW, AdamWState, clip_coefficient, global_norm};
+use crate::optimize::{AdamW, AdamWState, clip_coefficient, loss_and_norm};
 use crate::train::device;
 
 /// The plain model with its optimizer. A step is made while it is submitted.
@@ -35,14 +35,15 @@ impl Candle {
         let device = device::open(device)?;
         let model = PlainModel::new(config, train.precision, &device, &state.values)?;
         let optimizer = if state.first.is_empty() {
-            AdamW::new(train, model.weights())?
+            AdamW::new(train, model.parameters(), model.weights())?
         } else {
             let tensors = |moments: &[V]| {
                 let shaped = moments.iter().zip(model.parameters());
                 shaped.map(|(m, p)| Ok(Tensor::from_slice(m.as_ref(), p.shape.as_slice(), &device)?)).collect::<Result<Vec<_>>>()
             };
             let (first, second) = (tensors(&state.first)?, tensors(&state.second)?);
-            AdamW::with_state(train, AdamWState { steps: state.steps, first, second })
+            let state = AdamWState { steps: state.steps, first, second };
+            AdamW::with_state(train, model.parameters(), model.weights(), state)?
         };
         let (clip, micro_batch, pending) = (train.clip_norm, train.micro_batch, Pending::default());
         Ok(Self { model, optimizer, clip, micro_batch, seed, pending })
@@ -54,14 +55,14 @@ impl Candle {
         let (length, count) = (windows.length, windows.sequences());
         let micro = self.micro_batch.unwrap_or_else(|| self.model.micro_batch(length, count)).clamp(1, count.max(1));
         let targets = windows.targets.len() as f64;
-        let mut sum = 0.0;
-        self.model.zero_gradients();
+        self.model.forget();
         for first in (0..count).step_by(micro) {
             let tokens = first * length..(first + micro).min(count) * length;
             let part = Windows { inputs: &windows.inputs[tokens.clone()], targets: &windows.targets[tokens], length };
-            sum += self.model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
+            self.model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
         }
-        Ok((sum / targets, global_norm(self.model.gradients().iter().flatten())?))
+        let (sum, norm) = loss_and_norm(self.model.gathered()?)?;
+        Ok((sum / targets, norm))
     }
 }
 
@@ -74,8 +75,8 @@ impl Backend for Candle {
         let (loss, norm) = self.gather(&step.windows, step.number)?;
         let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
         if result.is_finite() {
-            let (parameters, weights) = (self.model.parameters(), self.model.weights());
-            self.optimizer.step(parameters, weights, self.model.gradients(), step.learning_rate, result.clip_coefficient)?;
+            let gradients = &self.model.gathered()?.gradients;
+            self.optimizer.step(self.model.weights(), gradients, step.learning_rate, result.clip_coefficient)?;
         }
         self.pending.put(result)
     }
@@ -90,11 +91,8 @@ impl Backend for Candle {
     }
 
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>> {
-        let values = |gradient: &Option<Tensor>| match gradient {
-            Some(gradient) => Ok(gradient.flatten_all()?.to_vec1()?),
-            None => Ok(Vec::new()),
-        };
-        self.model.gradients().iter().map(values).collect()
+        let parts = plain::cut(&self.model.gathered()?.gradients, self.model.parameters())?;
+        parts.iter().map(|part| Ok(part.flatten_all()?.to_vec1()?)).collect()
     }
 
     fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
@@ -124,7 +122,7 @@ impl Backend for Candle {
     fn state(&self) -> Result<State<Lent<'_>>> {
         let flat =
             |tensors: &[Tensor]| tensors.iter().map(|t| Ok(Cow::Owned(t.flatten_all()?.to_vec1()?))).collect::<Result<Vec<_>>>();
-        let state = self.optimizer.state();
+        let state = self.optimizer.state()?;
         Ok(State { steps: state.steps, values: self.values()?, first: flat(&state.first)?, second: flat(&state.second)? })
     }
 }
