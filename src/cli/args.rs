@@ -142,7 +142,7 @@ pub(super) struct Planning {
     /// Most trials that are planned
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(super) max_trials: u64,
-    /// Where to train: `auto`, `cpu`, `cuda`, `metal`; over the file's `run.device`
+    /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; over the file's `run.device`, and over where its trials ran before
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Option<String>,
 }
@@ -300,7 +300,7 @@ pub(super) struct Sample {
     /// Which weights: `final` (the last ones there are), `best` (lowest validation loss), or a step
     #[arg(long, value_name = "WHICH", default_value = "final")]
     pub(super) checkpoint: String,
-    /// Where to compute: `auto`, `cpu`, `cuda`, `metal`
+    /// Where to compute: `auto`, `cpu`; `cuda`, `cuda:1`, `metal` in a build with that feature
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(super) device: String,
     /// Where names and ids are looked for

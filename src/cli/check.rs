@@ -10,15 +10,19 @@ use super::{Failure, say, style};
 use crate::corpus::{files_of, is_for_rows};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{Corpus, Model, Settings, Tokenizer};
-use crate::experiment::{Configuration, Experiment, Folder, Problems, Surroundings, load};
+use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer};
+use crate::experiment::{Configuration, Experiment, Folder, Problems, Surroundings, Unfit, load};
 use crate::model::{Config, Pretrained};
+use crate::plan::unfit;
 use crate::train::pretrained;
+
+/// Tokens of a vocabulary that is not known.
+const LARGE_VOCABULARY: usize = 1 << 18;
 
 pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let (experiment, warnings) = load(&arguments.file, &arguments.overrides()?)?;
     let mut all = warnings;
-    let device = usable_device(&experiment)?;
+    let device = usable_device(&experiment, None)?.device;
     let mut machine = Machine { device, base: experiment.folder.clone(), configs: HashMap::new(), failure: None };
     let expansion = experiment.expand(u64::MAX, &mut machine);
     if let Some(error) = machine.failure {
@@ -72,8 +76,25 @@ struct Machine {
 }
 
 impl Surroundings for Machine {
-    fn device(&self) -> Device {
-        self.device
+    /// Of a text that is not read a vocabulary is taken that hardly any has: what is refused so is refused with any.
+    fn unfit(&mut self, settings: &Settings) -> Vec<Unfit> {
+        let device = self.device;
+        unfit(device, settings, &mut || {
+            let vocabulary = match settings.tokenizer {
+                Tokenizer::Byte => 257,
+                Tokenizer::Bpe { vocab_size } => vocab_size,
+                _ => LARGE_VOCABULARY,
+            };
+            let batch = match settings.train.batch_size {
+                BatchSize::Windows(windows) => windows,
+                BatchSize::Full => 1,
+            };
+            let config = match &settings.model.from {
+                Some(from) => self.configs.get(from).cloned(),
+                None => Config::new(&settings.model, vocabulary, settings.train.sequence_length).ok(),
+            };
+            Some((config?, batch))
+        })
     }
 
     /// Conditions on `full` are left open.

@@ -40,7 +40,7 @@ fn of_numbers(arguments: &Arguments) -> Result<String> {
 fn of_file(arguments: &Arguments) -> Result<String, Failure> {
     let Some(file) = &arguments.file else { return Ok(of_numbers(arguments)?) };
     let overrides = Overrides { set: arguments.set.clone(), environment: args::environment()? };
-    let session = Session::with(file, &overrides, &arguments.runs, None, u64::MAX)?;
+    let session = Session::with(file, &overrides, &arguments.runs, None, u64::MAX, false)?;
     let plan = &session.plan;
     let wanted = |trial: &&Trial| arguments.configuration.is_none_or(|number| trial.configuration == number);
     let Some(trial) = plan.trials.iter().find(wanted) else {

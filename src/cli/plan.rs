@@ -132,6 +132,9 @@ fn text(session: &Session, look: Look) -> Result<String> {
             ));
         }
     }
+    if !session.device.is_cpu() {
+        lines.push(format!("  on {}, one trial at a time", session.device_in_words()));
+    }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
     let families = Families::of(session, false, &[])?;
     let (certain, same) = (families.certain(&plan.trials) as u64, families.possible(&plan.trials) as u64);
@@ -161,8 +164,9 @@ fn text(session: &Session, look: Look) -> Result<String> {
     let disk = trials + REPORT + size(&session.folder.cache()) + size(&session.folder.tokenizers());
     let flops: f64 = plan.trials.iter().map(|t| t.facts.flops).sum();
     let largest = plan.trials.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
+    let memory = if session.device.is_cpu() { "memory" } else { "the device's memory" };
     lines.push(format!(
-        "in all {}FLOP of training, at most about {} of memory a trial, at most about {} on disk when done",
+        "in all {}FLOP of training, at most about {} of {memory} a trial, at most about {} on disk when done",
         short(flops),
         bytes(largest),
         bytes(disk)

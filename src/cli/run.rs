@@ -40,6 +40,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     if run.on == On::Slurm {
         return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
     }
+    session.refuse_unfit()?;
     // A connection that drops stops nothing, from the first moment on; the flag is not looked at.
     signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))
         .map_err(|e| Error::internal("signals cannot be caught").caused_by(e))?;
@@ -73,7 +74,11 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         standing.push(reopen(&session.folder.trial(&trial.id), which)?);
     }
     let machine = Machine::this();
-    let slots = arguments.slots.or(run.slots);
+    let asked = arguments.slots.or(run.slots);
+    let slots = session.slots(asked);
+    if asked.is_some_and(|asked| slots.is_some_and(|slots| slots < asked)) {
+        say("note        on a GPU trials run one after another: `run.slots` is for the processor");
+    }
     let flags = Flags::default();
     let policy = |slots: usize| Policy {
         slots,
@@ -246,7 +251,7 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
         "training    {} trial{}{done} on {}: {slots} at a time, {threads} thread{} each",
         missing.len(),
         plural(missing.len() as u64),
-        session.device,
+        session.device_in_words(),
         plural(threads)
     );
     let missing_ids: HashSet<&TrialId> = missing.iter().map(|trial| &trial.id).collect();

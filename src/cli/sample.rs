@@ -12,7 +12,7 @@ use super::progress::{duration, plural};
 use super::{Failure, print, say};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{self, Precision};
+use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
 use crate::model::{Parameter, Sampler, Sampling};
 use crate::train::sample::{Prompt, Request, end_of_text, go_on};
@@ -27,7 +27,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     // Before anything is read: a temperature that cannot be.
     Sampler::new(sampling, arguments.seed)?;
     let device = match arguments.device.as_str() {
-        "auto" => device::chosen(settings::Device::Auto),
+        "auto" => device::of_candle(),
         named => named.parse()?,
     };
     let tensors = device::open(device)?;

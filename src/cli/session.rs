@@ -17,13 +17,15 @@ use crate::corpus::{self, Part, Prepared, References, Stage};
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::experiment::settings::{self, Settings};
+use crate::experiment::settings::{self, DeviceChoice, Precision, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
 use crate::model::Pretrained;
+use crate::model::gpu::cuda::Listed;
 use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, Warning, build};
 use crate::runs::ExperimentFolder;
 use crate::schedule::Machine;
-use crate::train::{Job, device, pretrained};
+use crate::train::device::{self, Found};
+use crate::train::{Job, pretrained};
 
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;
@@ -34,6 +36,8 @@ pub(super) struct Session {
     pub(super) folder: ExperimentFolder,
     /// What trials run on.
     pub(super) device: Device,
+    /// What the driver says of it, where it is an NVIDIA GPU.
+    gpu: Option<Listed>,
     /// What is asked for: all of it, or what `--only` leaves.
     pub(super) plan: Plan,
     /// All of it, where `--only` took some away.
@@ -45,27 +49,36 @@ impl Session {
     /// Reads the file, prepares its texts in the experiment's folder, and plans. Warnings go to standard error.
     pub(super) fn open(arguments: &Planning) -> Result<Self, Failure> {
         let mut overrides = arguments.file.overrides()?;
+        let anew = arguments.device.is_some();
         if let Some(device) = &arguments.device {
             overrides.set.push(format!("run.device={device}"));
         }
-        Self::with(&arguments.file.file, &overrides, &arguments.runs, arguments.only.as_deref(), arguments.max_trials)
+        Self::with(&arguments.file.file, &overrides, &arguments.runs, arguments.only.as_deref(), arguments.max_trials, anew)
     }
 
-    /// As [`Session::open`], from its parts.
-    pub(super) fn with(file: &Path, overrides: &Overrides, runs: &Path, only: Option<&str>, limit: u64) -> Result<Self, Failure> {
+    /// As [`Session::open`], from its parts. `anew`: the device is chosen as if no trial had run yet.
+    pub(super) fn with(
+        file: &Path,
+        overrides: &Overrides,
+        runs: &Path,
+        only: Option<&str>,
+        limit: u64,
+        anew: bool,
+    ) -> Result<Self, Failure> {
         let (experiment, warnings) = load(file, overrides)?;
         for warning in &warnings {
             say_as_is(&warning.render(style()));
         }
         let filter = only.map(Filter::parse).transpose()?;
         let folder = ExperimentFolder::new(runs, &experiment.name);
-        let device = usable_device(&experiment)?;
-        let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
         let before = Summary::read(&folder).ok();
+        let kept = before.as_ref().and_then(|summary| summary.device.as_deref()?.parse().ok()).filter(|_| !anew);
+        let Found { device, gpu, .. } = usable_device(&experiment, kept)?;
+        let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
         let fixed = before.as_ref().and_then(|summary| summary.common_context);
         let numbers = numbers(&folder, before);
         let machine = Machine::this();
-        let memory_bytes = if device.is_cpu() { machine.memory_bytes } else { None };
+        let memory_bytes = if device.is_cpu() { machine.memory_bytes } else { gpu.as_ref().map(|gpu| gpu.memory) };
         let threads = experiment.base.run.threads.unwrap_or(machine.cores);
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
         let (mut known, mut look) = (|settings: &Settings| corpora.known(settings), |from: &str| corpora.folder(from));
@@ -99,7 +112,34 @@ impl Session {
             let rest = Plan { trials: kept, ..plan.clone() };
             whole = Some(std::mem::replace(&mut plan, rest));
         }
-        Ok(Self { experiment, folder, device, plan, whole, corpora })
+        Ok(Self { experiment, folder, device, gpu, plan, whole, corpora })
+    }
+
+    /// What trials run on, in words.
+    pub(super) fn device_in_words(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => format!("{} ({})", self.device, gpu.name),
+            None => self.device.to_string(),
+        }
+    }
+
+    /// Trials at a time where so many are asked for: on a GPU one after another.
+    pub(super) fn slots(&self, asked: Option<usize>) -> Option<usize> {
+        if self.device.is_cpu() { asked } else { Some(1) }
+    }
+
+    /// Refuses to train what the processor does not take, where a plan only warned of it.
+    pub(super) fn refuse_unfit(&self) -> Result<(), Problems> {
+        let settings = self.plan.trials.iter().map(|trial| &trial.settings);
+        let half = |settings: &&Settings| self.device.is_cpu() && settings.train.precision != Precision::F32;
+        match settings.into_iter().find(half) {
+            Some(_) => {
+                let error = Error::usage("trials with another `train.precision` than `f32` need a GPU, and there is none")
+                    .help("leave it at `f32`, take those trials out with `--only`, or run it on a machine with a GPU");
+                Err(self.experiment.problem_with("train.precision", &error))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The whole plan, also where `--only` asks for a part of it: what is written down and reported.
@@ -210,12 +250,33 @@ impl Session {
     }
 }
 
-/// The device that the experiment's trials run on.
+/// The device that the experiment's trials run on; `kept` is the one that they ran on before. A GPU that is there and cannot be
+/// used is told.
 ///
 /// # Errors
 /// One that this program on this machine does not have, at the place that names it.
-pub(super) fn usable_device(experiment: &Experiment) -> Result<Device, Problems> {
-    device::usable(experiment.base.run.device).map_err(|error| experiment.problem_with("run.device", &error))
+pub(super) fn usable_device(experiment: &Experiment, kept: Option<Device>) -> Result<Found, Problems> {
+    let run = &experiment.base.run;
+    let found = device::find(run.device, kept, run.engine, cuda_libraries(experiment).as_deref()).map_err(|mut error| {
+        if let (DeviceChoice::Auto, Some(kept)) = (run.device, kept) {
+            let help = error.help_text().map_or_else(String::new, |help| format!("{help}; "));
+            error = error.help(format!(
+                "{help}this experiment was run on `{}`: `--device cpu` would train all of it anew on the processor",
+                kept.kind()
+            ));
+        }
+        experiment.problem_with("run.device", &error)
+    })?;
+    if let Some(notice) = &found.notice {
+        say(&format!("note        {notice}"));
+    }
+    Ok(found)
+}
+
+/// The folder in which NVIDIA's libraries are looked for first, absolute.
+pub(super) fn cuda_libraries(experiment: &Experiment) -> Option<PathBuf> {
+    let folder = experiment.folder.join(experiment.base.run.cuda_libraries.as_deref()?);
+    Some(std::path::absolute(&folder).unwrap_or(folder))
 }
 
 fn warn(warnings: &[Warning]) {
@@ -255,6 +316,9 @@ pub(super) struct Summary {
     pub(super) name: String,
     #[serde(default)]
     pub(super) common_context: Option<usize>,
+    /// The kind of device that its trials ran on last.
+    #[serde(default)]
+    pub(super) device: Option<String>,
     /// The numbers of all configurations that were ever planned.
     #[serde(default)]
     pub(super) numbers: Numbers,

@@ -1,8 +1,7 @@
 //! What settings must hold together; each by itself is already right when it has been parsed.
 
-use super::settings::{Budget, Family, On, Part, Precision, Settings, Tokenizer};
+use super::settings::{Budget, Family, On, Part, Settings, Tokenizer};
 use super::text::grouped;
-use crate::device::Device;
 
 /// The 256 bytes and the end-of-text token.
 const SMALLEST_BPE: usize = 257;
@@ -90,15 +89,6 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
     found
 }
 
-/// What of one configuration cannot be on this kind of device.
-pub(super) fn not_on(device: Device, settings: &Settings) -> Option<Conflict> {
-    (device.is_cpu() && settings.train.precision == Precision::Bf16).then(|| Conflict {
-        keys: &["train.precision"],
-        message: "`train.precision: bf16` needs a GPU, and these trials run on the processor".to_owned(),
-        help: Some("leave it at `f32`, or set `run.device: cuda` on a machine that has one".to_owned()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,16 +144,6 @@ mod tests {
             let found: Vec<String> = conflicts(&settings).into_iter().map(|c| c.message).collect();
             assert_eq!(found, [*expected]);
         }
-    }
-
-    #[test]
-    fn half_precision_is_for_gpus() {
-        let mut settings = right();
-        assert_eq!(not_on(Device::Cpu, &settings), None);
-        settings.train.precision = Precision::Bf16;
-        assert_eq!(not_on(Device::Cuda(0), &settings), None);
-        let found = not_on(Device::Cpu, &settings).unwrap();
-        assert_eq!(found.message, "`train.precision: bf16` needs a GPU, and these trials run on the processor");
     }
 
     #[test]

@@ -16,10 +16,10 @@ use super::expression::{Datum, Trouble, Values};
 use super::held_out::HeldOut;
 use super::keys;
 use super::layers;
-use super::problem::{Place, Problem, Problems};
+use super::problem::{Place, Problem, Problems, Severity};
 use super::read::{IMPLIED, derived_value};
 use super::settings::{Family, Schedule, Settings};
-use super::surroundings::{Folder, Surroundings};
+use super::surroundings::{Folder, Surroundings, Unfit};
 use super::text::{self, grouped};
 use super::{Derive, Experiment, check, start};
 
@@ -106,6 +106,7 @@ impl Experiment {
             merged: 0,
             seen: HashMap::new(),
             configurations: Vec::new(),
+            remarks: Vec::new(),
             problems: Vec::new(),
             more_problems: 0,
         };
@@ -221,6 +222,8 @@ struct Expanding<'a, 's> {
     merged: u64,
     seen: HashMap<u64, Vec<usize>>,
     configurations: Vec<Configuration>,
+    /// What is said of configurations that are expanded nevertheless.
+    remarks: Vec<Problem>,
     problems: Vec<Problem>,
     more_problems: usize,
 }
@@ -296,7 +299,6 @@ impl Expanding<'_, '_> {
             return;
         }
         let mut conflicts = check::conflicts(&settings);
-        conflicts.extend(check::not_on(self.surroundings.device(), &settings));
         if let Some(from) = &settings.model.from {
             conflicts.extend(start::conflicts(&settings, from, &experiment.folder, &|key| self.sets(key, row)));
         }
@@ -305,7 +307,18 @@ impl Expanding<'_, '_> {
             let held_out = HeldOut::of(&settings.corpus);
             conflicts.extend(self.held_out.get_or_insert_with(|| held_out.clone()).conflicts(&held_out));
         }
-        if !conflicts.is_empty() {
+        let mut unfit = false;
+        for Unfit { keys, message, help, severity } in self.surroundings.unfit(&settings) {
+            let place = self.place_of(keys, row);
+            let problem = at(Problem::new(severity, message).key(keys[0]).help(help), place);
+            if severity == Severity::Error {
+                unfit = true;
+                self.problem(problem);
+            } else if !self.remarks.contains(&problem) {
+                self.remarks.push(problem);
+            }
+        }
+        if unfit || !conflicts.is_empty() {
             for conflict in conflicts {
                 let place = self.place_of(conflict.keys, row);
                 let problem = Problem::error(conflict.message).key(conflict.keys[0]).maybe_help(conflict.help);
@@ -512,7 +525,8 @@ impl Expanding<'_, '_> {
             let place = experiment.written.get(key).map(|written| written.place.clone());
             return Err(Problems::one(&experiment.file, at(problem, place)));
         }
-        let warnings = self.warnings();
+        let mut warnings = self.warnings();
+        warnings.append(&mut self.remarks);
         let excluded = experiment.excludes.iter().zip(&self.counts);
         Ok(Expansion {
             swept: experiment.targets.iter().map(|target| target.key.clone()).collect(),

@@ -216,7 +216,7 @@ mod tests {
             ("corpus.validation", text("1.5"), "should be a fraction between 0 and 1, a path or `none`, not `1.5`"),
             ("run.until", text("7 o'clock"), "should be a clock time such as `07:00`, not `7 o'clock`"),
             ("run.time", text("8 hours"), "should be a length of time such as `8h` or `1h30m`, not `8 hours`"),
-            ("run.device", text("gpu"), "should be one of auto, cpu, cuda, metal, not `gpu`"),
+            ("run.device", text("gpu"), "should be `auto`, `cpu`, `cuda`, `cuda:1` or `metal`, not `gpu`"),
             ("checkpoint.keep_last", text("0"), "should be a whole number from 1 up, not `0`"),
         ] {
             assert_eq!(alone(key, &value).unwrap_err().message, expected, "{key}: {value:?}");
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn settings_know_their_words() {
-        assert_eq!(words_of("train.precision"), Some(vec!["f32".to_owned(), "bf16".to_owned()]));
+        assert_eq!(words_of("train.precision"), Some(["f32", "tf32", "bf16"].map(str::to_owned).to_vec()));
         assert_eq!(words_of("corpus.field"), None);
         assert!(is_whole("train.stride") && is_whole("model.layers") && is_whole("train.batch_size"));
         assert!(!is_whole("train.learning_rate") && !is_whole("train.clip_norm") && !is_whole("train.schedule"));

@@ -43,7 +43,7 @@ pub use overrides::Overrides;
 pub use problem::{Place, Problem, Problems, Severity, Style};
 pub use read::{load, parse};
 pub use show::to_yaml;
-pub use surroundings::{Folder, Surroundings};
+pub use surroundings::{Folder, Surroundings, Unfit};
 pub use text::{clock_time, duration};
 
 use axes::{Block, Point, Search, Target};

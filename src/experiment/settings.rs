@@ -4,9 +4,11 @@
 //! into them by `text` (each setting parses its own words: `off`, `full`, `1e-4`, `20_000`).
 
 use serde::de::{Deserializer, Error as _};
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::text::{self, Wrapped};
+use super::text::{self, Scalar, Wrapped};
+use crate::device::Device;
 
 /// All settings of one configuration. `Default` gives the documented defaults; `train.budget` and `corpus.text` have
 /// none and must be set.
@@ -210,13 +212,16 @@ pub enum Schedule {
     Constant,
 }
 
-/// Number format of weights and activations.
+/// What products are made in. Weights, moments, norms, softmax and loss are in 32 bits whatever it is, and so are sums inside
+/// of products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// 32-bit floating point.
     F32,
-    /// bfloat16 activations with 32-bit weights.
+    /// 32-bit floating point whose last 13 bits the GPU's matrix units leave out.
+    Tf32,
+    /// bfloat16: half the memory, 8 significant bits.
     Bf16,
 }
 
@@ -262,7 +267,7 @@ pub struct Train {
     /// AdamW's epsilon, outside the root.
     #[serde(deserialize_with = "text::above_zero")]
     pub epsilon: f64,
-    /// Number format.
+    /// What products are made in; on the CPU `f32` only.
     pub precision: Precision,
     /// Windows through the model at once; memory only, never part of the result.
     #[serde(deserialize_with = "text::maybe_size")]
@@ -337,18 +342,23 @@ pub struct Checkpoint {
     pub when_done: WhenDone,
 }
 
-/// Where tensors live.
+/// Which device trials run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The one that the experiment has been run on; at first a GPU where this machine has one that can be used, else the CPU.
+    Auto,
+    /// This one: `cpu`, `cuda` (the first NVIDIA GPU), `cuda:1` …, `metal` (needs a build with the feature `metal`).
+    This(Device),
+}
+
+/// What computes on an NVIDIA GPU. The processor has one engine, and an Apple GPU candle's operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Device {
-    /// A GPU where this build and this machine have one, else the CPU.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU (needs a build with the feature `cuda`).
-    Cuda,
-    /// An Apple GPU (needs a build with the feature `metal`).
-    Metal,
+pub enum Engine {
+    /// This program's engine: a step is one CUDA graph.
+    Own,
+    /// candle's operations and autograd (needs a build with the feature `cuda`).
+    Candle,
 }
 
 /// Where trials are started.
@@ -366,8 +376,13 @@ pub enum On {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Run {
-    /// `auto`, `cpu`, `cuda`, `metal`.
-    pub device: Device,
+    /// `auto`, `cpu`, `cuda`, `cuda:1` …, `metal`.
+    pub device: DeviceChoice,
+    /// `own` or `candle`; part of the id of a trial on an NVIDIA GPU.
+    pub engine: Engine,
+    /// The folder in which NVIDIA's libraries are looked for first; relative to the experiment file.
+    #[serde(deserialize_with = "text::maybe_words")]
+    pub cuda_libraries: Option<String>,
     /// Trials at a time; `None` is `auto`.
     #[serde(deserialize_with = "text::maybe_few")]
     pub slots: Option<usize>,
@@ -454,7 +469,17 @@ impl Default for Checkpoint {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { device: Device::Auto, slots: None, threads: None, on: On::Local, until: None, time: None, retries: 2 }
+        Self {
+            device: DeviceChoice::Auto,
+            engine: Engine::Own,
+            cuda_libraries: None,
+            slots: None,
+            threads: None,
+            on: On::Local,
+            until: None,
+            time: None,
+            retries: 2,
+        }
     }
 }
 
@@ -474,6 +499,29 @@ impl Model {
     /// Whether linear layers and norms have biases: `bias`, or the family's habit where it is not set.
     pub fn bias(&self) -> bool {
         self.bias.unwrap_or(self.family == Family::Gpt2)
+    }
+}
+
+impl Serialize for DeviceChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::This(device) => device.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Scalar::deserialize(deserializer)?;
+        if value.is("auto") {
+            return Ok(Self::Auto);
+        }
+        let device = match &value {
+            Scalar::Text(name) => name.parse().ok(),
+            _ => None,
+        };
+        device.map_or_else(|| value.refuse("`auto`, `cpu`, `cuda`, `cuda:1` or `metal`"), |device| Ok(Self::This(device)))
     }
 }
 
@@ -626,6 +674,9 @@ mod tests {
         settings.train.batch_size = BatchSize::Full;
         settings.train.clip_norm = ClipNorm::Off;
         settings.train.learning_rate = 0.1 + 0.2;
+        settings.run.device = DeviceChoice::This(Device::Cuda(1));
+        settings.run.engine = Engine::Candle;
+        settings.run.cuda_libraries = Some("libraries".to_owned());
         settings.run.until = Some("07:00".to_owned());
         settings.run.time = Some("1h30m".to_owned());
         for tokenizer in [Tokenizer::Char, Tokenizer::Bpe { vocab_size: 300 }, Tokenizer::File { path: "t.json".to_owned() }] {
@@ -645,5 +696,9 @@ mod tests {
         assert!(serde_json::from_str::<Settings>(r#"{"train":{"strides":1}}"#).is_err());
         let earlier = r#"{"run":{"slots":2,"per_device":1,"timeout":null,"notify":null}}"#;
         assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.slots, Some(2));
+        for (earlier, device) in [("auto", DeviceChoice::Auto), ("cuda", DeviceChoice::This(Device::Cuda(0)))] {
+            let run = format!(r#"{{"run":{{"device":"{earlier}"}}}}"#);
+            assert_eq!(serde_json::from_str::<Settings>(&run).unwrap().run.device, device);
+        }
     }
 }

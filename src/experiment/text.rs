@@ -203,11 +203,11 @@ impl Scalar {
         found.filter(|n| (least..=most).contains(n)).ok_or_else(|| whole_words(least, most, too_large))
     }
 
-    fn is(&self, word: &str) -> bool {
+    pub(super) fn is(&self, word: &str) -> bool {
         matches!(self, Self::Text(text) if text == word)
     }
 
-    fn refuse<T, E: serde::de::Error>(&self, expected: &str) -> Result<T, E> {
+    pub(super) fn refuse<T, E: serde::de::Error>(&self, expected: &str) -> Result<T, E> {
         let message = format!("should be {expected}, not {self}");
         let help = match self {
             Self::Text(text) => rewritten(text),

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::same_tokenizers::SameTokenizers;
-use super::{EpochShape, EvaluationPlan, Excluded, Facts, Numbers, Plan, Trial, TrialId, footprint};
+use super::{EpochShape, EvaluationPlan, Excluded, Facts, Numbers, Plan, Trial, TrialId, footprint, unfit};
 use crate::corpus::{Prepared, Windows};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer};
-use crate::experiment::{Configuration, Experiment, Folder, Problem, Problems, Surroundings};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Model, Part, Settings, Tokenizer};
+use crate::experiment::{Configuration, Experiment, Folder, Problem, Problems, Surroundings, Unfit};
 use crate::model::{Config, Pretrained, shape};
 
 /// What is known of a text and its tokens.
@@ -137,8 +137,15 @@ impl Asking<'_> {
 }
 
 impl Surroundings for Asking<'_> {
-    fn device(&self) -> Device {
-        self.device
+    fn unfit(&mut self, settings: &Settings) -> Vec<Unfit> {
+        let device = self.device;
+        unfit(device, settings, &mut || {
+            let known = (self.known)(settings);
+            let known = self.answer(known)?;
+            let (from, vocabulary) = (known.from.as_ref(), known.prepared.vocabulary);
+            let config = Config::of(&settings.model, from, vocabulary, settings.train.sequence_length).ok()?;
+            Some((config, full_batch(settings, windows_of(settings, &known.prepared).count()) as usize))
+        })
     }
 
     fn windows(&mut self, settings: &Settings) -> Option<u64> {
@@ -285,7 +292,7 @@ impl Description {
         let as_it_lies = known.from.is_some() && known.prepared.turned_off.is_empty();
         let own = matches!(settings.tokenizer, Tokenizer::File { .. }) && !as_it_lies;
         let tokenizer = own.then_some(&known.prepared.tokenizer_hash);
-        Self(json!({
+        let mut description = json!({
             // Of a text that names the end-of-text token other tokens were learned before.
             "version": if known.prepared.names_end_of_text { 2 } else { 1 },
             "settings": settings.identity(),
@@ -294,7 +301,12 @@ impl Description {
             "text": known.prepared.text_hash,
             "tokenizer": tokenizer,
             "from": known.from.as_ref().map(|from| &from.hash),
-        }))
+        });
+        // On NVIDIA GPUs candle came first.
+        if matches!(device, Device::Cuda(_)) && settings.run.engine == Engine::Own {
+            description["engine"] = json!(Engine::Own);
+        }
+        Self(description)
     }
 
     fn id(&mut self, seed: Option<u64>) -> TrialId {
@@ -336,11 +348,11 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         BatchSize::Windows(n) => n as u64,
         BatchSize::Full => windows.count(),
     };
+    let full_batch = full_batch(settings, windows.count());
     let epoch = EpochShape { windows: windows.count(), batch, length: length as u64 };
     let bytes_per_token = prepared.train.bytes as f64 / prepared.train.tokens as f64;
     let trained = epoch.length_of(train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
-    let full_batch = batch.min(windows.count());
     let memory_bytes = footprint::memory(&config, train, full_batch as usize, prepared.scored_tokens, circumstances);
     if let Some(memory) = circumstances.memory_bytes
         && memory_bytes > memory
@@ -383,6 +395,14 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         memory_bytes,
         disk_bytes: footprint::disk(&config, settings, prepared.scored_tokens, steps, common_context),
     })
+}
+
+/// Windows of a step that is not an epoch's last one, of so many in an epoch.
+fn full_batch(settings: &Settings, windows: u64) -> u64 {
+    match settings.train.batch_size {
+        BatchSize::Windows(batch) => windows.min(batch as u64),
+        BatchSize::Full => windows,
+    }
 }
 
 /// Different targets among `seen` windows. From one epoch on these are all; in a part of an epoch each target that lies in k

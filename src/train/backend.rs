@@ -169,8 +169,8 @@ fn copy_all<V: AsRef<[f32]>>(into: &mut [f32], parameters: &[Parameter], values:
 }
 
 fn refuse_bf16(train: &Train) -> Result<()> {
-    if train.precision == Precision::Bf16 {
-        return Err(Error::usage("`train.precision: bf16` needs a GPU").help("leave it at `f32` on the CPU"));
+    if train.precision != Precision::F32 {
+        return Err(Error::usage("any `train.precision` but `f32` needs a GPU").help("leave it at `f32` on the CPU"));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod compare;
 mod damaged;
+mod devices;
 mod environment;
 mod experiments;
 mod golden;

@@ -51,7 +51,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Self { status: output.status, out: text(output.stdout), err: text(output.stderr) }
     }
@@ -117,6 +117,8 @@ impl Scene {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_votive"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env("TZ", "UTC");
+        // A GPU that this machine may have.
+        command.env("CUDA_VISIBLE_DEVICES", "");
         for (name, _) in std::env::vars() {
             if name.starts_with("VOTIVE") || ["RAYON_NUM_THREADS", "NO_COLOR", "COLUMNS", "CLICOLOR_FORCE"].contains(&&*name) {
                 command.env_remove(name);

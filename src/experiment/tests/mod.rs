@@ -6,7 +6,6 @@ mod properties;
 
 use super::settings::Settings;
 use super::*;
-use crate::device::Device;
 
 /// The beginning of every file of these tests.
 const HEAD: &str = "name: x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}, sequence_length: 128}\n";
@@ -16,13 +15,12 @@ const HEAD: &str = "name: x\ncorpus: {text: a.txt}\ntrain: {budget: {steps: 100}
 struct Knowing {
     windows: Option<u64>,
     folder: Option<Folder>,
-    /// The processor where there is none.
-    device: Option<Device>,
+    unfit: Vec<Unfit>,
 }
 
 impl Surroundings for Knowing {
-    fn device(&self) -> Device {
-        self.device.unwrap_or(Device::Cpu)
+    fn unfit(&mut self, _: &Settings) -> Vec<Unfit> {
+        self.unfit.clone()
     }
 
     fn windows(&mut self, _: &Settings) -> Option<u64> {

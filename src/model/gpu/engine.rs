@@ -124,6 +124,7 @@ fn check(config: &Config, options: &Options) -> Result<()> {
 fn arithmetic(precision: Precision) -> Arithmetic {
     match precision {
         Precision::F32 => Arithmetic { operand: Type::F32, tf32: false },
+        Precision::Tf32 => Arithmetic { operand: Type::F32, tf32: true },
         Precision::Bf16 => Arithmetic { operand: Type::Bf16, tf32: false },
     }
 }

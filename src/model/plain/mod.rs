@@ -146,6 +146,10 @@ impl PlainModel {
             }
             weights.push(Var::from_slice(value, parameter.shape.as_slice(), device)?);
         }
+        if device.is_cuda() {
+            // A switch of candle's for the whole process, which has one model that is trained.
+            candle_core::cuda::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+        }
         let (config, device, tables) = (config.clone(), device.clone(), Tables::new(config, device));
         Ok(Self { config, precision, device, parameters, weights, gathered: None, tables })
     }
@@ -270,7 +274,7 @@ impl PlainModel {
 
     fn compute(&self) -> DType {
         match self.precision {
-            Precision::F32 => DType::F32,
+            Precision::F32 | Precision::Tf32 => DType::F32,
             Precision::Bf16 => DType::BF16,
         }
     }

@@ -8,8 +8,8 @@ use super::{Backend, Lent, Pending, State, Step, StepResult, refuse_bf16};
 use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
-use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
 use crate::model::Config;
+use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
 use crate::optimize::{AdamW, AdamWState, clip_coefficient, loss_and_norm};
 use crate::train::device;
 

@@ -1,0 +1,175 @@
+//! Which device an experiment's trials run on, and what is said of one that cannot be used. GPUs are stand-ins of NVIDIA's
+//! libraries ([`crate::host_gpu`]); nothing is trained on them here.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::host_gpu;
+use crate::support::{SMALL, Said, Scene, small};
+
+/// `votive` with NVIDIA's libraries in this folder, so that the environment says it.
+fn with(scene: &Scene, libraries: &Path, arguments: &[&str]) -> Said {
+    let mut command = scene.command(arguments);
+    command.env("VOTIVE_SET__RUN__CUDA_LIBRARIES", libraries).env_remove("CUDA_VISIBLE_DEVICES");
+    Said::of(command.output().unwrap())
+}
+
+/// The only trial's id.
+fn id(said: Said) -> Value {
+    let trials = said.exits(0).json()["trials"].clone();
+    assert_eq!(trials.as_array().unwrap().len(), 1);
+    trials[0]["id"].clone()
+}
+
+/// A folder with these libraries of the stand-ins alone.
+fn only(names: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in names {
+        fs::copy(host_gpu::libraries().join(name), folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn auto_takes_a_gpu_that_can_be_used_and_says_which() {
+    let scene = Scene::new(SMALL);
+    let gpus = host_gpu::libraries_with(&[("NAME", "Stand-in X1"), ("DEVICES", "2")]);
+    let plan = ["plan", "small.yaml"];
+    with(&scene, gpus.path(), &plan).exits(0).says("on cuda:0 (Stand-in X1), one trial at a time").says("of the device's memory");
+    let second = [&plan[..], &["--device", "cuda:1"]].concat();
+    with(&scene, gpus.path(), &second).exits(0).says("on cuda:1 (Stand-in X1)");
+    let third = [&plan[..], &["--device", "cuda:2"]].concat();
+    with(&scene, gpus.path(), &third).exits(2).says("there is no GPU 2: the driver shows 2 GPUs").says("CUDA_VISIBLE_DEVICES");
+    with(&scene, gpus.path(), &["check", "small.yaml"]).exits(0).says("is right");
+    let processor = [&plan[..], &["--device", "cpu"]].concat();
+    with(&scene, gpus.path(), &processor).exits(0).says_nothing_of("cuda");
+}
+
+#[test]
+fn the_folder_of_the_libraries_is_relative_to_the_file() {
+    let scene = Scene::new(&small("run: {device: cuda, cuda_libraries: nvidia}"));
+    let said = scene.votive(&["plan", "small.yaml"]).exits(2);
+    said.says("small.yaml:8:15").says("--device cpu");
+    std::os::unix::fs::symlink(host_gpu::libraries(), scene.path().join("nvidia")).unwrap();
+    scene.votive(&["plan", "small.yaml"]).exits(0).says("on cuda:0");
+}
+
+#[test]
+fn a_gpu_that_cannot_be_used_is_a_note_under_auto_and_an_error_under_cuda() {
+    let scene = Scene::new(SMALL);
+    let old = host_gpu::libraries_with(&[("DRIVER_VERSION", "11080")]);
+    let small_chip = host_gpu::libraries_with(&[("CAPABILITY", "75")]);
+    for (folder, said) in [(old.path(), "serves CUDA 11.8"), (small_chip.path(), "is too old for the kernels")] {
+        let note = with(&scene, folder, &["plan", "small.yaml"]).exits(0).says(said).says_nothing_of("on cuda");
+        let line = note.err.lines().find(|line| line.contains("a GPU is there and cannot be used")).unwrap();
+        assert!(line.contains("driver") || line.contains("take a GPU"), "what to do stands in it: {line}");
+        assert!(line.ends_with("training on `cpu`"), "{line}");
+        for command in ["check", "plan", "run"] {
+            with(&scene, folder, &[command, "small.yaml", "--set", "run.device=cuda"]).exits(2).says(said).says("--set:1:12");
+        }
+    }
+    assert!(!scene.path().join("runs/small/trials").exists());
+}
+
+#[test]
+fn libraries_that_are_missing_are_named_with_what_brings_them() {
+    let scene = Scene::new(SMALL);
+    let driver_alone = only(&["libcuda.so.1"]);
+    let mut command = scene.command(&["plan", "small.yaml", "--device", "cuda"]);
+    command.env("VOTIVE_SET__RUN__CUDA_LIBRARIES", driver_alone.path()).env_remove("CUDA_VISIBLE_DEVICES");
+    // What the machine may have beside it is hidden, but for what lies in the system's own folders.
+    for variable in ["LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "PATH"] {
+        command.env_remove(variable);
+    }
+    let said = Said::of(command.env("HOME", scene.path()).output().unwrap());
+    if said.code() != 0 {
+        said.exits(2).says("pip install nvidia-").says("run.cuda_libraries");
+    }
+}
+
+#[test]
+fn without_a_gpu_the_device_cuda_is_refused_with_what_is_missing() {
+    let scene = Scene::new(SMALL);
+    for command in ["check", "plan", "run"] {
+        let said = scene.votive(&[command, "small.yaml", "--set", "run.device=cuda"]).exits(2).says("--set:1:12");
+        assert!(said.err.contains("driver"), "{}", said.err);
+    }
+    let candle = ["--set", "run.engine=candle", "--set", "run.device=cuda"];
+    let said = scene.votive(&[&["check", "small.yaml"][..], &candle].concat()).exits(2);
+    #[cfg(not(feature = "cuda"))]
+    let said = said.says("no operations of candle").says("--features cuda");
+    said.says("--set:1:12");
+    assert!(!scene.path().join("runs/small/trials").exists());
+}
+
+#[test]
+fn auto_keeps_the_device_that_the_experiment_was_run_on() {
+    let scene = Scene::new(&small("seeds: 1").replace("steps: 40", "steps: 4"));
+    let on_processor = id(scene.votive(&["plan", "small.yaml", "--json"]));
+    scene.run(&[]).exits(0);
+    let gpus = host_gpu::libraries();
+    let plan = ["plan", "small.yaml", "--json"];
+    assert_eq!(id(with(&scene, gpus, &plan)), on_processor, "a GPU that comes later renames no trial");
+    with(&scene, gpus, &["run", "small.yaml", "--no-probe"]).exits(0).says("nothing to train");
+    for device in ["auto", "cuda"] {
+        assert_ne!(id(with(&scene, gpus, &[&plan[..], &["--device", device]].concat())), on_processor, "{device}");
+    }
+
+    // What was run on a GPU is not trained anew on the processor where the GPU is gone.
+    let file = scene.experiment().experiment_json();
+    let mut described: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    described["device"] = json!("cuda");
+    fs::write(&file, described.to_string()).unwrap();
+    scene.votive(&plan).exits(2).says("this experiment was run on `cuda`").says("--device cpu");
+    assert_eq!(id(scene.votive(&[&plan[..], &["--device", "cpu"]].concat())), on_processor);
+    with(&scene, gpus, &["plan", "small.yaml"]).exits(0).says("on cuda:0");
+}
+
+#[test]
+fn the_engine_is_part_of_the_id_of_a_trial_on_a_gpu_and_the_precision_of_every_id() {
+    let scene = Scene::new(SMALL);
+    let gpus = host_gpu::libraries();
+    let of = |arguments: &[&str]| id(with(&scene, gpus, &[&["plan", "small.yaml", "--json"], arguments].concat()));
+    let own = of(&["--device", "cuda"]);
+    assert_eq!(of(&["--device", "cuda:0"]), own);
+    assert_eq!(of(&["--device", "cuda", "--set", "train.precision=f32"]), own);
+    assert_eq!(of(&["--device", "cuda", "--set", "run.slots=1"]), own);
+    for precision in ["tf32", "bf16"] {
+        assert_ne!(of(&["--device", "cuda", "--set", &format!("train.precision={precision}")]), own);
+    }
+    #[cfg(feature = "cuda")]
+    assert_ne!(of(&["--device", "cuda", "--set", "run.engine=candle"]), own);
+    let processor = of(&["--device", "cpu"]);
+    assert_ne!(processor, own);
+    assert_eq!(processor, id(scene.votive(&["plan", "small.yaml", "--json"])));
+}
+
+#[test]
+fn what_the_gpu_does_not_take_is_refused_at_its_line() {
+    let scene = Scene::new(&small("run: {device: cuda}").replace("width: 16", "width: 20"));
+    let gpus = host_gpu::libraries();
+    let said = with(&scene, gpus, &["check", "small.yaml", "--set", "train.precision=bf16"]).exits(2);
+    said.says("widths that are multiples of 8: the model is 20 wide, a head 10, the hidden layer 80").says("--set:1:17");
+    with(&scene, gpus, &["check", "small.yaml", "--set", "train.precision=tf32"]).exits(0);
+    scene.write(&small("run: {device: cuda}").replace("batch_size: 8", "batch_size: 8\n  micro_batch: 4"));
+    for command in ["check", "plan", "run"] {
+        let said = with(&scene, gpus, &[command, "small.yaml"]).exits(2);
+        said.says("`train.micro_batch` 4 is fewer windows than go through a GPU at once: 8").says("small.yaml:7:");
+    }
+    with(&scene, gpus, &["plan", "small.yaml", "--set", "train.micro_batch=8"]).exits(0);
+    with(&scene, gpus, &["plan", "small.yaml", "--device", "cpu"]).exits(0);
+}
+
+#[test]
+fn under_auto_a_precision_for_gpus_is_a_warning_on_the_processor_and_nothing_is_trained() {
+    let scene = Scene::new(&SMALL.replace("batch_size: 8", "batch_size: 8\n  precision: bf16"));
+    for command in ["check", "plan", "explain"] {
+        scene.votive(&[command, "small.yaml"]).exits(0).says("`train.precision: bf16` needs a GPU").says("small.yaml:7:");
+    }
+    let said = scene.run(&[]).exits(2).says("need a GPU, and there is none").says("small.yaml:7:");
+    said.says("leave it at `f32`");
+    assert!(!scene.path().join("runs/small/trials").exists());
+    scene.run(&["--device", "cpu"]).exits(2).says("`train.precision: bf16` needs a GPU");
+}
