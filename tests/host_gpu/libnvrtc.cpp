@@ -256,6 +256,7 @@ API nvrtcCompileProgram(void* handle, int count, const char* const* options) {
     Program& program = *static_cast<Program*>(handle);
     std::vector<std::string> defines;
     unsigned architecture = 75;
+    bool assembly = false;
     for (int i = 0; i < count; i++) {
         std::string option = options[i], value;
         size_t equals = option.find('=');
@@ -268,6 +269,7 @@ API nvrtcCompileProgram(void* handle, int count, const char* const* options) {
             defines.push_back("-D" + value);
         } else if (begins("--gpu-architecture=") || begins("-arch=")) {
             architecture = architecture_of(value);
+            assembly = value.compare(0, 8, "compute_") == 0;
             if (!architecture) {
                 program.log = "nvrtc: error: invalid value for --gpu-architecture (-arch)\n";
                 return invalid_option;
@@ -308,6 +310,7 @@ API nvrtcCompileProgram(void* handle, int count, const char* const* options) {
     memcpy(header.magic, host_gpu::image_magic, sizeof header.magic);
     header.size = bytes.size();
     header.architecture = architecture;
+    header.assembly = assembly;
     program.image.assign(reinterpret_cast<const char*>(&header), sizeof header);
     program.image += bytes;
     return success;

@@ -45,7 +45,7 @@ struct ImageHeader {
     char magic[8];
     unsigned long long size;
     unsigned architecture;  // 90 for sm_90 and sm_90a
-    unsigned reserved;
+    unsigned assembly;      // 1: stands for PTX, which newer GPUs take too
 };
 constexpr char image_magic[8] = {'H', 'O', 'S', 'T', 'G', 'P', 'U', '1'};
 

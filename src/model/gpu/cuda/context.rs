@@ -61,6 +61,12 @@ impl Context {
         self.check(code, "cuStreamSynchronize")
     }
 
+    /// Lets what is on the stream end, before something that it may use is given back.
+    pub(super) fn finish(&self) {
+        // SAFETY: the stream is open. A fault has been or will be told by whoever asks for results.
+        let _ = unsafe { (self.driver.stream_wait)(self.stream) };
+    }
+
     /// Free and total memory of the device in bytes.
     pub(super) fn memory(&self) -> Result<(u64, u64)> {
         let (mut free, mut total) = (0, 0);
@@ -73,13 +79,13 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: both were opened here and are used no more. After a fault the driver refuses; then nothing can be done, and
-        // the system frees everything when the process ends.
-        unsafe {
-            if !self.stream.is_null() {
-                let _ = (self.driver.stream_destroy)(self.stream);
-            }
-            let _ = (self.driver.context_release)(self.device);
+        if !self.stream.is_null() {
+            self.finish();
+            // SAFETY: opened here, and used no more. After a fault the driver refuses; then nothing can be done, and the system
+            // frees everything when the process ends.
+            let _ = unsafe { (self.driver.stream_destroy)(self.stream) };
         }
+        // SAFETY: taken when this was opened, and used no more.
+        let _ = unsafe { (self.driver.context_release)(self.device) };
     }
 }

@@ -64,8 +64,9 @@ impl Array {
 
 impl Drop for Array {
     fn drop(&mut self) {
-        // SAFETY: allocated here, and the driver waits for what still uses it. After a fault it refuses; the memory is then
-        // freed with the context.
+        self.context.finish();
+        // SAFETY: allocated here, and nothing uses it any more. After a fault the driver refuses; the memory is then freed with
+        // the context.
         let _ = unsafe { (self.context.driver.memory_free)(self.address.0) };
     }
 }
@@ -131,7 +132,8 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: allocated here; as for [`Array`].
+        self.context.finish();
+        // SAFETY: as for [`Array`].
         let _ = unsafe { (self.context.driver.host_free)(self.start.as_ptr().cast()) };
     }
 }
