@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <map>
 
 #include "memory.h"
 #include "settings.h"
@@ -42,6 +43,7 @@ enum Code {
 std::atomic<bool> initialized{false};
 std::atomic<long long> kernels_run{0};
 thread_local Context* current = nullptr;
+thread_local std::map<int, int> retained;  // primary contexts that this thread has taken and not given back, by device
 thread_local Stream* capturing_here = nullptr;
 
 struct Settings {
@@ -218,12 +220,15 @@ API cuDevicePrimaryCtxRetain(void** context, int device) {
     if (!initialized) return not_initialized;
     if (!device_exists(device)) return invalid_device;
     *context = new Context{device};  // kept until the process ends: other threads may still ask it for its fault
+    retained[device] += 1;
     return success;
 }
 
 API cuDevicePrimaryCtxRelease_v2(int device) {
     if (!device_exists(device)) return invalid_device;
-    if (current && current->device == device) current = nullptr;
+    // The primary context is one for all who retain it, and lives until the last of them releases it.
+    retained[device] -= 1;
+    if (retained[device] == 0 && current && current->device == device) current = nullptr;
     return success;
 }
 

@@ -492,3 +492,68 @@ fn a_step_of_nanogpts_small_configuration_is_one_graph_of_few_launches() {
     counted(&mut engine, 1);
     assert_eq!(counted(&mut engine, 2), (0, 0, 0, 1, 0));
 }
+
+/// Models whose widths bfloat16 takes.
+fn narrow() -> [(&'static str, Config); 2] {
+    let gpt2 = config(|m| (m.width, m.dropout) = (16, 0.1));
+    let grouped = config(|m| (llama(m), m.heads = 4, m.kv_heads = Some(2), m.width = 32).0);
+    [("gpt2", gpt2), ("llama", grouped)]
+}
+
+#[test]
+fn bfloat16_follows_the_plain_path_in_32_bits_at_a_distance() {
+    for (name, config) in narrow() {
+        let mut plain = Plain::new(&config, 8);
+        let mut engine = engine(&config, Options { precision: Precision::Bf16, ..options(&config, 8, 5) });
+        for number in 0..5 {
+            let tokens = windows(&config, 8, 5, number as usize);
+            let [loss, norm] = plain.step(&tokens, number, 1e-3);
+            let outcome = step(&mut engine, &tokens, number, 1e-3);
+            assert!(close(outcome.loss, loss, 0.01), "{name}: step {number}: loss {} and {loss}", outcome.loss);
+            assert!(close(outcome.norm, norm, 0.03), "{name}: step {number}: norm {} and {norm}", outcome.norm);
+            if number == 0 {
+                let all = engine.gradients(0).unwrap();
+                let expected = plain.gradients().concat();
+                let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+                let error = norm(&mut all.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
+                assert!((1e-4..0.03).contains(&error), "{name}: gradients {error}");
+            }
+        }
+        let (inputs, targets) = windows(&config, 9, 3, 1);
+        let expected = plain.model.nll(&plain::Windows { inputs: &inputs, targets: &targets, length: 9 }).unwrap();
+        let losses = engine.nll(9, &[Windows { inputs: &inputs, targets: &targets }]).unwrap().remove(0);
+        let worst = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 0.1, "{name}: {worst}");
+    }
+}
+
+#[test]
+fn in_bfloat16_a_state_goes_on_and_members_stay_apart_to_the_bit() {
+    for (name, config) in narrow() {
+        let of = |members: Vec<Member>| Options { precision: Precision::Bf16, members, ..options(&config, 8, 5) };
+        let mut whole = engine(&config, of(vec![member(&config)]));
+        let mut together = engine(&config, of(members(&config)));
+        for number in 0..4 {
+            let tokens = windows(&config, 8, 5, number as usize);
+            if number == 2 {
+                let state = whole.read_state(0).unwrap();
+                whole = engine(&config, of(vec![member(&config)]));
+                whole.write_state(0, &state).unwrap();
+            }
+            let outcome = step(&mut whole, &tokens, number, 1e-2);
+            together.submit(&[Some(tokens_step(&tokens, number, 1e-2)); 4]).unwrap();
+            assert_eq!(together.result().unwrap()[0], Some(outcome), "{name}: step {number}");
+        }
+        assert_eq!(whole.read_state(0).unwrap(), together.read_state(0).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn bfloat16_refuses_widths_that_its_products_do_not_take() {
+    for (heads, width) in [(2, 12), (4, 48), (1, 20)] {
+        let config = config(|m| (m.heads, m.width) = (heads, width));
+        let options = Options { precision: Precision::Bf16, ..options(&config, 8, 5) };
+        let refused = Engine::new(&config, options, &search(host_gpu::libraries()), 0).err().unwrap();
+        assert!(refused.kind() == Kind::Usage && refused.to_string().contains("multiples of 8"), "{refused}");
+    }
+}
