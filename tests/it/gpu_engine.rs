@@ -396,16 +396,25 @@ fn tokens_step((inputs, targets): &Tokens, number: u64, learning_rate: f64) -> S
 
 #[test]
 fn what_is_not_finite_touches_no_weight_and_no_other_member() {
+    [None, Some(2)].into_iter().for_each(one_that_is_not_finite);
+}
+
+/// Two members with units of so many windows, one of which breaks.
+fn one_that_is_not_finite(unit: Option<usize>) {
     let config = config(|m| m.dropout = 0.1);
     let pair = vec![member(&config), Member { seed: 4, ..member(&config) }];
-    let mut both = engine(&config, Options { members: pair.clone(), depth: 3, ..options(&config, 7, 5) });
+    let mut both = engine(&config, Options { members: pair.clone(), depth: 3, unit, ..options(&config, 7, 5) });
     // The first member's loss becomes infinite at its next step.
     let mut broken = both.read_state(0).unwrap();
     broken.values[0] = f32::INFINITY;
     both.write_state(0, &broken).unwrap();
-    let mut alone =
-        Engine::new(&config, Options { members: vec![pair[1]], ..options(&config, 7, 5) }, &search(host_gpu::libraries()), 0)
-            .unwrap();
+    let mut alone = Engine::new(
+        &config,
+        Options { members: vec![pair[1]], unit, ..options(&config, 7, 5) },
+        &search(host_gpu::libraries()),
+        0,
+    )
+    .unwrap();
     alone.write_state(0, &state(&config, 6)).unwrap();
     for number in 0..3 {
         let tokens = windows(&config, 7, 5, number as usize);

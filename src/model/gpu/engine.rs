@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
 use crate::model::{Config, cpu};
 
-/// How long a result is slept for at a time.
-const NAP: Duration = Duration::from_micros(20);
+/// How long a result is slept for at a time: a sixteenth of the time that it has been waited for, within these.
+const NAPS: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// How often the device is asked for faults while it is waited for.
 const ASKED_EVERY: Duration = Duration::from_millis(100);
@@ -363,7 +363,8 @@ impl Engine {
         let words = result_words(self.sizes.members);
         let place = ((step - 1) % self.options.depth as u64) as usize * words;
         let slot = &self.results.words()[place..place + words];
-        let mut asked = Instant::now();
+        let began = Instant::now();
+        let mut asked = began;
         loop {
             if let Some(results) = published(slot, step) {
                 return Ok(results);
@@ -376,7 +377,7 @@ impl Engine {
                 }
                 asked = Instant::now();
             }
-            std::thread::sleep(NAP);
+            std::thread::sleep((began.elapsed() / 16).clamp(NAPS[0], NAPS[1]));
         }
     }
 

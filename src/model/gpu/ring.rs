@@ -94,7 +94,7 @@ impl Writer {
             let all = turn.step.map_or(0, |step| step.inputs.len() / sizes.length);
             let first = unit * sizes.windows;
             let here = all.saturating_sub(first).min(sizes.windows);
-            self.numbers(k, turn, here, unit == 0);
+            self.numbers(k, turn, here);
             self.tokens(sizes, k, turn, first, here);
             if sizes.dropout {
                 self.keys(sizes, k, turn, first);
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     /// A member's row of the table, as the prelude of the kernels reads it.
-    fn numbers(&mut self, k: usize, turn: &Turn<'_>, windows: usize, begins: bool) {
+    fn numbers(&mut self, k: usize, turn: &Turn<'_>, windows: usize) {
         let Turn { member, step, updates, revive } = *turn;
         let Member { beta1, beta2, epsilon, weight_decay, clip, dropout, .. } = member;
         let (learning_rate, targets) = step.map_or((0.0, 1), |step| (step.learning_rate, step.targets.len()));
@@ -127,7 +127,7 @@ impl Writer {
             windows as u32,
             threshold(dropout).into(),
             factor(dropout).to_bits(),
-            u32::from(revive && begins),
+            u32::from(revive),
             0,
         ];
         let place = self.slot.members + k * MEMBER;
