@@ -84,7 +84,7 @@ pub fn unit(length: usize, batch: usize, bytes: impl Fn(usize) -> u64) -> usize 
     const BYTES: u64 = 8 << 30;
     let mut windows = (TOKENS / length.max(1)).clamp(1, batch.max(1));
     while windows > 1 && bytes(windows) > BYTES {
-        windows /= 2;
+        windows = windows.div_ceil(2);
     }
     windows
 }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(of(64, 1000, 1), 256);
         assert_eq!(of(256, 64, 128), 64, "8 GiB exactly");
         assert_eq!(of(256, 64, 129), 32);
-        assert_eq!(of(100, 1000, 128), 40, "163, halved twice");
+        assert_eq!(of(100, 1000, 128), 41, "163, halved twice");
         assert_eq!(of(20_000, 8, 1), 1);
         assert_eq!(of(64, 8, 100_000), 1, "at least one");
     }

@@ -353,17 +353,21 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
     let bytes_per_token = prepared.train.bytes as f64 / prepared.train.tokens as f64;
     let trained = epoch.length_of(train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
-    let memory_bytes = footprint::memory(&config, train, full_batch as usize, prepared.scored_tokens, circumstances);
+    let memory_bytes = footprint::memory(&config, settings, full_batch as usize, prepared.scored_tokens, circumstances)?;
     if let Some(memory) = circumstances.memory_bytes
         && memory_bytes > memory
     {
+        let (memory_of, instead) = match circumstances.device {
+            Device::Cpu => ("memory", "fewer `run.threads`"),
+            _ => ("the device's memory", "train on the processor (`--device cpu`)"),
+        };
         return Err(Error::usage(format!(
-            "about {} of memory are needed ({} parameters, windows of {length} tokens), and there are {}",
+            "about {} of {memory_of} are needed ({} parameters, windows of {length} tokens), and there are {}",
             mebibytes(memory_bytes),
             shape::parameter_count(&config),
             mebibytes(memory)
         ))
-        .help("take a smaller model, a shorter `train.sequence_length` or fewer `run.threads`"));
+        .help(format!("take a smaller model, a shorter `train.sequence_length` or {instead}")));
     }
     let distinct = trained.map_or(windows.distinct_targets(), |t| distinct_targets(&windows, t.windows));
     let whole = Windows::new(prepared.text_tokens, length, train.stride());

@@ -6,8 +6,10 @@
 //! was 0.9 to 1.2 times the peak; the tests hold it against seven of these.
 
 use super::Circumstances;
-use crate::experiment::settings::{Settings, Train, WhenDone};
-use crate::model::{Config, shape};
+use crate::device::Device;
+use crate::error::Result;
+use crate::experiment::settings::{Engine, Settings, WhenDone};
+use crate::model::{Config, gpu, shape};
 
 /// A worker before it has a model: the program as far as it is used, its libraries, buffers of what it records. Bytes.
 const PROCESS: u64 = 50_000_000;
@@ -27,21 +29,28 @@ const TOKENIZER_ENTRY: u64 = 64;
 /// Everything else in a trial's folder: descriptions, evaluations, log, outcome.
 const REST: u64 = 32_768;
 
-/// Most memory that a trial's worker holds, bytes.
-pub(super) fn memory(config: &Config, train: &Train, batch: usize, scored_tokens: u64, circumstances: Circumstances<'_>) -> u64 {
-    let beside =
-        COPIES_OF_WEIGHTS * weights(config) + MEMORY_OF_A_SCORE * scored_tokens + MEMORY_OF_A_TOKEN * config.vocabulary as u64;
-    PROCESS + step(config, train, batch, circumstances) + beside
-}
-
-/// What a step holds.
-fn step(config: &Config, train: &Train, batch: usize, circumstances: Circumstances<'_>) -> u64 {
-    let length = train.sequence_length;
-    if circumstances.device.is_cpu() {
-        return shape::engine_bytes(config, length, batch, circumstances.threads);
+/// Most memory that a trial takes, bytes: of the machine on the processor, of the device elsewhere.
+pub(super) fn memory(
+    config: &Config,
+    settings: &Settings,
+    batch: usize,
+    scored_tokens: u64,
+    circumstances: Circumstances<'_>,
+) -> Result<u64> {
+    let (train, length) = (&settings.train, settings.train.sequence_length);
+    match (circumstances.device, settings.run.engine) {
+        (Device::Cpu, _) => {
+            let beside = COPIES_OF_WEIGHTS * weights(config)
+                + MEMORY_OF_A_SCORE * scored_tokens
+                + MEMORY_OF_A_TOKEN * config.vocabulary as u64;
+            Ok(PROCESS + shape::engine_bytes(config, length, batch, circumstances.threads) + beside)
+        }
+        (Device::Cuda(_), Engine::Own) => Ok(gpu::AROUND + gpu::bytes(config, train.precision, length, length, batch, 1)?),
+        (Device::Cuda(_) | Device::Metal, _) => {
+            let micro = train.micro_batch.unwrap_or_else(|| shape::plain_unit(config, length, batch));
+            Ok(gpu::AROUND + shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length))
+        }
     }
-    let micro = train.micro_batch.unwrap_or_else(|| shape::plain_unit(config, length, batch));
-    shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length)
 }
 
 /// Most bytes that stay in a trial's folder when it is complete, after so many steps: the best weights are counted as others than
@@ -68,8 +77,7 @@ fn weights(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Device;
-    use crate::experiment::settings::{Family, Model};
+    use crate::experiment::settings::{Family, Model, Precision};
     use crate::plan::Numbers;
 
     /// GPT-2 or Llama of so many layers and heads, and so wide.
@@ -100,11 +108,31 @@ mod tests {
             (Gpt2, (6, 6, 384), (256, 8), (69, 13_207), 421.7),
             (Llama, (6, 8, 256), (256, 8), (69, 13_207), 222.3),
         ] {
-            let train = Train { sequence_length: length, ..Train::default() };
-            let estimate = memory(&config(family, shape, vocabulary, length), &train, batch, scored, circumstances);
+            let mut settings = Settings::default();
+            settings.train.sequence_length = length;
+            let config = config(family, shape, vocabulary, length);
+            let estimate = memory(&config, &settings, batch, scored, circumstances).unwrap();
             let ratio = estimate as f64 / (peak * 1e6);
             assert!((0.8..=1.2).contains(&ratio), "{family:?} {shape:?}: {ratio:.2} of {peak} MB");
         }
+    }
+
+    #[test]
+    fn on_a_gpu_the_engine_takes_less_than_candle_and_bf16_less_than_f32() {
+        let (numbers, config) = (Numbers::default(), config(Family::Gpt2, (6, 6, 384), 65, 256));
+        let of = |device, engine, precision| {
+            let circumstances =
+                Circumstances { device, memory_bytes: None, threads: 1, limit: 1, common_context: None, numbers: &numbers };
+            let mut settings = Settings::default();
+            (settings.train.sequence_length, settings.train.precision, settings.run.engine) = (256, precision, engine);
+            memory(&config, &settings, 64, 13_207, circumstances).unwrap()
+        };
+        let own = of(Device::Cuda(0), Engine::Own, Precision::F32);
+        assert!(own > gpu::AROUND + 4 * 4 * shape::parameter_count(&config), "weights, gradients and moments at least");
+        assert!(own < 8 << 30, "{own}");
+        assert_eq!(of(Device::Cuda(1), Engine::Own, Precision::Tf32), own);
+        assert!(of(Device::Cuda(0), Engine::Own, Precision::Bf16) < own);
+        assert!(of(Device::Cuda(0), Engine::Candle, Precision::F32) > own);
     }
 
     #[test]

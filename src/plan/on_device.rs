@@ -3,7 +3,7 @@
 use crate::device::Device;
 use crate::experiment::settings::{DeviceChoice, Engine, Precision, Settings};
 use crate::experiment::{Severity, Unfit};
-use crate::model::{Config, shape};
+use crate::model::{Config, gpu};
 
 /// What of these settings this device does not take. `known` tells the model that they come to and the windows of a step, where
 /// that is known; it is asked only where it decides.
@@ -46,7 +46,7 @@ pub fn unfit(device: Device, settings: &Settings, known: &mut dyn FnMut() -> Opt
                 add(&["train.precision", "model.width", "model.heads"], message, help, Severity::Error);
             }
             if let Some(micro_batch) = train.micro_batch
-                && let unit = shape::plain_unit(&config, train.sequence_length, batch)
+                && let Ok(unit) = gpu::unit(&config, train.precision, train.sequence_length, batch)
                 && micro_batch < unit
             {
                 let message = format!(

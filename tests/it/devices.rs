@@ -163,6 +163,18 @@ fn what_the_gpu_does_not_take_is_refused_at_its_line() {
 }
 
 #[test]
+fn what_does_not_fit_into_the_memory_of_the_gpu_is_refused_by_the_plan() {
+    let scene = Scene::new(&small("run: {device: cuda}"));
+    let gpus = host_gpu::libraries_with(&[("MEMORY", "600000000")]);
+    for command in ["plan", "run"] {
+        let said = with(&scene, gpus.path(), &[command, "small.yaml"]).exits(2);
+        said.says("of the device's memory are needed").says("and there are 572 MiB").says("--device cpu");
+    }
+    let gpus = host_gpu::libraries_with(&[("MEMORY", "700000000")]);
+    with(&scene, gpus.path(), &["plan", "small.yaml"]).exits(0);
+}
+
+#[test]
 fn under_auto_a_precision_for_gpus_is_a_warning_on_the_processor_and_nothing_is_trained() {
     let scene = Scene::new(&SMALL.replace("batch_size: 8", "batch_size: 8\n  precision: bf16"));
     for command in ["check", "plan", "explain"] {

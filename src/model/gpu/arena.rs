@@ -344,6 +344,12 @@ pub fn bytes(config: &Config, precision: Precision, length: usize, longest: usiz
     Ok(Sizes::new(config, &layout, precision, [length, longest, batch, members], config.dropout > 0.0).bytes())
 }
 
+/// Windows that go through the device at once, of a step of `batch` windows of `length` tokens.
+pub fn unit(config: &Config, precision: Precision, length: usize, batch: usize) -> Result<usize> {
+    let layout = Layout::new(config)?;
+    Ok(Sizes::new(config, &layout, precision, [length, length, batch, 1], config.dropout > 0.0).unit().windows)
+}
+
 /// Bytes of the device beside the arrays: context and kernels, and the products' workspace.
 pub const AROUND: u64 = 600_000_000 + (32 << 20);
 

@@ -34,6 +34,6 @@ mod products;
 mod ring;
 mod sizes;
 
-pub use arena::{AROUND, bytes};
+pub use arena::{AROUND, bytes, unit};
 pub use engine::{Engine, Options, Stamp};
 pub use members::{Member, Outcome, State, Step, Windows};

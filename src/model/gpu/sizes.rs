@@ -6,13 +6,7 @@ use super::by_token;
 use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
-use crate::model::Config;
-
-/// Tokens that a unit has at most, where one window is not longer.
-const UNIT_TOKENS: usize = 16_384;
-
-/// Bytes of what a unit keeps for its way back, at most, where one window does not take more.
-const KEPT_BYTES: u64 = 8 << 30;
+use crate::model::{Config, shape};
 
 /// Logits of a member that exist at once, at most.
 const LOGITS: usize = 1 << 28;
@@ -94,9 +88,9 @@ impl Sizes {
         dropout: bool,
     ) -> Self {
         let (head, rotary) = (config.head(), config.family == Family::Llama);
-        let mut sizes = Self {
+        let sizes = Self {
             members,
-            windows: (UNIT_TOKENS / length.max(1)).clamp(1, batch.max(1)),
+            windows: 1,
             units: 1,
             batch,
             length,
@@ -117,10 +111,7 @@ impl Sizes {
             rotary,
             columns: layout.columns.len(),
         };
-        while sizes.windows > 1 && sizes.kept_bytes(sizes.windows) > KEPT_BYTES {
-            sizes.windows = sizes.windows.div_ceil(2);
-        }
-        let windows = sizes.windows;
+        let windows = shape::unit(length, batch, |windows| sizes.kept_bytes(windows));
         sizes.with_unit(windows)
     }
 
