@@ -146,7 +146,6 @@ Processor::Processor() {
     static std::once_flag once;
     std::call_once(once, Signals::install);
     stacks_ = static_cast<char*>(mmap(nullptr, most_threads * stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    for (unsigned i = 0; i < most_threads; i++) mprotect(stacks_ + i * stack_bytes, page, PROT_NONE);
     // Dynamic shared memory ends where memory ends.
     shared_ = static_cast<char*>(mmap(nullptr, shared_room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     shared_end_ = shared_ + shared_room;
@@ -189,6 +188,8 @@ void Processor::resume(unsigned lane) {
     if (l.wait == Wait::NotStarted) {
         l.fiber = free_fibers_.back();
         free_fibers_.pop_back();
+        // A page that cannot be used below each stack; one by one, since a process may not have very many such pieces.
+        for (; fibers_ <= l.fiber; fibers_++) mprotect(stacks_ + fibers_ * stack_bytes, page, PROT_NONE);
         l.stack_pointer = fresh_stack(stacks_ + (l.fiber + 1) * stack_bytes, &fiber_main);
     }
     l.wait = Wait::Ready;

@@ -86,6 +86,7 @@ class Processor {
     std::vector<unsigned> meeting_;  // of each warp: the lanes that wait for others
     std::vector<Index> indexes_;
     std::vector<int> free_fibers_;
+    int fibers_ = 0;  // that were ever used
     char* stacks_ = nullptr;
     char *shared_ = nullptr, *shared_end_ = nullptr;
     void* scheduler_ = nullptr;

@@ -158,8 +158,7 @@ API cuGetErrorString(int code, const char** text) {
     const char* name = name_of(code);
     if (!name) return *text = nullptr, invalid_value;
     kept = name;
-    std::string last = last_failure();
-    if (code >= illegal_address && code < 720 && !last.empty()) kept += ", " + last;
+    if (current && current->fault == code) kept += ", " + current->what();
     *text = kept.c_str();
     return success;
 }

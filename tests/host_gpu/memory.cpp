@@ -28,6 +28,7 @@ char* Memory::reserve(size_t pages_size) {
     if (!next_) {
         void* space = mmap(nullptr, address_space, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (space == MAP_FAILED) return nullptr;
+        madvise(space, address_space, MADV_DONTDUMP);  // or a core dump would look at all of it
         next_ = static_cast<char*>(space);
         end_ = next_ + address_space;
     }

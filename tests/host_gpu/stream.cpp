@@ -9,26 +9,17 @@
 
 namespace host_gpu {
 
-namespace {
-
-std::mutex failure_mutex;
-std::string failure_text;
-
-}  // namespace
-
-std::string last_failure() {
-    std::lock_guard lock(failure_mutex);
-    return failure_text;
+void Context::fail(const Failure& failure) {
+    fprintf(stderr, "host GPU: %s\n", failure.text.c_str());
+    std::lock_guard lock(mutex_);
+    if (fault) return;
+    what_ = failure.text;
+    fault = failure.code;
 }
 
-void Context::fail(const Failure& failure) {
-    {
-        std::lock_guard lock(failure_mutex);
-        failure_text = failure.text;
-    }
-    fprintf(stderr, "host GPU: %s\n", failure.text.c_str());
-    int none = 0;
-    fault.compare_exchange_strong(none, failure.code);
+std::string Context::what() {
+    std::lock_guard lock(mutex_);
+    return what_;
 }
 
 Library::~Library() {

@@ -15,10 +15,19 @@
 namespace host_gpu {
 
 // One for each cuDevicePrimaryCtxRetain, so that a fault stays with who made it.
-struct Context {
-    int device;
-    std::atomic<int> fault{0};
+class Context {
+  public:
+    explicit Context(int number) : device(number) {}
     void fail(const Failure& failure);
+    // What happened, for cuGetErrorString; the first of several.
+    std::string what();
+
+    const int device;
+    std::atomic<int> fault{0};
+
+  private:
+    std::mutex mutex_;
+    std::string what_;
 };
 
 // A kernel library that was loaded, and is closed when nobody needs it any more.
@@ -77,8 +86,5 @@ class Stream final : public Queue {
     bool busy_ = false, stop_ = false;
     std::thread thread_;
 };
-
-// The text of the last failure, for cuGetErrorString.
-std::string last_failure();
 
 }  // namespace host_gpu

@@ -24,6 +24,7 @@ mod rerun;
 mod rescore;
 mod resume;
 mod sample;
+mod stand_ins;
 mod start;
 mod support;
 mod transformers;
