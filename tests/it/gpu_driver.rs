@@ -307,6 +307,10 @@ fn faults_come_out_when_the_stream_is_asked_and_are_told_apart() {
         assert!(asked.help_text().is_some() && asked.chain().contains(&format!("({code})")), "{}", asked.chain());
         // Every call after it fails in the same way.
         assert_eq!(gpu.wait().unwrap_err().to_string(), told);
+        // So does a product, which the stand-in would refuse in other words: it overwrites what it reads.
+        let product = gpu.product(Shape::new(1, 1, 1));
+        let error = product.and_then(|p| gpu.multiply(&p, x.at(0), x.at(0), x.at(0), None)).unwrap_err();
+        assert_eq!(error.to_string(), told);
     }
 }
 
@@ -321,7 +325,7 @@ fn a_gpu_that_cannot_be_used_is_told_in_one_sentence() {
         (error.chain(), gpus(&machine.search()))
     };
     let (text, listed) = told(&[("FAIL_INIT", "34")], 0);
-    assert!(text.contains("the toolkit's stub, not a driver"), "{text}");
+    assert!(text.contains("libcuda.so.1 is the toolkit's stub to link with, not a driver"), "{text}");
     assert_eq!(listed.unwrap(), []);
     let (text, listed) = told(&[("FAIL_INIT", "100")], 0);
     assert!(text.contains("the driver shows no GPU"), "{text}");

@@ -64,6 +64,7 @@ fn libraries_live_where_the_architecture_says() {
         ("plotly", "report"),
         ("clap", "cli"),
         ("indicatif", "cli"),
+        ("libloading", "model/gpu/cuda"),
     ] {
         for file in &files {
             let text = code(&fs::read_to_string(file).unwrap());

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 use super::Counts;
 use super::driver::{self, Driver};
@@ -59,6 +59,15 @@ impl Context {
         // SAFETY: the stream is open.
         let code = unsafe { (self.driver.stream_wait)(self.stream) };
         self.check(code, "cuStreamSynchronize")
+    }
+
+    /// What the driver says is wrong with the GPU, if something is: after a fault, every library refuses in words of its own.
+    pub(super) fn fault(&self) -> Option<Error> {
+        // SAFETY: the stream is open.
+        match unsafe { (self.driver.stream_query)(self.stream) } {
+            driver::NOT_READY => None,
+            code => self.check(code, "cuStreamQuery").err(),
+        }
     }
 
     /// Lets what is on the stream end, before something that it may use is given back.

@@ -160,7 +160,9 @@ impl Driver {
         // SAFETY: the first call into the driver; it takes no flags.
         let code = unsafe { (driver.init)(0) };
         if code == NO_DEVICE || code == STUB_LIBRARY {
-            return Err(Absent::Nothing(driver.error(code, "cuInit").context(format!("{} has no GPU", library.path.display()))));
+            let error = driver.error(code, "cuInit");
+            let stub = format!("{} is the toolkit's stub to link with, not a driver", library.path.display());
+            return Err(Absent::Nothing(if code == STUB_LIBRARY { error.context(stub) } else { error }));
         }
         driver.check(code, "cuInit").map_err(Absent::Refused)?;
         let mut version = 0;
@@ -234,7 +236,8 @@ impl Driver {
         // SAFETY: a UUID has 16 bytes.
         let code = unsafe { (self.device_uuid)(&raw mut bytes, device) };
         self.check(code, "cuDeviceGetUuid")?;
-        let mut text = String::from("GPU-");
+        // A part of a GPU (MIG) has a name of its own.
+        let mut text = String::from(if self.name(device)?.contains("MIG") { "MIG-" } else { "GPU-" });
         for (place, byte) in bytes.iter().enumerate() {
             if [4, 6, 8, 10].contains(&place) {
                 text.push('-');
@@ -279,8 +282,8 @@ fn describe(code: i32) -> Error {
         ),
         STUB_LIBRARY => (
             Kind::Device,
-            "the library `libcuda` that was found is the toolkit's stub, not a driver",
-            "take the folder `stubs` out of `LD_LIBRARY_PATH`",
+            "a stub cannot reach a GPU",
+            "install the NVIDIA driver; take the folder `stubs` out of `LD_LIBRARY_PATH`",
         ),
         NO_DEVICE => (Kind::Device, "the driver shows no GPU", "see `nvidia-smi`, and whether `CUDA_VISIBLE_DEVICES` hides them"),
         101 => (Kind::Device, "there is no GPU of this number", "see `nvidia-smi -L`, and `CUDA_VISIBLE_DEVICES`"),

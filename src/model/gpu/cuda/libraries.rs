@@ -59,7 +59,8 @@ pub(super) struct Folders {
 impl Folders {
     /// The folders of this machine, with this process's environment.
     pub(super) fn new(given: Option<&Path>) -> Self {
-        let mut folders = Self::of(given, Path::new("/"), &|name| std::env::var_os(name));
+        let given = given.map(|folder| std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
+        let mut folders = Self::of(given.as_deref(), Path::new("/"), &|name| std::env::var_os(name));
         folders.driver.push(PathBuf::new());
         folders
     }

@@ -427,7 +427,7 @@ impl Product {
                     multiplier.context.stream,
                 )
             };
-            multiplier.check(code, "cublasLtMatmul")?;
+            multiplier.check(code, "cublasLtMatmul").map_err(|error| multiplier.context.fault().unwrap_or(error))?;
         }
         Ok(())
     }
