@@ -1,5 +1,7 @@
 //! `softmax.cu`.
 
+use std::collections::BTreeMap;
+
 use votive::model::gpu::cuda::Argument;
 
 use super::bench::{Case, Member, NULL, Values, check, int, long, masked, pointer, random};
@@ -92,11 +94,16 @@ fn softmax_has_the_slopes_of_its_matrix_of_slopes() {
         for (shape, dropout) in SHAPES.into_iter().flat_map(|shape| [(shape, false), (shape, true)]) {
             let [squares, length] = shape;
             // Rows that sum to one, as softmax leaves them.
-            let p = case.values(case.operand, squares * length * length, |member, i| {
-                let (query, row) = (i / length % length, i - i % length);
-                let scores: Vec<f64> = (0..=query).map(|j| 3.0 * random(member, 1, row + j)).collect();
-                weights(&scores).get(i % length).copied().unwrap_or(0.0)
-            });
+            let rows = |member: u64| {
+                let row = |row: usize| {
+                    let mut p = weights(&(0..=row % length).map(|j| 3.0 * random(member, 1, row * length + j)).collect::<Vec<_>>());
+                    p.resize(length, 0.0);
+                    p
+                };
+                (0..squares * length).flat_map(row).collect::<Vec<_>>()
+            };
+            let all: BTreeMap<u64, Vec<f64>> = case.members.iter().map(|&member| (member, rows(member))).collect();
+            let p = case.values(case.operand, squares * length * length, |member, i| all[&member][i]);
             let dp = causal(case, 2, shape, |x| x);
             let bits = dropout.then(|| case.words(3, squares * length * length.div_ceil(32)));
             let members = table(case);
