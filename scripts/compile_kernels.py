@@ -89,7 +89,7 @@ def main():
         if path.name == "prelude.cu":
             continue
         text, kernels, began = prelude + path.read_text(), {}, time.perf_counter()
-        declared = set(re.findall(r'extern "C" __global__ void (\w+)\(', text))
+        declared = set(re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(', text))
         for architecture in arguments.architectures:
             for operand, definitions in OPERANDS.items():
                 options = [f"--gpu-architecture={architecture}", "-std=c++17", "--ptxas-options=-v", *definitions]

@@ -203,7 +203,7 @@ impl Model<'_> {
             int(group_rows),
             switch(add),
         ];
-        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], 256, 8 * group_rows, &arguments)
+        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], 128, 8 * group_rows, &arguments)
     }
 
     /// `dhidden` becomes the gradient of the hidden layer's input, or makes that of gate and up.

@@ -96,7 +96,8 @@ fn softmax_has_the_slopes_of_its_matrix_of_slopes() {
             // Rows that sum to one, as softmax leaves them.
             let rows = |member: u64| {
                 let row = |row: usize| {
-                    let mut p = weights(&(0..=row % length).map(|j| 3.0 * random(member, 1, row * length + j)).collect::<Vec<_>>());
+                    let mut p =
+                        weights(&(0..=row % length).map(|j| 3.0 * random(member, 1, row * length + j)).collect::<Vec<_>>());
                     p.resize(length, 0.0);
                     p
                 };
