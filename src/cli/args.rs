@@ -324,6 +324,9 @@ pub(super) struct Worker {
     pub(super) threads: u32,
     #[arg(long)]
     pub(super) device: Device,
+    /// The folder in which NVIDIA's libraries are looked for first
+    #[arg(long)]
+    pub(super) cuda_libraries: Option<PathBuf>,
 }
 
 pub(super) fn completions(shell: Shell) -> Result<Code, Failure> {

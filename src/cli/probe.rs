@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -15,20 +16,28 @@ use super::worker::peak_memory_bytes;
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, ClipNorm, Settings, Train};
+use crate::experiment::settings::{BatchSize, ClipNorm, Engine, Settings, Train};
+use crate::model::gpu::cuda::Search;
 use crate::model::plain::Windows;
 use crate::model::{Config, initial_values, shape};
 use crate::plan::{Plan, Trial};
 use crate::random::Stream;
 use crate::runs::ExperimentFolder;
 use crate::schedule::this_program;
-use crate::train::backend::{self, Hardware, State, Step, make_step};
+use crate::train::backend::{self, Backend, Hardware, State, Step, make_step};
+
+/// Steps before those that are timed on a GPU, and times that windows are scored.
+const WARM_UP: u64 = 3;
+/// Steps that are timed on a GPU.
+const IN_A_ROW: u64 = 20;
 
 /// What is to be measured: one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Shape {
     program: String,
     device: Device,
+    /// What computes on it, where it is an NVIDIA GPU.
+    engine: Engine,
     threads: usize,
     /// Trials at a time: they share caches and memory channels.
     slots: usize,
@@ -40,7 +49,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(trial: &Trial, plan: &Plan, device: Device, slots: usize, threads: usize) -> Result<Self> {
+    fn of(trial: &Trial, plan: &Plan, how: &How) -> Result<Self> {
         let settings: &Settings = &trial.settings;
         let length = settings.train.sequence_length;
         let config = trial.model()?;
@@ -55,7 +64,9 @@ impl Shape {
             ..Train::default()
         };
         let common_context = plan.common_context;
-        Ok(Self { program: crate::program(), device, threads, slots, config, train, batch, common_context })
+        let &How { device, slots, threads, .. } = how;
+        let (program, engine) = (crate::program(), settings.run.engine);
+        Ok(Self { program, device, engine, threads, slots, config, train, batch, common_context })
     }
 
     /// The name under which what was measured is kept.
@@ -63,6 +74,27 @@ impl Shape {
         let text = serde_json::to_string(self).unwrap_or_default();
         blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
     }
+}
+
+/// On what trials will run.
+#[derive(Debug, Clone)]
+pub(super) struct How {
+    pub(super) device: Device,
+    /// Trials at a time.
+    pub(super) slots: usize,
+    /// Threads of each.
+    pub(super) threads: usize,
+    pub(super) search: Search,
+}
+
+/// What the process that measures is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request<S> {
+    shape: S,
+    /// The folder in which NVIDIA's libraries are looked for first.
+    libraries: Option<PathBuf>,
+    /// The folder that keeps compiled kernels.
+    kernels: PathBuf,
 }
 
 /// What was measured of a shape.
@@ -106,9 +138,7 @@ impl Measured {
 /// What is known of the shapes of a plan.
 pub(super) struct Probes {
     by_key: BTreeMap<String, Measured>,
-    device: Device,
-    slots: usize,
-    threads: usize,
+    how: How,
 }
 
 impl Probes {
@@ -118,15 +148,15 @@ impl Probes {
         folder: &ExperimentFolder,
         plan: &Plan,
         wanted: &[&Trial],
-        (device, slots, threads): (Device, usize, usize),
+        how: How,
         told: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let path = folder.cache().join("probes.json");
         let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
-        let mut probes = Self { by_key: known, device, slots, threads };
+        let mut probes = Self { by_key: known, how };
         let mut missing: BTreeMap<String, Shape> = BTreeMap::new();
         for trial in wanted {
-            let shape = Shape::of(trial, plan, device, slots, threads)?;
+            let shape = Shape::of(trial, plan, &probes.how)?;
             let key = shape.key();
             if !probes.by_key.contains_key(&key) {
                 missing.insert(key, shape);
@@ -135,9 +165,10 @@ impl Probes {
         let (all, mut done) = (missing.len(), 0);
         let missing: Vec<(String, Shape)> = missing.into_iter().collect();
         // As many at a time as there will be trials: what shares the machine then shares it now.
-        for group in missing.chunks(slots.max(1)) {
+        for group in missing.chunks(probes.how.slots.max(1)) {
+            let search = &probes.how.search;
             let results: Vec<Result<Measured>> = std::thread::scope(|scope| {
-                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape))).collect();
+                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape, search))).collect();
                 runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
             });
             for ((key, _), result) in group.iter().zip(results) {
@@ -159,7 +190,7 @@ impl Probes {
 
     /// What was measured of a trial's shape.
     pub(super) fn of(&self, trial: &Trial, plan: &Plan) -> Result<Option<Measured>> {
-        let shape = Shape::of(trial, plan, self.device, self.slots, self.threads)?;
+        let shape = Shape::of(trial, plan, &self.how)?;
         Ok(self.by_key.get(&shape.key()).copied())
     }
 
@@ -175,7 +206,7 @@ impl Probes {
 }
 
 /// Measures a shape in a process of its own.
-fn run(shape: &Shape) -> Result<Measured> {
+fn run(shape: &Shape, search: &Search) -> Result<Measured> {
     let failed = |what: &str| Error::internal(format!("a shape could not be measured: {what}"));
     let threads = shape.threads.to_string();
     let mut child = Command::new(this_program()?)
@@ -188,7 +219,8 @@ fn run(shape: &Shape) -> Result<Measured> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| failed("no process").caused_by(e))?;
-    let text = serde_json::to_vec(shape).map_err(|e| failed("no description").caused_by(e))?;
+    let request = Request { shape, libraries: search.libraries.clone(), kernels: search.cache.clone() };
+    let text = serde_json::to_vec(&request).map_err(|e| failed("no description").caused_by(e))?;
     if let Some(mut pipe) = child.stdin.take() {
         pipe.write_all(&text).map_err(|e| failed("no pipe").caused_by(e))?;
     }
@@ -204,34 +236,39 @@ fn run(shape: &Shape) -> Result<Measured> {
 /// The hidden command: reads a shape, prints what it measured.
 pub(super) fn execute() -> Result<Code, Failure> {
     let started = Instant::now();
-    let shape: Shape =
-        serde_json::from_reader(std::io::stdin()).map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
+    let request = serde_json::from_reader(std::io::stdin());
+    let Request::<Shape> { shape, libraries, kernels } =
+        request.map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
     let config = &shape.config;
-    let hardware = Hardware { device: shape.device, threads: shape.threads };
+    let search = Search { libraries, cache: kernels };
+    let hardware = Hardware { device: shape.device, engine: shape.engine, threads: shape.threads, search };
     let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-    let mut backend = backend::open(config, &shape.train, 1, hardware, &State::untrained(values))?;
+    let mut backend = backend::open(config, &shape.train, (1, shape.batch), &hardware, &State::untrained(values))?;
     let start_seconds = started.elapsed().as_secs_f64();
 
     let length = shape.train.sequence_length;
+    let own = hardware.is_own_gpu();
+    // A step of very many micro-batches takes as long as they do together; the engine on a GPU has steps of one size.
     let cut = if shape.device.is_cpu() { shape::micro_batch } else { shape::plain_unit };
     let micro = shape.train.micro_batch.unwrap_or_else(|| cut(config, length, shape.batch));
-    // A step of very many micro-batches takes as long as they do together.
-    let windows = shape.batch.min(2 * micro);
+    let windows = if own { shape.batch } else { shape.batch.min(2 * micro) };
     let mut stream = Stream::new(1, "probe", &[]);
     let tokens: Vec<u32> = (0..=windows * length).map(|_| stream.below(config.vocabulary as u64) as u32).collect();
     let batch = Windows { inputs: &tokens[..windows * length], targets: &tokens[1..], length };
-    let mut step_seconds = 0.0;
-    for number in 0..2 {
-        let started = Instant::now();
-        make_step(&mut *backend, Step { windows: batch, number, learning_rate: 1e-4 })?;
-        step_seconds = started.elapsed().as_secs_f64() * shape.batch as f64 / windows as f64;
-    }
+    let step = |number| Step { windows: batch, number, learning_rate: 1e-4 };
+    let a_step = if own { seconds_in_a_row(&mut *backend, &step)? } else { seconds_alone(&mut *backend, &step)? };
+    let step_seconds = a_step * shape.batch as f64 / windows as f64;
     let mut score = |context: usize| -> Result<f64> {
         let windows = (2_048 / context).clamp(1, 64);
         let tokens: Vec<u32> = (0..=windows * context).map(|i| tokens[i % tokens.len()]).collect();
-        let started = Instant::now();
-        backend.nll(&Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context })?;
-        Ok(started.elapsed().as_secs_f64() / (windows * context) as f64)
+        let scored = Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context };
+        let mut seconds = 0.0;
+        for _ in 0..if own { WARM_UP } else { 1 } {
+            let started = Instant::now();
+            backend.nll(&scored)?;
+            seconds = started.elapsed().as_secs_f64();
+        }
+        Ok(seconds / (windows * context) as f64)
     };
     let common_seconds = score(shape.common_context)?;
     let native_seconds = if length == shape.common_context { common_seconds } else { score(length)? };
@@ -240,4 +277,32 @@ pub(super) fn execute() -> Result<Code, Failure> {
     let text = serde_json::to_string(&measured).map_err(|e| Error::internal("no JSON").caused_by(e))?;
     super::print(&text)?;
     Ok(Code::Ok)
+}
+
+/// Seconds of the second of two steps, each waited for.
+fn seconds_alone<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a>) -> Result<f64> {
+    make_step(backend, step(0))?;
+    let started = Instant::now();
+    make_step(backend, step(1))?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Seconds of one of the steps that follow each other on a device, after those in which it loads and records what it needs.
+fn seconds_in_a_row<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a>) -> Result<f64> {
+    for number in 0..WARM_UP {
+        make_step(backend, step(number))?;
+    }
+    let (started, mut in_flight) = (Instant::now(), 0);
+    for number in WARM_UP..WARM_UP + IN_A_ROW {
+        if in_flight == backend.depth() {
+            backend.result()?;
+            in_flight -= 1;
+        }
+        backend.submit(step(number))?;
+        in_flight += 1;
+    }
+    for _ in 0..in_flight {
+        backend.result()?;
+    }
+    Ok(started.elapsed().as_secs_f64() / IN_A_ROW as f64)
 }

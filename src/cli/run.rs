@@ -13,10 +13,11 @@ use signal_hook::iterator::Signals;
 use super::alias::{self, Families};
 use super::args::Run as Arguments;
 use super::exit_code::Code;
-use super::probe::Probes;
+use super::probe::{How, Probes};
 use super::progress::{Look, Reporter, clock, duration, plural};
-use super::session::{Session, Summary, arithmetic, exclusions};
+use super::session::{Session, Summary, arithmetic, cuda_libraries, exclusions};
 use super::tables::{Tables, write_tables};
+use super::worker::search;
 use super::{Failure, report, rescore, say};
 use crate::durable;
 use crate::error::{Error, Result};
@@ -227,7 +228,8 @@ fn diverged_before(plan: &Plan, standing: &[State]) -> Option<String> {
 fn probe(session: &Session, missing: &[&Trial], shape: Layout) -> Result<Probes> {
     let started = Instant::now();
     let mut measured = 0;
-    let how = (session.device, shape.slots, shape.threads);
+    let search = search(cuda_libraries(&session.experiment), &session.folder);
+    let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search };
     let probes = Probes::measure(&session.folder, &session.plan, missing, how, &mut |done, all| {
         measured = all;
         if done < all && started.elapsed() > Duration::from_secs(3) {
@@ -329,7 +331,10 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
         let trial = by_id.get(id).ok_or_else(|| Error::internal(format!("{id} is not planned")))?;
         alias::record_or_say(session, trial, source)
     });
-    let settings = LocalSettings::this_program(session.device, &crate::program(), work)?;
+    let mut settings = LocalSettings::this_program(session.device, &crate::program(), work)?;
+    if let Some(folder) = cuda_libraries(&session.experiment) {
+        settings.arguments.extend(["--cuda-libraries".into(), folder.into()]);
+    }
     let mut executor = LocalExecutor::new(settings, folder.clone(), prepare).with_alias(make_alias);
     let labels = plan.trials.iter().map(|t| (t.id.clone(), label(session, t))).collect();
     let mut reporter = Reporter::new(labels, Look::of_stderr());

@@ -1,6 +1,6 @@
 //! The hidden command that trains one trial. Runner and worker share nothing but the trial's folder and a pipe.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use super::args::Worker as Arguments;
 use super::exit_code::Code;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
+use crate::model::gpu::cuda::{Search, user_cache};
 use crate::plan::TrialId;
 use crate::record::{ParquetRecorder, ScoresAgain};
 use crate::runs::{
-    Attempt, End, Outcome, Progress, TrialFolder, TrialLock, begin_attempt, end_attempt, host, now_utc, write_outcome,
-    write_progress,
+    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, begin_attempt, end_attempt, host, now_utc,
+    write_outcome, write_progress,
 };
 use crate::schedule::watch_runner;
 use crate::train::backend::Hardware;
@@ -73,7 +74,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         last_lines: Vec::new(),
     };
     begin_attempt(&folder, &attempt)?;
-    match train_trial(&folder, &attempt, &stop) {
+    match train_trial(&folder, arguments, &attempt, &stop) {
         Ok(Some(outcome)) => {
             let word = match outcome.end {
                 End::Completed => "completed",
@@ -123,6 +124,23 @@ fn read_job(folder: &TrialFolder) -> Result<Job> {
     Ok(job)
 }
 
+/// What the trial may use.
+fn hardware(folder: &TrialFolder, arguments: &Arguments, job: &Job) -> Result<Hardware> {
+    let experiment = ExperimentFolder::at(experiment_of(folder.path())?);
+    Ok(Hardware {
+        device: arguments.device,
+        engine: job.settings.run.engine,
+        threads: arguments.threads as usize,
+        search: search(arguments.cuda_libraries.clone(), &experiment),
+    })
+}
+
+/// Where NVIDIA's libraries are looked for first, and compiled kernels kept: in the user's cache, or in the experiment's where
+/// there is none.
+pub(super) fn search(libraries: Option<PathBuf>, experiment: &ExperimentFolder) -> Search {
+    Search { libraries, cache: user_cache().unwrap_or_else(|| experiment.cache().join("kernels")) }
+}
+
 /// Scores a finished trial again by the protocol of its job. The outcome is replaced last, so that a kill before that leaves a
 /// trial that is still to be scored again. False where it was asked to stop: nothing has changed then.
 fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -> Result<bool> {
@@ -132,20 +150,13 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
         return Err(Error::data(format!("trial {} is not complete: there is nothing to score again", job.id)));
     };
     tracing::info!(trial = job.id.as_str(), context = job.evaluation.common_context, "is scored again");
+    let hardware = hardware(folder, arguments, &job)?;
     // The weights of a trial that is the same as another one lie there.
     let trained = outcome.alias_of.as_ref().unwrap_or(&job.id);
     let checkpoints = folder.beside(trained).checkpoints();
     let place = Place { experiment: experiment_of(folder.path())?, checkpoints: &checkpoints, name: "checkpoints" };
     let mut again = ScoresAgain::default();
-    let Some(scores) = train::rescore(
-        &job,
-        trained,
-        place,
-        Hardware { device: arguments.device, threads: arguments.threads as usize },
-        &mut again,
-        &|| stop.load(Ordering::Acquire),
-    )?
-    else {
+    let Some(scores) = train::rescore(&job, trained, place, &hardware, &mut again, &|| stop.load(Ordering::Acquire))? else {
         return Ok(false);
     };
     again.write(folder, &job.id)?;
@@ -154,15 +165,15 @@ fn score_again(folder: &TrialFolder, arguments: &Arguments, stop: &AtomicBool) -
 }
 
 /// Trains to the end (an outcome) or to a stop (none).
-fn train_trial(folder: &TrialFolder, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
+fn train_trial(folder: &TrialFolder, arguments: &Arguments, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let job = read_job(folder)?;
     tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
+    let hardware = hardware(folder, arguments, &job)?;
     let mut recorder = Telling::open(folder, &job, attempt)?;
     let experiment = experiment_of(folder.path())?;
     let checkpoints = folder.checkpoints();
     let place = Place { experiment, checkpoints: &checkpoints, name: "checkpoints" };
-    let hardware = Hardware { device: attempt.device, threads: attempt.threads as usize };
-    let ended = train::run(&job, place, hardware, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
+    let ended = train::run(&job, place, &hardware, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
     let outcome = |end, reason, summary: train::Summary| Outcome {
         end,
         reason,

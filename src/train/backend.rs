@@ -1,28 +1,43 @@
 //! What computes a trial: steps, scores and state behind one trait, which the step loop drives.
 //!
-//! On the CPU that is the engine ([`CpuEngine`]); on a GPU candle's own operations and autograd ([`Candle`]), which run everywhere
-//! and are what the engine is tested against.
+//! On the CPU and on NVIDIA GPUs these are the engines ([`CpuEngine`], [`GpuEngine`]); elsewhere, and where the settings ask for
+//! it, candle's own operations and autograd ([`Candle`]), which run everywhere and are what the engines are tested against.
 
 mod candle;
 mod cpu;
+mod gpu;
 
 use std::borrow::Cow;
 
 pub use self::candle::Candle;
 pub use self::cpu::CpuEngine;
+pub use self::gpu::GpuEngine;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{Precision, Train};
+use crate::experiment::settings::{Engine, Precision, Train};
+use crate::model::gpu::Stamp;
+use crate::model::gpu::cuda::Search;
 use crate::model::plain::Windows;
 use crate::model::{Config, Parameter};
 
 /// What a trial may use of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Hardware {
     /// What computes.
     pub device: Device,
+    /// What computes on it, where it is an NVIDIA GPU.
+    pub engine: Engine,
     /// Threads of the processor.
     pub threads: usize,
+    /// Where NVIDIA's libraries are looked for, and compiled kernels kept.
+    pub search: Search,
+}
+
+impl Hardware {
+    /// Whether this program's engine computes on an NVIDIA GPU.
+    pub fn is_own_gpu(&self) -> bool {
+        matches!((self.device, self.engine), (Device::Cuda(_), Engine::Own))
+    }
 }
 
 /// Weights and moments outside of any device, in the order of [`Config::parameters`]: arrays of its own, or a backend's
@@ -115,16 +130,29 @@ pub trait Backend {
 
     /// Weights and moments.
     fn state(&self) -> Result<State<Lent<'_>>>;
+
+    /// What it computes with, where that decides the bits beside the program and the kind of device: a state goes on bit for bit
+    /// where it is the same.
+    fn made_by(&self) -> Option<&Stamp> {
+        None
+    }
 }
 
-/// What computes this model on this hardware, going on from this state.
-pub fn open<V>(config: &Config, train: &Train, seed: u64, hardware: Hardware, state: &State<V>) -> Result<Box<dyn Backend>>
+/// What computes this model on this hardware, in steps of at most `batch` windows, going on from this state.
+pub fn open<V>(
+    config: &Config,
+    train: &Train,
+    (seed, batch): (u64, usize),
+    hardware: &Hardware,
+    state: &State<V>,
+) -> Result<Box<dyn Backend>>
 where
     V: AsRef<[f32]>,
 {
-    Ok(match hardware.device {
-        Device::Cpu => Box::new(CpuEngine::new(config, train, seed, hardware.threads, state)?),
-        device => Box::new(Candle::new(config, train, seed, device, state)?),
+    Ok(match (hardware.device, hardware.engine) {
+        (Device::Cpu, _) => Box::new(CpuEngine::new(config, train, seed, hardware.threads, state)?),
+        (Device::Cuda(number), Engine::Own) => Box::new(GpuEngine::new(config, train, (seed, batch), number, hardware, state)?),
+        (device, _) => Box::new(Candle::new(config, train, seed, device, state)?),
     })
 }
 

@@ -22,6 +22,7 @@ use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::model::Config;
+use crate::model::gpu::Stamp;
 use crate::plan::TrialId;
 
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
@@ -60,6 +61,9 @@ pub struct Position {
     pub version: u32,
     /// Version of the arithmetic.
     pub arithmetic: u32,
+    /// What it was computed with, on a device where that decides the bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<Stamp>,
     /// The program that wrote it.
     pub program: String,
     /// The trial it belongs to.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::Prepared;
+use crate::corpus::{Batches, Prepared, Windows};
 use crate::error::Result;
 use crate::experiment::settings::Settings;
 use crate::model::{Config, Pretrained};
@@ -35,6 +35,13 @@ pub struct Job {
 impl Job {
     /// The version that this program writes and reads.
     pub const VERSION: u32 = 1;
+
+    /// Windows of a full step.
+    pub fn batch(&self) -> usize {
+        let train = &self.settings.train;
+        let windows = Windows::new(self.corpus.train.tokens, train.sequence_length, train.stride()).count();
+        Batches::new(windows, train.batch_size, train.shuffle, self.seed).batch_windows() as usize
+    }
 
     /// The model that is trained.
     pub fn model(&self) -> Result<Config> {

@@ -143,7 +143,7 @@ pub fn rescore(
     job: &Job,
     trained: &TrialId,
     place: Place<'_>,
-    hardware: Hardware,
+    hardware: &Hardware,
     recorder: &mut dyn Recorder,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<EvaluationRow>>> {
@@ -154,11 +154,11 @@ pub fn rescore(
         let message = format!("there are no final weights of trial {trained} in {}", place.checkpoints.display());
         return Err(Error::data(message).help("they are needed to score it again; without them it must be trained again"));
     };
-    let open = |values| backend::open(&config, &job.settings.train, job.seed, hardware, &State::untrained(values));
     let load = |step: u64| checkpoint::load(&place.checkpoints.join(checkpoint::name(step)), &config);
     let last = load(step)?;
     let tokens_seen = last.position.tokens_seen;
-    let mut backend = open(last.state.values)?;
+    let (train, draws) = (&job.settings.train, (job.seed, job.batch()));
+    let mut backend = backend::open(&config, train, draws, hardware, &State::untrained(last.state.values))?;
     let weights = Weights { kind: CheckpointKind::Final, step, tokens_seen };
     let mut nothing = Predicted::default();
     let Some(mut rows) = in_full((job, &held_out), &mut *backend, &mut nothing, weights, recorder, stop)? else {
@@ -178,7 +178,7 @@ pub fn rescore(
     }
     let best = load(step)?;
     let weights = Weights { kind: CheckpointKind::Best, step, tokens_seen: best.position.tokens_seen };
-    let mut backend = open(best.state.values)?;
+    backend.set_values(&best.state.values)?;
     let mut nothing = Predicted::default();
     let Some(of_best) = in_full((job, &held_out), &mut *backend, &mut nothing, weights, recorder, stop)? else {
         return Ok(None);

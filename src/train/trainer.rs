@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use self::feed::Feed;
 use super::Job;
 use super::backend::{self, Backend, Hardware, State, Step, StepResult};
-use super::checkpoint::{self, Best, Reason};
+use super::checkpoint::{self, Best, Loaded, Reason};
 use super::divergence::Losses;
 use super::evaluate::{self, GROUP, Layout, Predicted};
 use super::pretrained;
@@ -22,6 +22,9 @@ use crate::experiment::settings::Budget;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
+
+/// Seconds of work that a device has before it are enough: whoever asks to stop waits for it.
+const AHEAD: f64 = 0.25;
 
 /// Where a trial lives.
 #[derive(Debug, Clone, Copy)]
@@ -110,12 +113,13 @@ struct Trial<'a> {
 pub fn run(
     job: &Job,
     place: Place<'_>,
-    hardware: Hardware,
+    hardware: &Hardware,
     attempt: u32,
     recorder: &mut dyn Recorder,
     stop: &dyn Fn() -> bool,
 ) -> Result<Ended> {
-    let open = |config: &Config, state: &State| backend::open(config, &job.settings.train, job.seed, hardware, state);
+    let (train, draws) = (&job.settings.train, (job.seed, job.batch()));
+    let open = |config: &Config, state: &State| backend::open(config, train, draws, hardware, state);
     run_on(&open, job, place, attempt, recorder, stop)
 }
 
@@ -169,22 +173,27 @@ impl<'a> Trial<'a> {
     /// Goes on from the newest checkpoint, or begins.
     fn start(open: Open<'_>, job: &'a Job, place: Place<'a>, recorder: &'a mut dyn Recorder, attempt: u32) -> Result<Self> {
         let config = job.model()?;
-        let loaded = checkpoint::newest(place.checkpoints, job, &config)?;
-        let (state, position, written) = match loaded {
-            Some(loaded) => {
-                // Where only the weights are left, the row tells what was written before the rest went.
-                let written = (!loaded.state.first.is_empty()).then_some(loaded.written);
-                (loaded.state, Some(loaded.position), written)
-            }
+        let newest = checkpoint::newest(place.checkpoints, job, &config)?;
+        let resumed = match &newest {
+            Some(loaded) => Self::resumed(open, &config, loaded)?,
+            None => None,
+        };
+        let newest = newest.filter(|_| resumed.is_some());
+        let backend = match resumed {
+            Some(backend) => backend,
             None => {
                 let values = match &job.from {
                     Some(from) => pretrained::start(from)?,
                     None => config.parameters().iter().map(|p| initial_values(p, job.seed)).collect(),
                 };
-                (State::untrained(values), None, None)
+                open(&config, &State::untrained(values))?
             }
         };
-        let backend = open(&config, &state)?;
+        let (position, written) = match newest {
+            // Where only the weights are left, the row tells what was written before the rest went.
+            Some(Loaded { position, state, written }) => (Some(position), (!state.first.is_empty()).then_some(written)),
+            None => (None, None),
+        };
         let mut trial = Self {
             job,
             config,
@@ -217,6 +226,19 @@ impl<'a> Trial<'a> {
         Ok(trial)
     }
 
+    /// What goes on from a checkpoint; none where it would not go on bit for bit.
+    fn resumed(open: Open<'_>, config: &Config, loaded: &Loaded) -> Result<Option<Box<dyn Backend>>> {
+        let backend = open(config, &loaded.state)?;
+        let (before, now) = (loaded.position.made_by.as_ref(), backend.made_by());
+        if before == now {
+            return Ok(Some(backend));
+        }
+        let [before, now] = [before, now].map(|made_by| format!("{made_by:?}"));
+        let step = loaded.position.step;
+        tracing::warn!(step, before, now, "the trial starts over: another GPU or other libraries made its checkpoint");
+        Ok(None)
+    }
+
     /// The share of a budget in minutes that is spent; `None` for other budgets.
     fn fraction(&self) -> Option<f64> {
         match self.job.settings.train.budget {
@@ -247,7 +269,8 @@ impl<'a> Trial<'a> {
         let evaluated = self.job.evaluation.periodic_tokens > 1 && is_due(last, steps, self.job.evaluation.every);
         let due = last >= steps || evaluated || is_due(last, steps, self.job.settings.checkpoint.every);
         // How far a budget in minutes is, and so the learning rate, is known once a step is over.
-        in_flight < self.backend.depth() && !in_minutes && !due
+        let enough = in_flight as f64 * self.last_seconds >= AHEAD;
+        in_flight < self.backend.depth() && !in_minutes && !due && !enough
     }
 
     /// Begins the step that follows those made and those in flight.

@@ -63,6 +63,7 @@ impl Trial<'_> {
         let position = Position {
             version: 1,
             arithmetic: ARITHMETIC,
+            made_by: self.backend.made_by().cloned(),
             program: crate::program(),
             trial: self.job.id.to_string(),
             reason,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::*;
 use crate::corpus::{Request, prepare};
 use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer};
+use crate::model::gpu::Stamp;
 use crate::model::plain::Windows;
 use crate::plan::{EvaluationPlan, TrialId};
 use crate::train::backend::{CpuEngine, Lent, make_step};
@@ -23,6 +24,7 @@ struct Late {
     /// The step from which on losses are told that are far above guessing.
     high_from: Option<u64>,
     most: Rc<Cell<usize>>,
+    made_by: Option<Stamp>,
 }
 
 impl Late {
@@ -86,10 +88,14 @@ impl Backend for Late {
         self.assert_idle();
         self.engine.state()
     }
+
+    fn made_by(&self) -> Option<&Stamp> {
+        self.made_by.as_ref()
+    }
 }
 
 /// Everything that a trial told, without times.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Told(Vec<String>);
 
 impl Recorder for Told {
@@ -140,6 +146,7 @@ struct Scene {
     job: Job,
     dead_from: Option<u64>,
     high_from: Option<u64>,
+    made_by: Option<Stamp>,
 }
 
 impl Scene {
@@ -169,7 +176,7 @@ impl Scene {
         let steps = if let Budget::Steps(steps) = budget { steps } else { 0 };
         let (id, seed) = (TrialId::of("a trial"), 1);
         let job = Job { version: Job::VERSION, id, configuration: 1, seed, settings, steps, corpus, evaluation, from: None };
-        Self { folder, job, dead_from: None, high_from: None }
+        Self { folder, job, dead_from: None, high_from: None, made_by: None }
     }
 
     /// One run in this folder, that is asked to stop before step `stop_at`; what it told, how it ended, and the most steps that
@@ -181,7 +188,8 @@ impl Scene {
         let open = |config: &Config, state: &State| -> Result<Box<dyn Backend>> {
             let engine = CpuEngine::new(config, &self.job.settings.train, self.job.seed, 1, state)?;
             let (dead_from, high_from, most) = (self.dead_from, self.high_from, most.clone());
-            Ok(Box::new(Late { engine, depth, waiting: VecDeque::new(), dead_from, high_from, most }))
+            let (waiting, made_by) = (VecDeque::new(), self.made_by.clone());
+            Ok(Box::new(Late { engine, depth, waiting, dead_from, high_from, most, made_by }))
         };
         let stop = || {
             asked.set(asked.get() + 1);
@@ -272,4 +280,23 @@ fn with_a_budget_in_minutes_each_step_is_waited_for() {
     let (_, ended, most) = scene.run("four", 4, None);
     assert_eq!(most, 1);
     assert!(matches!(ended, Ended::Completed(_)));
+}
+
+#[test]
+fn what_another_device_made_is_not_gone_on_from() {
+    let made_on = |gpu: &str| {
+        let [gpu, kernels, algorithms] = [gpu, "k", "a"].map(str::to_owned);
+        Some(Stamp { gpu, multiprocessors: 132, kernels, products: 130_101, algorithms })
+    };
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    scene.made_by = made_on("H100");
+    let (whole, ended, _) = scene.run("whole", 4, None);
+    scene.run("stopped", 4, Some(20));
+    let (rest, ..) = scene.run("stopped", 4, Some(10));
+    assert_eq!(rest.0[0], "resume 20");
+    for other in [made_on("H200"), None] {
+        scene.made_by = other;
+        let (told, in_the_end, _) = scene.run("stopped", 4, None);
+        assert_eq!((told, &in_the_end), (whole.clone(), &ended));
+    }
 }
