@@ -40,16 +40,27 @@ pub(super) struct Normed<T> {
     pub(super) normed: T,
 }
 
+/// Queries, keys and values.
+pub(super) enum Qkv<T> {
+    /// Side by side in rows, for attention in one launch: operand [K, N, C + 2 KV D].
+    Rows(T),
+    /// Head by head.
+    Heads {
+        /// Operand [K, W, H, L, D].
+        q: T,
+        /// Operand [K, W, KV, L, D].
+        k: T,
+        /// Operand [K, W, KV, L, D].
+        v: T,
+    },
+}
+
 /// What a block keeps for its way back.
 pub(super) struct Layer<T> {
     /// Before attention.
     pub(super) norm1: Normed<T>,
-    /// Operand [K, W, H, L, D].
-    pub(super) q: T,
-    /// Operand [K, W, KV, L, D].
-    pub(super) k: T,
-    /// Operand [K, W, KV, L, D].
-    pub(super) v: T,
+    /// What attention reads.
+    pub(super) qkv: Qkv<T>,
     /// Attention's weights before dropout: operand [K, W, H, L, L].
     pub(super) p: T,
     /// What attention mixed: operand [K, N, C].
@@ -68,10 +79,11 @@ pub(super) struct Passage<T> {
     pub(super) layers: Vec<Layer<T>>,
     /// Before the output layer.
     pub(super) last: Normed<T>,
-    /// Queries, keys and values side by side, and their gradients on the way back: operand [K, N, C + 2 KV D].
+    /// Queries, keys and values side by side where a block does not keep them, and their gradients on the way back: operand
+    /// [K, N, C + 2 KV D].
     pub(super) qkv: T,
     /// What each head mixed, and its gradient: operand [K, W, H, L, D].
-    pub(super) heads: T,
+    pub(super) heads: Option<T>,
     /// What is added to the residual stream; the gradient of what is as wide: operand [K, N, C].
     pub(super) delta: T,
     /// Attention's weights after dropout: operand [K, W, H, L, L].
@@ -80,6 +92,18 @@ pub(super) struct Passage<T> {
     pub(super) logits: T,
     /// Float [K, N].
     pub(super) nll: T,
+}
+
+/// Gradients of attention that is made head by head.
+pub(super) struct HeadGradients<T> {
+    /// Of attention's weights, then of the scores: operand [K, W, H, L, L].
+    pub(super) dp: T,
+    /// Operand [K, W, H, L, D].
+    pub(super) dq: T,
+    /// Operand [K, W, KV, L, D].
+    pub(super) dk: T,
+    /// Operand [K, W, KV, L, D].
+    pub(super) dv: T,
 }
 
 /// What only the way back needs.
@@ -92,14 +116,8 @@ pub(super) struct Gradients<T> {
     pub(super) dhidden: T,
     /// Operand [K, N, 2 F]; where there is none, the activation's gradient is made in place.
     pub(super) dhidden_in: Option<T>,
-    /// Of attention's weights, then of the scores: operand [K, W, H, L, L].
-    pub(super) dp: T,
-    /// Operand [K, W, H, L, D].
-    pub(super) dq: T,
-    /// Operand [K, W, KV, L, D].
-    pub(super) dk: T,
-    /// Operand [K, W, KV, L, D].
-    pub(super) dv: T,
+    /// Of attention, where it is made head by head.
+    pub(super) heads: Option<HeadGradients<T>>,
     /// Columns of norms and biases, group of rows by group: float [K, groups, columns].
     pub(super) sums: T,
     /// Where the columns belong: int [columns].
@@ -201,23 +219,33 @@ fn normed<T>(sizes: &Sizes, rows: usize, make: Make<'_, T>) -> Result<Normed<T>>
 #[derive(Clone, Copy)]
 struct Extent {
     rows: usize,
+    /// Whether attention is one launch.
+    short: bool,
     /// Values of all windows' attention weights.
     weights: usize,
 }
 
-fn extent(sizes: &Sizes, rows: Rows) -> Extent {
-    Extent { rows: rows.all(), weights: sizes.heads * rows.all() * rows.length }
+/// So many windows of a unit.
+fn extent(sizes: &Sizes, windows: usize) -> Extent {
+    let rows = Rows { windows, length: sizes.length }.all();
+    Extent { rows, short: sizes.short(), weights: sizes.heads * rows * sizes.length }
 }
 
 fn layer<T>(sizes: &Sizes, extent: Extent, make: Make<'_, T>) -> Result<Layer<T>> {
     let m = Measure { sizes };
-    let Extent { rows, weights } = extent;
+    let Extent { rows, short, weights } = extent;
     let keys = m.operands(rows * sizes.kv_heads * sizes.head);
     Ok(Layer {
         norm1: normed(sizes, rows, make)?,
-        q: make("queries", m.operands(rows * sizes.width))?,
-        k: make("keys", keys)?,
-        v: make("values of attention", keys)?,
+        qkv: if short {
+            Qkv::Rows(make("queries, keys and values", m.operands(rows * sizes.qkv))?)
+        } else {
+            Qkv::Heads {
+                q: make("queries", m.operands(rows * sizes.width))?,
+                k: make("keys", keys)?,
+                v: make("values of attention", keys)?,
+            }
+        },
         p: make("attention weights", m.operands(weights))?,
         mixed: make("attention's output", m.operands(rows * sizes.width))?,
         norm2: normed(sizes, rows, make)?,
@@ -228,14 +256,14 @@ fn layer<T>(sizes: &Sizes, extent: Extent, make: Make<'_, T>) -> Result<Layer<T>
 
 fn passage<T>(sizes: &Sizes, extent: Extent, layers: usize, dropout: bool, make: Make<'_, T>) -> Result<Passage<T>> {
     let m = Measure { sizes };
-    let Extent { rows, weights } = extent;
+    let Extent { rows, short, weights } = extent;
     Ok(Passage {
         layers: (0..layers).map(|_| layer(sizes, extent, make)).collect::<Result<_>>()?,
         last: normed(sizes, rows, make)?,
         qkv: make("queries, keys and values", m.operands(rows * sizes.qkv))?,
-        heads: make("heads", m.operands(rows * sizes.width))?,
+        heads: if short { None } else { Some(make("heads", m.operands(rows * sizes.width))?) },
         delta: make("added to the residual stream", m.operands(rows * sizes.width))?,
-        dropped: if dropout { Some(make("attention weights after dropout", m.operands(weights))?) } else { None },
+        dropped: if dropout && !short { Some(make("attention weights after dropout", m.operands(weights))?) } else { None },
         logits: make("logits", m.operands(sizes.logits_rows(rows) * sizes.padded))?,
         nll: make("losses", m.floats(rows))?,
     })
@@ -245,8 +273,8 @@ impl<T> Arrays<T> {
     /// Asks for every array.
     pub(super) fn new(sizes: &Sizes, make: Make<'_, T>) -> Result<Self> {
         let m = Measure { sizes };
-        let unit = extent(sizes, sizes.unit());
-        let Extent { rows, weights } = unit;
+        let unit = extent(sizes, sizes.windows);
+        let Extent { rows, short, weights } = unit;
         let parameters = m.floats(sizes.parameters);
         let keys = m.operands(rows * sizes.kv_heads * sizes.head);
         let narrow = sizes.operand != WORD;
@@ -283,10 +311,16 @@ impl<T> Arrays<T> {
                 } else {
                     None
                 },
-                dp: make("gradient of attention weights", m.operands(weights))?,
-                dq: make("gradient of queries", m.operands(rows * sizes.width))?,
-                dk: make("gradient of keys", keys)?,
-                dv: make("gradient of values", keys)?,
+                heads: if short {
+                    None
+                } else {
+                    Some(HeadGradients {
+                        dp: make("gradient of attention weights", m.operands(weights))?,
+                        dq: make("gradient of queries", m.operands(rows * sizes.width))?,
+                        dk: make("gradient of keys", keys)?,
+                        dv: make("gradient of values", keys)?,
+                    })
+                },
                 sums: make("sums of columns", m.floats(sizes.groups() * sizes.columns))?,
                 places: make("places of columns", WORD * sizes.columns as u64)?,
                 pieces: make("gradient of the embedding in pieces", m.floats(sizes.pieces() * sizes.width))?,
@@ -303,7 +337,7 @@ impl<T> Arrays<T> {
                 None
             },
             scoring: {
-                let most = Extent { rows: scored, weights: sizes.heads * scored * sizes.longest };
+                let most = Extent { rows: scored, short: false, weights: sizes.heads * scored * sizes.longest };
                 passage(sizes, most, 1, false, make)?
             },
             scored: make("scored tokens", m.floats(2 * scored))?,
@@ -316,7 +350,7 @@ impl Sizes {
     pub(super) fn kept_bytes(&self, windows: usize) -> u64 {
         let one = Self { members: 1, ..self.clone() };
         let mut bytes = 0;
-        let counted = layer(&one, extent(&one, Rows { windows, length: self.length }), &mut |_, size| {
+        let counted = layer(&one, extent(&one, windows), &mut |_, size| {
             bytes += size;
             Ok(())
         });
@@ -424,7 +458,7 @@ mod tests {
         let megabytes = known().map(|(config, length, batch)| {
             [Precision::F32, Precision::Bf16].map(|p| bytes(&config, p, length, length, batch, 1).unwrap() / 1_000_000)
         });
-        assert_eq!(megabytes, [[58, 40], [4_025, 2_332], [12_744, 12_247]]);
+        assert_eq!(megabytes, [[56, 39], [4_025, 2_332], [12_744, 12_247]]);
     }
 
     #[test]

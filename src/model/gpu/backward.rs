@@ -3,13 +3,13 @@
 //! Gradients of weights go straight to their place. Those of norms and biases are sums over rows: kernels that pass there anyway
 //! add up groups of rows, and one launch at a unit's end adds up the groups of all of them.
 
-use super::arena::{Normed, Statistics};
+use super::arena::{Normed, Qkv, Statistics};
 use super::by_token;
 use super::cuda::{Address, Argument, Array};
-use super::forward::{Model, Pass};
+use super::forward::{Model, Pass, in_heads};
 use super::launch::{int, long, or_null};
 use super::layout::{Block, Linear, Norm, Vector, Way};
-use super::sizes::Sizes;
+use super::sizes::{Sizes, short_shared};
 use crate::error::Result;
 use crate::experiment::settings::Activation;
 
@@ -152,7 +152,10 @@ impl Model<'_> {
 
         self.linear_weights(&block.attention_out, pass, &layer.mixed, dy, first)?;
         self.linear_inputs(&block.attention_out, pass, dy, delta)?;
-        self.attention_backward(l, block, pass)?;
+        match &layer.qkv {
+            Qkv::Rows(qkv) => self.short_attention_backward(l, block, pass, qkv)?,
+            Qkv::Heads { q, k, v } => self.attention_backward(l, block, pass, [q, k, v])?,
+        }
         self.linear_weights(&block.attention_in, pass, &layer.norm1.normed, &passage.qkv, first)?;
         self.linear_inputs(&block.attention_in, pass, &passage.qkv, delta)?;
         let added = before.map_or_else(Added::default, |(before, block)| Added {
@@ -225,18 +228,43 @@ impl Model<'_> {
         self.launcher.kernel(name, [hidden.div_ceil(256), self.sizes.groups(), members], 256, 0, &arguments)
     }
 
-    /// From the gradient of what attention mixed, in `delta`, to that of queries, keys and values side by side.
-    fn attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>) -> Result<()> {
+    /// From the gradient of what attention mixed, in `delta`, to that of queries, keys and values side by side, in one launch.
+    fn short_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array) -> Result<()> {
+        let Sizes { members, heads, head, windows, length, columns, .. } = *self.sizes;
+        let passage = pass.passage;
+        let arguments = [
+            Argument::Pointer(qkv.at(0)),
+            self.angles(),
+            Argument::Pointer(pass.layer(l).p.at(0)),
+            or_null(self.weights_mask(pass, l)),
+            self.members(),
+            Argument::Pointer(passage.delta.at(0)),
+            Argument::Pointer(passage.qkv.at(0)),
+            self.sums(block.attention_in.bias),
+            long(columns),
+            int(self.sizes.groups()),
+            int(length),
+            int(heads),
+            int(head),
+            self.softmax_scale(),
+        ];
+        let [_, shared] = short_shared(length, head);
+        self.launcher.kernel("short_attention_backward", [windows * heads, members, 1], 256, shared, &arguments)
+    }
+
+    /// The same head by head, by products.
+    fn attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, [q, k, v]: [&Array; 3]) -> Result<()> {
         let Sizes { members, heads, kv_heads, head, qkv, columns, .. } = *self.sizes;
-        let (passage, back, layer, rows) = (pass.passage, &self.arrays.back, pass.layer(l), pass.rows.all());
+        let (passage, layer, rows) = (pass.passage, pass.layer(l), pass.rows.all());
         let length = pass.rows.length;
-        let dheads = passage.heads.at(0);
+        let dheads = in_heads(&passage.heads)?.at(0);
+        let back = in_heads(&self.arrays.back.heads)?;
         let arguments =
             [Argument::Pointer(passage.delta.at(0)), Argument::Pointer(dheads), int(rows), int(length), int(heads), int(head)];
         self.launcher.kernel("merge_heads_backward", [rows, members, 1], 128, 0, &arguments)?;
 
         let (dp, p) = (back.dp.at(0), layer.p.at(0));
-        self.launcher.multiply(self.shapes.scores(pass.rows), dheads, layer.v.at(0), dp, None)?;
+        self.launcher.multiply(self.shapes.scores(pass.rows), dheads, v.at(0), dp, None)?;
         let mask = or_null(self.weights_mask(pass, l));
         if let Some(dropped) = &passage.dropped {
             let arguments = [Argument::Pointer(p), mask, self.members(), Argument::Pointer(dropped.at(0))];
@@ -248,8 +276,8 @@ impl Model<'_> {
         let arguments = [Argument::Pointer(p), mask, self.members(), Argument::Pointer(dp)];
         let arguments = [&arguments[..], &self.softmax_sizes(pass.rows), &[self.softmax_scale()]].concat();
         self.launcher.kernel("softmax_backward", self.softmax_grid(pass.rows), 128, 0, &arguments)?;
-        self.launcher.multiply(self.shapes.mixed(pass.rows), dp, layer.k.at(0), back.dq.at(0), None)?;
-        self.launcher.multiply(self.shapes.keys(pass.rows), dp, layer.q.at(0), back.dk.at(0), None)?;
+        self.launcher.multiply(self.shapes.mixed(pass.rows), dp, k.at(0), back.dq.at(0), None)?;
+        self.launcher.multiply(self.shapes.keys(pass.rows), dp, q.at(0), back.dk.at(0), None)?;
 
         let arguments = [
             Argument::Pointer(back.dq.at(0)),

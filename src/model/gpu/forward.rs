@@ -1,13 +1,13 @@
 //! The way forward, of a unit in training and of windows that are scored: reads like `plain/gpt2.rs` and `plain/llama.rs`.
 
-use super::arena::{Arrays, Layer, Masks, Normed, Passage};
+use super::arena::{Arrays, Layer, Masks, Normed, Passage, Qkv};
 use super::cuda::{Address, Argument, Array};
 use super::launch::{Launcher, int, long, or_null};
 use super::layout::{Layout, Linear, Norm};
 use super::products::Shapes;
 use super::ring::Slot;
-use super::sizes::{Rows, Sizes};
-use crate::error::Result;
+use super::sizes::{Rows, Sizes, short_shared};
+use crate::error::{Error, Result};
 use crate::experiment::settings::Activation;
 use crate::model::Config;
 
@@ -59,8 +59,16 @@ impl Model<'_> {
                     self.norm(&block.norm1, pass, added, &layer.norm1)?;
                 }
             }
-            self.linear(&block.attention_in, pass, &layer.norm1.normed, &passage.qkv)?;
-            self.attention(l, pass)?;
+            match &layer.qkv {
+                Qkv::Rows(qkv) => {
+                    self.linear(&block.attention_in, pass, &layer.norm1.normed, qkv)?;
+                    self.short_attention(l, pass, qkv)?;
+                }
+                Qkv::Heads { q, k, v } => {
+                    self.linear(&block.attention_in, pass, &layer.norm1.normed, &passage.qkv)?;
+                    self.attention(l, pass, [q, k, v])?;
+                }
+            }
             self.linear(&block.attention_out, pass, &layer.mixed, &passage.delta)?;
 
             let added = Some((&layer.norm1.x, self.attention_mask(pass, l)));
@@ -126,22 +134,43 @@ impl Model<'_> {
         self.launcher.multiply(shape, x.at(0), self.weights(linear.weight), y.at(0), bias)
     }
 
-    /// Attention over queries, keys and values that lie side by side in rows.
-    fn attention(&self, l: usize, pass: Pass<'_>) -> Result<()> {
+    /// Attention in one launch.
+    fn short_attention(&self, l: usize, pass: Pass<'_>, qkv: &Array) -> Result<()> {
+        let Sizes { members, heads, head, .. } = *self.sizes;
+        let (layer, Rows { windows, length }) = (pass.layer(l), pass.rows);
+        let arguments = [
+            Argument::Pointer(qkv.at(0)),
+            self.angles(),
+            or_null(self.weights_mask(pass, l)),
+            self.members(),
+            Argument::Pointer(layer.p.at(0)),
+            Argument::Pointer(layer.mixed.at(0)),
+            int(length),
+            int(heads),
+            int(head),
+            self.softmax_scale(),
+        ];
+        let [shared, _] = short_shared(length, head);
+        self.launcher.kernel("short_attention", [windows * heads, members, 1], 256, shared, &arguments)
+    }
+
+    /// Attention head by head, by products. Queries, keys and values lie side by side in rows before.
+    fn attention(&self, l: usize, pass: Pass<'_>, [q, k, v]: [&Array; 3]) -> Result<()> {
         let Sizes { members, heads, kv_heads, head, .. } = *self.sizes;
         let (passage, layer, rows) = (pass.passage, pass.layer(l), pass.rows.all());
+        let mixed = in_heads(&passage.heads)?.at(0);
         let head_sizes = [int(rows), int(pass.rows.length), int(heads)];
         let arguments = [
             Argument::Pointer(passage.qkv.at(0)),
             self.angles(),
-            Argument::Pointer(layer.q.at(0)),
-            Argument::Pointer(layer.k.at(0)),
-            Argument::Pointer(layer.v.at(0)),
+            Argument::Pointer(q.at(0)),
+            Argument::Pointer(k.at(0)),
+            Argument::Pointer(v.at(0)),
         ];
         let arguments = [&arguments[..], &head_sizes, &[int(kv_heads), int(head)]].concat();
         self.launcher.kernel("split_heads", [rows, members, 1], 128, 0, &arguments)?;
 
-        self.launcher.multiply(self.shapes.scores(pass.rows), layer.q.at(0), layer.k.at(0), layer.p.at(0), None)?;
+        self.launcher.multiply(self.shapes.scores(pass.rows), q.at(0), k.at(0), layer.p.at(0), None)?;
         let dropped = passage.dropped.as_ref();
         let arguments = [
             Argument::Pointer(layer.p.at(0)),
@@ -152,9 +181,9 @@ impl Model<'_> {
         let arguments = [&arguments[..], &self.softmax_sizes(pass.rows), &[self.softmax_scale()]].concat();
         self.launcher.kernel("causal_softmax", self.softmax_grid(pass.rows), 128, 0, &arguments)?;
         let p = dropped.unwrap_or(&layer.p);
-        self.launcher.multiply(self.shapes.mixed(pass.rows), p.at(0), layer.v.at(0), passage.heads.at(0), None)?;
+        self.launcher.multiply(self.shapes.mixed(pass.rows), p.at(0), v.at(0), mixed, None)?;
 
-        let arguments = [Argument::Pointer(passage.heads.at(0)), Argument::Pointer(layer.mixed.at(0))];
+        let arguments = [Argument::Pointer(mixed), Argument::Pointer(layer.mixed.at(0))];
         let arguments = [&arguments[..], &head_sizes, &[int(head)]].concat();
         self.launcher.kernel("merge_heads", [rows, members, 1], 128, 0, &arguments)
     }
@@ -218,6 +247,11 @@ impl Model<'_> {
         };
         self.launcher.kernel(name, [rows, members, 1], block, 0, &arguments)
     }
+}
+
+/// What is there only where attention is made head by head.
+pub(super) fn in_heads<T>(array: &Option<T>) -> Result<&T> {
+    array.as_ref().ok_or_else(|| Error::internal("attention in one launch has no arrays of heads"))
 }
 
 /// Places of what many launches take.

@@ -31,6 +31,7 @@ pub const SOURCES: &[Source<'static>] = &[
     Source { name: "loss.cu", text: include_str!("kernels/loss.cu") },
     Source { name: "norm.cu", text: include_str!("kernels/norm.cu") },
     Source { name: "publish.cu", text: include_str!("kernels/publish.cu") },
+    Source { name: "short_attention.cu", text: include_str!("kernels/short_attention.cu") },
     Source { name: "softmax.cu", text: include_str!("kernels/softmax.cu") },
 ];
 

@@ -14,6 +14,16 @@ const LOGITS: usize = 1 << 28;
 /// Tokens that are scored together at most, where one window is not longer.
 const SCORED_TOKENS: usize = 8_192;
 
+/// Shared memory that a block may have.
+const SHARED_BYTES: usize = 99 << 10;
+
+/// Bytes of shared memory that `short_attention` and its way back take.
+pub(super) fn short_shared(length: usize, head: usize) -> [usize; 2] {
+    let forward = length.saturating_mul(2 * head + 1) + 8 * (head + length);
+    let back = length.saturating_mul(4 * head + 1 + 2 * length);
+    [forward, back].map(|values| values.saturating_mul(4))
+}
+
 /// The sizes that every array and every launch follows.
 #[derive(Debug, Clone)]
 pub(super) struct Sizes {
@@ -162,6 +172,15 @@ impl Sizes {
     /// Groups of rows.
     pub(super) fn groups(&self) -> usize {
         self.unit().all().div_ceil(self.group_rows())
+    }
+
+    /// Whether a unit's attention is one launch each way: a block holds all of a head and a window in shared memory, of which
+    /// every GPU since Ampere has so much.
+    pub(super) fn short(&self) -> bool {
+        let Self { heads, kv_heads, head, windows, length, .. } = *self;
+        let [forward, back] = short_shared(length, head);
+        let room = forward.max(back) <= SHARED_BYTES;
+        room && kv_heads == heads && head.is_multiple_of(2) && windows <= self.groups()
     }
 
     /// Pieces that the gradient of a member's embedding is summed in, at most.

@@ -1,15 +1,6 @@
 // Between rows of the residual stream and heads of attention, with rotary positions (Su et al. 2021) in the half-split form
 // of Hugging Face: (a, b) → (a cos − b sin, b cos + a sin).
 
-// Element i of a head's D, turned by a row of the table, or back with `direction` −1.
-__device__ __forceinline__ float turned(const operand* head, const float* angles, int i, int head_width, float direction) {
-    int half = head_width / 2;
-    bool second = i >= half;
-    float cos = angles[second ? i - half : i], sin = angles[second ? i : half + i] * direction;
-    float other = load(head + (second ? i - half : half + i));
-    return load(head + i) * cos + (second ? other : -other) * sin;
-}
-
 // qkv → q, k, v; where a table is given, q and k are turned.
 //
 // Launch: grid [N, K], block 128.

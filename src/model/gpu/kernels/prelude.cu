@@ -101,6 +101,17 @@ __device__ __forceinline__ void store_some(bf16* to, Some<4> four) {
     *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(four.at[0], four.at[1]), pack_bf16(four.at[2], four.at[3]));
 }
 
+// ---- Rotary positions ---------------------------------------------------------------------------------------------------
+
+// Element i of a head's D, turned by a row of the table, or back with `direction` −1.
+__device__ __forceinline__ float turned(const operand* head, const float* angles, int i, int head_width, float direction) {
+    int half = head_width / 2;
+    bool second = i >= half;
+    float cos = angles[second ? i - half : i], sin = angles[second ? i : half + i] * direction;
+    float other = load(head + (second ? i - half : half + i));
+    return load(head + i) * cos + (second ? other : -other) * sin;
+}
+
 // ---- Dropout masks ------------------------------------------------------------------------------------------------------
 
 // What a column of a row is multiplied by, given the row's bits; 1 where there are none.
