@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::corpus::{Batches, Windows};
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, ClipNorm};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Precision};
 
 /// Columns at most, and at least.
 pub(super) const WIDTH: usize = 79;
@@ -36,6 +36,8 @@ pub struct Numbers {
     pub seed: u64,
     /// Largest gradient norm, where that is known.
     pub clip_norm: Option<ClipNorm>,
+    /// What matrix products are made in.
+    pub precision: Precision,
     /// How long it trains, where that is known.
     pub budget: Option<Budget>,
     /// Its optimizer steps, where they are known (not for a budget in minutes).
@@ -55,6 +57,7 @@ impl Numbers {
             shuffle: true,
             seed: 1,
             clip_norm: None,
+            precision: Precision::F32,
             budget: None,
             steps: None,
         }
@@ -403,6 +406,15 @@ fn learning(page: &mut Page, numbers: &Numbers) {
              limit matters when a batch stands out, and hardly where it cuts every step alike."
         ),
     );
+    let products = match numbers.precision {
+        Precision::F32 => None,
+        Precision::Tf32 => Some("`tf32`: the GPU multiplies numbers of 11 significant bits instead of 24"),
+        Precision::Bf16 => Some("`bf16`: the GPU multiplies numbers of 8 significant bits instead of 24"),
+    };
+    if let Some(products) = products {
+        let told = format!("{products}, and adds in 32 bits. Weights, moments, norms, softmax and loss stay in 32 bits.");
+        page.entry("precision", &told);
+    }
     page.entry(
         "checkpoint",
         "Weights, optimizer state and position, saved on the way: a trial that was killed goes on as if nothing had happened.",
@@ -512,6 +524,7 @@ mod tests {
             train_tokens: Some(118_712),
             vocabulary: Some(69),
             clip_norm: Some(ClipNorm::At(1.0)),
+            precision: Precision::F32,
             budget: Some(Budget::Tokens(200_000)),
             steps: Some(98),
             ..Numbers::of_text(131_903, 128, 64, BatchSize::Windows(16))
@@ -591,8 +604,10 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
-        let off = Numbers { clip_norm: Some(ClipNorm::Off), shuffle: false, ..configuration() };
+        assert!(!text.contains("precision"), "{text}");
+        let off = Numbers { clip_norm: Some(ClipNorm::Off), shuffle: false, precision: Precision::Bf16, ..configuration() };
         let text = flat(&explain(&off, None, WIDTH).unwrap());
+        assert!(text.contains("`bf16`: the GPU multiplies numbers of 8 significant bits instead of 24"), "{text}");
         assert!(text.contains("`clip_norm: off`: the norm") && text.contains("Is off: windows come in the order of the text"));
     }
 

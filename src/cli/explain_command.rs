@@ -62,6 +62,7 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
         shuffle: settings.train.shuffle,
         seed: trial.seed,
         clip_norm: Some(settings.train.clip_norm),
+        precision: settings.train.precision,
         budget: Some(settings.train.budget),
         steps: (facts.steps > 0).then_some(facts.steps),
     };

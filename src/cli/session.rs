@@ -72,7 +72,7 @@ impl Session {
         let filter = only.map(Filter::parse).transpose()?;
         let folder = ExperimentFolder::new(runs, &experiment.name);
         let before = Summary::read(&folder).ok();
-        let kept = before.as_ref().and_then(|summary| summary.device.as_deref()?.parse().ok()).filter(|_| !anew);
+        let kept = before.as_ref().and_then(|summary| summary.device).filter(|_| !anew);
         let Found { device, gpu, .. } = usable_device(&experiment, kept)?;
         let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
         let fixed = before.as_ref().and_then(|summary| summary.common_context);
@@ -202,7 +202,7 @@ impl Session {
         resolved["swept"] = json!(self.plan.swept);
         resolved["common_context"] = json!(self.plan.common_context);
         resolved["numbers"] = json!(self.whole().numbers);
-        resolved["device"] = json!(self.device.kind());
+        resolved["device"] = json!(self.device);
         resolved["program"] = json!(crate::program());
         resolved["lock_file"] = json!(crate::lock_file());
         resolved["git"] = git::commit();
@@ -261,8 +261,7 @@ pub(super) fn usable_device(experiment: &Experiment, kept: Option<Device>) -> Re
         if let (DeviceChoice::Auto, Some(kept)) = (run.device, kept) {
             let help = error.help_text().map_or_else(String::new, |help| format!("{help}; "));
             error = error.help(format!(
-                "{help}this experiment was run on `{}`: `--device cpu` would train all of it anew on the processor",
-                kept.kind()
+                "{help}this experiment was run on `{kept}`: `--device cpu` would train all of it anew on the processor"
             ));
         }
         experiment.problem_with("run.device", &error)
@@ -316,9 +315,9 @@ pub(super) struct Summary {
     pub(super) name: String,
     #[serde(default)]
     pub(super) common_context: Option<usize>,
-    /// The kind of device that its trials ran on last.
+    /// What its trials ran on last: of an earlier version its kind.
     #[serde(default)]
-    pub(super) device: Option<String>,
+    pub(super) device: Option<Device>,
     /// The numbers of all configurations that were ever planned.
     #[serde(default)]
     pub(super) numbers: Numbers,

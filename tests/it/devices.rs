@@ -122,7 +122,7 @@ fn auto_keeps_the_device_that_the_experiment_was_run_on() {
     let mut described: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     described["device"] = json!("cuda");
     fs::write(&file, described.to_string()).unwrap();
-    scene.votive(&plan).exits(2).says("this experiment was run on `cuda`").says("--device cpu");
+    scene.votive(&plan).exits(2).says("this experiment was run on `cuda:0`").says("--device cpu");
     assert_eq!(id(scene.votive(&[&plan[..], &["--device", "cpu"]].concat())), on_processor);
     with(&scene, gpus, &["plan", "small.yaml"]).exits(0).says("on cuda:0");
 }
