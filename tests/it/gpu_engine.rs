@@ -39,9 +39,10 @@ fn variants() -> Vec<(&'static str, Config)> {
         ("gpt2 untied", config(|m| m.tied = false)),
         ("gpt2 with the tanh gelu", config(|m| m.activation = Activation::GeluTanh)),
         ("gpt2 with dropout", config(|m| m.dropout = 0.2)),
-        // Heads of an odd width, and grouped ones, take attention by products; the others here are short windows in one launch.
         ("gpt2 with odd heads", config(|m| m.width = 10)),
-        ("gpt2 with odd heads and dropout", config(|m| (m.width, m.dropout) = (10, 0.2))),
+        // Wide heads take attention by products; all others here are short windows in one launch.
+        ("gpt2 with wide heads", config(|m| (m.heads, m.width) = (1, 66))),
+        ("gpt2 with wide heads and dropout", config(|m| (m.heads, m.width, m.dropout) = (1, 66, 0.2))),
         ("llama", config(llama)),
         ("llama with biases", config(|m| (llama(m), m.bias = Some(true)).0)),
         ("llama untied", config(|m| (llama(m), m.tied = false).0)),
@@ -199,9 +200,10 @@ fn all_gradients_of_every_variant_are_those_of_the_plain_path() {
 #[test]
 fn gradients_are_those_of_the_plain_path_for_any_length_batch_and_unit() {
     let gpt2 = config(|m| m.dropout = 0.2);
-    let odd = config(|m| (m.width, m.dropout) = (10, 0.2));
+    let wide = config(|m| (m.heads, m.width, m.dropout) = (1, 66, 0.2));
     let grouped = config(|m| (llama(m), m.heads = 6, m.kv_heads = Some(2), m.width = 24).0);
-    for (i, config) in [gpt2, odd, grouped, config(llama)].iter().enumerate() {
+    let wide_grouped = config(|m| (llama(m), m.kv_heads = Some(1), m.width = 132, m.bias = Some(true)).0);
+    for (i, config) in [gpt2, wide, grouped, wide_grouped].iter().enumerate() {
         // (L, batch, windows of this step, windows of a unit)
         for (length, batch, here, unit) in
             [(1, 3, 3, None), (24, 1, 1, None), (8, 6, 2, None), (7, 5, 5, Some(2)), (9, 7, 3, Some(2))]

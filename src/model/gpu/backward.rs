@@ -230,7 +230,7 @@ impl Model<'_> {
 
     /// From the gradient of what attention mixed, in `delta`, to that of queries, keys and values side by side, in one launch.
     fn short_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array) -> Result<()> {
-        let Sizes { members, heads, head, windows, length, columns, .. } = *self.sizes;
+        let Sizes { members, heads, kv_heads, head, windows, length, columns, .. } = *self.sizes;
         let passage = pass.passage;
         let arguments = [
             Argument::Pointer(qkv.at(0)),
@@ -245,11 +245,12 @@ impl Model<'_> {
             int(self.sizes.groups()),
             int(length),
             int(heads),
+            int(kv_heads),
             int(head),
             self.softmax_scale(),
         ];
         let [_, shared] = short_shared(length, head);
-        self.launcher.kernel("short_attention_backward", [windows * heads, members, 1], 256, shared, &arguments)
+        self.launcher.kernel("short_attention_backward", [windows * kv_heads, members, 1], 512, shared, &arguments)
     }
 
     /// The same head by head, by products.

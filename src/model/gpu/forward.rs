@@ -136,7 +136,7 @@ impl Model<'_> {
 
     /// Attention in one launch.
     fn short_attention(&self, l: usize, pass: Pass<'_>, qkv: &Array) -> Result<()> {
-        let Sizes { members, heads, head, .. } = *self.sizes;
+        let Sizes { members, heads, kv_heads, head, .. } = *self.sizes;
         let (layer, Rows { windows, length }) = (pass.layer(l), pass.rows);
         let arguments = [
             Argument::Pointer(qkv.at(0)),
@@ -147,11 +147,12 @@ impl Model<'_> {
             Argument::Pointer(layer.mixed.at(0)),
             int(length),
             int(heads),
+            int(kv_heads),
             int(head),
             self.softmax_scale(),
         ];
         let [shared, _] = short_shared(length, head);
-        self.launcher.kernel("short_attention", [windows * heads, members, 1], 256, shared, &arguments)
+        self.launcher.kernel("short_attention", [windows * heads, members, 1], 512, shared, &arguments)
     }
 
     /// Attention head by head, by products. Queries, keys and values lie side by side in rows before.

@@ -14,14 +14,13 @@ const LOGITS: usize = 1 << 28;
 /// Tokens that are scored together at most, where one window is not longer.
 const SCORED_TOKENS: usize = 8_192;
 
-/// Shared memory that a block may have.
-const SHARED_BYTES: usize = 99 << 10;
+/// Tokens of a window, and elements of a head, up to which attention is one launch each way.
+const SHORT: usize = 64;
 
-/// Bytes of shared memory that `short_attention` and its way back take.
+/// Bytes of shared memory that `short_attention` and its way back take: at most 66 KiB, and every GPU since Ampere has 99.
 pub(super) fn short_shared(length: usize, head: usize) -> [usize; 2] {
-    let forward = length.saturating_mul(2 * head + 1) + 8 * (head + length);
-    let back = length.saturating_mul(4 * head + 1 + 2 * length);
-    [forward, back].map(|values| values.saturating_mul(4))
+    let forward = 4_096 + 2 * length * (head | 1);
+    [forward, forward + length * (length | 1)].map(|floats| 4 * floats)
 }
 
 /// The sizes that every array and every launch follows.
@@ -174,13 +173,9 @@ impl Sizes {
         self.unit().all().div_ceil(self.group_rows())
     }
 
-    /// Whether a unit's attention is one launch each way: a block holds all of a head and a window in shared memory, of which
-    /// every GPU since Ampere has so much.
+    /// Whether a unit's attention is one launch each way. Its columns are summed over each window, as a group of rows.
     pub(super) fn short(&self) -> bool {
-        let Self { heads, kv_heads, head, windows, length, .. } = *self;
-        let [forward, back] = short_shared(length, head);
-        let room = forward.max(back) <= SHARED_BYTES;
-        room && kv_heads == heads && head.is_multiple_of(2) && windows <= self.groups()
+        self.length <= SHORT && self.head <= SHORT && self.windows <= self.groups()
     }
 
     /// Pieces that the gradient of a member's embedding is summed in, at most.

@@ -10,5 +10,6 @@ mod embedding;
 mod heads;
 mod loss;
 mod norm;
+mod short_attention;
 mod softmax;
 mod update;

@@ -69,6 +69,13 @@ __device__ __forceinline__ float load(const bf16* from) { return __uint_as_float
 __device__ __forceinline__ void store(float* to, float value) { *to = value; }
 __device__ __forceinline__ void store(bf16* to, float value) { to->bits = static_cast<unsigned short>(pack_bf16(value, 0.0f)); }
 
+// What is left of a value in an array of operands.
+__device__ __forceinline__ float rounded(float value) {
+    operand kept;
+    store(&kept, value);
+    return load(&kept);
+}
+
 // One element, or four that lie on a boundary of four.
 template <int V, class T>
 __device__ __forceinline__ Some<V> load_some(const T* from);
@@ -104,7 +111,8 @@ __device__ __forceinline__ void store_some(bf16* to, Some<4> four) {
 // ---- Rotary positions ---------------------------------------------------------------------------------------------------
 
 // Element i of a head's D, turned by a row of the table, or back with `direction` −1.
-__device__ __forceinline__ float turned(const operand* head, const float* angles, int i, int head_width, float direction) {
+template <class T>
+__device__ __forceinline__ float turned(const T* head, const float* angles, int i, int head_width, float direction) {
     int half = head_width / 2;
     bool second = i >= half;
     float cos = angles[second ? i - half : i], sin = angles[second ? i : half + i] * direction;
