@@ -24,7 +24,7 @@ if [ ! -d "$finished" ]; then
   }
   cd "$sources"
   # Its signal handlers must not outlive it, nor find thread-local variables that are not there yet.
-  make libcuda.so.1 -ftls-model=initial-exec -Wl,-z,nodelete libcuda.cpp stream.cpp strict.cpp fibers.cpp memory.cpp settings.cpp &
+  make libcuda.so.1 -ftls-model=initial-exec -Wl,-z,nodelete libcuda.cpp stream.cpp strict.cpp record.cpp fibers.cpp memory.cpp settings.cpp &
   make libnvrtc.so.13 libnvrtc.cpp settings.cpp
   make libcublasLt.so.13 libcublaslt.cpp
   wait $!

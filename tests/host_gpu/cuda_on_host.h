@@ -321,22 +321,32 @@ struct Trampoline<F> {
 // What a type is as an argument of a kernel.
 template <class T>
 struct Described {
-    static constexpr Argument as(const char* name) { return {name, sizeof(T), false, 0, false}; }
+    static constexpr Argument as(const char* name) { return {name, sizeof(T), false, 0, 'i'}; }
+};
+template <>
+struct Described<float> {
+    static constexpr Argument as(const char* name) { return {name, sizeof(float), false, 0, 'f'}; }
 };
 template <class T>
 struct Described<T*> {
-    static constexpr Argument as(const char* name) { return {name, sizeof(T*), true, sizeof(T), false}; }
+    static constexpr Argument as(const char* name) { return {name, sizeof(T*), true, sizeof(T), sizeof(T) == 2 ? 'h' : 'i'}; }
 };
 template <>
 struct Described<float*> {
-    static constexpr Argument as(const char* name) { return {name, sizeof(float*), true, sizeof(float), true}; }
+    static constexpr Argument as(const char* name) { return {name, sizeof(float*), true, sizeof(float), 'f'}; }
+};
+template <>
+struct Described<double*> {
+    static constexpr Argument as(const char* name) { return {name, sizeof(double*), true, sizeof(double), 'd'}; }
+};
+template <>
+struct Described<void*> {
+    static constexpr Argument as(const char* name) { return {name, sizeof(void*), true, 1, 'i'}; }
 };
 template <>
 struct Described<const float*> : Described<float*> {};
 template <>
-struct Described<void*> {
-    static constexpr Argument as(const char* name) { return {name, sizeof(void*), true, 1, false}; }
-};
+struct Described<const double*> : Described<double*> {};
 template <>
 struct Described<const void*> : Described<void*> {};
 // `T* __restrict__` is another type to a template.

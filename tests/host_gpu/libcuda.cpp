@@ -13,6 +13,7 @@
 #include <map>
 
 #include "memory.h"
+#include "record.h"
 #include "settings.h"
 #include "strict.h"
 #include "stream.h"
@@ -41,7 +42,6 @@ enum Code {
 };
 
 std::atomic<bool> initialized{false};
-std::atomic<long long> kernels_run{0};
 thread_local Context* current = nullptr;
 thread_local std::map<int, int> retained;  // primary contexts that this thread has taken and not given back, by device
 thread_local Stream* capturing_here = nullptr;
@@ -50,7 +50,7 @@ struct Settings {
     long long devices = number("DEVICES", 1), memory = number("MEMORY", 8ll << 30), busy = number("BUSY", 0);
     long long capability = number("CAPABILITY", 90), version = number("DRIVER_VERSION", 13000), hang = number("HANG_LAUNCH", 0);
     bool strict = number("STRICT", 0) != 0;
-    std::string name = setting("NAME", "Processor as a GPU");
+    std::string name = setting("NAME", "Processor as a GPU"), record = setting("RECORD", "");
     long long fail_at = 0;
     int fail_code = 0;
     Settings() { sscanf(setting("FAIL_LAUNCH", "").c_str(), "%lld:%d", &fail_at, &fail_code); }
@@ -72,6 +72,18 @@ int outside_capture() {
     return capture_unsupported;
 }
 
+// Written when the process ends.
+__attribute__((destructor)) void write_counts() {
+    std::string path = setting("COUNT", "");
+    if (path.empty()) return;
+    const Counts& c = counts();
+    if (FILE* file = fopen(path.c_str(), "a")) {
+        fprintf(file, "{\"kernels\": %lld, \"products\": %lld, \"copies\": %lld, \"graphs\": %lld, \"waits\": %lld, \"allocations\": %lld}\n", c.kernels.load(), c.products.load(), c.copies.load(),
+                c.graphs.load(), c.waits.load(), c.allocations.load());
+        fclose(file);
+    }
+}
+
 #define ENTER() \
     if (int code_ = entered()) return code_
 #define OUTSIDE_CAPTURE() \
@@ -84,7 +96,7 @@ void add(Stream* stream, Work::Kind kind, std::function<Failure(Stream&)> run) {
 }
 
 Failure run_kernel(Stream& stream, const Function& function, std::vector<char>& values, Index grid, Index block, size_t shared) {
-    long long nth = ++kernels_run;
+    long long nth = counts().kernels;
     std::string name = "kernel `" + std::string(function.kernel->name) + "`";
     if (nth == settings().fail_at) return {settings().fail_code, name + ": was told to fail"};
     if (nth == settings().hang)
@@ -94,7 +106,8 @@ Failure run_kernel(Stream& stream, const Function& function, std::vector<char>& 
     for (unsigned i = 0; i < function.kernel->count; i++, at += 16) pointers.push_back(at);
     std::lock_guard lock(function.library->running);
     Launch launch{function.library->module, function.kernel, pointers.data(), grid, block, shared};
-    return settings().strict ? run_strictly(*stream.processor, launch) : run_once(*stream.processor, launch);
+    auto run = [&] { return settings().strict ? run_strictly(*stream.processor, launch) : run_once(*stream.processor, launch); };
+    return settings().record.empty() ? run() : recorded(settings().record, launch, run);
 }
 
 const char* name_of(int code) {
@@ -257,6 +270,7 @@ API cuMemAlloc_v2(void** address, size_t bytes) {
     size_t free, total;
     cuMemGetInfo_v2(&free, &total);
     if (bytes > free) return out_of_memory;
+    counts().allocations++;
     *address = Memory::get().allocate(bytes, current->device);
     return *address ? success : out_of_memory;
 }
@@ -271,6 +285,7 @@ API cuMemHostAlloc(void** host, size_t bytes, unsigned) {
     ENTER();
     OUTSIDE_CAPTURE();
     if (!bytes) return invalid_value;
+    counts().allocations++;
     *host = Memory::get().allocate_pinned(bytes, current->device);
     return *host ? success : out_of_memory;
 }
@@ -345,6 +360,7 @@ API cuStreamSynchronize(void* handle) {
     auto* stream = static_cast<Stream*>(static_cast<Queue*>(handle));
     if (!stream) return invalid_handle;
     if (stream->capturing) return stream->capture_invalid = true, capture_unsupported;
+    counts().waits++;
     stream->wait();
     return stream->context->fault;
 }
@@ -408,6 +424,7 @@ API cuGraphLaunch(void* executable, void* handle) {
     ENTER();
     auto* stream = static_cast<Stream*>(static_cast<Queue*>(handle));
     if (!stream) return invalid_handle;
+    counts().graphs++;
     for (const auto& work : *static_cast<Graph*>(executable)) stream->add(work);
     return success;
 }

@@ -22,7 +22,7 @@ struct Argument {
     unsigned size;
     bool pointer;
     unsigned element;  // size of what a pointer points to
-    bool floating;     // whether that is `float`
+    char kind;         // of that: f float, d double, h two bytes, i any other
 };
 
 struct Kernel {

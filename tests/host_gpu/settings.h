@@ -12,6 +12,8 @@
 //   FAIL_LAUNCH=n:code   the n-th kernel that runs (from 1) fails with this CUresult, and so does every call after it
 //   HANG_LAUNCH=n        the n-th kernel never ends
 //   DELAY_US=n           each piece of work waits so long before it begins
+//   RECORD=folder        what kernels are given and what they make of it is written there (record.h)
+//   COUNT=file           what was done is added up and written there when the process ends, a line of JSON
 //   FAIL_COMPILE=1       NVRTC finds an error in every source
 #pragma once
 

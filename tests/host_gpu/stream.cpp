@@ -9,6 +9,11 @@
 
 namespace host_gpu {
 
+Counts& counts() {
+    static Counts* all = new Counts;
+    return *all;
+}
+
 void Context::fail(const Failure& failure) {
     fprintf(stderr, "host GPU: %s\n", failure.text.c_str());
     std::lock_guard lock(mutex_);
@@ -92,6 +97,12 @@ void Stream::work_off() {
         if (delay) usleep(static_cast<useconds_t>(delay));
         // After a fault nothing runs any more.
         if (!context->fault) {
+            switch (work->kind) {
+                case Work::Kind::Kernel: counts().kernels++; break;
+                case Work::Kind::Product: counts().products++; break;
+                case Work::Kind::Copy:
+                case Work::Kind::Set: counts().copies++; break;
+            }
             Failure failure = work->run(*this);
             if (failure.code) context->fail(failure);
         }

@@ -14,6 +14,12 @@
 
 namespace host_gpu {
 
+// What was done in this process: work of streams, calls to replay a graph, to wait for a stream, to allocate.
+struct Counts {
+    std::atomic<long long> kernels{0}, products{0}, copies{0}, graphs{0}, waits{0}, allocations{0};
+};
+Counts& counts();
+
 // One for each cuDevicePrimaryCtxRetain, so that a fault stays with who made it.
 class Context {
   public:

@@ -168,7 +168,7 @@ std::string Tracker::values(const char* address, const char* one, const char* ot
     const char* start = nullptr;
     const Argument* argument = argument_at(address, &start);
     char text[96] = "";
-    if (argument && argument->floating) {
+    if (argument && argument->kind == 'f') {
         auto back = (address - start) % 4;
         float a, b;
         memcpy(&a, one - back, 4);
