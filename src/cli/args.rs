@@ -65,6 +65,9 @@ pub(super) enum Command {
     /// Measure one shape: started by `run`
     #[command(hide = true)]
     Probe,
+    /// Try the engine on a GPU: products, gradients and bits, a line of JSON each
+    #[command(hide = true)]
+    CheckGpu(CheckGpu),
 }
 
 /// An experiment file with what is laid over it.
@@ -327,6 +330,33 @@ pub(super) struct Worker {
     /// The folder in which NVIDIA's libraries are looked for first
     #[arg(long)]
     pub(super) cuda_libraries: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckGpu {
+    /// The GPU's number
+    #[arg(long, default_value_t = 0)]
+    pub(super) gpu: u32,
+    /// The folder in which NVIDIA's libraries are looked for first
+    #[arg(long, value_name = "DIR")]
+    pub(super) libraries: Option<PathBuf>,
+    /// The folder that keeps compiled kernels
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache: Option<PathBuf>,
+    /// Up to which sizes
+    #[arg(long, value_enum, default_value_t = Sizes::Usual)]
+    pub(super) sizes: Sizes,
+}
+
+/// Sizes of the models that a GPU is tried with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum Sizes {
+    /// Models that a processor computes in a moment
+    Small,
+    /// nanoGPT's small one for a processor, too
+    Usual,
+    /// Those that take a whole GPU, too
+    Large,
 }
 
 pub(super) fn completions(shell: Shell) -> Result<Code, Failure> {

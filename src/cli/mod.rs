@@ -5,6 +5,7 @@
 mod alias;
 mod args;
 mod check;
+mod check_gpu;
 mod compare;
 pub mod exit_code;
 pub mod explain;
@@ -76,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Man => args::man_page(),
         Command::Worker(arguments) => worker::execute(&arguments),
         Command::Probe => probe::execute(),
+        Command::CheckGpu(arguments) => check_gpu::execute(&arguments),
     };
     match result {
         Ok(code) => code.into(),

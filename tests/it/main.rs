@@ -10,6 +10,7 @@ mod devices;
 mod environment;
 mod experiments;
 mod golden;
+mod gpu_check;
 mod gpu_driver;
 mod gpu_engine;
 mod gpu_kernels;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::arena::Arrays;
+use super::checks::{self, ProductCheck};
 use super::cuda::{Array, Gpu, Graph, Kernels, Operand, Pinned, Search, Type};
 use super::forward::{Model, Pass};
 use super::launch::{Launcher, Products};
@@ -242,6 +243,11 @@ impl Engine {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Computes every product of a step on made-up numbers, on the device and on the processor.
+    pub fn check_products(&self) -> Result<Vec<ProductCheck>> {
+        checks::products(&self.gpu, &self.products)
     }
 
     /// Units of a step: each is started by itself.

@@ -26,6 +26,11 @@ impl Products {
         Ok(Ref::map(self.0.borrow(), |all| &all[place].1))
     }
 
+    /// All products so far, in the order of their first use.
+    pub(super) fn each(&self, visit: &mut dyn FnMut(&Product) -> Result<()>) -> Result<()> {
+        self.0.borrow().iter().try_for_each(|(_, product)| visit(product))
+    }
+
     /// The algorithms of all products so far, in the order of their first use.
     pub(super) fn algorithms(&self) -> Vec<[u8; 64]> {
         self.0.borrow().iter().map(|(_, product)| product.algorithm()).collect()

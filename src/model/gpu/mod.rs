@@ -23,6 +23,7 @@
 mod arena;
 mod backward;
 mod by_token;
+mod checks;
 pub mod cuda;
 mod engine;
 mod forward;
@@ -35,5 +36,6 @@ mod ring;
 mod sizes;
 
 pub use arena::{AROUND, bytes, unit};
+pub use checks::ProductCheck;
 pub use engine::{Engine, Options, Stamp};
 pub use members::{Member, Outcome, State, Step, Windows};
