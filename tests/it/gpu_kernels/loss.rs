@@ -63,7 +63,7 @@ impl Sizes {
             match i % padded + 1 {
                 _ if !there => f64::NAN,
                 // One that no other exponential is seen beside, in every second row.
-                last if last == self.vocabulary && i / padded % 2 == 0 => 200.0,
+                last if last == self.vocabulary && (i / padded).is_multiple_of(2) => 200.0,
                 _ => 6.0 * random(member, 1, i),
             }
         })

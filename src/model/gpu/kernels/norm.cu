@@ -9,6 +9,7 @@ __device__ __forceinline__ void norm_row(
     const int first = lane() * V, step = 32 * V;
     const float* summed = delta ? x_out : x;
     float total = 0.0f;
+    #pragma unroll 2
     for (int c = first; c < width; c += step) {
         Some<V> sum = load_some<V>(x + c);
         if (delta) {
@@ -20,11 +21,13 @@ __device__ __forceinline__ void norm_row(
     }
     float centre = mean ? warp_sum(total) / width : 0.0f;
     float square = 0.0f;
+    #pragma unroll 2
     for (int c = first; c < width; c += step) {
         Some<V> row = load_some<V>(summed + c);
         for (int e = 0; e < V; e++) square = fmaf(row.at[e] - centre, row.at[e] - centre, square);
     }
     float over = 1.0f / sqrtf(warp_sum(square) / width + epsilon);
+    #pragma unroll 2
     for (int c = first; c < width; c += step) {
         Some<V> row = load_some<V>(summed + c), w = load_some<V>(weight + c);
         for (int e = 0; e < V; e++) row.at[e] = (row.at[e] - centre) * over * w.at[e];
@@ -136,6 +139,7 @@ extern "C" __global__ void norm_backward(
     for (int r = warp(); r < count; r += blockDim.x / 32) {
         long long row = first + r;
         float centre = mean ? mean[row] : 0.0f, over = rstd[row], level = 0.0f, along = 0.0f;
+        #pragma unroll 4
         for (int c = lane(); c < width; c += 32) {
             float slope = load(dnormed + row * width + c) * w[c];
             level += slope;

@@ -5,6 +5,7 @@ template <int V>
 __device__ __forceinline__ void softmax_row(operand* row, const unsigned* kept, float factor, operand* dropped, int query, int length, float scale) {
     const int first = lane() * V, step = 32 * V;
     float peak = -__int_as_float(0x7f800000);
+    #pragma unroll 2
     for (int j = first; j <= query; j += step) {
         Some<V> scores = load_some<V>(row + j);
         for (int e = 0; e < V; e++)
@@ -12,12 +13,14 @@ __device__ __forceinline__ void softmax_row(operand* row, const unsigned* kept, 
     }
     peak = warp_max(peak);
     float sum = 0.0f;
+    #pragma unroll 2
     for (int j = first; j <= query; j += step) {
         Some<V> scores = load_some<V>(row + j);
         for (int e = 0; e < V; e++)
             if (j + e <= query) sum += expf((scores.at[e] - peak) * scale);
     }
     float over = 1.0f / warp_sum(sum);
+    #pragma unroll 2
     for (int j = first; j < length; j += step) {
         Some<V> scores = load_some<V>(row + j), masked;
         for (int e = 0; e < V; e++) {
@@ -32,6 +35,7 @@ __device__ __forceinline__ void softmax_row(operand* row, const unsigned* kept, 
 
 template <int V>
 __device__ __forceinline__ void dropout_row(const operand* row, const unsigned* kept, float factor, operand* dropped, int query, int length) {
+    #pragma unroll 2
     for (int j = lane() * V; j < length; j += 32 * V) {
         Some<V> masked = load_some<V>(row + j);
         for (int e = 0; e < V; e++) masked.at[e] = j + e <= query ? masked.at[e] * mask(kept, j + e, factor) : 0.0f;
@@ -43,12 +47,14 @@ template <int V>
 __device__ __forceinline__ void backward_row(const operand* row, const unsigned* kept, float factor, operand* dp, int query, int length, float scale) {
     const int first = lane() * V, step = 32 * V;
     float sum = 0.0f;
+    #pragma unroll 2
     for (int j = first; j <= query; j += step) {
         Some<V> p = load_some<V>(row + j), slopes = load_some<V>(dp + j);
         for (int e = 0; e < V; e++)
             if (j + e <= query) sum = fmaf(p.at[e], slopes.at[e] * mask(kept, j + e, factor), sum);
     }
     sum = warp_sum(sum);
+    #pragma unroll 2
     for (int j = first; j < length; j += step) {
         Some<V> p = load_some<V>(row + j), slopes = load_some<V>(dp + j);
         for (int e = 0; e < V; e++) {
