@@ -23,8 +23,8 @@ if [ ! -d "$finished" ]; then
     "$compiler" -std=gnu++17 -O2 -Wall -Wextra -ffp-contract=off -fPIC -shared -fvisibility=hidden -pthread -Wl,-Bsymbolic -o "$unfinished/$name" "$@" -ldl
   }
   cd "$sources"
-  # Its signal handlers must not outlive it, nor find thread-local variables that are not there yet.
-  make libcuda.so.1 -ftls-model=initial-exec -Wl,-z,nodelete libcuda.cpp stream.cpp strict.cpp record.cpp fibers.cpp memory.cpp settings.cpp &
+  # Its signal handlers must not outlive it.
+  make libcuda.so.1 -Wl,-z,nodelete libcuda.cpp stream.cpp strict.cpp record.cpp fibers.cpp memory.cpp settings.cpp &
   make libnvrtc.so.13 libnvrtc.cpp settings.cpp
   make libcublasLt.so.13 libcublaslt.cpp
   wait $!

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <mutex>
 
 // Saves what a function may rely on across a call, keeps the stack pointer in *save and goes on with the one in `to`.
@@ -105,6 +106,40 @@ std::string text_of(Index i) { return "(" + std::to_string(i.x) + ", " + std::to
 
 thread_local Processor* Processor::current_ = nullptr;
 
+// Which processor's thread a signal is handled on, by the stack that it is handled on: a thread-local variable may not be there
+// yet in a thread that has nothing to do with kernels, and making it is nothing for a signal handler.
+struct SignalStacks {
+    static constexpr size_t bytes = 64 * 1024;
+    struct Entry {
+        std::atomic<char*> stack;
+        Processor* processor;
+    };
+    static inline Entry all[1024];
+
+    static void add(char* stack, Processor* processor) {
+        static std::mutex one;
+        std::lock_guard lock(one);
+        for (Entry& entry : all) {
+            if (entry.stack.load()) continue;
+            entry.processor = processor;
+            entry.stack = stack;
+            return;
+        }
+    }
+    static void remove(char* stack) {
+        for (Entry& entry : all)
+            if (entry.stack.load() == stack) entry.stack = nullptr;
+    }
+    // `here` is on the stack of the signal.
+    static Processor* at(char* here) {
+        for (Entry& entry : all) {
+            char* stack = entry.stack.load();
+            if (stack && here >= stack && here < stack + bytes) return entry.processor;
+        }
+        return nullptr;
+    }
+};
+
 // A fault in a kernel ends that kernel; any other goes where it went before.
 struct Signals {
     static constexpr int all[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
@@ -120,7 +155,7 @@ struct Signals {
     }
 
     static void handle(int signal, siginfo_t* info, void* context) {
-        Processor* p = Processor::current_;
+        Processor* p = SignalStacks::at(static_cast<char*>(__builtin_frame_address(0)));
         char* address = static_cast<char*>(info->si_addr);
         if (p && p->in_kernel_) {
             if (signal == SIGSEGV && p->watcher_ && p->watcher_->write_fault(address)) return;
@@ -153,9 +188,10 @@ Processor::Processor() {
     lanes_.resize(most_threads);
     indexes_.resize(most_threads);
     stack_t stack = {};
-    stack.ss_size = 64 * 1024;
+    stack.ss_size = SignalStacks::bytes;
     stack.ss_sp = signal_stack_ = mmap(nullptr, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     sigaltstack(&stack, nullptr);
+    SignalStacks::add(static_cast<char*>(signal_stack_), this);
     current_ = this;
 }
 
@@ -164,7 +200,8 @@ Processor::~Processor() {
     stack_t stack = {};
     stack.ss_flags = SS_DISABLE;
     sigaltstack(&stack, nullptr);
-    munmap(signal_stack_, 64 * 1024);
+    SignalStacks::remove(static_cast<char*>(signal_stack_));
+    munmap(signal_stack_, SignalStacks::bytes);
     munmap(stacks_, most_threads * stack_bytes);
     munmap(shared_, shared_room + page);
 }
