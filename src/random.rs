@@ -4,6 +4,8 @@
 //! of a trial's place in a sweep: configurations share what they can, and there is no state to save.
 //! The generator is ChaCha with 8 rounds, keyed by BLAKE3 of that description, so its numbers are the same on every platform.
 
+use std::sync::LazyLock;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -21,7 +23,10 @@ impl Stream {
 
     /// The key of that stream's generator: who has it can make the numbers elsewhere.
     pub fn key(seed: u64, name: &str, indices: &[u64]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_derive_key("votive 2026 random stream v1");
+        // A training on a GPU asks for hundreds of keys a step: what all begin with is hashed once.
+        static BEGINNING: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("votive 2026 random stream v1"));
+        let mut hasher = BEGINNING.clone();
         hasher.update(&seed.to_le_bytes());
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());

@@ -84,6 +84,7 @@ fn options(config: &Config, length: usize, batch: usize) -> Options {
         depth: 1,
         immediate: false,
         unit: None,
+        chunk: None,
     }
 }
 
@@ -215,6 +216,26 @@ fn gradients_are_those_of_the_plain_path_for_any_length_batch_and_unit() {
 }
 
 #[test]
+fn gradients_are_those_of_the_plain_path_where_logits_come_in_chunks() {
+    for (name, config) in [("tied", config(llama)), ("untied", config(|m| m.tied = false))] {
+        // 35 rows in chunks of 16, and units of 14 rows in chunks of 5.
+        for (chunk, unit) in [(16, None), (5, Some(2))] {
+            compare_gradients(name, &config, Options { chunk: Some(chunk), unit, ..options(&config, 7, 5) }, 5);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_nanogpts_small_configuration_are_those_of_the_plain_path() {
+    // The second has windows that are too long for attention in one launch.
+    for (length, batch) in [(64, 3), (130, 2)] {
+        let model = settings::Model { layers: 2, heads: 4, width: 128, dropout: 0.1, ..settings::Model::default() };
+        let config = Config::new(&model, 65, length).unwrap();
+        compare_gradients("nanoGPT", &config, options(&config, length, batch), batch);
+    }
+}
+
+#[test]
 fn ten_steps_are_those_of_the_plain_path() {
     for (name, config) in variants() {
         let mut plain = Plain::new(&config, 7);
@@ -247,7 +268,7 @@ fn ten_steps_are_those_of_the_plain_path() {
 fn losses_of_scored_windows_are_those_of_the_plain_path_whatever_they_are_grouped_with() {
     for (name, config) in variants() {
         let plain = Plain::new(&config, 7);
-        let mut engine = engine(&config, Options { unit: Some(2), ..options(&config, 7, 4) });
+        let mut engine = engine(&config, Options { unit: Some(2), chunk: Some(9), ..options(&config, 7, 4) });
         for length in [1, 7, 24] {
             let (inputs, targets) = windows(&config, length, 9, 2);
             let expected = plain.model.nll(&plain::Windows { inputs: &inputs, targets: &targets, length }).unwrap();

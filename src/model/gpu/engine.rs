@@ -44,6 +44,8 @@ pub struct Options {
     pub immediate: bool,
     /// Windows of a unit, for tests; by default the sizes decide.
     pub unit: Option<usize>,
+    /// Rows whose logits exist at once, for tests; by default the sizes decide.
+    pub chunk: Option<usize>,
 }
 
 /// What a training was computed by: where all of it is equal, it goes on bit for bit.
@@ -106,9 +108,16 @@ pub struct Engine {
 
 /// What stands in the way of a model or a unit, before anything is allocated.
 fn check(config: &Config, options: &Options) -> Result<()> {
-    let Options { precision, length, longest, batch, depth, ref members, unit, .. } = *options;
+    let Options { precision, length, longest, batch, depth, ref members, unit, chunk, .. } = *options;
     let positions = config.family == Family::Gpt2 && length.max(longest) > config.context;
-    if length == 0 || longest == 0 || batch == 0 || depth == 0 || members.is_empty() || unit == Some(0) || positions {
+    if length == 0
+        || longest == 0
+        || batch == 0
+        || depth == 0
+        || members.is_empty()
+        || [unit, chunk].contains(&Some(0))
+        || positions
+    {
         let sizes = format!("{batch} windows of {length} tokens, {longest} scored, {} members", members.len());
         return Err(Error::internal(format!("the engine cannot take {sizes}")));
     }
@@ -142,10 +151,11 @@ impl Engine {
         let dropout = options.members.iter().any(|member| member.dropout > 0.0);
         let counts = [options.length, options.longest, options.batch, options.members.len()];
         let sizes = Sizes::new(config, &layout, options.precision, counts, dropout);
-        let sizes = match options.unit {
+        let mut sizes = match options.unit {
             Some(windows) => sizes.with_unit(windows),
             None => sizes,
         };
+        sizes.chunk = options.chunk.unwrap_or(sizes.chunk);
         sizes.check()?;
         let gpu = Gpu::open(search, number)?;
         let operand = match arithmetic(options.precision).operand {

@@ -68,6 +68,8 @@ pub(super) struct Sizes {
     pub(super) rotary: bool,
     /// Columns of all norms and biases, whose gradients are sums over rows.
     pub(super) columns: usize,
+    /// Rows whose logits exist at once, at most.
+    pub(super) chunk: usize,
 }
 
 /// Windows that go through the model at once.
@@ -119,6 +121,7 @@ impl Sizes {
             dropout,
             rotary,
             columns: layout.columns.len(),
+            chunk: (LOGITS / layout.vocabulary).max(1),
         };
         let windows = shape::unit(length, batch, |windows| sizes.kept_bytes(windows));
         sizes.with_unit(windows)
@@ -160,7 +163,7 @@ impl Sizes {
 
     /// Rows whose logits exist at once, of so many.
     pub(super) fn logits_rows(&self, rows: usize) -> usize {
-        rows.min((LOGITS / self.padded).max(1))
+        rows.min(self.chunk)
     }
 
     /// Rows over which columns are summed in the first stage.

@@ -48,6 +48,7 @@ impl GpuEngine {
             depth: DEPTH,
             immediate: false,
             unit: None,
+            chunk: None,
         };
         let engine = Engine::new(config, options, &hardware.search, number)?;
         let mut gpu = Self { engine, parameters: config.parameters(), clip: clip_norm };
