@@ -171,6 +171,7 @@ impl Bench<'_> {
             depth,
             immediate: false,
             unit: None,
+            chunk: None,
         };
         let mut engine = Engine::new(&sized.config, options, self.search, self.gpu)?;
         for k in 0..members {
