@@ -190,7 +190,7 @@ bool compile(const Program& program, const std::vector<std::string>& defines, co
         std::string text = contents(expanded);
         kernels = kernels_in(text);
         write_file(expanded, text + table_of(kernels));
-        status = run({compiler, "-std=gnu++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-fwrapv", "-ffp-contract=off", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error", "-Wno-attributes", "-Wno-unused", "-D__global__=", "-D__launch_bounds__(...)=", "-x", "c++", expanded, "-o", library, "-lm"},
+        status = run({compiler, "-std=gnu++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-fwrapv", "-ffp-contract=off", "-fsanitize=bounds,alignment", "-fsanitize-undefined-trap-on-error", "-Wno-attributes", "-Wno-unused", "-D__global__=", "-D__launch_bounds__(...)=", "-x", "c++", expanded, "-o", library, "-lm"},
                      output);
     }
     log = contents(output);
