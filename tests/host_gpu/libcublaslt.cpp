@@ -21,7 +21,8 @@ enum Status { success = 0, not_initialized = 1, invalid_value = 7, not_supported
 enum Type : int { f32 = 0, bf16 = 14 };
 enum Compute : int { compute_f32 = 68, compute_tf32 = 77 };
 enum Epilogue : unsigned { plain = 1, with_bias = 4 };
-constexpr size_t workspace_needed = 4096;
+// What every product takes of the workspace, and what a sum so long takes more for each product of a batch.
+constexpr size_t workspace_needed = 4096, workspace_of_long_sum = 1 << 20, long_sum = 1024;
 
 struct Description {
     int compute, scale, transpose_a = 0, transpose_b = 0, bias_type = -1;
@@ -46,7 +47,7 @@ struct Preference {
 struct Algorithm {
     uint64_t shape;
     uint32_t alignment[4];
-    uint64_t workspace;
+    uint64_t workspace_each;  // beside `workspace_needed`, for each product of a batch
     uint64_t unused[4];
 };
 static_assert(sizeof(Algorithm) == 64, "cublasLtMatmulAlgo_t");
@@ -132,6 +133,7 @@ struct Problem {
     size_t m() const { return d.rows; }
     size_t n() const { return d.columns; }
     size_t k() const { return description.transpose_a ? a.rows : a.columns; }
+    size_t workspace(const Algorithm& by) const { return workspace_needed + d.batch * by.workspace_each; }
     int bias_type() const { return description.bias_type < 0 ? d.type : description.bias_type; }
 
     // What the shapes say, in words where they do not fit; then `status`.
@@ -331,7 +333,9 @@ API cublasLtMatmulAlgoGetHeuristic(void* handle, void* description, void* a, voi
     results[0] = {};
     results[0].algorithm.shape = p.shape();
     memcpy(results[0].algorithm.alignment, by.alignment, sizeof by.alignment);
-    results[0].workspace = results[0].algorithm.workspace = std::min<uint64_t>(by.workspace, workspace_needed);
+    if (by.workspace < workspace_needed) return not_supported;
+    if (p.k() > long_sum && workspace_needed + p.d.batch * workspace_of_long_sum <= by.workspace) results[0].algorithm.workspace_each = workspace_of_long_sum;
+    results[0].workspace = p.workspace(results[0].algorithm);
     results[0].waves = 1;
     *found = 1;
     return success;
@@ -345,7 +349,7 @@ API cublasLtMatmulAlgoCheck(void* handle, void* description, void* a, void* b, v
     if (p.shape() != algorithm->shape) return not_supported;
     *result = {};
     result->algorithm = *algorithm;
-    result->workspace = algorithm->workspace;
+    result->workspace = p.workspace(*algorithm);
     result->waves = 1;
     return success;
 }
@@ -383,9 +387,9 @@ API cublasLtMatmul(void* handle, void* description, const float* alpha, const ch
         for (int i = 0; i < 4; i++)
             if (reinterpret_cast<uintptr_t>(at[i]) % std::max(1u, algorithm->alignment[i])) return refuse("matrix " + std::string(1, "ABCD"[i]) + " is not aligned as the algorithm was told");
         status = success;
-        if (workspace_bytes < algorithm->workspace) return refuse("the workspace is smaller than the algorithm needs");
+        if (workspace_bytes < p.workspace(*algorithm)) return refuse("the workspace is smaller than the algorithm needs");
     }
-    size_t used = algorithm ? static_cast<size_t>(algorithm->workspace) : 0;
+    size_t used = algorithm ? p.workspace(*algorithm) : 0;
     if (used && !queue->reaches(workspace, workspace_bytes)) return refuse("the workspace does not lie in one allocation");
     queue->enqueue([=, alpha = *alpha, beta = *beta]() -> std::string {
         // What was freed meanwhile.
