@@ -229,7 +229,7 @@ impl Nvrtc {
         Err(if code == BUILTINS_MISSING {
             error.help("its companion `libnvrtc-builtins` is missing or of another version: install `nvidia-cuda-nvrtc` again")
         } else {
-            error
+            error.help("please report it, with this text")
         })
     }
 
