@@ -206,7 +206,9 @@ impl Model<'_> {
             int(group_rows),
             switch(add),
         ];
-        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], 128, 8 * group_rows, &arguments)
+        // As many threads as columns, or in as few passes as it takes.
+        let block = width.div_ceil(width.div_ceil(384)).next_multiple_of(32);
+        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], block as u32, 8 * group_rows, &arguments)
     }
 
     /// `dhidden` becomes the gradient of the hidden layer's input, or makes that of gate and up.

@@ -166,9 +166,9 @@ impl Sizes {
         rows.min(self.chunk)
     }
 
-    /// Rows over which columns are summed in the first stage.
+    /// Rows over which columns are summed in the first stage: a block each, so many that they fill a GPU.
     pub(super) fn group_rows(&self) -> usize {
-        (self.unit().all() / 128).clamp(8, 64)
+        (self.unit().all() / 512).clamp(8, 64)
     }
 
     /// Groups of rows.

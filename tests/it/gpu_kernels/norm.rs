@@ -164,7 +164,8 @@ fn backward(case: &Case<'_>, [rows, width]: [usize; 2], group_rows: usize, asked
         int(group_rows),
         int(usize::from(accumulate)),
     ];
-    case.launch("norm_backward", [groups, case.count(), 1], 128, 8 * group_rows, &arguments);
+    let block = width.div_ceil(width.div_ceil(384)).next_multiple_of(32);
+    case.launch("norm_backward", [groups, case.count(), 1], block as u32, 8 * group_rows, &arguments);
 
     let (mut all, mut masks) = (Vec::new(), Vec::new());
     let mut expected = vec![f64::NAN; groups * columns * case.count()];
@@ -199,7 +200,9 @@ fn backward(case: &Case<'_>, [rows, width]: [usize; 2], group_rows: usize, asked
 #[test]
 fn norms_have_the_slopes_that_differences_show() {
     check(|case| {
-        for (shape, centred) in [[1, 20], [3, 5], [21, 7], [9, 128], [5, 130]].into_iter().flat_map(|s| [(s, true), (s, false)]) {
+        for (shape, centred) in
+            [[1, 20], [3, 5], [21, 7], [9, 128], [5, 130], [2, 400]].into_iter().flat_map(|s| [(s, true), (s, false)])
+        {
             for (group_rows, accumulate, dropout) in [(8, true, true), (3, false, false), (5, true, false)] {
                 backward(case, shape, group_rows, Backward { centred, dropout, dy: dropout, sums: accumulate, accumulate });
             }

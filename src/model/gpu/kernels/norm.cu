@@ -111,7 +111,8 @@ constexpr int BATCH = 4;
 //
 // The sums are one matrix [K, groups, columns] for all norms and biases of the model; the pointers are to the first column
 // that is meant, of member 0 and group 0. groups = ceil(N / group_rows).
-// Launch: grid [groups, K], block 128, shared 8 · group_rows bytes.
+// Launch: grid [groups, K], block any number of warps (as few as take all columns in ceil(C / 384) passes), shared
+// 8 · group_rows bytes.
 extern "C" __global__ void norm_backward(
     const operand* dnormed,   // [K, N, C]
     const float* x,           // [K, N, C]: what was normed
