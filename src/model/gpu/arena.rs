@@ -440,15 +440,16 @@ mod tests {
         let [(config, length, batch), ..] = known();
         let sizes = sizes(&config, Precision::F32, length, batch, 1);
         let (rows, c, layers) = (12 * 64, 128, 4);
+        let scored = 4 * rows;
         // 65 rows of the embedding are padded to 72; every other parameter is a multiple of 64 values.
         let parameters = 804_096 + 7 * 128;
         assert_eq!(sum(&sizes, "parameters"), 4 * parameters);
         assert_eq!(sum(&sizes, "second moments"), 4 * parameters);
         // Training keeps what scoring overwrites from layer to layer.
-        assert_eq!(sum(&sizes, "residual stream"), (2 * layers + 1 + 3) * 4 * rows * c);
-        assert_eq!(sum(&sizes, "attention weights"), (layers + 1) * 4 * 4 * rows * 64);
-        assert_eq!(sum(&sizes, "hidden layer"), (layers + 1) * 4 * rows * 4 * c);
-        assert_eq!(sum(&sizes, "logits"), 2 * 4 * rows * 72);
+        assert_eq!(sum(&sizes, "residual stream"), (2 * layers + 1) * 4 * rows * c + 3 * 4 * scored * c);
+        assert_eq!(sum(&sizes, "attention weights"), (layers * rows + scored) * 4 * 4 * 64);
+        assert_eq!(sum(&sizes, "hidden layer"), (layers * rows + scored) * 4 * 4 * c);
+        assert_eq!(sum(&sizes, "logits"), (rows + scored) * 4 * 72);
         assert_eq!(sum(&sizes, "gradient of what was added"), 0, "it is that of the residual stream");
         assert_eq!(sum(&sizes, "masks"), 0);
     }
@@ -458,7 +459,7 @@ mod tests {
         let megabytes = known().map(|(config, length, batch)| {
             [Precision::F32, Precision::Bf16].map(|p| bytes(&config, p, length, length, batch, 1).unwrap() / 1_000_000)
         });
-        assert_eq!(megabytes, [[56, 39], [4_025, 2_332], [12_744, 12_247]]);
+        assert_eq!(megabytes, [[86, 56], [4_025, 2_332], [12_990, 12_247]]);
     }
 
     #[test]

@@ -1,29 +1,26 @@
 //! One device with the members that are trained on it.
 
+mod scoring;
+mod state;
+mod steps;
+
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::arena::Arrays;
 use super::checks::{self, ProductCheck};
 use super::cuda::{Array, Gpu, Graph, Kernels, Operand, Pinned, Search, Type};
-use super::forward::{Model, Pass};
+use super::forward::Model;
 use super::launch::{Launcher, Products};
 use super::layout::Layout;
-use super::members::{Member, Outcome, State, Step, Windows};
+use super::members::Member;
 use super::products::{Arithmetic, Shapes};
-use super::ring::{Slot, Turn, Writer, published, result_words};
+use super::ring::{Slot, Writer, result_words};
 use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
 use crate::model::{Config, cpu};
-
-/// How long a result is slept for at a time: a sixteenth of the time that it has been waited for, within these.
-const NAPS: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
-
-/// How often the device is asked for faults while it is waited for.
-const ASKED_EVERY: Duration = Duration::from_millis(100);
 
 /// What an engine is made for.
 #[derive(Debug, Clone)]
@@ -286,259 +283,6 @@ impl Engine {
             shapes: Shapes { sizes, arithmetic: arithmetic(self.options.precision) },
             launcher: Launcher { gpu, kernels, products, prepare: false },
         }
-    }
-
-    fn unit(&self, model: Model<'_>, first: bool) -> Result<()> {
-        model.train(self.slots.at(0), self.options.depth * self.sizes.units, first)?;
-        if self.sizes.units == 1 { self.update(model) } else { Ok(()) }
-    }
-
-    fn update(&self, model: Model<'_>) -> Result<()> {
-        model.update(self.results.at(0), self.options.depth)
-    }
-
-    /// Starts a step of every member, and waits for nothing. A member with `None` has no more steps to make: its weights stay.
-    ///
-    /// # Errors
-    /// Tokens outside the vocabulary, windows that are not whole or too many, more steps in flight than [`Options::depth`];
-    /// a fault of the device.
-    pub fn submit(&mut self, steps: &[Option<Step<'_>>]) -> Result<()> {
-        self.check_steps(steps)?;
-        let pending = |member: usize| self.flights.iter().filter(|flight| flight.0[member].is_some()).count() as u64;
-        let turns: Vec<Turn<'_>> = (self.options.members.iter().zip(steps).enumerate())
-            .map(|(k, (&member, &step))| {
-                let updates = self.updates[k] + pending(k) + 1;
-                Turn { member, step, updates, revive: self.revive[k] }
-            })
-            .collect();
-        let words = self.slot.words;
-        for unit in 0..self.sizes.units {
-            let place = (self.submitted as usize % self.options.depth) * self.sizes.units + unit;
-            self.writer.write(&self.sizes, unit, &turns, &self.slots.words()[place * words..][..words]);
-            self.start_unit(unit == 0)?;
-        }
-        if self.sizes.units > 1 {
-            self.start_update()?;
-        }
-        self.revive.fill(false);
-        self.submitted += 1;
-        self.flights.push_back(Flight(steps.iter().map(|step| step.map(|step| step.targets.len())).collect()));
-        Ok(())
-    }
-
-    /// Whether launches go to the device one by one: what loads lazily cannot be recorded, so the first step does.
-    fn one_by_one(&self) -> bool {
-        self.options.immediate || self.submitted == 0
-    }
-
-    fn start_unit(&mut self, first: bool) -> Result<()> {
-        if self.one_by_one() {
-            return self.unit(self.model(), first);
-        }
-        let known = if first { &self.graphs.first } else { &self.graphs.next };
-        if known.is_none() {
-            let graph = self.gpu.record(|| self.unit(self.model(), first))?;
-            *(if first { &mut self.graphs.first } else { &mut self.graphs.next }) = Some(graph);
-        }
-        let known = if first { &self.graphs.first } else { &self.graphs.next };
-        known.as_ref().map_or(Ok(()), |graph| self.gpu.replay(graph))
-    }
-
-    fn start_update(&mut self) -> Result<()> {
-        if self.one_by_one() {
-            return self.update(self.model());
-        }
-        if self.graphs.update.is_none() {
-            self.graphs.update = Some(self.gpu.record(|| self.update(self.model()))?);
-        }
-        self.graphs.update.as_ref().map_or(Ok(()), |graph| self.gpu.replay(graph))
-    }
-
-    /// Waits for the oldest step in flight: what came of it for each member that took part.
-    ///
-    /// # Errors
-    /// Where no step is in flight, and what the device failed with.
-    pub fn result(&mut self) -> Result<Vec<Option<Outcome>>> {
-        let Some(flight) = self.flights.pop_front() else {
-            return Err(Error::internal("there is no step whose result could come"));
-        };
-        self.taken += 1;
-        let of_members = self.wait_for(self.taken)?;
-        let outcomes = flight.0.iter().zip(of_members).enumerate().map(|(k, (targets, of_member))| {
-            targets.map(|targets| {
-                let updated = !of_member.dead;
-                self.updates[k] += u64::from(updated);
-                Outcome { loss: of_member.loss / targets as f64, norm: of_member.norm, updated }
-            })
-        });
-        Ok(outcomes.collect())
-    }
-
-    /// The results of a step, in short naps: another process may need the processor.
-    fn wait_for(&self, step: u64) -> Result<Vec<super::ring::Published>> {
-        let words = result_words(self.sizes.members);
-        let place = ((step - 1) % self.options.depth as u64) as usize * words;
-        let slot = &self.results.words()[place..place + words];
-        let began = Instant::now();
-        let mut asked = began;
-        loop {
-            if let Some(results) = published(slot, step) {
-                return Ok(results);
-            }
-            if asked.elapsed() >= ASKED_EVERY {
-                // All done and still nothing there: it has to have been published before the question.
-                if self.gpu.poll()? {
-                    return published(slot, step)
-                        .ok_or_else(|| Error::internal("the GPU is done with a step and has not said what came of it"));
-                }
-                asked = Instant::now();
-            }
-            std::thread::sleep((began.elapsed() / 16).clamp(NAPS[0], NAPS[1]));
-        }
-    }
-
-    /// Takes the results of all steps in flight, oldest first.
-    pub fn drain(&mut self) -> Result<Vec<Vec<Option<Outcome>>>> {
-        (0..self.in_flight()).map(|_| self.result()).collect()
-    }
-
-    /// The NLL of each target of each member's windows in nats, without dropout. A window's losses depend on nothing but its
-    /// tokens, its length and the weights: windows go through in groups of a fixed number, the last filled up.
-    pub fn nll(&mut self, length: usize, windows: &[Windows<'_>]) -> Result<Vec<Vec<f32>>> {
-        self.check_windows(length, windows)?;
-        let rows = self.sizes.scored(length);
-        let (group, all) = (rows.all(), windows.iter().map(|of_member| of_member.inputs.len()).max().unwrap_or(0));
-        let mut losses: Vec<Vec<f32>> = windows.iter().map(|of_member| Vec::with_capacity(of_member.inputs.len())).collect();
-        for first in (0..all).step_by(group) {
-            let mut tokens = vec![0u32; windows.len() * rows.windows * (length + 1)];
-            for (tokens, Windows { inputs, targets }) in tokens.chunks_mut(rows.windows * (length + 1)).zip(windows) {
-                let [inputs, targets] = [inputs, targets].map(|all| all.get(first..).unwrap_or(&[]).chunks(length));
-                for ((into, inputs), targets) in tokens.chunks_mut(length + 1).zip(inputs).zip(targets) {
-                    into[..length].copy_from_slice(inputs);
-                    into[length] = targets[length - 1];
-                }
-            }
-            self.gpu.write(self.arrays.scored.at(0), bytemuck::cast_slice(&tokens))?;
-            self.start_scoring(length)?;
-            let mut nll = vec![0f32; windows.len() * group];
-            self.gpu.read(self.arrays.scoring.nll.at(0), bytemuck::cast_slice_mut(&mut nll))?;
-            for ((losses, nll), of_member) in losses.iter_mut().zip(nll.chunks(group)).zip(windows) {
-                losses.extend(&nll[..of_member.inputs.len().saturating_sub(first).min(group)]);
-            }
-        }
-        Ok(losses)
-    }
-
-    fn start_scoring(&mut self, length: usize) -> Result<()> {
-        let score = || {
-            let (passage, tokens, rows) = (&self.arrays.scoring, self.arrays.scored.at(0), self.sizes.scored(length));
-            let (model, pass) = (self.model(), Pass { passage, rows, tokens, masks: None });
-            model.forward(pass)?;
-            model.score(pass)
-        };
-        if let Some(graph) = self.graphs.scoring.get(&length) {
-            return self.gpu.replay(graph);
-        }
-        if self.options.immediate || !self.scored.contains(&length) {
-            score()?;
-            self.scored.push(length);
-            return Ok(());
-        }
-        let graph = self.gpu.record(score)?;
-        self.gpu.replay(&graph)?;
-        self.graphs.scoring.insert(length, graph);
-        Ok(())
-    }
-
-    /// Puts a member's parameters, moments and number of updates in place of what is there. It begins anew: nothing that was
-    /// not finite before is remembered.
-    pub fn write_state(&mut self, member: usize, state: &State) -> Result<()> {
-        self.check_idle()?;
-        for (array, values) in
-            [(&self.arrays.values, &state.values), (&self.arrays.first, &state.first), (&self.arrays.second, &state.second)]
-        {
-            let padded = self.padded(values)?;
-            self.gpu.write(array.at(self.member_offset(member)), bytemuck::cast_slice(&padded))?;
-        }
-        self.model().round_weights()?;
-        self.updates[member] = state.updates;
-        self.revive[member] = true;
-        Ok(())
-    }
-
-    /// A member's parameters, moments and number of updates.
-    pub fn read_state(&self, member: usize) -> Result<State> {
-        self.check_idle()?;
-        Ok(State {
-            updates: self.updates[member],
-            values: self.read_parameters(&self.arrays.values, member)?,
-            first: self.read_parameters(&self.arrays.first, member)?,
-            second: self.read_parameters(&self.arrays.second, member)?,
-        })
-    }
-
-    /// The gradients of a member's last step, before clipping, in the order of the parameters.
-    pub fn gradients(&self, member: usize) -> Result<Vec<f32>> {
-        self.check_idle()?;
-        self.read_parameters(&self.arrays.gradients, member)
-    }
-
-    fn member_offset(&self, member: usize) -> u64 {
-        4 * (member * self.sizes.parameters) as u64
-    }
-
-    /// Values in the order of the parameters, as they lie on the device.
-    fn padded(&self, values: &[f32]) -> Result<Vec<f32>> {
-        let (ranges, mut padded) = (&self.layout.ranges, vec![0.0; self.sizes.parameters]);
-        let needed: usize = ranges.iter().map(|range| range.len()).sum();
-        if values.len() != needed {
-            return Err(Error::data(format!("the model has {needed} values, and {} were given", values.len())));
-        }
-        let mut rest = values;
-        for range in ranges {
-            let (values, after) = rest.split_at(range.len());
-            padded[range.clone()].copy_from_slice(values);
-            rest = after;
-        }
-        Ok(padded)
-    }
-
-    fn read_parameters(&self, array: &Array, member: usize) -> Result<Vec<f32>> {
-        let mut padded = vec![0f32; self.sizes.parameters];
-        self.gpu.read(array.at(self.member_offset(member)), bytemuck::cast_slice_mut(&mut padded))?;
-        Ok(self.layout.ranges.iter().flat_map(|range| &padded[range.clone()]).copied().collect())
-    }
-
-    fn check_idle(&self) -> Result<()> {
-        if self.in_flight() > 0 {
-            return Err(Error::internal(format!("{} steps are still in flight", self.in_flight())));
-        }
-        Ok(())
-    }
-
-    fn check_steps(&self, steps: &[Option<Step<'_>>]) -> Result<()> {
-        let Sizes { length, batch, members, .. } = self.sizes;
-        if steps.len() != members || self.in_flight() >= self.options.depth {
-            let (given, flying, depth) = (steps.len(), self.in_flight(), self.options.depth);
-            let message = format!("{given} steps for {members} members, and {flying} of {depth} steps in flight");
-            return Err(Error::internal(message));
-        }
-        for Step { inputs, targets, .. } in steps.iter().flatten() {
-            if inputs.is_empty() || inputs.len() > batch * length {
-                return Err(Error::internal(format!("{} tokens for {batch} windows of {length}", inputs.len())));
-            }
-            self.check_tokens(length, inputs, targets)?;
-        }
-        Ok(())
-    }
-
-    fn check_windows(&self, length: usize, windows: &[Windows<'_>]) -> Result<()> {
-        if length == 0 || length > self.sizes.longest || windows.len() != self.sizes.members {
-            let (longest, given, members) = (self.sizes.longest, windows.len(), self.sizes.members);
-            let sizes = format!("{length} tokens (at most {longest}) for {given} of {members} members");
-            return Err(Error::internal(format!("windows of {sizes} cannot be scored")));
-        }
-        windows.iter().try_for_each(|of_member| self.check_tokens(length, of_member.inputs, of_member.targets))
     }
 
     /// Refuses what would read beyond a table, and windows whose targets are not their inputs moved on by one: only the last

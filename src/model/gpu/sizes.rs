@@ -151,9 +151,10 @@ impl Sizes {
         Rows { windows: self.windows, length: self.length }
     }
 
-    /// Tokens that are scored at once, at most: as many as a unit has, and one window at least.
+    /// Tokens that are scored at once, at most: as many as four units have, which do not keep what training does, and one
+    /// window at least.
     pub(super) fn scored_tokens(&self) -> usize {
-        self.unit().all().min(SCORED_TOKENS).max(self.longest)
+        (4 * self.unit().all()).min(SCORED_TOKENS).max(self.longest)
     }
 
     /// Windows of so many tokens that are scored at once.
