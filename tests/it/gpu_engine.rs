@@ -339,6 +339,15 @@ fn steps_that_are_submitted_ahead_give_the_same_results_in_their_order() {
 }
 
 #[test]
+fn steps_of_many_units_are_not_submitted_far_ahead() {
+    let config = config(llama);
+    for (batch, depth) in [(1, 16), (4, 8), (40, 1)] {
+        let engine = engine(&config, Options { unit: Some(1), depth: 16, ..options(&config, 7, batch) });
+        assert_eq!((engine.units(), engine.options().depth), (batch, depth));
+    }
+}
+
+#[test]
 fn a_state_that_is_read_and_written_goes_on_bit_for_bit() {
     for (name, config) in variants() {
         let mut whole = engine(&config, options(&config, 7, 5));

@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
 use crate::model::{Config, cpu};
 
+/// Slots of the ring, at most, where a step has not more units: they lie in memory that the system cannot move.
+const SLOTS: usize = 32;
+
 /// What an engine is made for.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -35,7 +38,7 @@ pub struct Options {
     pub batch: usize,
     /// The trainings that go together.
     pub members: Vec<Member>,
-    /// Steps that may be submitted before a result is taken.
+    /// Steps that may be submitted before a result is taken; an engine has fewer where a step has many units.
     pub depth: usize,
     /// Every launch by itself and no graphs, for debugging: the bits are the same.
     pub immediate: bool,
@@ -142,7 +145,7 @@ impl Engine {
     ///
     /// # Errors
     /// What is missing or too old on this machine, a model that does not fit into the device, sizes that a GPU cannot take.
-    pub fn new(config: &Config, options: Options, search: &Search, number: u32) -> Result<Self> {
+    pub fn new(config: &Config, mut options: Options, search: &Search, number: u32) -> Result<Self> {
         check(config, &options)?;
         let layout = Layout::new(config)?;
         let dropout = options.members.iter().any(|member| member.dropout > 0.0);
@@ -154,6 +157,7 @@ impl Engine {
         };
         sizes.chunk = options.chunk.unwrap_or(sizes.chunk);
         sizes.check()?;
+        options.depth = options.depth.min((SLOTS / sizes.units).max(1));
         let gpu = Gpu::open(search, number)?;
         let operand = match arithmetic(options.precision).operand {
             Type::F32 => Operand::F32,
