@@ -225,28 +225,30 @@ fn package_of(package: &str, major: u32, exactly: bool) -> String {
 /// Opens the driver's library.
 pub(super) fn open_driver(folders: &Folders) -> Result<Opened> {
     const NAME: &str = "libcuda.so.1";
-    let mut failure = None;
+    let mut broken = None;
     for folder in folders.given.iter().chain(&folders.driver) {
         let file = folder.join(NAME);
-        if !folder.as_os_str().is_empty() && !file.is_file() {
+        let by_name = folder.as_os_str().is_empty();
+        if !by_name && !file.is_file() {
             continue;
         }
         match Opened::new(&file) {
             Ok(library) => return Ok(library),
+            // The system's loader knows of none either.
+            Err(_) if by_name => {}
             // A library for another kind of processor, say: there may be one that fits in the next folder.
-            Err(error) => failure = failure.or(Some(error)),
+            Err(error) => broken = broken.or(Some(error)),
         }
     }
-    let missing = Error::new(Kind::Device, "no NVIDIA driver was found: there is no `libcuda.so.1`");
-    let missing = missing.help(if cfg!(target_env = "musl") {
+    let told = match broken {
+        Some(broken) => Error::new(Kind::Device, "the NVIDIA driver that was found cannot be opened").caused_by(broken),
+        None => Error::new(Kind::Device, "no NVIDIA driver was found: there is no `libcuda.so.1`"),
+    };
+    Err(told.help(if cfg!(target_env = "musl") {
         "this program was built with musl, which cannot open libraries: take the build for glibc, or train with `--device cpu`"
     } else {
         "install the NVIDIA driver (in a container: start it with `--gpus all`), or train with `--device cpu`"
-    });
-    Err(match failure {
-        Some(failure) => missing.caused_by(failure),
-        None => missing,
-    })
+    }))
 }
 
 /// Opens the compiler of kernels; the builtins first, which it asks for by a bare name and would not find.
@@ -394,8 +396,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), "a/libcuda.so.1");
         let error = open_driver(&folders(dir.path(), Some("a"), &[])).err().unwrap();
-        assert_eq!(error.to_string(), "no NVIDIA driver was found: there is no `libcuda.so.1`");
+        assert_eq!(error.to_string(), "the NVIDIA driver that was found cannot be opened");
         assert!(error.chain().contains("a/libcuda.so.1 cannot be opened"), "{}", error.chain());
+        let error = open_driver(&folders(dir.path(), None, &[])).err().unwrap();
+        assert_eq!(error.chain(), "no NVIDIA driver was found: there is no `libcuda.so.1`");
         assert!(error.help_text().unwrap().contains("--device cpu"));
     }
 }
