@@ -196,7 +196,8 @@ fn copy_all<V: AsRef<[f32]>>(into: &mut [f32], parameters: &[Parameter], values:
     Ok(())
 }
 
-fn refuse_bf16(train: &Train) -> Result<()> {
+/// Refuses what only a GPU multiplies.
+fn only_f32(train: &Train) -> Result<()> {
     if train.precision != Precision::F32 {
         return Err(Error::usage("any `train.precision` but `f32` needs a GPU").help("leave it at `f32` on the CPU"));
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
-use super::{Backend, Lent, Pending, State, Step, StepResult, refuse_bf16};
+use super::{Backend, Lent, Pending, State, Step, StepResult, only_f32};
 use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
@@ -30,7 +30,7 @@ impl Candle {
         V: AsRef<[f32]>,
     {
         if device.is_cpu() {
-            refuse_bf16(train)?;
+            only_f32(train)?;
         }
         let device = device::open(device)?;
         let model = PlainModel::new(config, train.precision, &device, &state.values)?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Backend, Lent, Pending, State, Step, StepResult, copy_all, refuse_bf16};
+use super::{Backend, Lent, Pending, State, Step, StepResult, copy_all, only_f32};
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::cpu::{Engine, MicroBatch, shard_size};
@@ -27,7 +27,7 @@ impl CpuEngine {
     where
         V: AsRef<[f32]>,
     {
-        refuse_bf16(train)?;
+        only_f32(train)?;
         let parameters = config.parameters();
         let mut engine = Engine::new(config, seed, threads, config.context)?;
         copy_all(engine.values_mut(), &parameters, &state.values)?;
