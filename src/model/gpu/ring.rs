@@ -227,3 +227,90 @@ pub(super) fn published(slot: &[AtomicU32], step: u64) -> Option<Vec<Published>>
     };
     Some((0..members).map(member).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::{self, Precision};
+    use crate::model::Config;
+    use crate::model::gpu::layout::Layout;
+
+    const MEMBER_ONE: Member =
+        Member { seed: 7, dropout: 0.25, beta1: 0.5, beta2: 0.75, epsilon: 1e-8, weight_decay: 0.1, clip: Some(2.0) };
+
+    /// Two members, and steps of at most five windows of three tokens in units of two.
+    fn sizes() -> Sizes {
+        let model = settings::Model { layers: 2, heads: 2, width: 12, dropout: 0.25, ..settings::Model::default() };
+        let config = Config::new(&model, 11, 3).unwrap();
+        let layout = Layout::new(&config).unwrap();
+        Sizes::new(&config, &layout, Precision::F32, [3, 3, 5, 2], true).with_unit(2)
+    }
+
+    /// A unit's slot, where the first member has three windows and the second no step.
+    fn written(unit: usize) -> Vec<u32> {
+        let sizes = sizes();
+        let (inputs, targets): (Vec<u32>, Vec<u32>) = ((0..9).collect(), (1..10).collect());
+        let step = Step { inputs: &inputs, targets: &targets, step: 4, learning_rate: 0.5 };
+        let turn = Turn { member: MEMBER_ONE, step: Some(step), updates: 2, revive: true };
+        let into: Vec<AtomicU32> = (0..Slot::new(&sizes).words).map(|_| AtomicU32::new(u32::MAX)).collect();
+        Writer::new(&sizes).write(&sizes, unit, &[turn, Turn { step: None, revive: false, ..turn }], &into);
+        into.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    #[test]
+    fn a_members_numbers_stand_where_kernels_read_them() {
+        let words = written(1);
+        let float = |place: usize| f32::from_bits(words[place]);
+        assert_eq!([0, 1, 2, 3, 4].map(float), [0.95, 0.5, 0.5, 0.75, 0.25]);
+        // Bias corrections of the second update: 1 − 0.75² and 1 − 0.5².
+        assert_eq!([5, 6].map(float), [(1.0 / 0.4375f64.sqrt()) as f32, (0.5 / 0.75) as f32]);
+        assert_eq!(f64::from_bits(u64::from(words[8]) | u64::from(words[9]) << 32), 2.0);
+        assert_eq!((float(10), words[11], words[12], float(13), words[14]), ((1.0 / 9.0) as f32, 1, 16_384, 4.0 / 3.0, 1));
+        // Who has no step is neither decayed nor moved, and brought back by nothing.
+        let second = MEMBER;
+        assert_eq!((float(second), float(second + 6), words[second + 11], words[second + 14]), (1.0, 0.0, 0, 0));
+    }
+
+    #[test]
+    fn a_missing_window_is_the_first_again() {
+        let tokens = |unit: usize| {
+            let slot = Slot::new(&sizes());
+            written(unit)[slot.tokens..slot.tokens + 16].to_vec()
+        };
+        assert_eq!(tokens(0), [0, 1, 2, 3, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(tokens(1), [6, 7, 8, 9, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(tokens(2)[..8], [0, 1, 2, 3, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn keys_are_those_of_the_streams_on_a_processor() {
+        let (slot, words) = (Slot::new(&sizes()), written(1));
+        let key = |at: usize| bytemuck::cast_slice::<u32, u8>(&words[at..at + KEY]).to_vec();
+        // The mask of what the second block's MLP adds to the step's fourth window, and of its attention's second head.
+        let mlp = Place { seed: 7, step: 4, sequence: 3, layer: 1, site: Site::MlpOutput };
+        let (site, members, windows, heads) = (4, 2, 2, 2);
+        let row = slot.row_keys + ((site * members) * windows + 1) * KEY;
+        assert_eq!(key(row), Stream::key(7, "dropout", &mlp.indices(None)));
+        let attention = Place { site: Site::Attention, ..mlp };
+        let head = slot.attention_keys + (((members) * windows + 1) * heads + 1) * KEY;
+        assert_eq!(key(head), Stream::key(7, "dropout", &attention.indices(Some(1))));
+    }
+
+    #[test]
+    fn results_are_taken_when_their_number_is_there() {
+        let slot: Vec<AtomicU32> = (0..result_words(2)).map(|_| AtomicU32::new(0)).collect();
+        let set = |place: usize, value: u64| {
+            slot[2 * place].store(value as u32, Ordering::Relaxed);
+            slot[2 * place + 1].store((value >> 32) as u32, Ordering::Relaxed);
+        };
+        set(1, 1.5f64.to_bits());
+        set(2, 2.5f64.to_bits());
+        set(4, f64::INFINITY.to_bits());
+        set(6, 1);
+        assert_eq!(published(&slot, 5), None);
+        set(0, 5);
+        let first = Published { loss: 1.5, norm: 2.5, dead: false };
+        assert_eq!(published(&slot, 5), Some(vec![first, Published { loss: f64::INFINITY, norm: 0.0, dead: true }]));
+        assert_eq!(published(&slot, 6), None);
+    }
+}
