@@ -8,7 +8,7 @@
 //!   this trial's clip norm either ([`Clipping::never_binds`]), so that both are the same to the bit. It does not matter which
 //!   of the two clip norms is larger.
 //!
-//! **Which not.** By clip norm with a budget in minutes, and on a GPU: there the same trial twice does not give the same bits. By
+//! **Which not.** By clip norm with a budget in minutes, and on a GPU: there the same trial may not give the same bits twice. By
 //! another version of the arithmetic. Trials that a person asks for by `--retry`, and all with `--no-alias`.
 //!
 //! **Order of writing.** The outcome comes last, as for every trial: whoever is killed before leaves a trial without an outcome, which the

@@ -269,7 +269,8 @@ impl<'a> Trial<'a> {
         let evaluated = self.job.evaluation.periodic_tokens > 1 && is_due(last, steps, self.job.evaluation.every);
         let due = last >= steps || evaluated || is_due(last, steps, self.job.settings.checkpoint.every);
         // How far a budget in minutes is, and so the learning rate, is known once a step is over.
-        let enough = in_flight as f64 * self.last_seconds >= AHEAD;
+        // One step beside the one that is made; more where they are short.
+        let enough = (in_flight - 1) as f64 * self.last_seconds >= AHEAD;
         in_flight < self.backend.depth() && !in_minutes && !due && !enough
     }
 

@@ -14,6 +14,7 @@ mod gpu_check;
 mod gpu_driver;
 mod gpu_engine;
 mod gpu_kernels;
+mod gpu_program;
 mod gradients;
 #[path = "../host_gpu/mod.rs"]
 mod host_gpu;

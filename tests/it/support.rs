@@ -40,6 +40,8 @@ pub(crate) fn small(rest: &str) -> String {
 /// A folder with `small.yaml` and its output under `runs`.
 pub(crate) struct Scene {
     folder: TempDir,
+    /// Where the stand-ins of NVIDIA's libraries lie, where it has a GPU.
+    libraries: Option<PathBuf>,
 }
 
 /// What a command said, and how it ended.
@@ -96,9 +98,21 @@ impl Said {
 
 impl Scene {
     pub(crate) fn new(yaml: &str) -> Self {
-        let scene = Self { folder: TempDir::new().unwrap() };
+        let scene = Self { folder: TempDir::new().unwrap(), libraries: None };
         scene.write(yaml);
         scene
+    }
+
+    /// One with the GPUs of these libraries.
+    pub(crate) fn on_gpu(yaml: &str, libraries: &Path) -> Self {
+        let mut scene = Self::new(yaml);
+        scene.put_gpu(libraries);
+        scene
+    }
+
+    /// From now on it has the GPUs of these libraries.
+    pub(crate) fn put_gpu(&mut self, libraries: &Path) {
+        self.libraries = Some(libraries.to_owned());
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -123,6 +137,12 @@ impl Scene {
             if name.starts_with("VOTIVE") || ["RAYON_NUM_THREADS", "NO_COLOR", "COLUMNS", "CLICOLOR_FORCE"].contains(&&*name) {
                 command.env_remove(name);
             }
+        }
+        if let Some(libraries) = &self.libraries {
+            // Kernels are compiled once for all tests.
+            let kernels = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("host_gpu_cache");
+            command.env_remove("CUDA_VISIBLE_DEVICES").env("XDG_CACHE_HOME", kernels);
+            command.env("VOTIVE_SET__RUN__CUDA_LIBRARIES", libraries);
         }
         command
     }

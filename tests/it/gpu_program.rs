@@ -1,0 +1,204 @@
+//! The program on GPUs: trained, killed, gone on, scored again. The GPUs are stand-ins of NVIDIA's libraries
+//! ([`crate::host_gpu`]).
+
+use votive::runs::{Status, TrialFolder, state_of};
+
+use crate::host_gpu;
+use crate::support::{Said, Scene, Signal, assert_alike, files_below, json, numbers, random, read, small, words};
+
+const STEPS: u64 = 24;
+
+/// A GPT-2 with dropout and a Llama, on a GPU.
+fn experiment(rest: &str) -> String {
+    let yaml = small(&format!("points: [{{}}, {{model.family: llama, model.dropout: 0}}]\nrun: {{device: cuda}}\n{rest}"));
+    // The processor takes its time to be a GPU.
+    let small = [
+        ("max_bytes: 40000", "max_bytes: 8000"),
+        ("sequence_length: 32", "sequence_length: 16"),
+        ("batch_size: 8", "batch_size: 4"),
+    ];
+    let yaml = small.into_iter().fold(yaml, |yaml, (old, new)| yaml.replace(old, new));
+    yaml.replace("steps: 40", &format!("steps: {STEPS}"))
+}
+
+fn scene(yaml: &str) -> Scene {
+    Scene::on_gpu(yaml, host_gpu::libraries())
+}
+
+/// The losses of a trial's steps.
+fn losses(folder: &TrialFolder) -> Vec<f64> {
+    numbers(&read(&folder.steps()), "loss").into_iter().flatten().collect()
+}
+
+#[track_caller]
+fn assert_all_alike(one: &Scene, other: &Scene) {
+    let (one, other) = (one.trials(), other.trials());
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    assert_eq!(one.len(), 2);
+    for (id, folder) in &one {
+        assert_alike(folder, &other[id], STEPS);
+    }
+}
+
+/// The newest `state.json` of a trial's checkpoints.
+fn position(folder: &TrialFolder) -> serde_json::Value {
+    json(&files_below(&folder.checkpoints(), "state.json").pop().unwrap())
+}
+
+#[test]
+fn a_sweep_on_a_gpu_learns_what_it_learns_on_the_processor_and_is_probed() {
+    let scene = scene(&experiment(""));
+    scene.votive(&["run", "small.yaml"]).exits(0).says("on cuda:0 (").says("1 at a time").says("probed      2 shapes");
+    let table = scene.table();
+    assert_eq!(words(&table, "device"), ["cuda:0", "cuda:0"]);
+    assert_eq!(words(&table, "status"), ["completed", "completed"]);
+    let processor = Scene::new(&experiment(""));
+    processor.run(&["--device", "cpu"]).exits(0);
+    let (ours, theirs) = (numbers(&table, "common_loss"), numbers(&processor.table(), "common_loss"));
+    for (ours, theirs) in ours.into_iter().zip(theirs) {
+        let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+        assert!((ours / theirs - 1.0).abs() < 1e-3, "{ours} and {theirs}");
+    }
+    for folder in scene.trials().values() {
+        let losses = losses(folder);
+        assert_eq!(losses.len() as u64, STEPS);
+        assert!(losses[STEPS as usize - 1] < losses[0], "{losses:?}");
+        assert!(!position(folder)["made_by"]["kernels"].as_str().unwrap().is_empty());
+    }
+    scene.run(&[]).exits(0).says("nothing to train: all 2 trials are over already");
+}
+
+#[test]
+fn killed_at_any_moment_a_trial_on_a_gpu_ends_as_if_nothing_had_happened() {
+    let yaml = experiment("");
+    let scene = scene(&yaml);
+    for kill in 0..3 {
+        let mut runner = scene.start(&[]);
+        scene.wait_for_steps(&mut runner, 12 * kill + random(12) as i64);
+        if kill == 1 {
+            runner.send(Signal::KILL);
+        }
+        scene.kill_workers();
+        runner.send(Signal::KILL);
+        runner.wait();
+    }
+    scene.run(&[]).exits(0);
+    assert!(scene.attempts().iter().sum::<usize>() > 2, "{:?}: nothing was killed", scene.attempts());
+    let undisturbed = self::scene(&yaml);
+    undisturbed.run(&[]).exits(0);
+    assert_all_alike(&scene, &undisturbed);
+}
+
+#[test]
+fn after_ctrl_c_a_trial_on_a_gpu_is_saved_and_goes_on() {
+    let yaml = experiment("");
+    let scene = scene(&yaml);
+    let mut runner = scene.start(&[]);
+    scene.wait_for_steps(&mut runner, 3);
+    runner.send(Signal::INT);
+    runner.wait().exits(130);
+    let stopped: Vec<_> = scene.trials().into_values().filter(|folder| state_of(folder).status == Status::Interrupted).collect();
+    assert_eq!(stopped.len(), 1, "one trial at a time");
+    let steps = read(&stopped[0].steps()).height() as u64;
+    assert_eq!(position(&stopped[0])["step"], steps, "every step that has a row is saved, and no other");
+    scene.run(&[]).exits(0);
+    let undisturbed = self::scene(&yaml);
+    undisturbed.run(&[]).exits(0);
+    assert_all_alike(&scene, &undisturbed);
+}
+
+#[test]
+fn an_unfinished_trial_starts_over_on_another_gpu() {
+    let yaml = experiment("");
+    let other = host_gpu::libraries_with(&[("NAME", "Stand-in X2")]);
+    let mut scene = scene(&yaml);
+    let mut runner = scene.start(&[]);
+    scene.wait_for_steps(&mut runner, 3);
+    runner.send(Signal::INT);
+    runner.wait().exits(130);
+    scene.put_gpu(other.path());
+    scene.run(&[]).exits(0);
+    let undisturbed = Scene::on_gpu(&yaml, other.path());
+    undisturbed.run(&[]).exits(0);
+    assert_all_alike(&scene, &undisturbed);
+    for folder in scene.trials().values() {
+        assert_eq!(position(folder)["made_by"]["gpu"], "Stand-in X2");
+        let attempts = votive::runs::attempts(folder).unwrap();
+        assert_eq!(attempts.last().unwrap().from_step, 0);
+        assert_eq!(numbers(&read(&folder.steps()), "attempt")[0], Some(attempts.len() as f64));
+    }
+}
+
+#[test]
+fn finished_trials_are_scored_again_on_a_gpu_and_nothing_is_trained() {
+    let scene = scene(&experiment(""));
+    scene.run(&[]).exits(0);
+    let native = |scene: &Scene| numbers(&scene.table(), "native_loss");
+    let before = native(&scene);
+    let context = ["--set", "evaluate.context=16"];
+    scene.run(&[&context[..], &["--rescore"]].concat()).exits(0).says("2 finished trials again");
+    assert_eq!(numbers(&scene.table(), "common_context"), [Some(16.0), Some(16.0)]);
+    assert_eq!(native(&scene), before, "the same weights in the same context give the same bits");
+    assert_eq!(scene.attempts(), [1, 1]);
+}
+
+/// A run whose GPU fails so at one of its kernels.
+fn failing(fault: &str) -> (Scene, Said) {
+    let broken = host_gpu::libraries_with(&[("FAIL_LAUNCH", fault)]);
+    let scene = Scene::on_gpu(&experiment(""), broken.path());
+    let said = scene.run(&["--set", "run.retries=0"]);
+    (scene, said.exits(3))
+}
+
+#[test]
+fn a_fault_of_the_gpu_is_told_with_its_kind_and_the_same_command_goes_on() {
+    let (mut scene, said) = failing("400:700");
+    said.says("a kernel reached for memory that is not its own").says("CUDA_ERROR_ILLEGAL_ADDRESS");
+    for folder in scene.trials().values() {
+        let attempt = votive::runs::attempts(folder).unwrap().pop().unwrap();
+        assert_eq!(attempt.ended.as_deref(), Some("crashed: exit code 1"));
+        assert!(position(folder)["step"].as_u64().unwrap() > 0, "it was in the midst of its steps");
+    }
+    scene.put_gpu(host_gpu::libraries());
+    scene.run(&[]).exits(0);
+    assert_eq!(scene.attempts(), [2, 2]);
+    let undisturbed = self::scene(&experiment(""));
+    undisturbed.run(&[]).exits(0);
+    assert_all_alike(&scene, &undisturbed);
+}
+
+#[test]
+fn a_trial_that_the_gpus_memory_does_not_take_is_over() {
+    let (scene, said) = failing("1:2");
+    said.says("did not fit").says("the GPU's memory ran out");
+    assert_eq!(words(&scene.table(), "status"), ["did_not_fit", "did_not_fit"]);
+}
+
+#[test]
+fn what_diverges_on_a_gpu_ends_before_its_step_has_a_row() {
+    let yaml = experiment("").replace("batch_size: 4", "batch_size: 4\n  learning_rate: 1e30\n  warmup: 0\n  clip_norm: off");
+    let scene = scene(&yaml);
+    scene.run(&[]).exits(3);
+    for folder in scene.trials().values() {
+        let outcome = json(&folder.outcome());
+        assert_eq!(outcome["end"], "diverged", "{outcome}");
+        let losses = losses(folder);
+        assert_eq!(outcome["steps"], losses.len());
+        assert!(losses.iter().all(|loss| loss.is_finite()));
+        let next = format!("at step {}", losses.len() + 1);
+        assert!(outcome["reason"].as_str().unwrap().ends_with(&next), "{outcome}");
+    }
+}
+
+#[test]
+fn compiled_kernels_are_kept_in_the_users_cache_or_with_the_experiment() {
+    let scene = scene(&experiment("").replace("steps: 24", "steps: 2"));
+    let cache = tempfile::tempdir().unwrap();
+    let mut command = scene.command(&["run", "small.yaml", "--no-probe"]);
+    Said::of(command.env("XDG_CACHE_HOME", cache.path()).output().unwrap()).exits(0);
+    let kept = files_below(&cache.path().join("votive/kernels"), "").len();
+    assert!(kept > 0);
+    let mut homeless = scene.command(&["run", "small.yaml", "--no-probe", "--set", "train.budget.steps=3"]);
+    Said::of(homeless.env_remove("XDG_CACHE_HOME").env_remove("HOME").output().unwrap()).exits(0);
+    assert_eq!(files_below(&scene.experiment().cache().join("kernels"), "").len(), kept);
+}
