@@ -120,7 +120,7 @@ pub(super) struct Gradients<T> {
     pub(super) heads: Option<HeadGradients<T>>,
     /// Columns of norms and biases, group of rows by group: float [K, groups, columns].
     pub(super) sums: T,
-    /// Where the columns belong: int [columns].
+    /// Where the columns belong: int `[columns]`.
     pub(super) places: T,
     /// Of the embedding, piece by piece: float [K, pieces, C].
     pub(super) pieces: T,
@@ -140,13 +140,13 @@ pub(super) struct Update<T> {
     pub(super) decays: T,
     /// Double [K, ⌈P / 4,096⌉].
     pub(super) squares: T,
-    /// Double [K]: the step's sum of NLL.
+    /// Double `[K]`: the step's sum of NLL.
     pub(super) loss: T,
-    /// Double [K].
+    /// Double `[K]`.
     pub(super) norm: T,
-    /// Float [K].
+    /// Float `[K]`.
     pub(super) clip: T,
-    /// Int [K].
+    /// Int `[K]`.
     pub(super) dead: T,
     /// One 64-bit integer: units done.
     pub(super) units: T,

@@ -19,8 +19,8 @@ impl Engine {
     /// Starts a step of every member, and waits for nothing. A member with `None` has no more steps to make: its weights stay.
     ///
     /// # Errors
-    /// Tokens outside the vocabulary, windows that are not whole or too many, more steps in flight than [`Options::depth`];
-    /// a fault of the device.
+    /// Tokens outside the vocabulary, windows that are not whole or too many, more steps in flight than
+    /// [`depth`](crate::model::gpu::Options::depth); a fault of the device.
     pub fn submit(&mut self, steps: &[Option<Step<'_>>]) -> Result<()> {
         self.check_steps(steps)?;
         let pending = |member: usize| self.flights.iter().filter(|flight| flight.0[member].is_some()).count() as u64;
