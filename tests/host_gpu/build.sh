@@ -20,7 +20,7 @@ if [ ! -d "$finished" ]; then
   make() { # NAME SOURCE..: a library that keeps to itself what it does not show
     local name=$1
     shift
-    "$compiler" -std=gnu++17 -O2 -Wall -Wextra -ffp-contract=off -fPIC -shared -fvisibility=hidden -pthread -Wl,-Bsymbolic -o "$unfinished/$name" "$@" -ldl
+    "$compiler" -std=gnu++17 "-DHOST_GPU_BUILD=0x${hash:0:8}u" -O2 -Wall -Wextra -ffp-contract=off -fPIC -shared -fvisibility=hidden -pthread -Wl,-Bsymbolic -o "$unfinished/$name" "$@" -ldl
   }
   cd "$sources"
   # Its signal handlers must not outlive it.

@@ -453,7 +453,7 @@ API cuModuleLoadData(void** module, const void* image) {
     OUTSIDE_CAPTURE();
     ImageHeader header;
     memcpy(&header, image, sizeof header);
-    if (memcmp(header.magic, image_magic, sizeof image_magic)) return invalid_image;
+    if (memcmp(header.magic, image_magic, sizeof image_magic) || header.build != HOST_GPU_BUILD) return invalid_image;
     if ((!header.assembly && header.architecture / 10 != settings().capability / 10) || header.architecture > settings().capability) return no_binary_for_gpu;
     auto library = std::make_shared<Library>();
     library->file = memfd_create("kernels", MFD_CLOEXEC);

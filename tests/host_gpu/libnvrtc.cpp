@@ -310,6 +310,7 @@ API nvrtcCompileProgram(void* handle, int count, const char* const* options) {
     memcpy(header.magic, host_gpu::image_magic, sizeof header.magic);
     header.size = bytes.size();
     header.architecture = architecture;
+    header.build = HOST_GPU_BUILD;
     header.assembly = assembly;
     program.image.assign(reinterpret_cast<const char*>(&header), sizeof header);
     program.image += bytes;

@@ -46,7 +46,12 @@ struct ImageHeader {
     unsigned long long size;
     unsigned architecture;  // 90 for sm_90 and sm_90a
     unsigned assembly;      // 1: stands for PTX, which newer GPUs take too
+    // Of the stand-ins that made it, a hash of their sources: others may lay out a Module otherwise.
+    unsigned long long build;
 };
+#ifndef HOST_GPU_BUILD
+#define HOST_GPU_BUILD 0  // build.sh gives it
+#endif
 constexpr char image_magic[8] = {'H', 'O', 'S', 'T', 'G', 'P', 'U', '1'};
 
 }  // namespace host_gpu

@@ -14,7 +14,7 @@ namespace host_gpu {
 
 namespace {
 
-constexpr int most_of_a_kernel = 8;
+constexpr int most_of_a_kernel = 4;
 
 // Whether this launch is one of the few of its kernel that are kept; its number.
 bool chosen(const Launch& launch, int& number) {

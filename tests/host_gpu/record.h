@@ -1,6 +1,6 @@
 // Writes down what kernels are given and what they make of it, for a comparison with a GPU (scripts/check_gpu.py).
 //
-// A file for each of a kernel's first launches that differ in more than addresses, up to eight: lines of text, then bytes.
+// A file for each of a kernel's first launches that differ in more than addresses, up to four: lines of text, then bytes.
 //
 //   kernel NAME grid GX GY GZ block BX BY BZ shared BYTES
 //   memory BYTES                                       one for each allocation that arguments point into
