@@ -11,6 +11,8 @@ FOLDER/check_gpu.json has all of them, and a table is printed last. Exits with 1
   products    every kind of matrix product, by cublasLt, against float64; the same bits twice, and for 1 and 6 at once
   kernels     every kernel against what it makes of the same memory on the processor: the file given by --kernels, or one that is
               made now, for which a C++ compiler and the folder tests/host_gpu of this repository are needed
+  engine      `votive check-gpu`: the program's own products in the shapes of real models, gradients of all parameters against
+              candle's operations on the processor, a member's bits alone and among four, and what a step takes
   parity      10 and 200 steps of both families against the CPU engine, with dropout, biases, grouped heads, partial batches
   bits        the same training twice
   kills       a training that is killed twenty times has the bits of one that is not
@@ -43,7 +45,7 @@ import time
 import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIMITS = {"environment": 30, "products": 60, "kernels": 120, "parity": 90, "bits": 60, "kills": 120, "speeds": 300, "first": 60, "memory": 60, "counts": 60}
+LIMITS = {"environment": 30, "products": 60, "kernels": 120, "engine": 180, "parity": 90, "bits": 60, "kills": 120, "speeds": 300, "first": 60, "memory": 60, "counts": 60}
 SIZES = {
     "S": dict(layers=4, heads=4, width=128, length=64, batch=12, vocabulary=65),
     "M": dict(layers=6, heads=6, width=384, length=256, batch=64, vocabulary=65),
@@ -166,6 +168,18 @@ class Check:
         rows = gpu_libraries.check_kernels(gpu_libraries.Gpu(self.libraries), kernels)
         return {"good": all(row["good"] for row in rows), "launches": len(rows), "kernels": len({row["kernel"] for row in rows}), "wrong": [row for row in rows if not row["good"]],
                 "largest_difference": max((d for row in rows for d in row["differences"].values()), default=0.0)}
+
+    def part_engine(self):
+        command = [self.votive, "check-gpu", "--sizes", "small" if self.stand_ins else "large", "--cache", str(self.out / "cache" / "engine")]
+        command += ["--libraries", self.libraries] if self.libraries else []
+        # A line as soon as it is known: what was known before a fault is kept.
+        told = self.out / "engine.jsonl"
+        with told.open("w") as file:
+            done = subprocess.run(command, env=self.environment(), stdout=file, stderr=subprocess.PIPE, text=True)
+        lines = [json.loads(line) for line in told.read_text().splitlines()]
+        products = [line for line in lines if line["part"] == "product"]
+        result = {"good": done.returncode == 0, "products": len(products), "wrong": [line for line in lines if line.get("good") is False], "rows": [line for line in lines if line["part"] != "product"]}
+        return result if result["good"] else result | {"error": done.stderr[-2000:]}
 
     def part_parity(self):
         rows = []
