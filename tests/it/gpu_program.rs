@@ -25,6 +25,11 @@ fn scene(yaml: &str) -> Scene {
     Scene::on_gpu(yaml, host_gpu::libraries())
 }
 
+/// The same GPU, on which a step takes long enough to be hit in its midst.
+fn slow() -> tempfile::TempDir {
+    host_gpu::libraries_with(&[("DELAY_US", "1000")])
+}
+
 /// The losses of a trial's steps.
 fn losses(folder: &TrialFolder) -> Vec<f64> {
     numbers(&read(&folder.steps()), "loss").into_iter().flatten().collect()
@@ -70,8 +75,8 @@ fn a_sweep_on_a_gpu_learns_what_it_learns_on_the_processor_and_is_probed() {
 
 #[test]
 fn killed_at_any_moment_a_trial_on_a_gpu_ends_as_if_nothing_had_happened() {
-    let yaml = experiment("");
-    let scene = scene(&yaml);
+    let (yaml, slow) = (experiment(""), slow());
+    let scene = Scene::on_gpu(&yaml, slow.path());
     for kill in 0..3 {
         let mut runner = scene.start(&[]);
         scene.wait_for_steps(&mut runner, 12 * kill + random(12) as i64);
@@ -91,8 +96,8 @@ fn killed_at_any_moment_a_trial_on_a_gpu_ends_as_if_nothing_had_happened() {
 
 #[test]
 fn after_ctrl_c_a_trial_on_a_gpu_is_saved_and_goes_on() {
-    let yaml = experiment("");
-    let scene = scene(&yaml);
+    let (yaml, slow) = (experiment(""), slow());
+    let scene = Scene::on_gpu(&yaml, slow.path());
     let mut runner = scene.start(&[]);
     scene.wait_for_steps(&mut runner, 3);
     runner.send(Signal::INT);
@@ -111,7 +116,8 @@ fn after_ctrl_c_a_trial_on_a_gpu_is_saved_and_goes_on() {
 fn an_unfinished_trial_starts_over_on_another_gpu() {
     let yaml = experiment("");
     let other = host_gpu::libraries_with(&[("NAME", "Stand-in X2")]);
-    let mut scene = scene(&yaml);
+    let slow = slow();
+    let mut scene = Scene::on_gpu(&yaml, slow.path());
     let mut runner = scene.start(&[]);
     scene.wait_for_steps(&mut runner, 3);
     runner.send(Signal::INT);
@@ -135,9 +141,9 @@ fn finished_trials_are_scored_again_on_a_gpu_and_nothing_is_trained() {
     scene.run(&[]).exits(0);
     let native = |scene: &Scene| numbers(&scene.table(), "native_loss");
     let before = native(&scene);
-    let context = ["--set", "evaluate.context=16"];
+    let context = ["--set", "evaluate.context=8"];
     scene.run(&[&context[..], &["--rescore"]].concat()).exits(0).says("2 finished trials again");
-    assert_eq!(numbers(&scene.table(), "common_context"), [Some(16.0), Some(16.0)]);
+    assert_eq!(numbers(&scene.table(), "common_context"), [Some(8.0), Some(8.0)]);
     assert_eq!(native(&scene), before, "the same weights in the same context give the same bits");
     assert_eq!(scene.attempts(), [1, 1]);
 }
