@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t page = 4096;
 // Between two allocations: an index that is wrong by a whole dimension does not find another array.
-constexpr size_t gap = 256ull << 20, address_space = 8ull << 40;
+constexpr size_t gap = 64ull << 20, address_space = 2ull << 40;
 constexpr size_t alignment = 16;
 constexpr unsigned char poison = 0xff;
 
