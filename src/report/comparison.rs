@@ -51,6 +51,14 @@ pub(super) struct Figure {
     pub(super) spread: Option<f64>,
 }
 
+impl Figure {
+    /// `5.812 ± 0.041`, without a spread for one seed; with as many decimals as the smallest figure of its column.
+    pub(super) fn shown(self, smallest: f64) -> String {
+        let spread = self.spread.map(|spread| format!(" ± {}", super::words::beside(spread, smallest)));
+        format!("{}{}", super::words::beside(self.mean, smallest), spread.unwrap_or_default())
+    }
+}
+
 /// One point of the grid and what its seeds came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Configuration {
@@ -72,6 +80,10 @@ pub(super) struct Configuration {
     /// By the other context.
     pub(super) other_perplexity: Option<Figure>,
     pub(super) bits_per_byte: Option<Figure>,
+    /// On the test part, which ranks nothing: at the common context, by the weights that rank. `None` where a seed that counts has no
+    /// score there.
+    pub(super) test_perplexity: Option<Figure>,
+    pub(super) test_bits_per_byte: Option<Figure>,
     pub(super) tokens_per_second: Option<f64>,
     pub(super) training_seconds: Option<f64>,
     pub(super) peak_memory_bytes: Option<f64>,
@@ -110,6 +122,13 @@ pub(super) struct Comparison {
     pub(super) training_seconds: f64,
 }
 
+impl Comparison {
+    /// Whether a configuration has a figure of the test part.
+    pub(super) fn has_test(&self) -> bool {
+        self.configurations.iter().any(|c| c.test_figure(self.by_bytes).is_some())
+    }
+}
+
 impl Configuration {
     /// Itself, where its figures may stand beside those of the others.
     pub(super) fn comparable(&self) -> Option<&Self> {
@@ -120,6 +139,12 @@ impl Configuration {
     pub(super) fn figure(&self, by_bytes: bool) -> Option<Figure> {
         let own = self.comparable()?;
         if by_bytes { own.bits_per_byte } else { own.perplexity }
+    }
+
+    /// The figure of the test part, in the unit that ranks.
+    pub(super) fn test_figure(&self, by_bytes: bool) -> Option<Figure> {
+        let own = self.comparable()?;
+        if by_bytes { own.test_bits_per_byte } else { own.test_perplexity }
     }
 }
 
@@ -225,6 +250,8 @@ struct Figures {
     perplexity: Option<Figure>,
     other_perplexity: Option<Figure>,
     bits_per_byte: Option<Figure>,
+    test_perplexity: Option<Figure>,
+    test_bits_per_byte: Option<Figure>,
     tokens_per_second: Option<f64>,
     training_seconds: Option<f64>,
     peak_memory_bytes: Option<f64>,
@@ -238,6 +265,8 @@ impl Figures {
         configuration.perplexity = self.perplexity;
         configuration.other_perplexity = self.other_perplexity;
         configuration.bits_per_byte = self.bits_per_byte;
+        configuration.test_perplexity = self.test_perplexity;
+        configuration.test_bits_per_byte = self.test_bits_per_byte;
         configuration.tokens_per_second = self.tokens_per_second;
         configuration.training_seconds = self.training_seconds;
         configuration.peak_memory_bytes = self.peak_memory_bytes;
@@ -246,7 +275,8 @@ impl Figures {
 }
 
 fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<BTreeMap<i64, Figures>> {
-    let (score, other) = (protocol.score(), protocol.other_score());
+    let (score, other, test) = (protocol.score(), protocol.other_score(), protocol.test_score());
+    let counted = &with_test(counted, test)?;
     let loss = format!("{score}_loss");
     let mean = |column: String, name: &str| col(column).mean().alias(name);
     let std = |column: String, name: &str| col(column).std(1).alias(name);
@@ -258,6 +288,11 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
         std(format!("{other}_perplexity"), "other_spread"),
         mean(format!("{score}_bits_per_byte"), "bits"),
         std(format!("{score}_bits_per_byte"), "bits_spread"),
+        col(format!("{test}_loss")).count().alias("tested"),
+        mean(format!("{test}_loss"), "test_loss"),
+        std(format!("{test}_perplexity"), "test_spread"),
+        mean(format!("{test}_bits_per_byte"), "test_bits"),
+        std(format!("{test}_bits_per_byte"), "test_bits_spread"),
         mean("tokens_per_second".to_owned(), "rate"),
         mean("training_seconds".to_owned(), "training"),
         mean("peak_memory_bytes".to_owned(), "memory"),
@@ -267,19 +302,24 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
     let table = collect(grouped)?;
     let number = |name: &str| numbers(&table, name);
     let configuration = integers(&table, "configuration")?;
-    let seeds = integers(&table, "seeds")?;
+    let seeds_counted = integers(&table, "seeds")?;
     let (loss, perplexity_spread) = (number("loss")?, number("perplexity_spread")?);
     let (other_loss, other_spread) = (number("other_loss")?, number("other_spread")?);
     let (bits, bits_spread) = (number("bits")?, number("bits_spread")?);
+    let tested = integers(&table, "tested")?;
+    let (test_loss, test_spread) = (number("test_loss")?, number("test_spread")?);
+    let (test_bits, test_bits_spread) = (number("test_bits")?, number("test_bits_spread")?);
     let (rate, training, memory) = (number("rate")?, number("training")?, number("memory")?);
     let (final_loss, best_loss) = (number("final_loss")?, number("best_loss")?);
     let mut figures = BTreeMap::new();
     for row in 0..table.height() {
         let Some(key) = configuration[row] else { continue };
-        let seeds = usize::try_from(seeds[row].unwrap_or(0)).unwrap_or(0);
+        let seeds = usize::try_from(seeds_counted[row].unwrap_or(0)).unwrap_or(0);
         let figure = |mean: Option<f64>, spread: Option<f64>| {
             mean.filter(|m| m.is_finite()).map(|mean| Figure { mean, spread: spread.filter(|_| seeds > 1) })
         };
+        // A mean over fewer seeds is not one to set beside that which ranks.
+        let all_tested = |mean: Option<f64>| mean.filter(|_| tested[row] == seeds_counted[row]);
         figures.insert(
             key,
             Figures {
@@ -288,6 +328,8 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
                 perplexity: figure(loss[row].map(f64::exp), perplexity_spread[row]),
                 other_perplexity: figure(other_loss[row].map(f64::exp), other_spread[row]),
                 bits_per_byte: figure(bits[row], bits_spread[row]),
+                test_perplexity: figure(all_tested(test_loss[row].map(f64::exp)), test_spread[row]),
+                test_bits_per_byte: figure(all_tested(test_bits[row]), test_bits_spread[row]),
                 tokens_per_second: rate[row],
                 training_seconds: training[row],
                 peak_memory_bytes: memory[row],
@@ -296,6 +338,19 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
         );
     }
     Ok(figures)
+}
+
+/// These rows with the columns of the test part, empty where the table is of a version that had none.
+fn with_test(frame: &DataFrame, test: &str) -> Result<DataFrame> {
+    let mut frame = frame.clone();
+    for unit in ["loss", "perplexity", "bits_per_byte"] {
+        let name = format!("{test}_{unit}");
+        if frame.column(&name).is_err() {
+            let empty: Vec<Option<f64>> = vec![None; frame.height()];
+            frame.with_column(Column::new(name.as_str().into(), empty)).map_err(wrong)?;
+        }
+    }
+    Ok(frame)
 }
 
 /// The configurations in file order with what does not need a figure.
@@ -325,6 +380,8 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             perplexity: None,
             other_perplexity: None,
             bits_per_byte: None,
+            test_perplexity: None,
+            test_bits_per_byte: None,
             tokens_per_second: None,
             training_seconds: None,
             peak_memory_bytes: None,
@@ -435,6 +492,7 @@ pub(super) mod tests {
     use crate::record::tests::{completed, ended, plan, waiting};
     use crate::record::{TrialState, write_trials};
     use crate::runs::{ExperimentFolder, Status};
+    use crate::train::recorder::{CheckpointKind, EvaluationRow};
 
     pub(in crate::report) fn compared_as(plan: &Plan, states: &[TrialState], json: &str) -> Comparison {
         let dir = tempfile::tempdir().unwrap();
@@ -463,6 +521,50 @@ pub(super) mod tests {
         let (a, b) = (1f64.exp(), 2f64.exp());
         assert!((figure.spread.unwrap() - (b - a) / 2f64.sqrt()).abs() < 1e-12);
         assert_eq!(comparison.configurations[0].seeds, 2);
+    }
+
+    /// A complete trial whose final weights have this mean loss on both parts.
+    pub(in crate::report) fn tested(loss: f64, test: f64) -> TrialState {
+        let mut state = completed(loss, None);
+        let scores = &mut state.outcome.as_mut().unwrap().scores;
+        scores.push(EvaluationRow { part: "test".to_owned(), nll_sum: Some(1000.0 * test), ..scores[0].clone() });
+        state
+    }
+
+    #[test]
+    fn the_test_part_has_a_figure_where_every_seed_that_counts_was_scored_on_it() {
+        let plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1, 2]);
+        let diverged = ended(Status::Diverged, "x", &[]);
+        let states = [tested(1.0, 1.2), tested(1.1, 1.3), tested(1.4, 1.5), diverged, tested(2.0, 2.1), completed(2.0, None)];
+        let comparison = compared(&plan, &states);
+        let test = |place: usize| comparison.configurations[place].test_figure(false);
+        let figure = test(0).unwrap();
+        assert!((figure.mean - 1.25f64.exp()).abs() < 1e-12, "exp of the mean loss: {figure:?}");
+        assert!((figure.spread.unwrap() - (1.3f64.exp() - 1.2f64.exp()) / 2f64.sqrt()).abs() < 1e-12, "{figure:?}");
+        assert_eq!(test(1), Some(Figure { mean: 1.5f64.exp(), spread: None }), "of the seed that counts");
+        assert_eq!(test(2), None, "a mean over another set of seeds is not shown");
+        assert!((comparison.configurations[0].test_figure(true).unwrap().mean - 1.25 / 2f64.ln()).abs() < 1e-12);
+        assert!(
+            comparison.has_test() && !compared(&plan, &[1.0, 1.1, 1.2, 1.3, 1.4, 1.5].map(|l| completed(l, None))).has_test()
+        );
+    }
+
+    #[test]
+    fn the_test_part_is_that_of_the_weights_that_rank() {
+        let plan = plan(&[32], &[ClipNorm::Off], &[1]);
+        let mut state = tested(2.0, 2.2);
+        let scores = &mut state.outcome.as_mut().unwrap().scores;
+        let best = |part: &str, loss: f64| EvaluationRow {
+            kind: CheckpointKind::Best,
+            part: part.to_owned(),
+            nll_sum: Some(1000.0 * loss),
+            ..scores[0].clone()
+        };
+        let rows = [best("validation", 1.9), best("test", 2.05)];
+        scores.extend(rows);
+        let mean = |json: &str| compared_as(&plan, &[state.clone()], json).configurations[0].test_perplexity.unwrap().mean;
+        assert_eq!(mean("{}"), 2.2f64.exp());
+        assert_eq!(mean(r#"{"evaluate": {"rank_at": "best"}}"#), 2.05f64.exp());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
-//! `bits_per_byte`, `bits_per_byte_spread`, `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
+//! `bits_per_byte`, `bits_per_byte_spread`, `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
+//! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
 //! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes`, `status` {status: number of
 //! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
@@ -51,6 +52,10 @@ pub(super) fn summary(report: &Report) -> Value {
                 "other_perplexity_spread": c.other_perplexity.and_then(|f| f.spread),
                 "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
                 "bits_per_byte_spread": c.bits_per_byte.and_then(|f| f.spread),
+                "test_perplexity": c.test_perplexity.map(|f| f.mean),
+                "test_perplexity_spread": c.test_perplexity.and_then(|f| f.spread),
+                "test_bits_per_byte": c.test_bits_per_byte.map(|f| f.mean),
+                "test_bits_per_byte_spread": c.test_bits_per_byte.and_then(|f| f.spread),
                 "chosen": c.tuned.as_ref().map(|tuned| tuned.chosen),
                 "at_edge": c.tuned.as_ref().map(|tuned| &tuned.at_edge),
                 "tokenizer": c.tokenizer,
@@ -125,6 +130,15 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
         numbers("other_perplexity", &|c| c.comparable()?.other_perplexity.map(|f| f.mean)),
         numbers("loss", &|c| c.comparable()?.loss),
         numbers("bits_per_byte", &|c| c.comparable()?.bits_per_byte.map(|f| f.mean)),
+    ]);
+    if report.comparison.has_test() {
+        columns.extend([
+            numbers("test_perplexity", &|c| c.comparable()?.test_perplexity.map(|f| f.mean)),
+            numbers("test_perplexity_spread", &|c| c.comparable()?.test_perplexity.and_then(|f| f.spread)),
+            numbers("test_bits_per_byte", &|c| c.comparable()?.test_bits_per_byte.map(|f| f.mean)),
+        ]);
+    }
+    columns.extend([
         numbers("tokens_per_second", &|c| c.tokens_per_second),
         numbers("training_seconds", &|c| c.training_seconds),
         numbers("peak_memory_bytes", &|c| c.peak_memory_bytes),

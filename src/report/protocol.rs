@@ -126,6 +126,14 @@ impl Protocol {
         }
     }
 
+    /// The score of the test part by the weights that rank; it is scored at the common context only.
+    pub(super) fn test_score(&self) -> &'static str {
+        match self.rank_at {
+            RankAt::Final => "test",
+            RankAt::Best => "best_test",
+        }
+    }
+
     /// The score that stands beside it: the other context.
     pub(super) fn other_score(&self) -> &'static str {
         match (self.rank_at, self.rank_by) {

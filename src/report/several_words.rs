@@ -5,13 +5,14 @@
 //! `version` (1; keys are only ever added) · `experiments` (names) · `groups` [{`measured` {`text` (beginning of the hash of the
 //! held-out text), `tokenizer` (its label), `tokenizer_hash`, `context`, `stride`, `scored_tokens`, `score`}, `differs` (from the first group; null for it),
 //! `settings` (that vary), `uncontrolled`, `verdict`, `lines`, best first: {`place`, `experiment`, `configuration`, `values`
-//! {key: value}, `loss`, `perplexity`, `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `seeds`, `tokens_per_second`,
-//! `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
+//! {key: value}, `loss`, `perplexity`, `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `test_perplexity`, `test_perplexity_spread`,
+//! `seeds`, `tokens_per_second`, `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
 
 use minijinja::{AutoEscape, Environment, context};
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Map, Value, json};
 
+use super::comparison::Figure;
 use super::confounding::listed;
 use super::files::{defused, escaped};
 use super::several::{Group, Line, Several};
@@ -50,7 +51,6 @@ fn columns(group: &Group) -> Vec<Shown> {
         cells: group.lines.iter().enumerate().map(|(place, line)| cell(place, line)).collect(),
         keep: None,
     };
-    let smallest = group.lines.iter().filter_map(|l| Some(l.configuration.perplexity?.mean)).fold(f64::INFINITY, f64::min);
     let mut columns = vec![
         column("", true, &|place, _| (place + 1).to_string()),
         column("experiment", false, &|_, line| words::plain(&line.experiment)),
@@ -60,13 +60,11 @@ fn columns(group: &Group) -> Vec<Shown> {
         let numeric = |line: &Line| line.values[place].parse::<f64>().is_ok() || ["off", "full"].contains(&&*line.values[place]);
         columns.push(column(key, group.lines.iter().all(numeric), &|_, line| words::plain(&line.values[place])).keep(9));
     }
-    columns.push(column("perplexity", true, &|_, line| match line.configuration.perplexity {
-        Some(figure) => {
-            let spread = figure.spread.map(|spread| format!(" ± {}", words::beside(spread, smallest)));
-            format!("{}{}", words::beside(figure.mean, smallest), spread.unwrap_or_default())
-        }
-        None => String::new(),
-    }));
+    let of_test = |line: &Line| line.configuration.test_perplexity;
+    columns.push(figures(group, "perplexity", |line| line.configuration.perplexity));
+    if group.lines.iter().any(|line| of_test(line).is_some()) {
+        columns.push(figures(group, "test", of_test).keep(4));
+    }
     columns.push(column("seeds", true, &|_, line| line.configuration.seeds.to_string()).keep(3));
     columns.push(
         column("parameters", true, &|_, line| line.configuration.parameters.map_or_else(String::new, words::thousands)).keep(2),
@@ -76,6 +74,13 @@ fn columns(group: &Group) -> Vec<Shown> {
             .keep(1),
     );
     columns
+}
+
+/// A column of perplexities, all with as many decimals as the smallest one.
+fn figures(group: &Group, heading: &str, figure: impl Fn(&Line) -> Option<Figure>) -> Shown {
+    let smallest = group.lines.iter().filter_map(|line| Some(figure(line)?.mean)).fold(f64::INFINITY, f64::min);
+    let cell = |line: &Line| figure(line).map_or_else(String::new, |figure| figure.shown(smallest));
+    Shown { heading: heading.to_owned(), number: true, cells: group.lines.iter().map(cell).collect(), keep: None }
 }
 
 /// What may be said of a group, in sentences.
@@ -107,7 +112,21 @@ fn verdict(group: &Group) -> Vec<String> {
             next.configuration.number
         ));
     }
+    if have_several_tests(group) {
+        sentences.push(
+            "Figures under \"test\" are of the test part of each experiment: they compare only where those are one text."
+                .to_owned(),
+        );
+    }
     sentences
+}
+
+/// Whether what is shown as test figures may be of several texts.
+fn have_several_tests(group: &Group) -> bool {
+    let tested = group.lines.iter().filter(|line| line.configuration.test_perplexity.is_some());
+    let of = |line: &&Line| (line.setting("corpus.test").map(str::to_owned), line.configuration.content.text.clone());
+    let parts: Vec<_> = tested.map(|line| of(&line)).collect();
+    parts.windows(2).any(|pair| pair[0] != pair[1])
 }
 
 /// How a group was measured.
@@ -241,6 +260,8 @@ pub(super) fn summary(several: &Several) -> Value {
                 "perplexity_spread": c.perplexity.and_then(|f| f.spread),
                 "other_perplexity": c.other_perplexity.map(|f| f.mean),
                 "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
+                "test_perplexity": c.test_perplexity.map(|f| f.mean),
+                "test_perplexity_spread": c.test_perplexity.and_then(|f| f.spread),
                 "seeds": c.seeds,
                 "tokens_per_second": c.tokens_per_second,
                 "training_seconds": c.training_seconds,
@@ -325,6 +346,14 @@ pub(super) fn leaderboard(several: &Several) -> Result<String> {
         integers("seeds", &|row| Some(row.line.configuration.seeds as i64)),
         numbers("loss", &|l| l.configuration.loss),
         numbers("bits_per_byte", &|l| l.configuration.bits_per_byte.map(|f| f.mean)),
+    ]);
+    if rows.iter().any(|row| row.line.configuration.test_perplexity.is_some()) {
+        columns.extend([
+            numbers("test_perplexity", &|l| l.configuration.test_perplexity.map(|f| f.mean)),
+            numbers("test_perplexity_spread", &|l| l.configuration.test_perplexity.and_then(|f| f.spread)),
+        ]);
+    }
+    columns.extend([
         numbers("tokens_per_second", &|l| l.configuration.tokens_per_second),
         numbers("training_seconds", &|l| l.configuration.training_seconds),
         integers("parameters", &|row| row.line.configuration.parameters),

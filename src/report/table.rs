@@ -62,6 +62,9 @@ pub(super) fn columns(report: &Report) -> Vec<Shown> {
     if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
         columns.push(figures(other, comparison, |c| c.other_perplexity).keep(3));
     }
+    if comparison.has_test() {
+        columns.push(figures("test", comparison, move |c| c.test_figure(by_bytes)).keep(4));
+    }
     columns.extend(statistics(report));
     let all = &comparison.configurations;
     let seeds = if all.iter().all(|c| c.seeds == all[0].seeds) { 1 } else { 3 };
@@ -109,18 +112,7 @@ fn figures(heading: &str, comparison: &Comparison, figure: impl Fn(&Configuratio
     let figure = move |c: &Configuration| figure(c.comparable()?);
     let means = comparison.configurations.iter().filter_map(|c| Some(figure(c)?.mean));
     let smallest = means.fold(f64::INFINITY, f64::min);
-    shown(heading, true, move |c| shown_figure(figure(c), smallest))
-}
-
-/// `5.812 ± 0.041`, without a spread for one seed.
-fn shown_figure(figure: Option<Figure>, smallest: f64) -> String {
-    match figure {
-        Some(Figure { mean, spread: Some(spread) }) => {
-            format!("{} ± {}", words::beside(mean, smallest), words::beside(spread, smallest))
-        }
-        Some(Figure { mean, spread: None }) => words::beside(mean, smallest),
-        None => String::new(),
-    }
+    shown(heading, true, move |c| figure(c).map_or_else(String::new, |figure| figure.shown(smallest)))
 }
 
 /// The table and the notes under it, which are broken at words where the terminal is narrow.

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::comparison::tests::tested;
 use super::*;
 use crate::error::Kind;
-use crate::experiment::settings::ClipNorm;
+use crate::experiment::settings::{ClipNorm, Tokenizer};
 use crate::plan::Plan;
 use crate::record::tests::{completed, ended, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
@@ -562,6 +563,51 @@ fn the_winner_under_the_other_context_is_named_too() {
     let night = night(&plan, &[completed(1.0, None), completed(1.1, Some(0.9))], r#"{"common_context": 32}"#);
     let verdict = night.report().verdict();
     assert!(verdict.contains("With each in its own context length 64 · clip off has the lowest, 2.460."), "{verdict}");
+}
+
+#[test]
+fn the_test_part_stands_beside_the_winner_in_the_tables_and_in_the_files() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
+    let states = [tested(1.5, 1.6), tested(1.52, 1.65), tested(1.0, 1.2), tested(1.1, 1.3)];
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    let report = night.report();
+    let verdict = report.verdict();
+    assert!(verdict.contains("On the test part, which chose nothing: perplexity 3.490 ± 0.247 over 2 seeds."), "{verdict}");
+    let table = report.table(Look { width: Some(160), colour: false });
+    assert!(table.lines().next().unwrap().contains(" test ") && table.contains("3.490 ± 0.247"), "{table}");
+    assert!(files::markdown(&report).contains("| test |") && markup(&night.page()).contains(">3.490 ± 0.247</td>"));
+    let csv = files::leaderboard(&report).unwrap();
+    assert!(csv.contains(",bits_per_byte,test_perplexity,test_perplexity_spread,test_bits_per_byte,"), "{csv}");
+    let summary = report.summary();
+    assert!((summary["configurations"][0]["test_perplexity"].as_f64().unwrap() - 1.25f64.exp()).abs() < 1e-12);
+
+    let several = Several::read(&[night.folder.clone(), night.folder.clone()]).unwrap();
+    assert!(several.table(Look { width: Some(160), colour: false }).contains("3.490 ± 0.247"));
+    assert_eq!(several.summary()["groups"][0]["lines"][0]["test_perplexity"], summary["configurations"][0]["test_perplexity"]);
+}
+
+#[test]
+fn without_a_test_part_nothing_is_said_of_one() {
+    let (plan, states) = two_by_two();
+    let report = night(&plan, &states, "{}").report();
+    assert!(!report.verdict().contains("test part") && !files::leaderboard(&report).unwrap().contains("test"));
+    assert!(!report.table(Look::PLAIN).lines().next().unwrap().contains("test"));
+}
+
+#[test]
+fn across_tokenizers_the_test_part_is_told_in_bits_per_byte() {
+    let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+    plan.trials[0].settings.tokenizer = Tokenizer::Byte;
+    plan.trials[1].settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+    let bits = 1.2 / 2f64.ln();
+    // A token is a byte here.
+    let report = night(&plan, &[tested(1.0, 1.2), tested(1.5, 1.6)], "{}").report();
+    let verdict = report.verdict();
+    assert!(
+        verdict.contains(&format!("On the test part, which chose nothing: bits per byte {bits:.3} with one seed.")),
+        "{verdict}"
+    );
+    assert!(report.table(Look { width: Some(160), colour: false }).contains(&format!("{bits:.3}")));
 }
 
 #[test]

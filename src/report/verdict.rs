@@ -19,6 +19,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
         return vec![nothing_yet(report)];
     };
     let mut sentences = vec![first(report, best, figure, ranked.len())];
+    sentences.extend(on_test(report, best));
     sentences.extend(reference(report, best));
     sentences.extend(standing::sentences(report, best));
     sentences.extend(other_context(report, best, &ranked));
@@ -84,6 +85,22 @@ pub(super) fn name(report: &Report, configuration: &Configuration) -> String {
     let keys = words::apart(&report.protocol.swept, label_name);
     let pairs = keys.iter().zip(&configuration.values).map(|(key, value)| format!("{key} {}", words::plain(value)));
     pairs.collect::<Vec<_>>().join(" · ")
+}
+
+/// What the best one comes to on text that neither ranked nor chose it.
+fn on_test(report: &Report, best: &Configuration) -> Option<String> {
+    let figure = best.test_figure(report.comparison.by_bytes)?;
+    let unit = if report.comparison.by_bytes { "bits per byte" } else { "perplexity" };
+    let context = match (report.protocol.rank_by(), report.comparison.common_context) {
+        // It is scored at the common context only, whichever ranks.
+        ("native", Some(context)) => format!(" (common context {})", words::thousands(context)),
+        _ => String::new(),
+    };
+    let seeds = match figure.spread {
+        Some(spread) => format!(" ± {} over {}", words::spread(figure.mean, spread), words::count(best.seeds, "seed")),
+        None => " with one seed".to_owned(),
+    };
+    Some(format!("On the test part, which chose nothing{context}: {unit} {}{seeds}.", words::perplexity(figure.mean)))
 }
 
 fn reference(report: &Report, best: &Configuration) -> Option<String> {
