@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use polars::prelude::DataFrame;
 
+use super::confounding::listed;
 use super::frames::{numbers, words};
-use super::words::count;
+use super::words::{capital, count, thousands};
 
-/// From this share of clipped steps on a clip norm is more than a guard against a few large gradients.
+/// Clip norms that clipped a larger share of the steps are told.
 const MOSTLY: f64 = 0.5;
 
 /// The trials of one clip norm.
@@ -16,6 +17,8 @@ struct Limit {
     trials: usize,
     never: usize,
     share: f64,
+    /// The median gradient norm of each trial as a multiple of the limit, where it is known.
+    medians: Vec<f64>,
 }
 
 /// Notes on the clip norms of these trials; none where the table does not say how often they were clipped.
@@ -23,32 +26,48 @@ pub(super) fn notes(frame: &DataFrame) -> Vec<String> {
     let (Ok(limits), Ok(shares)) = (numbers(frame, "train_clip_norm"), numbers(frame, "clipped_share")) else {
         return Vec::new();
     };
+    // Tables of earlier versions do not have it.
+    let medians = numbers(frame, "grad_norm_p50").unwrap_or_else(|_| vec![None; frame.height()]);
     // By their bits: for numbers above 0 that is their order. `off` is null, and measures only.
     let mut by_limit: BTreeMap<Option<u64>, Limit> = BTreeMap::new();
-    for (limit, share) in limits.iter().zip(&shares) {
+    for ((limit, share), median) in limits.iter().zip(&shares).zip(&medians) {
         let Some(share) = share else { continue };
         let entry = by_limit.entry(limit.map(f64::to_bits)).or_default();
         entry.trials += 1;
         entry.never += usize::from(*share == 0.0);
         entry.share += share;
+        entry.medians.extend(median.zip(*limit).map(|(median, limit)| median / limit));
     }
     let off = by_limit.remove(&None).is_some();
     let named = |bits: &Option<u64>| bits.map(|bits| f64::from_bits(bits).to_string()).unwrap_or_default();
     let never: Vec<String> = by_limit.iter().filter(|(_, l)| l.never == l.trials).map(|(limit, _)| named(limit)).collect();
     let mut notes: Vec<String> = not_binding(&never, off).into_iter().collect();
-    for (limit, Limit { trials, share, .. }) in &by_limit {
-        let share = share / *trials as f64;
-        if share > MOSTLY {
-            notes.push(format!(
-                "Clip norm {} clipped {:.0} % of the steps (mean over its trials): there it acts as a lower learning rate, as far as \
-                 AdamW does not scale it away, rather than as a guard against a few large gradients.",
-                named(limit),
-                100.0 * share
-            ));
-        }
-    }
+    notes.extend(binding(by_limit.iter().map(|(bits, limit)| (named(bits), limit))));
     notes.extend(aliases(frame));
     notes
+}
+
+/// Of clip norms that clipped most steps: what is seen, and that it is no smaller step.
+fn binding<'a>(limits: impl Iterator<Item = (String, &'a Limit)>) -> Option<String> {
+    let mostly = limits.filter(|(_, limit)| limit.share / limit.trials as f64 > MOSTLY);
+    let told = |(name, limit): (String, &Limit)| {
+        let median = limit.medians.iter().sum::<f64>() / limit.medians.len() as f64;
+        let by = match median {
+            // None of its trials has one.
+            m if m.is_nan() => String::new(),
+            m if m < 10.0 => format!(" (median gradient norm {m:.1} times the limit)"),
+            m => format!(" (median gradient norm {} times the limit)", thousands(m.round() as i64)),
+        };
+        format!("clip norm {name} clipped {:.0} % of the steps{by}", 100.0 * limit.share / limit.trials as f64)
+    };
+    let list: Vec<String> = mostly.map(told).collect();
+    (!list.is_empty()).then(|| {
+        format!(
+            "{}; means over trials. AdamW divides each gradient by its own running size, so that a constant scale falls out: clipping \
+             this often is not a lower learning rate.",
+            capital(&listed(&list))
+        )
+    })
 }
 
 /// Of clip norms that changed nothing.
@@ -136,12 +155,20 @@ mod tests {
         let (off, tenth) = (ClipNorm::Off, ClipNorm::At(0.1));
         assert!(noted(&[off, tenth], &[Some(0), Some(0), Some(30), Some(70)], &[]).is_empty(), "half of the steps");
         let notes = noted(&[off, tenth], &[Some(0), Some(0), Some(90), Some(96)], &[]);
-        assert_eq!(notes.len(), 1);
-        assert!(
-            notes[0].starts_with(
-                "Clip norm 0.1 clipped 93 % of the steps (mean over its trials): there it acts as a lower learning rate"
-            ),
-            "{notes:?}"
+        let not_a_lower_rate = "AdamW divides each gradient by its own running size, so that a constant scale falls out: clipping this \
+                                often is not a lower learning rate.";
+        assert_eq!(
+            notes,
+            [format!(
+                "Clip norm 0.1 clipped 93 % of the steps (median gradient norm 10 times the limit); means over trials. {not_a_lower_rate}"
+            )]
+        );
+        assert_eq!(
+            noted(&[ClipNorm::At(0.5), tenth], &[Some(60), Some(100)], &[]),
+            [format!(
+                "Clip norm 0.1 clipped 100 % of the steps (median gradient norm 10 times the limit) and clip norm 0.5 clipped 60 % of the \
+                 steps (median gradient norm 2.0 times the limit); means over trials. {not_a_lower_rate}"
+            )]
         );
         assert!(noted(&[off], &[Some(0), None], &[]).is_empty());
         assert!(noted(&[off, tenth], &[None, None], &[]).is_empty());

@@ -77,7 +77,7 @@ pub(super) fn sentences(report: &Report, best: &Configuration) -> Vec<String> {
             sentences.extend(reach(statistics, set.len() > 1));
         }
         None => {
-            sentences.push(format!("{}.", capital(&gap)));
+            sentences.push(format!("{}.", words::capital(&gap)));
             sentences.extend(statistics.no_limits.clone());
         }
     }
@@ -143,11 +143,6 @@ fn reach(statistics: &Statistics, tied: bool) -> Option<String> {
     }
     text.push('.');
     Some(text)
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// Notes on how the limits were found, for under the table.
@@ -231,6 +226,5 @@ mod tests {
             assert_eq!(signed(value, decimals, " %"), expected);
         }
         assert_eq!(signed(0.01234, 4, ""), "+0.0123");
-        assert_eq!(capital("next"), "Next");
     }
 }

@@ -98,6 +98,12 @@ pub(super) fn numbers(numbers: &[i64]) -> String {
     }
 }
 
+/// With its first letter in upper case, as a sentence begins.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 /// `1 seed`, `3 seeds`.
 pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(n as i64)) }
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
         assert_eq!(lines("a\u{1b}[2Jb\r\nc\td\re"), "a [2Jb\nc\td e");
         assert_eq!((count(1, "seed"), count(1200, "seed")), ("1 seed".to_owned(), "1,200 seeds".to_owned()));
-        assert_eq!(status("did_not_fit"), "did not fit");
+        assert_eq!((status("did_not_fit").as_str(), capital("next").as_str()), ("did not fit", "Next"));
         assert_eq!([numbers(&[]), numbers(&[4]), numbers(&[1, 3])], ["", "#4", "#1 and #3"]);
         assert_eq!(numbers(&(1..=10).collect::<Vec<_>>()), "#1, #2, #3, #4, #5, #6, #7, #8 and 2 more");
     }
