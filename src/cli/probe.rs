@@ -1,5 +1,5 @@
-//! Measuring each distinct shape before the night: two steps and one evaluation batch, in a process of its own, so that time
-//! and peak memory are those that a worker will have.
+//! Measuring each distinct shape before the night: two steps (on a GPU twenty, after it has warmed up) and one evaluation batch, in
+//! a process of its own, so that time and peak memory are those that a worker will have.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::exit_code::Code;
+use super::figures::bytes;
 use super::worker::peak_memory_bytes;
 use crate::device::Device;
 use crate::durable;
@@ -108,8 +109,11 @@ pub(super) struct Measured {
     pub(super) native_seconds: f64,
     /// Seconds until the first step.
     pub(super) start_seconds: f64,
-    /// Most memory that was held, bytes.
+    /// Most memory of the host that was held, bytes.
     pub(super) peak_memory_bytes: i64,
+    /// Most memory of a GPU that was taken, bytes; `None` on the processor, and where nobody counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) peak_device_memory_bytes: Option<i64>,
 }
 
 impl Measured {
@@ -132,6 +136,23 @@ impl Measured {
             _ => 0.0,
         };
         Ok(self.start_seconds + minutes + steps * self.step_seconds + periodic + in_full)
+    }
+}
+
+/// Memory of a trial, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Of the machine: by it, it is decided how many trials run at a time.
+    pub(super) host: u64,
+    /// Of a GPU.
+    pub(super) device: Option<u64>,
+}
+
+impl Memory {
+    /// `3.10 GB of the GPU, 400 MB of the host`; `None` where no GPU is used.
+    pub(super) fn in_words(self) -> Option<String> {
+        let device = self.device?;
+        Some(format!("{} of the GPU, {} of the host", bytes(device), bytes(self.host)))
     }
 }
 
@@ -194,12 +215,14 @@ impl Probes {
         Ok(self.by_key.get(&shape.key()).copied())
     }
 
-    /// The most memory that one of the trials will hold, bytes; 0 where nothing was measured.
-    pub(super) fn largest(&self, plan: &Plan, trials: &[&Trial]) -> Result<u64> {
-        let mut largest = 0;
+    /// The most memory that one of the trials will hold; of the host 0 where nothing was measured.
+    pub(super) fn largest(&self, plan: &Plan, trials: &[&Trial]) -> Result<Memory> {
+        let mut largest = Memory::default();
         for trial in trials {
-            let measured = self.of(trial, plan)?.map_or(0, |m| m.peak_memory_bytes);
-            largest = largest.max(u64::try_from(measured).unwrap_or(0));
+            let Some(measured) = self.of(trial, plan)? else { continue };
+            let known = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+            largest.host = largest.host.max(known(measured.peak_memory_bytes));
+            largest.device = largest.device.max(measured.peak_device_memory_bytes.map(known));
         }
         Ok(largest)
     }
@@ -272,8 +295,14 @@ pub(super) fn execute() -> Result<Code, Failure> {
     };
     let common_seconds = score(shape.common_context)?;
     let native_seconds = if length == shape.common_context { common_seconds } else { score(length)? };
-    let peak_memory_bytes = peak_memory_bytes();
-    let measured = Measured { step_seconds, common_seconds, native_seconds, start_seconds, peak_memory_bytes };
+    let measured = Measured {
+        step_seconds,
+        common_seconds,
+        native_seconds,
+        start_seconds,
+        peak_memory_bytes: peak_memory_bytes(),
+        peak_device_memory_bytes: backend.peak_device_memory_bytes().map(|bytes| bytes as i64),
+    };
     let text = serde_json::to_string(&measured).map_err(|e| Error::internal("no JSON").caused_by(e))?;
     super::print(&text)?;
     Ok(Code::Ok)
@@ -305,4 +334,25 @@ fn seconds_in_a_row<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a
         backend.result()?;
     }
     Ok(started.elapsed().as_secs_f64() / IN_A_ROW as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_gpu_is_said_beside_the_hosts() {
+        let host = Memory { host: 400_000_000, device: None };
+        assert_eq!(host.in_words(), None, "on the processor there is nothing beside it");
+        let both = Memory { device: Some(3_100_000_000), ..host };
+        assert_eq!(both.in_words().unwrap(), "3.10 GB of the GPU, 400 MB of the host");
+    }
+
+    #[test]
+    fn what_an_earlier_version_measured_is_read() {
+        let kept = r#"{"step_seconds":1.0,"common_seconds":1.0,"native_seconds":1.0,"start_seconds":1.0,"peak_memory_bytes":7}"#;
+        let measured: Measured = serde_json::from_str(kept).unwrap();
+        assert_eq!((measured.peak_memory_bytes, measured.peak_device_memory_bytes), (7, None));
+        assert_eq!(serde_json::to_string(&measured).unwrap(), kept, "on the processor nothing is added");
+    }
 }

@@ -260,6 +260,7 @@ mod tests {
             tokens_seen: 1,
             training_seconds: 1.0,
             peak_memory_bytes: 1,
+            peak_device_memory_bytes: None,
             scores: vec![
                 row(CheckpointKind::Best, Protocol::Common, 9.0),
                 row(CheckpointKind::Final, Protocol::Native, 11.0),

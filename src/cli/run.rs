@@ -130,8 +130,8 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let shape = layout(machine, slots, run.threads, missing.len(), planned);
     let probes = if arguments.no_probe { None } else { Some(probe(&session, &missing, shape)?) };
     // What was measured may need more memory than was expected: then fewer trials run at a time.
-    let measured = probes.as_ref().map(|p| p.largest(plan, &missing)).transpose()?.unwrap_or(0);
-    let shape = layout(machine, slots, run.threads, missing.len(), measured.max(planned / 4));
+    let measured = probes.as_ref().map(|p| p.largest(plan, &missing)).transpose()?.unwrap_or_default();
+    let shape = layout(machine, slots, run.threads, missing.len(), measured.host.max(planned / 4));
 
     let mut candidates = Vec::with_capacity(plan.trials.len());
     for (trial, state) in plan.trials.iter().zip(&standing) {
@@ -238,7 +238,9 @@ fn probe(session: &Session, missing: &[&Trial], shape: Layout) -> Result<Probes>
     })?;
     if measured > 0 {
         let seconds = duration(started.elapsed().as_secs_f64());
-        say(&format!("probed      {measured} shape{} in {seconds}", plural(measured as u64)));
+        let memory = probes.largest(&session.plan, missing)?.in_words();
+        let memory = memory.map_or_else(String::new, |memory| format!("; a trial takes at most {memory}"));
+        say(&format!("probed      {measured} shape{} in {seconds}{memory}", plural(measured as u64)));
     }
     Ok(probes)
 }

@@ -181,6 +181,7 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, attempt: &Attempt, s
         tokens_seen: summary.tokens_seen as i64,
         training_seconds: summary.training_seconds,
         peak_memory_bytes: peak_memory_bytes(),
+        peak_device_memory_bytes: summary.peak_device_memory_bytes.map(|bytes| bytes as i64),
         scores: summary.scores,
         protocol: PROTOCOL,
         finished_utc: now_utc(),
@@ -199,8 +200,7 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, attempt: &Attempt, s
             return Ok(None);
         }
         Err(error) if error.kind() == Kind::OutOfMemory => {
-            let summary = train::Summary { steps: 0, tokens_seen: 0, training_seconds: 0.0, scores: Vec::new(), sample: None };
-            outcome(End::DidNotFit, Some(error.chain()), summary)
+            outcome(End::DidNotFit, Some(error.chain()), train::Summary::default())
         }
         Err(error) => return Err(error),
     };

@@ -255,6 +255,7 @@ fn state_cells(planned: Planned, state: &TrialState) -> Vec<NamedCell> {
         float("training_seconds", seconds),
         float("tokens_per_second", rate),
         int("peak_memory_bytes", outcome.map(|o| o.peak_memory_bytes)),
+        int("peak_device_memory_bytes", outcome.and_then(|o| o.peak_device_memory_bytes)),
         float("common_loss", common.and_then(EvaluationRow::loss)),
         float("common_perplexity", common.and_then(EvaluationRow::perplexity)),
         float("common_bits_per_byte", common.and_then(EvaluationRow::bits_per_byte)),
@@ -383,6 +384,7 @@ pub(crate) mod tests {
                 tokens_seen: 6400,
                 training_seconds: 3.2,
                 peak_memory_bytes: 1 << 27,
+                peak_device_memory_bytes: None,
                 scores,
                 protocol: 1,
                 finished_utc: 1_700_000_100_000_000,
@@ -539,6 +541,19 @@ pub(crate) mod tests {
         assert_eq!(table.float64("clipped_share"), [Some(0.25), Some(0.25)]);
         let quantiles = ["grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "grad_norm_max"].map(|name| table.float64(name)[0]);
         assert_eq!(quantiles, [2.0, 4.0, 4.0, 4.0].map(Some));
+    }
+
+    #[test]
+    fn the_memory_of_a_gpu_stands_beside_the_hosts_where_one_was_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let mut states = [completed(2.0, None), completed(2.0, None)];
+        states[1].outcome.as_mut().unwrap().peak_device_memory_bytes = Some(3_000_000_000);
+        write_trials(&path, &plan, &states).unwrap();
+        let table = Table::read(&path, trials_schema(&plan)).unwrap();
+        assert_eq!(table.int64("peak_device_memory_bytes"), [None, Some(3_000_000_000)]);
+        assert_eq!(table.int64("peak_memory_bytes"), [Some(1 << 27); 2]);
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub(super) struct Configuration {
     pub(super) tokens_per_second: Option<f64>,
     pub(super) training_seconds: Option<f64>,
     pub(super) peak_memory_bytes: Option<f64>,
+    /// Of a GPU; `None` where none was used.
+    pub(super) peak_device_memory_bytes: Option<f64>,
     pub(super) parameters: Option<i64>,
     pub(super) vocabulary: Option<i64>,
     /// What its tokenizer is called: `char`, `bpe-512` …
@@ -255,6 +257,7 @@ struct Figures {
     tokens_per_second: Option<f64>,
     training_seconds: Option<f64>,
     peak_memory_bytes: Option<f64>,
+    peak_device_memory_bytes: Option<f64>,
     got_worse: bool,
 }
 
@@ -270,6 +273,7 @@ impl Figures {
         configuration.tokens_per_second = self.tokens_per_second;
         configuration.training_seconds = self.training_seconds;
         configuration.peak_memory_bytes = self.peak_memory_bytes;
+        configuration.peak_device_memory_bytes = self.peak_device_memory_bytes;
         configuration.got_worse = self.got_worse;
     }
 }
@@ -280,7 +284,7 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
     let loss = format!("{score}_loss");
     let mean = |column: String, name: &str| col(column).mean().alias(name);
     let std = |column: String, name: &str| col(column).std(1).alias(name);
-    let grouped = counted.clone().lazy().filter(col(loss.clone()).is_not_null()).group_by([col("configuration")]).agg([
+    let mut aggregates = vec![
         mean(loss.clone(), "loss"),
         col(loss).count().alias("seeds"),
         std(format!("{score}_perplexity"), "perplexity_spread"),
@@ -298,9 +302,16 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
         mean("peak_memory_bytes".to_owned(), "memory"),
         mean("common_loss".to_owned(), "final_loss"),
         mean("best_common_loss".to_owned(), "best_loss"),
-    ]);
-    let table = collect(grouped)?;
+    ];
+    // A table of an earlier version lacks it.
+    let of_device = "peak_device_memory_bytes";
+    if counted.column(of_device).is_ok() {
+        aggregates.push(mean(of_device.to_owned(), "device_memory"));
+    }
+    let ranked = counted.clone().lazy().filter(col(format!("{score}_loss")).is_not_null());
+    let table = collect(ranked.group_by([col("configuration")]).agg(aggregates))?;
     let number = |name: &str| numbers(&table, name);
+    let device_memory = number("device_memory").unwrap_or_else(|_| vec![None; table.height()]);
     let configuration = integers(&table, "configuration")?;
     let seeds_counted = integers(&table, "seeds")?;
     let (loss, perplexity_spread) = (number("loss")?, number("perplexity_spread")?);
@@ -333,6 +344,7 @@ fn figures_by_configuration(counted: &DataFrame, protocol: &Protocol) -> Result<
                 tokens_per_second: rate[row],
                 training_seconds: training[row],
                 peak_memory_bytes: memory[row],
+                peak_device_memory_bytes: device_memory[row],
                 got_worse: best_loss[row].zip(final_loss[row]).is_some_and(|(best, last)| best < last),
             },
         );
@@ -385,6 +397,7 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             tokens_per_second: None,
             training_seconds: None,
             peak_memory_bytes: None,
+            peak_device_memory_bytes: None,
             parameters: parameters[row],
             vocabulary: vocabulary[row],
             tokenizer: tokenizer[row].clone().unwrap_or_default(),

@@ -10,7 +10,7 @@
 //! `bits_per_byte`, `bits_per_byte_spread`, `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
 //! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
 //! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
-//! `peak_memory_bytes`, `status` {status: number of
+//! `peak_memory_bytes` (of the host), `peak_device_memory_bytes` (of a GPU), `status` {status: number of
 //! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
 //! where `by_bytes`): {`residual` {`deviation`, `degrees`, `blocks`, `dominated_by`}, `no_limits` (why there are none), `leader`, `against`, a
 //! line for each ranked configuration: {`configuration`, `mean`, `seeds`, `own` {`lower`, `upper`} (95 % over seeds), `difference` (to the
@@ -66,6 +66,7 @@ pub(super) fn summary(report: &Report) -> Value {
                 "tokens_per_second": c.tokens_per_second,
                 "training_seconds": c.training_seconds,
                 "peak_memory_bytes": c.peak_memory_bytes,
+                "peak_device_memory_bytes": c.peak_device_memory_bytes,
                 "status": c.status,
                 "trials": trials,
             })
@@ -142,6 +143,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
         numbers("tokens_per_second", &|c| c.tokens_per_second),
         numbers("training_seconds", &|c| c.training_seconds),
         numbers("peak_memory_bytes", &|c| c.peak_memory_bytes),
+        numbers("peak_device_memory_bytes", &|c| c.peak_device_memory_bytes),
         integers("parameters", &|c| c.parameters),
         numbers("difference_to_best", &|c| Some(line(c)?.difference)),
         numbers("difference_lower", &|c| Some(line(c)?.limits?.lower)),

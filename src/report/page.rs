@@ -11,6 +11,7 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use plotly::Plot;
 use serde_json::json;
 
+use super::comparison::Configuration;
 use super::figures::{self, Section, rounded, unit};
 use super::{Report, Winner, files, samples, settings, table, verdict, words};
 use crate::error::{Error, Result};
@@ -212,11 +213,21 @@ fn provenance(report: &Report) -> Value {
     if let Some(finished) = comparison.trials.iter().filter_map(|t| t.finished_utc).max() {
         add("last end", time(finished));
     }
-    let peak = comparison.configurations.iter().filter_map(|c| c.peak_memory_bytes).fold(0.0, f64::max);
-    if peak > 0.0 {
-        add("largest memory of a trial", words::bytes(peak as i64));
-    }
+    add("largest memory of a trial", memory(&comparison.configurations));
     self::pairs(pairs)
+}
+
+/// `134 MB`; `3.1 GB of the GPU, 400 MB of the host`; empty where nothing is known.
+fn memory(configurations: &[Configuration]) -> String {
+    let largest = |of: &dyn Fn(&Configuration) -> Option<f64>| configurations.iter().filter_map(of).fold(0.0, f64::max);
+    let (host, device) = (largest(&|c| c.peak_memory_bytes), largest(&|c| c.peak_device_memory_bytes));
+    let [host_bytes, device_bytes] = [host, device].map(|bytes| words::bytes(bytes as i64));
+    match (host > 0.0, device > 0.0) {
+        (true, true) => format!("{device_bytes} of the GPU, {host_bytes} of the host"),
+        (true, false) => host_bytes,
+        (false, true) => format!("{device_bytes} of the GPU"),
+        (false, false) => String::new(),
+    }
 }
 
 fn pairs(pairs: Vec<(String, String)>) -> Value {
@@ -274,7 +285,7 @@ fn differing(report: &Report) -> Value {
 }
 
 /// A configuration in words that are never empty.
-fn named(report: &Report, configuration: &super::comparison::Configuration) -> String {
+fn named(report: &Report, configuration: &Configuration) -> String {
     let name = verdict::name(report, configuration);
     if name.is_empty() { format!("configuration {}", configuration.number) } else { name }
 }

@@ -202,6 +202,23 @@ fn what_is_tied_with_the_best_is_named_and_marked_everywhere() {
 }
 
 #[test]
+fn the_memory_of_a_gpu_is_shown_beside_the_hosts() {
+    let (plan, mut states) = three_lengths();
+    let host = night(&plan, &states, "{}").report();
+    let page = page::html(&host).unwrap();
+    assert!(page.contains("134 MB") && !page.contains("B of the GPU"), "on the processor nothing is said of a GPU");
+    assert_eq!(host.summary()["configurations"][0]["peak_device_memory_bytes"], serde_json::Value::Null);
+    for state in &mut states {
+        state.outcome.as_mut().unwrap().peak_device_memory_bytes = Some(3_100_000_000);
+    }
+    let report = night(&plan, &states, "{}").report();
+    assert!(page::html(&report).unwrap().contains("3.1 GB of the GPU, 134 MB of the host"));
+    assert_eq!(report.summary()["configurations"][0]["peak_device_memory_bytes"], 3.1e9);
+    let csv = files::leaderboard(&report).unwrap();
+    assert!(csv.contains(",peak_memory_bytes,peak_device_memory_bytes,") && csv.contains("134217728.0,3100000000.0,"), "{csv}");
+}
+
+#[test]
 fn a_text_that_tells_two_apart_no_better_than_chance_ties_them_whatever_the_seeds_say() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2, 3]);
     let states: Vec<TrialState> = [1.50, 1.62, 1.55, 1.60, 1.721, 1.65].map(|loss| completed(loss, None)).into();

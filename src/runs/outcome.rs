@@ -37,6 +37,9 @@ pub struct Outcome {
     pub training_seconds: f64,
     /// Largest resident memory of the last attempt's process, bytes.
     pub peak_memory_bytes: i64,
+    /// The most memory that the last attempt took of a GPU, bytes; `None` where it was trained on the processor or nobody counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_device_memory_bytes: Option<i64>,
     /// Evaluations in full of the final and the best weights.
     pub scores: Vec<EvaluationRow>,
     /// Version of the protocol that they were made by.
@@ -77,6 +80,7 @@ impl Outcome {
             tokens_seen: progress.map_or(0, |p| p.tokens_seen),
             training_seconds: progress.map_or(0.0, |p| p.training_seconds),
             peak_memory_bytes: 0,
+            peak_device_memory_bytes: None,
             scores: Vec::new(),
             protocol: PROTOCOL,
             finished_utc,
@@ -103,6 +107,7 @@ impl Outcome {
             tokens_seen: 1,
             training_seconds: 1.0,
             peak_memory_bytes: 1,
+            peak_device_memory_bytes: None,
             scores: Vec::new(),
             protocol: 1,
             finished_utc: 1,

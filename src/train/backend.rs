@@ -136,6 +136,12 @@ pub trait Backend {
     fn made_by(&self) -> Option<&Stamp> {
         None
     }
+
+    /// The most bytes that were taken so far of a device with memory of its own; `None` where there is none, or nobody counts
+    /// them.
+    fn peak_device_memory_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What computes this model on this hardware, in steps of at most `batch` windows, going on from this state.

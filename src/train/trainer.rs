@@ -57,7 +57,7 @@ pub enum Ended {
 }
 
 /// What a trial came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
     /// Steps done.
     pub steps: u64,
@@ -65,6 +65,8 @@ pub struct Summary {
     pub tokens_seen: u64,
     /// Seconds inside steps.
     pub training_seconds: f64,
+    /// The most bytes that were taken of a device with memory of its own, as far as they are counted.
+    pub peak_device_memory_bytes: Option<u64>,
     /// Evaluations in full.
     pub scores: Vec<EvaluationRow>,
     /// What the final weights write; none where the trial did not get there.
@@ -396,7 +398,14 @@ impl<'a> Trial<'a> {
     }
 
     fn summary(&self, scores: Vec<EvaluationRow>) -> Summary {
-        Summary { steps: self.step, tokens_seen: self.tokens_seen, training_seconds: self.training_seconds, scores, sample: None }
+        Summary {
+            steps: self.step,
+            tokens_seen: self.tokens_seen,
+            training_seconds: self.training_seconds,
+            peak_device_memory_bytes: self.backend.peak_device_memory_bytes(),
+            scores,
+            sample: None,
+        }
     }
 
     /// The final weights are scored in full, and the best ones where they are others; then what need not stay goes.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use votive::error::Kind;
 use votive::experiment::settings::{self, Activation, ClipNorm, Family, Precision, Train};
 use votive::model::gpu::cuda::Search;
-use votive::model::gpu::{Engine, Member, Options, Outcome, State, Step, Windows};
+use votive::model::gpu::{self, Engine, Member, Options, Outcome, State, Step, Windows};
 use votive::model::plain::{self, DropoutSource, PlainModel};
 use votive::model::{Config, Parameter, Start, initial_values};
 use votive::optimize::{AdamW, clip_coefficient, loss_and_norm};
@@ -539,6 +539,23 @@ fn a_step_of_nanogpts_small_configuration_is_one_graph_of_few_launches() {
     assert_eq!(first, (46, 51, 0, 0, 0), "launches, products, waits, graphs and allocations of a step");
     counted(&mut engine, 1);
     assert_eq!(counted(&mut engine, 2), (0, 0, 0, 1, 0));
+}
+
+#[test]
+fn an_engine_takes_the_memory_that_was_planned_for_it() {
+    for (name, config) in [("gpt2", config(|m| m.dropout = 0.2)), ("llama", config(llama))] {
+        let planned = |options: &Options| {
+            let arrays = gpu::bytes(&config, options.precision, 8, options.longest, 5, options.members.len());
+            gpu::AROUND + arrays.unwrap()
+        };
+        let one = options(&config, 8, 5);
+        let mut alone = engine(&config, one.clone());
+        assert_eq!(alone.peak_memory_bytes(), planned(&one), "{name}");
+        train(&mut alone, &config, 0..3);
+        assert_eq!(alone.peak_memory_bytes(), planned(&one), "{name}: a step takes no more");
+        let four = Options { members: members(&config), ..one };
+        assert_eq!(engine(&config, four.clone()).peak_memory_bytes(), planned(&four), "{name}: four members");
+    }
 }
 
 /// Models whose widths bfloat16 takes.

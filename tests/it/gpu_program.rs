@@ -53,12 +53,22 @@ fn position(folder: &TrialFolder) -> serde_json::Value {
 #[test]
 fn a_sweep_on_a_gpu_learns_what_it_learns_on_the_processor_and_is_probed() {
     let scene = scene(&experiment(""));
-    scene.votive(&["run", "small.yaml"]).exits(0).says("on cuda:0 (").says("1 at a time").says("probed      2 shapes");
+    scene
+        .votive(&["run", "small.yaml"])
+        .exits(0)
+        .says("on cuda:0 (")
+        .says("1 at a time")
+        .says("probed      2 shapes")
+        .says(" of the GPU, ");
     let table = scene.table();
+    for device_bytes in numbers(&table, "peak_device_memory_bytes") {
+        assert!(device_bytes.unwrap() > 600e6, "the GPU's own context at least");
+    }
     assert_eq!(words(&table, "device"), ["cuda:0", "cuda:0"]);
     assert_eq!(words(&table, "status"), ["completed", "completed"]);
     let processor = Scene::new(&experiment(""));
-    processor.run(&["--device", "cpu"]).exits(0);
+    processor.run(&["--device", "cpu"]).exits(0).says_nothing_of(" of the GPU");
+    assert_eq!(numbers(&processor.table(), "peak_device_memory_bytes"), [None, None]);
     let (ours, theirs) = (numbers(&table, "common_loss"), numbers(&processor.table(), "common_loss"));
     for (ours, theirs) in ours.into_iter().zip(theirs) {
         let (ours, theirs) = (ours.unwrap(), theirs.unwrap());

@@ -6,15 +6,13 @@
 //!
 //! Letters as in the kernels: K members come first in every array, W windows of L tokens are a unit's N rows.
 
+use super::cuda::{WORKSPACE_BYTES, allocated};
 use super::layout::Layout;
 use super::ring::Slot;
 use super::sizes::{Rows, Sizes};
 use crate::error::Result;
 use crate::experiment::settings::Precision;
 use crate::model::Config;
-
-/// What a device allocates in whole multiples of: the driver rounds small allocations up to this.
-const GRANULARITY: u64 = 512;
 
 /// Bytes of a 32-bit value.
 const WORD: u64 = 4;
@@ -362,7 +360,7 @@ impl Sizes {
     fn bytes(&self) -> u64 {
         let mut bytes = 0;
         let counted = Arrays::new(self, &mut |_, size| {
-            bytes += size.max(1).next_multiple_of(GRANULARITY);
+            bytes += allocated(size);
             Ok(())
         });
         debug_assert!(counted.is_ok(), "counting cannot fail");
@@ -384,8 +382,11 @@ pub fn unit(config: &Config, precision: Precision, length: usize, batch: usize) 
     Ok(Sizes::new(config, &layout, precision, [length, length, batch, 1], config.dropout > 0.0).unit().windows)
 }
 
+/// Bytes of the device that the context and the kernels take, about: no driver says them.
+pub(super) const CONTEXT: u64 = 600_000_000;
+
 /// Bytes of the device beside the arrays: context and kernels, and the products' workspace.
-pub const AROUND: u64 = 600_000_000 + (32 << 20);
+pub const AROUND: u64 = CONTEXT + WORKSPACE_BYTES;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::arena::Arrays;
+use super::arena::{Arrays, CONTEXT};
 use super::checks::{self, ProductCheck};
 use super::cuda::{Array, Gpu, Graph, Kernels, Operand, Pinned, Search, Type};
 use super::forward::Model;
@@ -254,6 +254,12 @@ impl Engine {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// The most bytes of the device's memory that were taken so far: what was allocated, counted, and about what context and
+    /// kernels take.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        CONTEXT + self.gpu.most_allocated()
     }
 
     /// Computes every product of a step on made-up numbers, on the device and on the processor.

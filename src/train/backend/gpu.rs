@@ -141,4 +141,8 @@ impl Backend for GpuEngine {
     fn made_by(&self) -> Option<&Stamp> {
         Some(self.engine.stamp())
     }
+
+    fn peak_device_memory_bytes(&self) -> Option<u64> {
+        Some(self.engine.peak_memory_bytes())
+    }
 }

@@ -13,6 +13,15 @@ pub(super) struct Context {
     pub(super) device: driver::Device,
     pub(super) stream: driver::Stream,
     counts: Cell<Counts>,
+    allocated: Cell<Allocated>,
+}
+
+/// Device memory, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Allocated {
+    now: u64,
+    /// At any moment so far.
+    most: u64,
 }
 
 impl Context {
@@ -26,7 +35,7 @@ impl Context {
         let code = unsafe { (driver.context_retain)(&raw mut context, device) };
         driver.check(code, "cuDevicePrimaryCtxRetain")?;
         // From here on, dropping gives back what was taken.
-        let mut open = Self { driver, device, stream: std::ptr::null_mut(), counts: Cell::default() };
+        let mut open = Self { driver, device, stream: std::ptr::null_mut(), counts: Cell::default(), allocated: Cell::default() };
         // SAFETY: the context was opened above.
         let code = unsafe { (open.driver.context_set_current)(context) };
         open.check(code, "cuCtxSetCurrent")?;
@@ -51,6 +60,24 @@ impl Context {
         let mut counts = self.counts.get();
         what(&mut counts);
         self.counts.set(counts);
+    }
+
+    /// Counts device memory that was allocated.
+    pub(super) fn took(&self, bytes: u64) {
+        let Allocated { now, most } = self.allocated.get();
+        let now = now + bytes;
+        self.allocated.set(Allocated { now, most: most.max(now) });
+    }
+
+    /// Counts device memory that was freed.
+    pub(super) fn gave_back(&self, bytes: u64) {
+        let Allocated { now, most } = self.allocated.get();
+        self.allocated.set(Allocated { now: now.saturating_sub(bytes), most });
+    }
+
+    /// The most device memory that was allocated at once, bytes.
+    pub(super) fn most_allocated(&self) -> u64 {
+        self.allocated.get().most
     }
 
     /// Waits until the stream is done.

@@ -10,6 +10,9 @@ use crate::error::{Error, Kind, Result};
 use super::context::Context;
 use super::driver;
 
+/// What a device allocates in whole multiples of: the driver rounds small allocations up to this.
+const GRANULARITY: u64 = 512;
+
 /// A place in memory as the device counts it, in bytes; 0 is the null pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address(pub u64);
@@ -43,6 +46,7 @@ impl Array {
             return Err(did_not_fit(error, context, name, bytes));
         }
         context.count(|c| c.allocations += 1);
+        context.took(allocated(bytes));
         let array = Self { context: Rc::clone(context), address: Address(address), bytes };
         // SAFETY: the whole of the allocation, which nothing else knows yet.
         let code = unsafe { (context.driver.memory_set)(address, 0, size, context.stream) };
@@ -68,7 +72,13 @@ impl Drop for Array {
         // SAFETY: allocated here, and nothing uses it any more. After a fault the driver refuses; the memory is then freed with
         // the context.
         let _ = unsafe { (self.context.driver.memory_free)(self.address.0) };
+        self.context.gave_back(allocated(self.bytes));
     }
+}
+
+/// Bytes that the device takes for an array of so many.
+pub(in crate::model::gpu) fn allocated(bytes: u64) -> u64 {
+    bytes.max(1).next_multiple_of(GRANULARITY)
 }
 
 /// Says what did not fit and how much there is.

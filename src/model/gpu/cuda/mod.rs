@@ -21,7 +21,9 @@ use std::rc::Rc;
 
 pub use graph::Graph;
 pub use launch::{Argument, Kernel, Kernels};
+pub(super) use memory::allocated;
 pub use memory::{Address, Array, Pinned};
+pub(super) use products::WORKSPACE_BYTES;
 pub use products::{Algorithm, Product};
 pub use shape::{Shape, Type};
 pub use sight::{Facts, Listed, Search, gpus, ready, user_cache};
@@ -96,6 +98,12 @@ impl Gpu {
     /// Bytes of the GPU's memory that no process has taken.
     pub fn free_memory(&self) -> Result<u64> {
         Ok(self.context.memory()?.0)
+    }
+
+    /// The most bytes of the GPU's memory that were allocated at once through this, the products' workspace included; context and
+    /// kernels are beside it.
+    pub fn most_allocated(&self) -> u64 {
+        self.context.most_allocated()
     }
 
     /// All kernels for this type of operands: from the cache, or compiled.

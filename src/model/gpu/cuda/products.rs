@@ -17,7 +17,7 @@ use super::memory::{Address, Array};
 use super::shape::{Shape, Type};
 
 /// Memory for split sums. One product runs at a time, so one piece serves all.
-const WORKSPACE_BYTES: u64 = 32 << 20;
+pub(in crate::model::gpu) const WORKSPACE_BYTES: u64 = 32 << 20;
 
 /// How many algorithms the library is asked for: the first that it can run is taken.
 const CANDIDATES: usize = 8;
