@@ -188,7 +188,7 @@ impl Reporter {
             | Event::Aliased { trial, .. }
             | Event::Left { trial, .. }
             | Event::HeldElsewhere { trial } => bars.ended(trial),
-            Event::Skipped { .. } | Event::Stopping { .. } | Event::Overview(_) => {}
+            Event::Skipped { .. } | Event::StartsOver { .. } | Event::Stopping { .. } | Event::Overview(_) => {}
         }
     }
 }
@@ -234,6 +234,7 @@ mod tests {
             validation_loss: None,
             tokens_per_second: Some(12_344.6),
             training_seconds: 20.0,
+            starts_over: None,
             time_utc: 0,
         }
     }
@@ -325,6 +326,10 @@ mod tests {
             (
                 Event::Stopping { why: Stop::Deadline },
                 "stopping    stopped by the deadline; running trials finish their step and save\n",
+            ),
+            (
+                Event::StartsOver { trial: id(), why: "its checkpoint was made on another GPU".to_owned() },
+                "starts over L=64, seed 1: its checkpoint was made on another GPU\n",
             ),
             (Event::HeldElsewhere { trial: id() }, "waiting     L=64, seed 1: another worker is still at it\n"),
             (

@@ -179,6 +179,7 @@ mod tests {
             validation_loss: None,
             tokens_per_second: Some(1000.0),
             training_seconds: 20.0,
+            starts_over: None,
             time_utc: 0,
         }
     }

@@ -263,6 +263,7 @@ impl Telling {
             validation_loss: None,
             tokens_per_second: None,
             training_seconds: 0.0,
+            starts_over: None,
             time_utc: now_utc(),
         };
         let parquet = open_record(folder, &job.id)?;
@@ -319,6 +320,11 @@ impl Recorder for Telling {
         phase.name().clone_into(&mut self.progress.phase);
         // How far it is decides nothing: a note that cannot be written is none.
         let _ = self.tell(phase != Phase::Training);
+    }
+
+    fn starts_over(&mut self, why: &str) {
+        self.progress.starts_over = Some(why.to_owned());
+        let _ = self.tell(true);
     }
 
     fn resume(&mut self, step: i64) -> Result<()> {

@@ -141,6 +141,9 @@ pub struct Progress {
     pub tokens_per_second: Option<f64>,
     /// Seconds inside training steps so far.
     pub training_seconds: f64,
+    /// Why it began with its first step although there was a checkpoint, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_over: Option<String>,
     /// Microseconds since 1970 (UTC).
     pub time_utc: i64,
 }

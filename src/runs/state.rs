@@ -147,6 +147,7 @@ mod tests {
             validation_loss: None,
             tokens_per_second: Some(10.0),
             training_seconds: 5.0,
+            starts_over: None,
             time_utc: 9,
         }
     }

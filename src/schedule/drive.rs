@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::estimate::seconds;
 use super::{Cause, Event, Executor, Exit, Failure, Finished, Queue, Start, Stop, Summary};
 use crate::plan::TrialId;
-use crate::runs::{End, now_utc};
+use crate::runs::{End, Progress, now_utc};
 
 /// Value of the stop flag: running workers finish their step, save and leave.
 pub const STOP_AFTER_STEP: u8 = 1;
@@ -74,6 +74,8 @@ struct Heard {
     said_utc: Option<i64>,
     /// Whether it was killed because there was none for too long.
     hung: bool,
+    /// Whether it was told that its trial starts over.
+    starts_over: bool,
 }
 
 impl Drive<'_> {
@@ -139,12 +141,12 @@ impl Drive<'_> {
             match self.executor.start(&start) {
                 Ok(attempt) => {
                     any = true;
-                    self.heard.insert(trial.clone(), Heard { at_utc: now, said_utc: None, hung: false });
+                    self.heard.insert(trial.clone(), Heard { at_utc: now, said_utc: None, hung: false, starts_over: false });
                     (self.sink)(&Event::Started { trial, attempt, slot, threads });
                 }
                 Err(error) => {
                     let failure = Failure { cause: Cause::NotStarted, reason: error.chain(), last_lines: Vec::new() };
-                    self.on_finished(Finished { trial, exit: Exit::Failed(failure) });
+                    self.on_finished(Finished { trial, exit: Exit::Failed(failure), progress: None });
                 }
             }
         }
@@ -152,8 +154,9 @@ impl Drive<'_> {
     }
 
     fn on_finished(&mut self, finished: Finished) {
-        let Finished { trial, mut exit } = finished;
+        let Finished { trial, mut exit, progress } = finished;
         let now = now_utc();
+        self.tell_start_over(&trial, progress.as_ref());
         self.asked.remove(&trial);
         self.killed.remove(&trial);
         let heard = self.heard.remove(&trial);
@@ -186,6 +189,7 @@ impl Drive<'_> {
         let running: Vec<TrialId> = self.queue.running().cloned().collect();
         for trial in running {
             let progress = self.executor.progress(&trial);
+            self.tell_start_over(&trial, progress.as_ref());
             let Some(heard) = self.heard.get_mut(&trial) else { continue };
             match progress {
                 Some(progress) if heard.said_utc != Some(progress.time_utc) => {
@@ -205,6 +209,14 @@ impl Drive<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells that a trial starts over, once for each worker that says so.
+    fn tell_start_over(&mut self, trial: &TrialId, progress: Option<&Progress>) {
+        let (Some(heard), Some(why)) = (self.heard.get_mut(trial), progress.and_then(|p| p.starts_over.as_ref())) else { return };
+        if !std::mem::replace(&mut heard.starts_over, true) {
+            (self.sink)(&Event::StartsOver { trial: trial.clone(), why: why.clone() });
         }
     }
 

@@ -41,7 +41,11 @@ impl Executor for Pretend {
         let script = if scripts.len() > 1 { scripts.pop_front().unwrap() } else { scripts[0].clone() };
         match &script {
             Script::CannotStart => return Err(Error::internal("no processes left")),
-            Script::Ends(exit) => self.ready.push(Finished { trial: start.trial.clone(), exit: exit.clone() }),
+            Script::Ends(exit) => self.ready.push(Finished {
+                trial: start.trial.clone(),
+                exit: exit.clone(),
+                progress: self.progress.back().cloned(),
+            }),
             Script::Works | Script::Deaf => {}
         }
         self.running.insert(start.trial.clone(), script);
@@ -68,13 +72,13 @@ impl Executor for Pretend {
     fn ask_to_stop(&mut self, trial: &TrialId) {
         self.said.push("asked".to_owned());
         if let Some(Script::Works) = self.running.get(trial) {
-            self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted });
+            self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted, progress: None });
         }
     }
 
     fn kill(&mut self, trial: &TrialId) {
         self.said.push("killed".to_owned());
-        self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted });
+        self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted, progress: None });
     }
 
     fn standing(&mut self, _trial: &TrialId) -> Standing {
@@ -257,6 +261,7 @@ fn progress() -> Progress {
         validation_loss: None,
         tokens_per_second: None,
         training_seconds: 1.0,
+        starts_over: None,
         time_utc: 77,
     }
 }
@@ -312,6 +317,23 @@ fn a_silent_worker_is_killed_and_counts_as_hung() {
         .any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason, .. } if reason == "silent for more than 0.05 s"));
     assert!(hung);
     assert!(summary.all_completed(), "it is tried again");
+}
+
+#[test]
+fn that_a_trial_starts_over_is_told_once_also_where_its_worker_ends_before_it_is_looked_at() {
+    let why = "its checkpoint was made on another GPU";
+    let said = |time_utc| Progress { starts_over: Some(why.to_owned()), time_utc, ..progress() };
+    for script in [done(End::Completed), Script::Works] {
+        let pretend = Pretend { progress: (1..5).map(said).collect(), ..Pretend::default() };
+        let stop_after = |event: &Event, stop: &AtomicU8| {
+            if matches!(event, Event::Progressed { progress, .. } if progress.time_utc == 4) {
+                stop.store(STOP_AFTER_STEP, Ordering::Release);
+            }
+        };
+        let (_, events, _) = run_with(&[&[script]], policy(1), Standing::Waiting, pretend, quick(), stop_after);
+        let told: Vec<&Event> = events.iter().filter(|e| matches!(e, Event::StartsOver { .. })).collect();
+        assert_eq!(told, [&Event::StartsOver { trial: id(0), why: why.to_owned() }]);
+    }
 }
 
 #[test]

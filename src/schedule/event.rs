@@ -36,6 +36,13 @@ pub enum Event {
         /// CPU threads.
         threads: u32,
     },
+    /// A worker begins its trial with the first step, although there was a checkpoint.
+    StartsOver {
+        /// The trial.
+        trial: TrialId,
+        /// Why, in words.
+        why: String,
+    },
     /// A worker got further.
     Progressed {
         /// The trial.
@@ -255,6 +262,7 @@ impl Event {
             Self::Skipped { trial, .. }
             | Self::HeldElsewhere { trial }
             | Self::Started { trial, .. }
+            | Self::StartsOver { trial, .. }
             | Self::Progressed { trial, .. }
             | Self::Failed { trial, .. }
             | Self::Retrying { trial, .. }

@@ -14,6 +14,8 @@ pub struct Finished {
     pub trial: TrialId,
     /// How it ended.
     pub exit: Exit,
+    /// What it said of itself last, if anything.
+    pub progress: Option<Progress>,
 }
 
 /// Starts workers somewhere and says how they ended. Decides nothing: when, which and how often is the queue's.

@@ -170,7 +170,8 @@ impl<'a> LocalExecutor<'a> {
             // The attempt's file is history: how the trial goes on must not depend on it.
             let _ = end_attempt(&worker.folder, &worker.attempt, &note, &last_lines);
         }
-        Some(Finished { trial, exit })
+        let progress = said_by(&worker);
+        Some(Finished { trial, exit, progress })
     }
 }
 
@@ -221,9 +222,7 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
-        let worker = self.workers.get(trial)?;
-        // What an earlier attempt said last is still there when this one starts.
-        read_progress(&worker.folder).filter(|p| p.attempt == worker.attempt.attempt)
+        said_by(self.workers.get(trial)?)
     }
 
     fn ask_to_stop(&mut self, trial: &TrialId) {
@@ -263,6 +262,11 @@ impl Executor for LocalExecutor<'_> {
         let outcome = Outcome::given_up(reason, progress.as_ref(), now_utc(), &self.settings.version);
         write_outcome(&folder, &outcome)
     }
+}
+
+/// How far a worker says it is. What an earlier attempt said last is still there when this one starts.
+fn said_by(worker: &Worker) -> Option<Progress> {
+    read_progress(&worker.folder).filter(|progress| progress.attempt == worker.attempt.attempt)
 }
 
 /// Starts the threads that read what a worker says and wait for its end, so that the end is known at once.

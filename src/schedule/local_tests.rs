@@ -234,6 +234,7 @@ fn progress_of_an_earlier_attempt_is_not_taken_for_this_one_s() {
         validation_loss: None,
         tokens_per_second: None,
         training_seconds: 0.0,
+        starts_over: None,
         time_utc: 1,
     };
     executor.start(&start()).unwrap();

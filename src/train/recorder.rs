@@ -226,6 +226,8 @@ impl Phase {
 pub trait Recorder {
     /// The trial does something else now.
     fn phase(&mut self, _phase: Phase) {}
+    /// The trial starts over although it has a checkpoint: why, in words. Told before [`Recorder::resume`].
+    fn starts_over(&mut self, _why: &str) {}
     /// A trial starts or goes on after `step` steps: rows after that step are of an attempt that was lost, and go.
     fn resume(&mut self, step: i64) -> Result<()>;
     /// A step was made.

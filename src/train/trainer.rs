@@ -85,6 +85,16 @@ struct Submitted {
     at: Instant,
 }
 
+/// What became of a trial's checkpoint.
+enum Resumed {
+    /// There was none.
+    Nothing,
+    /// This goes on from it.
+    Here(Box<dyn Backend>),
+    /// The trial starts over: why.
+    Otherwise(String),
+}
+
 struct Trial<'a> {
     job: &'a Job,
     config: Config,
@@ -178,7 +188,17 @@ impl<'a> Trial<'a> {
         let newest = checkpoint::newest(place.checkpoints, job, &config)?;
         let resumed = match &newest {
             Some(loaded) => Self::resumed(open, &config, loaded)?,
-            None => None,
+            None if checkpoint::list(place.checkpoints)?.is_empty() => Resumed::Nothing,
+            None => Resumed::Otherwise("none of its checkpoints can be gone on from (its log says why)".to_owned()),
+        };
+        let resumed = match resumed {
+            Resumed::Here(backend) => Some(backend),
+            Resumed::Nothing => None,
+            Resumed::Otherwise(why) => {
+                tracing::warn!("the trial starts over: {why}");
+                recorder.starts_over(&why);
+                None
+            }
         };
         let newest = newest.filter(|_| resumed.is_some());
         let backend = match resumed {
@@ -228,17 +248,18 @@ impl<'a> Trial<'a> {
         Ok(trial)
     }
 
-    /// What goes on from a checkpoint; none where it would not go on bit for bit.
-    fn resumed(open: Open<'_>, config: &Config, loaded: &Loaded) -> Result<Option<Box<dyn Backend>>> {
+    /// What goes on from a checkpoint, or why it would not go on bit for bit.
+    fn resumed(open: Open<'_>, config: &Config, loaded: &Loaded) -> Result<Resumed> {
         let backend = open(config, &loaded.state)?;
-        let (before, now) = (loaded.position.made_by.as_ref(), backend.made_by());
-        if before == now {
-            return Ok(Some(backend));
-        }
-        let [before, now] = [before, now].map(|made_by| format!("{made_by:?}"));
-        let step = loaded.position.step;
-        tracing::warn!(step, before, now, "the trial starts over: another GPU or other libraries made its checkpoint");
-        Ok(None)
+        Ok(match (loaded.position.made_by.as_ref(), backend.made_by()) {
+            (before, now) if before == now => Resumed::Here(backend),
+            (Some(before), Some(now)) => Resumed::Otherwise(now.unlike(before)),
+            (Some(before), None) => Resumed::Otherwise(format!("its checkpoint was made on {before}, and this is none")),
+            (None, now) => {
+                let this = now.map_or_else(String::new, |now| format!(", and this is {now}"));
+                Resumed::Otherwise(format!("its checkpoint does not say on which GPU it was made{this}"))
+            }
+        })
     }
 
     /// The share of a budget in minutes that is spent; `None` for other budgets.

@@ -133,7 +133,10 @@ fn an_unfinished_trial_starts_over_on_another_gpu() {
     runner.send(Signal::INT);
     runner.wait().exits(130);
     scene.put_gpu(other.path());
-    scene.run(&[]).exits(0);
+    let why = "its checkpoint was made on a Processor as a GPU with cuBLAS 13.0.0, and this is a Stand-in X2 with cuBLAS 13.0.0";
+    scene.run(&[]).exits(0).says("starts over ").says(why);
+    let events = std::fs::read_to_string(scene.experiment().events()).unwrap();
+    assert_eq!(events.matches(r#""kind":"starts_over""#).count(), 1, "{events}");
     let undisturbed = Scene::on_gpu(&yaml, other.path());
     undisturbed.run(&[]).exits(0);
     assert_all_alike(&scene, &undisturbed);

@@ -134,6 +134,7 @@ mod tests {
             validation_loss: None,
             tokens_per_second: Some(12_344.6),
             training_seconds: 20.0,
+            starts_over: None,
             time_utc: 0,
         };
         for width in [40, 60, 120, 200] {

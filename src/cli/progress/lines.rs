@@ -20,6 +20,7 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
             }
             ("started", rest)
         }
+        Event::StartsOver { why, .. } => ("starts over", format!("{label}: {}", harmless(why))),
         Event::Progressed { progress, .. } => (progress.phase.as_str(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
         Event::Failed { reason, last_lines, first, .. } => {

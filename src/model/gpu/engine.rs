@@ -6,8 +6,6 @@ mod steps;
 
 use std::collections::{HashMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
-
 use super::arena::{Arrays, CONTEXT};
 use super::checks::{self, ProductCheck};
 use super::cuda::{Array, Gpu, Graph, Kernels, Operand, Pinned, Search, Type};
@@ -18,6 +16,7 @@ use super::members::Member;
 use super::products::{Arithmetic, Shapes};
 use super::ring::{Slot, Writer, result_words};
 use super::sizes::Sizes;
+use super::stamp::Stamp;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
 use crate::model::{Config, cpu};
@@ -46,21 +45,6 @@ pub struct Options {
     pub unit: Option<usize>,
     /// Rows whose logits exist at once, for tests; by default the sizes decide.
     pub chunk: Option<usize>,
-}
-
-/// What a training was computed by: where all of it is equal, it goes on bit for bit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
-    /// The GPU's name.
-    pub gpu: String,
-    /// Its streaming multiprocessors: products are cut for them.
-    pub multiprocessors: u32,
-    /// Hash of the kernels, their options and compiler.
-    pub kernels: String,
-    /// Version of cublasLt.
-    pub products: u64,
-    /// Hash of the algorithms that were chosen for a step's products.
-    pub algorithms: String,
 }
 
 /// A step that was submitted: of each member the targets, where it takes part.

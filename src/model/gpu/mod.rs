@@ -34,8 +34,10 @@ mod members;
 mod products;
 mod ring;
 mod sizes;
+mod stamp;
 
 pub use arena::{AROUND, bytes, unit};
 pub use checks::ProductCheck;
-pub use engine::{Engine, Options, Stamp};
+pub use engine::{Engine, Options};
 pub use members::{Member, Outcome, State, Step, Windows};
+pub use stamp::Stamp;

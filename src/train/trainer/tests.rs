@@ -99,6 +99,10 @@ impl Backend for Late {
 struct Told(Vec<String>);
 
 impl Recorder for Told {
+    fn starts_over(&mut self, why: &str) {
+        self.0.push(format!("starts over: {why}"));
+    }
+
     fn resume(&mut self, step: i64) -> Result<()> {
         self.0.push(format!("resume {step}"));
         Ok(())
@@ -289,14 +293,25 @@ fn what_another_device_made_is_not_gone_on_from() {
         Some(Stamp { gpu, multiprocessors: 132, kernels, products: 130_101, algorithms })
     };
     let mut scene = Scene::new(Budget::Steps(STEPS));
-    scene.made_by = made_on("H100");
+    scene.made_by = made_on("NVIDIA H100");
     let (whole, ended, _) = scene.run("whole", 4, None);
     scene.run("stopped", 4, Some(20));
     let (rest, ..) = scene.run("stopped", 4, Some(10));
     assert_eq!(rest.0[0], "resume 20");
-    for other in [made_on("H200"), None] {
+    for (stopped, other, why) in [
+        (
+            "stopped",
+            made_on("NVIDIA H200"),
+            "its checkpoint was made on an NVIDIA H100 with cuBLAS 13.1.1, and this is an NVIDIA H200 with cuBLAS 13.1.1",
+        ),
+        ("nowhere", None, "its checkpoint was made on an NVIDIA H100 with cuBLAS 13.1.1, and this is none"),
+    ] {
+        scene.made_by = made_on("NVIDIA H100");
+        scene.run(stopped, 4, Some(10));
         scene.made_by = other;
-        let (told, in_the_end, _) = scene.run("stopped", 4, None);
-        assert_eq!((told, &in_the_end), (whole.clone(), &ended));
+        let (told, in_the_end, _) = scene.run(stopped, 4, None);
+        let (first, rest) = told.0.split_first().unwrap();
+        assert_eq!(first, &format!("starts over: {why}"));
+        assert_eq!((rest, &in_the_end), (&whole.0[..], &ended));
     }
 }
