@@ -20,23 +20,30 @@ use crate::error::Result;
 /// budgets differ by less than a step.
 const APART: f64 = 1.01;
 
-/// Settings for which another learning rate may suit best.
-const RECIPE: [&str; 15] = [
-    "train.batch_size",
+/// Settings for which another learning rate may suit best; the tests say why each other setting is not one.
+const RECIPE: [&str; 22] = [
+    "tokenizer",
+    "model.family",
+    "model.layers",
+    "model.heads",
+    "model.width",
+    "model.kv_heads",
+    "model.dropout",
+    "model.bias",
+    "model.tied",
+    "model.activation",
+    "model.from",
     "train.sequence_length",
+    "train.batch_size",
     "train.clip_norm",
+    "train.budget",
     "train.schedule",
     "train.warmup",
     "train.final_learning_rate",
     "train.weight_decay",
     "train.beta1",
     "train.beta2",
-    "model.family",
-    "model.layers",
-    "model.heads",
-    "model.width",
-    "model.activation",
-    "tokenizer",
+    "train.epsilon",
 ];
 
 /// What is confounded in an experiment.
@@ -61,6 +68,8 @@ pub(super) struct Changed {
     pub(super) low: f64,
     /// The largest; of a pair that of the second.
     pub(super) high: f64,
+    /// The setting that it is equal to everywhere, where that is why it changed.
+    pub(super) follows: Option<&'static str>,
 }
 
 /// Something outside the swept settings.
@@ -134,14 +143,16 @@ pub(super) fn also_changed(subjects: &[Subject], swept: &[String]) -> Vec<Change
     for (place, quantity) in QUANTITIES.into_iter().enumerate() {
         let values = subjects.iter().filter_map(|s| s.quantities[place]);
         let (low, high) = values.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
-        // Bytes go with tokens unless their ratio changes; a swept budget is what was asked for.
+        // Bytes go with tokens unless their ratio changes; a swept budget or stride is what was asked for.
         let same_as_another = match quantity.key {
             "trained_bytes" => one("tokenizer") && subjects.iter().all(|s| s.content == subjects[0].content),
             "target_tokens" => budgets && one("train.sequence_length") && one("train.batch_size"),
+            "stride" => swept.iter().any(|key| covers(key, "train.stride")),
             _ => false,
         };
         if high > low * APART && !same_as_another {
-            changed.push(Changed { quantity, low, high });
+            let follows = quantity.key == "stride" && subjects.iter().all(|s| s.follows("train.stride"));
+            changed.push(Changed { quantity, low, high, follows: follows.then_some("train.sequence_length") });
         }
     }
     changed
@@ -171,11 +182,12 @@ pub(super) fn labels(subjects: &[Subject], swept: &[String]) -> Vec<String> {
 }
 
 impl Changed {
-    /// `steps 195 to 1,563`; `FLOPs about 1.5e11` where both ends look the same.
+    /// `steps 195 to 1,563`; `FLOPs about 1.5e11` where both ends look the same; `stride 32 to 64, as it follows the sequence length`.
     pub(super) fn sentence(self) -> String {
         let [low, high] = [self.low, self.high].map(|value| self.quantity.shown(value));
         let name = self.quantity.name;
-        if low == high { format!("{name} about {low}") } else { format!("{name} {low} to {high}") }
+        let why = self.follows.map_or_else(String::new, |key| format!(", as it follows the {}", words::key(key)));
+        if low == high { format!("{name} about {low}{why}") } else { format!("{name} {low} to {high}{why}") }
     }
 }
 
@@ -290,7 +302,7 @@ mod tests {
         assert_eq!(
             found.note().unwrap(),
             "Also changed with sequence length: steps 195 to 391, tokens per step 512 to 1,024, warm-up steps 10 to 20, FLOPs \
-             1.2e12 to 1.3e12, own context 32 to 64."
+             1.2e12 to 1.3e12, own context 32 to 64, stride 32 to 64, as it follows the sequence length."
         );
         assert!(found.uncontrolled.is_empty());
         assert_eq!(
@@ -334,6 +346,74 @@ mod tests {
         plan.trials[0].settings.train.batch_size = BatchSize::Full;
         plan.swept = vec!["train.batch_size".to_owned()];
         assert_eq!(confounded(&plan, &states).labels.len(), 2);
+    }
+
+    #[test]
+    fn a_stride_that_was_chosen_is_not_told_as_following() {
+        let (mut plan, states) = lengths();
+        plan.swept.push("train.stride".to_owned());
+        for trial in &mut plan.trials {
+            let stride = trial.settings.train.sequence_length / 2;
+            trial.settings.train.stride = Some(stride);
+            trial.values.push(stride.to_string());
+        }
+        let note = confounded(&plan, &states).note().unwrap();
+        assert!(
+            note.ends_with("own context 32 to 64.") && note.starts_with("Also changed with sequence length and stride: "),
+            "{note}"
+        );
+    }
+
+    /// Settings that a sweep may change without asking for another learning rate, and why.
+    const NOT_RECIPE: [(&str, &str); 10] = [
+        ("corpus.text", "another text is another task, and what differs there is told as that"),
+        ("corpus.field", "says which text is read"),
+        ("corpus.join", "says which text is read"),
+        ("corpus.max_bytes", "says which text is read"),
+        ("corpus.validation", "is what is scored, not what is learned from"),
+        ("corpus.test", "is what is scored, not what is learned from"),
+        ("train.stride", "the same tokens come in other windows, as many of them in a step as before"),
+        ("train.shuffle", "the same windows come in another order"),
+        ("train.learning_rate", "is the learning rate itself"),
+        ("train.precision", "products are rounded by far less than gradients scatter from batch to batch"),
+    ];
+
+    #[test]
+    fn every_setting_is_known_to_ask_for_another_learning_rate_or_not_to() {
+        let (plan, states) = lengths();
+        let subjects = super::super::subject::tests::of(&plan, &states);
+        let all: BTreeSet<&str> = subjects[0].settings.iter().map(|(key, _)| key.as_str()).collect();
+        let not = NOT_RECIPE.iter().map(|&(key, why)| {
+            assert!(!why.is_empty());
+            key
+        });
+        let mut known = BTreeSet::new();
+        for key in RECIPE.into_iter().chain(not) {
+            assert!(known.insert(key), "{key} is listed twice");
+        }
+        assert_eq!(known, all, "a setting belongs into RECIPE, or into NOT_RECIPE with the reason");
+    }
+
+    #[test]
+    fn what_asks_for_another_learning_rate_is_told_at_which_one_it_was_compared() {
+        let (mut plan, states) = lengths();
+        let mut labels = |key: &str| {
+            plan.swept = vec![key.to_owned()];
+            confounded(&plan, &states).labels
+        };
+        let rate = "at this learning rate (0.001, the same for all)".to_owned();
+        for key in RECIPE.into_iter().chain(["tokenizer.vocab_size", "train.budget.minutes"]) {
+            assert!(labels(key).contains(&rate), "{key}");
+        }
+        for (key, _) in NOT_RECIPE {
+            assert!(!labels(key).contains(&rate), "{key}");
+        }
+        // Minutes that are swept are no condition either.
+        for (trial, minutes) in plan.trials.iter_mut().zip([1.5, 1.5, 3.0, 3.0]) {
+            trial.settings.train.budget = crate::experiment::settings::Budget::Minutes(minutes);
+        }
+        plan.swept = vec!["train.budget".to_owned()];
+        assert_eq!(confounded(&plan, &states).labels, [rate]);
     }
 
     #[test]

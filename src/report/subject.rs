@@ -25,7 +25,7 @@ const fn quantity(key: &'static str, name: &'static str, whole: bool) -> Quantit
 }
 
 /// All of them, in the order in which they are told.
-pub(super) const QUANTITIES: [Quantity; 11] = [
+pub(super) const QUANTITIES: [Quantity; 12] = [
     quantity("steps", "steps", true),
     quantity("target_tokens", "tokens trained on", true),
     quantity("trained_bytes", "bytes trained on", true),
@@ -37,6 +37,7 @@ pub(super) const QUANTITIES: [Quantity; 11] = [
     quantity("parameters", "parameters", true),
     quantity("vocabulary", "vocabulary", true),
     quantity("native_context", "own context", true),
+    quantity("stride", "stride", true),
 ];
 
 impl Quantity {
@@ -154,6 +155,7 @@ fn quantities(frame: &DataFrame) -> Result<Vec<Vec<Option<f64>>>> {
         column("parameters"),
         column("vocabulary"),
         column("train_sequence_length"),
+        column("train_stride"),
     ])
 }
 
