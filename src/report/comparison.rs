@@ -79,6 +79,7 @@ pub(super) struct Configuration {
     pub(super) perplexity: Option<Figure>,
     /// By the other context.
     pub(super) other_perplexity: Option<Figure>,
+    /// `None` where tokenizers differ and its own is not known to give every text back.
     pub(super) bits_per_byte: Option<Figure>,
     /// On the test part, which ranks nothing: at the common context, by the weights that rank. `None` where a seed that counts has no
     /// score there.
@@ -137,7 +138,13 @@ impl Configuration {
         (!self.is_apart).then_some(self)
     }
 
-    /// The figure that ranks; none where it would compare with no other.
+    /// Whether it has a result on the text that the others were scored on, whether or not that can be ranked.
+    pub(super) fn has_result(&self) -> bool {
+        self.comparable().is_some_and(|own| own.perplexity.is_some())
+    }
+
+    /// The figure that ranks; none where it would compare with no other: on another text, or of a tokenizer that loses text beside
+    /// other tokenizers.
     pub(super) fn figure(&self, by_bytes: bool) -> Option<Figure> {
         let own = self.comparable()?;
         if by_bytes { own.bits_per_byte } else { own.perplexity }
@@ -177,9 +184,13 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
         }
     }
     let by_bytes = have_several_tokenizers(configurations.iter().filter_map(Configuration::comparable));
-    let is_lossless = |c: &Configuration| !by_bytes || protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
-    tuning::choose(&mut configurations, protocol, by_bytes, is_lossless);
-    rank(&mut configurations, by_bytes, is_lossless);
+    let is_lossless = |c: &Configuration| protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
+    // What a tokenizer did not keep costs no bits: beside the others such a figure would pass for a better one.
+    for configuration in configurations.iter_mut().filter(|c| by_bytes && !is_lossless(c)) {
+        (configuration.bits_per_byte, configuration.test_bits_per_byte) = (None, None);
+    }
+    tuning::choose(&mut configurations, protocol, by_bytes);
+    rank(&mut configurations, by_bytes);
     let apart: BTreeSet<i64> = configurations.iter().filter(|c| c.is_apart).map(|c| c.number).collect();
     for trial in &mut trials {
         trial.counts &= !apart.contains(&trial.configuration);
@@ -417,19 +428,19 @@ fn count(configuration: &mut Configuration, status: &Option<String>) {
     *configuration.status.entry(status.clone().unwrap_or_default()).or_default() += 1;
 }
 
-/// Best first; then those that a tuned setting's better value stands for; then those whose tokenizer forbids a rank; then
-/// those without a figure, in file order.
-fn rank(configurations: &mut [Configuration], by_bytes: bool, is_lossless: impl Fn(&Configuration) -> bool) {
-    let rankable = |c: &Configuration| c.figure(by_bytes).is_some() && is_lossless(c);
-    let ranked = |c: &Configuration| rankable(c) && c.tuned.as_ref().is_none_or(|tuned| tuned.chosen);
-    let key = |c: &Configuration| {
-        let figure = c.figure(by_bytes).map_or(f64::INFINITY, |f| f.mean);
-        let group = [!ranked(c), !rankable(c), c.figure(by_bytes).is_none()].into_iter().filter(|&out| out).count();
-        (group, figure, c.order)
+/// Best first; then those that a tuned setting's better value stands for; then those whose tokenizer forbids a rank, by tokenizer and
+/// perplexity, since that compares within one only; then those without a figure, in file order.
+fn rank(configurations: &mut [Configuration], by_bytes: bool) {
+    let ranked = |c: &Configuration| c.figure(by_bytes).is_some() && c.tuned.as_ref().is_none_or(|tuned| tuned.chosen);
+    let mean = |figure: Option<Figure>| figure.map_or(f64::INFINITY, |f| f.mean);
+    let key = |c: &Configuration| match c.figure(by_bytes) {
+        Some(figure) => (usize::from(!ranked(c)), String::new(), figure.mean, c.order),
+        None if c.has_result() => (2, c.tokenizer.clone(), mean(c.perplexity), c.order),
+        None => (3, String::new(), f64::INFINITY, c.order),
     };
     configurations.sort_by(|a, b| {
-        let ((a0, a1, a2), (b0, b1, b2)) = (key(a), key(b));
-        a0.cmp(&b0).then(a1.total_cmp(&b1)).then(a2.cmp(&b2))
+        let ((a0, a1, a2, a3), (b0, b1, b2, b3)) = (key(a), key(b));
+        a0.cmp(&b0).then(a1.cmp(&b1)).then(a2.total_cmp(&b2)).then(a3.cmp(&b3))
     });
     for (place, configuration) in configurations.iter_mut().enumerate() {
         configuration.place = ranked(configuration).then_some(place + 1);
@@ -647,6 +658,20 @@ pub(super) mod tests {
         assert!(comparison.by_bytes);
         assert_eq!(order(&comparison), [(2, Some(1)), (1, Some(2)), (3, None)]);
         assert_eq!(comparison.configurations[0].tokenizer, "bpe-512");
+        let word = &comparison.configurations[2];
+        assert_eq!((word.bits_per_byte, word.figure(true), word.has_result()), (None, None, true), "0.7 bits would seem to lead");
+        assert_eq!(word.perplexity.unwrap().mean, 0.5f64.exp());
+    }
+
+    #[test]
+    fn tokenizers_that_lose_text_stand_behind_the_others_each_by_perplexity() {
+        let mut plan = plan(&[32, 64, 128, 256, 512], &[ClipNorm::Off], &[1]);
+        let file = || Tokenizer::File { path: "t.json".to_owned() };
+        for (trial, kind) in plan.trials.iter_mut().zip([Tokenizer::Word, file(), Tokenizer::Byte, file(), Tokenizer::Word]) {
+            trial.settings.tokenizer = kind;
+        }
+        let states = [2.0, 0.5, 1.5, 0.4, 1.9].map(|loss| completed(loss, None));
+        assert_eq!(order(&compared(&plan, &states)), [(3, Some(1)), (4, None), (2, None), (5, None), (1, None)]);
     }
 
     #[test]

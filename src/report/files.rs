@@ -7,7 +7,7 @@
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
-//! `bits_per_byte`, `bits_per_byte_spread`, `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
+//! `bits_per_byte`, `bits_per_byte_spread` (null where tokenizers differ and this one is not known to give every text back), `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
 //! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
 //! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes` (of the host), `peak_device_memory_bytes` (of a GPU), `status` {status: number of

@@ -48,7 +48,7 @@ pub use pair::{Named, Pair, Which};
 pub use several::Several;
 pub use winner::Winner;
 
-use comparison::{Comparison, compare};
+use comparison::{Comparison, Configuration, compare};
 use confounding::{Confounding, confounding};
 use curves::{Curve, curve};
 use figures::Sources;
@@ -103,7 +103,7 @@ impl Report {
         // What was scored on another text does not belong into a figure with the others.
         let comparable = comparison.configurations.iter().filter_map(|c| c.comparable());
         let drawn: Vec<i64> = comparable.take(DRAWN).map(|c| c.number).collect();
-        let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.figure(comparison.by_bytes).is_some()).count();
+        let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.has_result()).count();
         let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
@@ -131,7 +131,7 @@ impl Report {
 
     /// Whether no trial has a result yet.
     pub fn is_empty(&self) -> bool {
-        self.comparison.configurations.iter().all(|c| c.figure(self.comparison.by_bytes).is_none())
+        !self.comparison.configurations.iter().any(Configuration::has_result)
     }
 
     /// What a person should know, in plain sentences.

@@ -341,7 +341,7 @@ fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
             json!({
                 "number": c.number,
                 "place": c.place,
-                "under_way": verdict::is_under_way(report, c),
+                "under_way": verdict::is_under_way(c),
                 "name": verdict::name(report, c),
                 "short": c.values.join(" · "),
             })

@@ -16,10 +16,17 @@ const NAMED: usize = 6;
 pub(super) fn notes(folder: &ExperimentFolder, comparison: &Comparison) -> Result<Vec<String>> {
     let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
     let mut notes = Vec::new();
-    notes.extend(simple_models(&entries(&json["references"], "tokenizer", comparison), comparison.by_bytes));
-    let tokenizers = entries(&json["tokenizers"], "label", comparison);
-    let lossy = tokenizers.iter().filter(|entry| entry.json["lossless"] == false).take(NAMED);
-    notes.extend(lossy.filter_map(|entry| Some(lossy_note(&entry.name, &Unknown::of(entry.json)?, comparison.by_bytes))));
+    let mut lossy = entries(&json["tokenizers"], "label", comparison);
+    lossy.retain(|entry| entry.json["lossless"] == false);
+    let mut references = entries(&json["references"], "tokenizer", comparison);
+    references.retain(|entry| !comparison.by_bytes || !lossy.iter().any(|tokenizer| tokenizer.is_of(entry)));
+    notes.extend(simple_models(&references, comparison.by_bytes));
+    notes.extend(
+        lossy
+            .iter()
+            .take(NAMED)
+            .filter_map(|entry| Some(lossy_note(&entry.name, &Unknown::of(entry.json)?, comparison.by_bytes))),
+    );
     Ok(notes)
 }
 
@@ -28,6 +35,16 @@ struct Entry<'a> {
     json: &'a Value,
     /// What the tokenizer is called; where several are called so, with the configurations that it is of.
     name: String,
+}
+
+impl Entry<'_> {
+    /// Whether a tokenizer is that of a reference: by content where it is known of both, and else by label.
+    fn is_of(&self, reference: &Entry<'_>) -> bool {
+        match (self.json["hash"].as_str(), reference.json["hash"].as_str()) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.json["label"] == reference.json["tokenizer"],
+        }
+    }
 }
 
 /// Those of a list that belong to configurations which are compared, by content where it is known and else by label.
@@ -167,6 +184,21 @@ mod tests {
         for nothing in [Value::Null, json!([]), json!([{"tokenizer": "char"}])] {
             assert_eq!(told(&nothing, &same), None);
         }
+    }
+
+    #[test]
+    fn bits_per_byte_of_a_tokenizer_that_loses_text_are_not_told_beside_those_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::at(dir.path());
+        let lossless = |label: &str, hash: &str, lossless: bool| json!({"label": label, "hash": hash, "lossless": lossless, "unknown_share": 0.0});
+        let tokenizers = [lossless("char", "a", false), lossless("bpe-512", "b", true)];
+        durable::write_json(&folder.experiment_json(), &json!({"references": references(), "tokenizers": tokenizers})).unwrap();
+        let bpe = Tokenizer::Bpe { vocab_size: 512 };
+        let several = notes(&folder, &three([(Tokenizer::Char, "a"), (bpe, "b"), (Tokenizer::Char, "a")])).unwrap();
+        assert!(several[0].contains("on the same text: bpe-512: 6.000 ") && !several[0].contains("char"), "{several:?}");
+        assert!(several[1].starts_with("Configurations with the tokenizer char have no place"), "{several:?}");
+        let alone = notes(&folder, &three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|t| (t, "a")))).unwrap();
+        assert!(alone[0].starts_with("For comparison, in perplexity on the same tokens: 60.00 "), "{alone:?}");
     }
 
     #[test]

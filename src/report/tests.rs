@@ -628,6 +628,24 @@ fn across_tokenizers_the_test_part_is_told_in_bits_per_byte() {
 }
 
 #[test]
+fn a_tokenizer_that_loses_text_shows_its_perplexity_and_no_bits_per_byte() {
+    let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+    plan.trials[0].settings.tokenizer = Tokenizer::Byte;
+    plan.trials[1].settings.tokenizer = Tokenizer::Word;
+    let report = night(&plan, &[completed(1.5, None), completed(0.5, None)], "{}").report();
+    let bits = format!("{:.3}", 0.5 / 2f64.ln());
+    let table = report.table(Look { width: Some(160), colour: false });
+    assert!(!table.contains(&bits) && table.contains("1.649"), "{table}");
+    assert!(!files::markdown(&report).contains(&bits) && !files::leaderboard(&report).unwrap().contains("0.7213"));
+    assert!(report.summary()["configurations"][1]["bits_per_byte"].is_null());
+
+    plan.trials[0].settings.tokenizer = Tokenizer::Char;
+    let report = night(&plan, &[completed(1.5, None), completed(0.5, None)], "{}").report();
+    assert!(!report.is_empty());
+    assert_eq!(report.verdict(), "No configuration can be ranked: no tokenizer here is known to give every text back.");
+}
+
+#[test]
 fn configurations_that_got_worse_towards_the_end_are_counted() {
     let (plan, mut states) = two_by_two();
     for state in &mut states[..2] {

@@ -13,19 +13,17 @@ use super::statistics::size;
 /// How a configuration stands to those that differ from it in tuned settings only.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tuned {
+    /// Which combination of the other settings it is of: the same number for all tried values of one.
+    pub(super) combination: usize,
     /// Whether it has the lowest figure of them.
     pub(super) chosen: bool,
     /// The tuned keys whose chosen value is the smallest or largest that was planned here.
     pub(super) at_edge: Vec<String>,
 }
 
-/// Says of each configuration with a figure that may rank whether it is the chosen one of its combination.
-pub(super) fn choose(
-    configurations: &mut [Configuration],
-    protocol: &Protocol,
-    by_bytes: bool,
-    may_rank: impl Fn(&Configuration) -> bool,
-) {
+/// Says of each configuration with a figure that ranks whether it is the chosen one of its combination. One that has none, as where
+/// all its seeds diverged, was no choice.
+pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, by_bytes: bool) {
     if protocol.tune.is_empty() {
         return;
     }
@@ -34,17 +32,14 @@ pub(super) fn choose(
     let others: Vec<usize> = (0..protocol.swept.len())
         .filter(|place| !tuned.contains(place) && !protocol.derived.contains(&protocol.swept[*place]))
         .collect();
-    let combination =
+    let settings =
         |c: &Configuration| others.iter().map(|&place| c.values.get(place).cloned().unwrap_or_default()).collect::<Vec<_>>();
     let mut groups: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
     for (place, configuration) in configurations.iter().enumerate() {
-        groups.entry(combination(configuration)).or_default().push(place);
+        groups.entry(settings(configuration)).or_default().push(place);
     }
-    for members in groups.into_values() {
-        let figure = |place: usize| {
-            let configuration = &configurations[place];
-            configuration.figure(by_bytes).filter(|_| may_rank(configuration)).map(|figure| figure.mean)
-        };
+    for (number, members) in groups.into_values().enumerate() {
+        let figure = |place: usize| configurations[place].figure(by_bytes).map(|figure| figure.mean);
         let with_figure: Vec<(usize, f64)> = members.iter().filter_map(|&place| Some((place, figure(place)?))).collect();
         let best = with_figure.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|&(place, _)| place);
         let Some(best) = best else { continue };
@@ -53,7 +48,7 @@ pub(super) fn choose(
         for (place, _) in with_figure {
             let chosen = place == best;
             let at_edge = if chosen { at_edge.clone() } else { Vec::new() };
-            configurations[place].tuned = Some(Tuned { chosen, at_edge });
+            configurations[place].tuned = Some(Tuned { combination: number, chosen, at_edge });
         }
     }
 }
@@ -72,6 +67,7 @@ mod tests {
     use super::super::comparison::tests::{compared_as, order};
     use super::*;
     use crate::experiment::settings::ClipNorm;
+    use crate::record::TrialState;
     use crate::record::tests::{completed, ended, plan, waiting};
     use crate::runs::Status;
 
@@ -89,9 +85,49 @@ mod tests {
         assert_eq!(order(&comparison)[..2], [(6, Some(1)), (2, Some(2))]);
         assert_eq!(order(&comparison)[2..], [(5, None), (4, None), (3, None), (1, None)], "the others stay in the table");
         let tuned = |place: usize| comparison.configurations[place].tuned.clone().unwrap();
-        assert_eq!(tuned(0), Tuned { chosen: true, at_edge: vec!["train.clip_norm".to_owned()] }, "1.0 is the largest tried");
-        assert_eq!(tuned(1), Tuned { chosen: true, at_edge: Vec::new() });
+        assert_eq!((tuned(0).chosen, tuned(0).at_edge), (true, vec!["train.clip_norm".to_owned()]), "1.0 is the largest tried");
+        assert_eq!((tuned(1).chosen, tuned(1).at_edge), (true, Vec::new()));
         assert!(!tuned(2).chosen);
+    }
+
+    /// The configurations of each combination.
+    fn combinations(comparison: &super::super::comparison::Comparison) -> BTreeMap<usize, BTreeSet<i64>> {
+        let mut found: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
+        for configuration in &comparison.configurations {
+            if let Some(tuned) = &configuration.tuned {
+                found.entry(tuned.combination).or_default().insert(configuration.number);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn all_tried_values_of_a_combination_have_its_number() {
+        let mut states = [3.0, 2.0, 2.5, 2.4, 2.2, 1.9].map(|loss| completed(loss, None));
+        let members = |states: &[TrialState]| {
+            let mut sets: Vec<_> = combinations(&compared_as(&lengths(), states, TUNED)).into_values().collect();
+            sets.sort();
+            sets
+        };
+        let sets = |list: &[&[i64]]| list.iter().map(|set| set.iter().copied().collect()).collect::<Vec<BTreeSet<i64>>>();
+        assert_eq!(members(&states), sets(&[&[1, 2, 3], &[4, 5, 6]]));
+        // What diverged altogether was no choice, and a combination without any figure is none.
+        states[1] = ended(Status::Diverged, "x", &[]);
+        assert_eq!(members(&states), sets(&[&[1, 3], &[4, 5, 6]]));
+        states[3..].fill(ended(Status::Diverged, "x", &[]));
+        assert_eq!(members(&states), sets(&[&[1, 3]]));
+    }
+
+    #[test]
+    fn what_is_computed_from_a_tuned_setting_is_of_the_same_combination() {
+        let mut plan = lengths();
+        plan.swept.push("train.weight_decay".to_owned());
+        for trial in &mut plan.trials {
+            trial.values.push(format!("{}0", trial.values[1]));
+        }
+        let json = r#"{"tune": ["train.clip_norm"], "derive": {"train.weight_decay": "clip_norm / 10"}}"#;
+        let states = [3.0, 2.0, 2.5, 2.4, 2.2, 1.9].map(|loss| completed(loss, None));
+        assert_eq!(combinations(&compared_as(&plan, &states, json)).len(), 2);
     }
 
     #[test]

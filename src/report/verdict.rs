@@ -32,7 +32,7 @@ fn nothing_yet(report: &Report) -> String {
     let status = report.status();
     let counts: Vec<String> =
         status.iter().map(|(name, n)| format!("{} {}", words::thousands(*n as i64), words::status(name))).collect();
-    let unranked = report.comparison.configurations.iter().any(|c| c.figure(report.comparison.by_bytes).is_some());
+    let unranked = report.comparison.configurations.iter().any(Configuration::has_result);
     match (status.get("completed"), unranked) {
         (Some(_), true) => "No configuration can be ranked: no tokenizer here is known to give every text back.".to_owned(),
         (Some(_), false) => format!("No complete trial has a figure to rank by: {}.", counts.join(", ")),
@@ -202,8 +202,8 @@ pub(super) fn lost(configuration: &Configuration) -> usize {
 }
 
 /// Whether a configuration has no figure yet, and none of its trials was lost.
-pub(super) fn is_under_way(report: &Report, configuration: &Configuration) -> bool {
-    configuration.figure(report.comparison.by_bytes).is_none() && lost(configuration) == 0
+pub(super) fn is_under_way(configuration: &Configuration) -> bool {
+    configuration.perplexity.is_none() && lost(configuration) == 0
 }
 
 /// How it stands with a configuration, in a few words: `3 seeds`, `2 of 3, 1 diverged`.
