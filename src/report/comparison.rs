@@ -174,7 +174,7 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
 
     let figures = figures_by_configuration(&counted, protocol)?;
     let mut trials = trial_lines(frame, protocol, context)?;
-    let (mut configurations, twins) = twins::fold(plain_configurations(frame, protocol)?, &trials, &protocol.swept);
+    let (mut configurations, mut twins) = twins::fold(plain_configurations(frame, protocol)?, &trials, &protocol.swept);
     let with_figures = configurations.iter().filter(|c| figures.contains_key(&c.number));
     let text = most_common(with_figures.filter_map(|c| c.content.validation.as_ref())).cloned();
     for configuration in &mut configurations {
@@ -195,6 +195,8 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     for trial in &mut trials {
         trial.counts &= !apart.contains(&trial.configuration);
     }
+
+    twins.extend(twins::same_results(&configurations, &trials));
 
     let of_ranked = |name: &str| {
         let rows = integers(&counted, name)?.into_iter().zip(integers(&counted, "configuration")?);

@@ -116,6 +116,9 @@ fn headings(report: &Report) -> Value {
 
 /// What a column sorts by: the number itself, not its text.
 fn sort_key(text: &str) -> String {
+    if text.starts_with(words::SAME) {
+        return "0".to_owned();
+    }
     let number = text.split(' ').next().unwrap_or(text).replace(['_', ','], "");
     match number.as_str() {
         "off" | "full" => "1e300".to_owned(),
@@ -397,8 +400,14 @@ mod tests {
 
     #[test]
     fn columns_sort_by_number() {
-        for (text, expected) in [("5.812 ± 0.041", "5.812"), ("12,345", "12345"), ("off", "1e300"), ("", ""), ("20_000", "20000")]
-        {
+        for (text, expected) in [
+            ("5.812 ± 0.041", "5.812"),
+            ("12,345", "12345"),
+            ("off", "1e300"),
+            ("", ""),
+            ("20_000", "20000"),
+            ("the same (0.0 to +6.1)", "0"),
+        ] {
             assert_eq!(sort_key(text), expected);
         }
     }

@@ -9,18 +9,12 @@ const NAMED: usize = 3;
 
 /// A difference as people read it: `+3.2 %` of perplexity, or bits per byte.
 pub(super) fn difference(statistics: &Statistics, value: f64) -> String {
-    let shown = statistics.difference_shown(value);
-    if statistics.by_bytes { signed(shown, 4, "") } else { signed(100.0 * shown, if shown.abs() < 0.01 { 2 } else { 1 }, " %") }
+    words::difference(statistics.difference_shown(value), statistics.by_bytes)
 }
 
-/// A number with its sign, and none for zero.
-fn signed(value: f64, decimals: usize, unit: &str) -> String {
-    let text = format!("{:.decimals$}{unit}", value.abs());
-    match text.starts_with(|c: char| c.is_ascii_digit()) && text.trim_end_matches(unit).parse::<f64>() == Ok(0.0) {
-        true => text,
-        false if value < 0.0 => format!("-{text}"),
-        false => format!("+{text}"),
-    }
+/// The difference of two configurations' means; `the same` where there is none.
+fn lead(statistics: &Statistics, value: f64) -> String {
+    words::difference_or_same(statistics.difference_shown(value), statistics.by_bytes)
 }
 
 /// `2.72 to 3.00`, as far as it says anything.
@@ -47,9 +41,9 @@ pub(super) fn cell(statistics: &Statistics, configuration: &Configuration) -> St
         Some(limits) => {
             let [lower, upper] = [limits.lower, limits.upper].map(|limit| difference(statistics, limit));
             let bare = |text: &str| text.trim_end_matches(" %").to_owned();
-            format!("{} ({} to {})", difference(statistics, line.difference), bare(&lower), bare(&upper))
+            format!("{} ({} to {})", lead(statistics, line.difference), bare(&lower), bare(&upper))
         }
-        None => difference(statistics, line.difference),
+        None => lead(statistics, line.difference),
     }
 }
 
@@ -64,12 +58,15 @@ pub(super) fn sentences(report: &Report, best: &Configuration) -> Vec<String> {
         ));
     }
     let others: Vec<&Against> = statistics.against.iter().filter(|line| line.configuration != best.number).collect();
-    let next = others.iter().min_by(|a, b| a.mean.total_cmp(&b.mean));
-    let (Some(next), Some(own)) = (next, statistics.of(best.number)) else {
+    let own = statistics.of(best.number);
+    // What has the very same results is the best one under another name, and told as that.
+    let is_same = |line: &Against| own.is_some_and(|own| own.mean == line.mean);
+    let next = others.iter().min_by(|a, b| is_same(a).cmp(&is_same(b)).then(a.mean.total_cmp(&b.mean)));
+    let (Some(next), Some(own)) = (next, own) else {
         sentences.extend(statistics.no_limits.clone().filter(|_| best.seeds == 1));
         return sentences;
     };
-    let gap = format!("next is {}, {}", named(report, next.configuration), difference(statistics, next.mean - own.mean));
+    let gap = format!("next is {}, {}", named(report, next.configuration), lead(statistics, next.mean - own.mean));
     match statistics.best_set() {
         Some(set) => {
             sentences.push(set_sentence(report, statistics, &set, &others, own, &gap));
@@ -103,8 +100,7 @@ fn set_sentence(report: &Report, statistics: &Statistics, set: &[i64], others: &
     }
     let mut order: Vec<&Against> = tied.iter().filter_map(|&number| statistics.of(number)).collect();
     order.sort_by(|a, b| a.mean.total_cmp(&b.mean));
-    let behind =
-        |line: &Against| format!("{} ({})", named(report, line.configuration), difference(statistics, line.mean - own.mean));
+    let behind = |line: &Against| format!("{} ({})", named(report, line.configuration), lead(statistics, line.mean - own.mean));
     let names: Vec<String> = order.iter().take(NAMED).map(|line| behind(line)).collect();
     let more = match tied.len().saturating_sub(NAMED) {
         0 => String::new(),
@@ -214,17 +210,4 @@ fn tuned(report: &Report) -> Vec<String> {
         }
     }
     notes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_have_a_sign_unless_they_are_nothing() {
-        for (value, decimals, expected) in [(3.24, 1, "+3.2 %"), (-3.24, 1, "-3.2 %"), (0.0, 1, "0.0 %"), (-0.001, 2, "0.00 %")] {
-            assert_eq!(signed(value, decimals, " %"), expected);
-        }
-        assert_eq!(signed(0.01234, 4, ""), "+0.0123");
-    }
 }

@@ -272,6 +272,30 @@ fn a_trial_recorded_twice_counts_once_in_the_scatter() {
 }
 
 #[test]
+fn configurations_with_the_very_same_results_are_called_the_same_and_not_beaten_by_nothing() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(9.0)], &[1]);
+    // The last one is ahead of the first two by 0.004 %.
+    let report = night(&plan, &[1.5, 1.5, 1.7, 1.499_96].map(|loss| completed(loss, None)), "{}").report();
+    let table = report.table(Look { width: Some(160), colour: false });
+    assert!(table.contains("#1 and #2 have the very same results: one configuration under two names."), "{table}");
+    assert!(table.contains("+0.004 %") && !table.contains("0.00 %"), "{table}");
+    let report = night(&plan, &[1.5, 1.5, 1.7, 1.6].map(|loss| completed(loss, None)), "{}").report();
+    let table = report.table(Look { width: Some(160), colour: false });
+    assert_eq!(
+        table.matches("the same ").count()
+            + table
+                .matches(
+                    "the same
+"
+                )
+                .count(),
+        2,
+        "{table}"
+    );
+    assert!(report.verdict().contains("Next is length 64 · clip 9, +10.5 %."), "{}", report.verdict());
+}
+
+#[test]
 fn tuned_settings_show_what_was_chosen_and_where_it_lies_at_the_edge() {
     let plan = plan(&[32, 64], &[ClipNorm::At(0.5), ClipNorm::At(1.0)], &[1, 2]);
     let losses = [2.0, 2.1, 1.8, 1.95, 1.0, 1.12, 1.5, 1.6];

@@ -1,11 +1,14 @@
-//! Configurations that are one under several names: their tokenizers came to the same, and what was trained of one was recorded for the
-//! others. One line stands for them.
+//! Configurations that are one under several names. Where their tokenizers came to the same, and what was trained of one was recorded for
+//! the others, one line stands for them. Where their results are the very same, as with a clip norm that never bound, it is told.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::comparison::{Configuration, TrialLine};
-use super::words::count;
+use super::words::{count, numbers, small_number};
+
+/// Configurations with the same results that are written out, by groups.
+const GROUPS: usize = 4;
 
 /// A configuration's seeds, each with the trial that was trained for it.
 type Trained<'a> = BTreeSet<(Option<i64>, &'a str)>;
@@ -67,12 +70,70 @@ pub(super) fn fold(
     (left, notes.into_iter().map(told).collect())
 }
 
+/// `#2 and #5 have the very same results: one configuration under two names.` `None` where all differ.
+///
+/// The results are the mean losses of all seeds that count, to the bit: over thousands of tokens other weights do not come to them.
+pub(super) fn same_results(configurations: &[Configuration], trials: &[TrialLine]) -> Option<String> {
+    let known: BTreeSet<i64> = configurations.iter().map(|c| c.number).collect();
+    let mut results: BTreeMap<i64, Vec<(Option<i64>, u64)>> = BTreeMap::new();
+    for trial in trials.iter().filter(|trial| trial.counts && known.contains(&trial.configuration)) {
+        results.entry(trial.configuration).or_default().extend(trial.loss.map(|loss| (trial.seed, loss.to_bits())));
+    }
+    let mut groups: BTreeMap<Vec<(Option<i64>, u64)>, Vec<i64>> = BTreeMap::new();
+    for (configuration, mut result) in results {
+        result.sort_unstable();
+        groups.entry(result).or_default().push(configuration);
+    }
+    let mut groups: Vec<Vec<i64>> = groups.into_values().filter(|group| group.len() > 1).collect();
+    groups.sort();
+    let shown: Vec<String> = groups.iter().take(GROUPS).map(|group| numbers(group)).collect();
+    match (groups.as_slice(), groups.len().saturating_sub(GROUPS)) {
+        ([], _) => None,
+        ([group], _) => Some(format!(
+            "{} have the very same results: one configuration under {} names.",
+            shown.concat(),
+            small_number(group.len())
+        )),
+        (_, more) => {
+            let more = if more == 0 { String::new() } else { format!("; and {} more", count(more, "group")) };
+            Some(format!(
+                "These have the very same results, and are one configuration under several names each: {}{more}.",
+                shown.join("; ")
+            ))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::comparison::tests::{compared_as, order};
     use crate::experiment::settings::{ClipNorm, Tokenizer};
     use crate::record::TrialState;
     use crate::record::tests::{completed, plan, waiting};
+
+    #[test]
+    fn configurations_with_the_very_same_results_are_named() {
+        let (off, one, ten) = (ClipNorm::Off, ClipNorm::At(1.0), ClipNorm::At(10.0));
+        let named = |lengths: &[usize], losses: &[f64]| {
+            let plan = plan(lengths, &[off, one, ten], &[1, 2]);
+            compared_as(&plan, &losses.iter().map(|&loss| completed(loss, None)).collect::<Vec<_>>(), "{}").twins
+        };
+        let two = "#1 and #3 have the very same results: one configuration under two names.";
+        assert_eq!(named(&[32], &[1.5, 1.6, 1.4, 1.6, 1.5, 1.6]), [two]);
+        assert_eq!(
+            named(&[32], &[1.5, 1.6, 1.5, 1.6, 1.5, 1.6]),
+            ["#1, #2 and #3 have the very same results: one configuration under three names."]
+        );
+        assert!(named(&[32], &[1.5, 1.6, 1.6, 1.5, 1.5, 1.61]).is_empty(), "equal means of other results are not the same");
+        let losses: Vec<f64> = (0..5).flat_map(|n| [1.0 + f64::from(n); 6]).collect();
+        assert_eq!(
+            named(&[32, 64, 128, 256, 512], &losses),
+            [
+                "These have the very same results, and are one configuration under several names each: #1, #2 and #3; #4, #5 and #6; \
+              #7, #8 and #9; #10, #11 and #12; and 1 group more."
+            ]
+        );
+    }
 
     #[test]
     fn tokenizers_that_came_to_the_same_have_one_line_that_says_both_names() {
@@ -102,7 +163,10 @@ mod tests {
         assert_eq!(comparison.configurations.len(), 4, "{values:?}");
         assert_eq!(
             comparison.twins,
-            ["bpe-2000 and bpe-8000 are the same tokenizer: one line stands for both, and 4 trials were not trained again."]
+            [
+                "bpe-2000 and bpe-8000 are the same tokenizer: one line stands for both, and 4 trials were not trained again.",
+                "#1 and #2 have the very same results: one configuration under two names.",
+            ]
         );
 
         // Trained under both names, or not yet: two lines.

@@ -28,6 +28,47 @@ pub(super) fn spread(value: f64, spread: f64) -> String {
     }
 }
 
+/// Decimals that are added at most where a number would be shown as nothing: what is smaller is rounding of the arithmetic.
+const MORE_DECIMALS: usize = 6;
+
+/// So many decimals, and more where a number that is not zero would be shown as 0.00.
+pub(super) fn decimals(value: f64, least: usize) -> usize {
+    let shows =
+        |decimals: &usize| format!("{:.decimals$}", value.abs(), decimals = *decimals).contains(|c| ('1'..='9').contains(&c));
+    (least..=least + MORE_DECIMALS).find(shows).unwrap_or(least)
+}
+
+/// A number with its sign, and none for zero: `+3.2 %`, `-0.004 %`, `0.00 %`.
+pub(super) fn signed(value: f64, least: usize, unit: &str) -> String {
+    let decimals = decimals(value, least);
+    let text = format!("{:.decimals$}", value.abs());
+    let sign = match text.contains(|c| ('1'..='9').contains(&c)) {
+        false => "",
+        true if value < 0.0 => "-",
+        true => "+",
+    };
+    format!("{sign}{text}{unit}")
+}
+
+/// A difference: of perplexity by its share (0.032 is `+3.2 %`), or of bits per byte as it is (`+0.0123`).
+pub(super) fn difference(value: f64, by_bytes: bool) -> String {
+    if by_bytes { signed(value, 4, "") } else { signed(100.0 * value, if value.abs() < 0.01 { 2 } else { 1 }, " %") }
+}
+
+/// As [`difference`], of two figures of which one may be the other under another name.
+pub(super) fn difference_or_same(value: f64, by_bytes: bool) -> String {
+    if value == 0.0 { SAME.to_owned() } else { difference(value, by_bytes) }
+}
+
+/// What stands for the difference of what is the same.
+pub(super) const SAME: &str = "the same";
+
+/// `one`, `two`, `three`; digits beyond ten.
+pub(super) fn small_number(n: usize) -> String {
+    const WORDS: [&str; 11] = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    WORDS.get(n).map_or_else(|| thousands(n as i64), |&word| word.to_owned())
+}
+
 /// 12,345.
 pub(super) fn thousands(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
@@ -140,6 +181,30 @@ mod tests {
         assert_eq!(spread(5.8, 0.0412), "0.041");
         assert_eq!(spread(25.3, 0.0412), "0.04");
         assert_eq!(spread(5000.0, 12.345), "12.35");
+    }
+
+    #[test]
+    fn differences_have_a_sign_unless_they_are_nothing() {
+        for (value, decimals, expected) in [(3.24, 1, "+3.2 %"), (-3.24, 1, "-3.2 %"), (0.0, 1, "0.0 %"), (-0.0, 2, "0.00 %")] {
+            assert_eq!(signed(value, decimals, " %"), expected);
+        }
+        assert_eq!(signed(0.01234, 4, ""), "+0.0123");
+        assert_eq!(
+            [difference(0.0324, false), difference(-0.00123, false), difference(0.01, true)],
+            ["+3.2 %", "-0.12 %", "+0.0100"]
+        );
+    }
+
+    #[test]
+    fn a_difference_that_would_round_to_nothing_is_shown_with_more_digits() {
+        for (value, expected) in
+            [(0.004, "+0.004 %"), (-0.004, "-0.004 %"), (0.0051, "+0.01 %"), (0.000_032, "+0.00003 %"), (3e-12, "0.00 %")]
+        {
+            assert_eq!(signed(value, 2, " %"), expected);
+        }
+        assert_eq!([difference_or_same(0.00004, false), difference_or_same(0.0, false)], ["+0.004 %", "the same"]);
+        assert_eq!(difference_or_same(-0.00002, true), "-0.00002");
+        assert_eq!([small_number(2), small_number(12)], ["two", "12"]);
     }
 
     #[test]

@@ -99,14 +99,22 @@ fn difference(pair: &Pair) -> String {
         "best_common" => "common context, best weights",
         _ => "each in its own context, best weights",
     };
+    let scatter = pair.training.as_ref().map_or(0.0, |limits| limits.upper - limits.lower);
+    if size == 0.0 && scatter == 0.0 && !pair.seeds.is_empty() {
+        return format!("A and B have the very same results ({over}; {score}).");
+    }
     if pair.by_bytes {
+        let decimals = words::decimals(size, 4);
         return format!(
-            "A needs {size:.4} bits per byte {} than B ({over}; {score}).",
+            "A needs {size:.decimals$} bits per byte {} than B ({over}; {score}).",
             if pair.difference < 0.0 { "less" } else { "more" }
         );
     }
     let ratio = pair.difference.exp();
-    format!("The perplexity of A is {ratio:.4} times that of B: loss {size:.4} nats per token {towards} ({over}; {score}).")
+    let [of_ratio, of_size] = [ratio - 1.0, size].map(|value| words::decimals(value, 4));
+    format!(
+        "The perplexity of A is {ratio:.of_ratio$} times that of B: loss {size:.of_size$} nats per token {towards} ({over}; {score})."
+    )
 }
 
 /// The limits as people read them: a ratio of perplexities, or bits per byte.

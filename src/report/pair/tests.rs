@@ -53,6 +53,16 @@ impl Night {
     }
 }
 
+#[test]
+fn what_is_the_same_is_called_so_and_a_tiny_difference_is_shown() {
+    let plan = plan(&[32], &[ClipNorm::Off, ClipNorm::At(9.0)], &[1, 2]);
+    let pair = |losses: [f64; 4]| night(&plan, &losses.map(|loss| completed(loss, None))).pair(1, 2).text();
+    let said = pair([2.0, 2.1, 2.0, 2.1]);
+    assert!(said.contains("A and B have the very same results (over the seeds 1 and 2 that both have; common context"), "{said}");
+    let said = pair([2.0, 2.1, 2.000_02, 2.100_02]);
+    assert!(said.contains("The perplexity of A is 0.99998 times that of B: loss 0.00002 nats per token lower"), "{said}");
+}
+
 /// Two clip norms with three seeds each, the second better by 0.1, 0.2 and 0.3.
 fn three_seeds() -> (Plan, Vec<TrialState>) {
     let plan = plan(&[32], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1, 2, 3]);
