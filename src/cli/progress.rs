@@ -270,6 +270,8 @@ mod tests {
             protocol: 1,
             finished_utc: 1,
             program: String::new(),
+            arithmetic: None,
+            processor: None,
             clipping: None,
             alias_of: None,
         }

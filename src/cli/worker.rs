@@ -23,9 +23,10 @@ use crate::runs::{
 };
 use crate::schedule::watch_runner;
 use crate::train::backend::Hardware;
+use crate::train::checkpoint::ARITHMETIC;
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
-use crate::train::{self, Ended, Job, Place, Sample};
+use crate::train::{self, Ended, Job, Place, Sample, device};
 
 /// How long the lock of a worker that is just leaving is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -186,6 +187,8 @@ fn train_trial(folder: &TrialFolder, arguments: &Arguments, attempt: &Attempt, s
         protocol: PROTOCOL,
         finished_utc: now_utc(),
         program: crate::program(),
+        arithmetic: Some(ARITHMETIC),
+        processor: device::processor(&hardware),
         clipping: None,
         alias_of: None,
     };

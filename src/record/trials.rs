@@ -283,8 +283,10 @@ fn state_cells(planned: Planned, state: &TrialState) -> Vec<NamedCell> {
         int("native_context", native.map(|row| row.context)),
         int("native_stride", native.map(|row| row.stride)),
         text("program", outcome.map(|o| o.program.as_str()).or_else(|| last.map(|a| a.program.as_str()))),
+        int("arithmetic", outcome.and_then(|o| o.arithmetic).map(i64::from)),
         text("host", last.map(|a| a.host.as_str())),
         text("device", device.as_deref()),
+        text("processor", outcome.and_then(|o| o.processor.as_deref())),
         int("threads", last.map(|a| i64::from(a.threads))),
         text("last_lines", last_lines.as_deref()),
         text("alias_of", alias_of.map(TrialId::as_str)),
@@ -389,6 +391,8 @@ pub(crate) mod tests {
                 protocol: 1,
                 finished_utc: 1_700_000_100_000_000,
                 program: "votive 0.1.0".to_owned(),
+                arithmetic: None,
+                processor: None,
                 clipping: None,
                 alias_of: None,
             }),
@@ -554,6 +558,22 @@ pub(crate) mod tests {
         let table = Table::read(&path, trials_schema(&plan)).unwrap();
         assert_eq!(table.int64("peak_device_memory_bytes"), [None, Some(3_000_000_000)]);
         assert_eq!(table.int64("peak_memory_bytes"), [Some(1 << 27); 2]);
+    }
+
+    #[test]
+    fn what_trained_a_trial_is_null_where_an_earlier_version_did_not_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let mut states = [completed(2.0, None), completed(2.0, None)];
+        let outcome = states[1].outcome.as_mut().unwrap();
+        (outcome.arithmetic, outcome.processor) = (Some(4), Some("AMD EPYC 9R14 (AVX2)".to_owned()));
+        let json = serde_json::to_string(states[0].outcome.as_ref().unwrap()).unwrap();
+        assert!(!json.contains("arithmetic") && !json.contains("processor"), "{json}");
+        write_trials(&path, &plan, &states).unwrap();
+        let table = Table::read(&path, trials_schema(&plan)).unwrap();
+        assert_eq!(table.int64("arithmetic"), [None, Some(4)]);
+        assert_eq!(table.text("processor"), [None, Some("AMD EPYC 9R14 (AVX2)".to_owned())]);
     }
 
     #[test]

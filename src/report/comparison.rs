@@ -484,13 +484,17 @@ fn trial_lines(frame: &DataFrame, protocol: &Protocol, context: Option<i64>) -> 
 
 fn machines(frame: &DataFrame) -> Result<Vec<String>> {
     let (host, device, threads) = (words(frame, "host")?, words(frame, "device")?, integers(frame, "threads")?);
+    // A table of an earlier version lacks it.
+    let processor = words(frame, "processor").unwrap_or_else(|_| vec![None; frame.height()]);
     let names: Vec<Option<String>> = host
         .into_iter()
         .zip(device)
+        .zip(processor)
         .zip(threads)
-        .map(|((host, device), threads)| {
+        .map(|(((host, device), processor), threads)| {
+            let processor = processor.map_or_else(String::new, |name| format!("{name}, "));
             let threads = threads.map_or(String::new(), |n| super::words::count(usize::try_from(n).unwrap_or(0), "thread"));
-            Some(format!("{}, {}, {threads}", host?, device.unwrap_or_default()))
+            Some(format!("{}, {}, {processor}{threads}", host?, device.unwrap_or_default()))
         })
         .collect();
     Ok(distinct(&names))

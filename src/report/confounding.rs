@@ -1,8 +1,8 @@
 //! What else differs between configurations than what was swept, and what it forbids to say.
 //!
 //! Two sorts. What **follows by arithmetic** from a swept setting (a smaller batch makes more steps of the same tokens) cannot be
-//! taken apart from it: it is listed as "also changed". What differs **outside** the swept settings (program, device, tokenizer,
-//! text, protocol, seeds, budget) could be the reason of a difference all alone: there the word "better" is refused, and said why.
+//! taken apart from it: it is listed as "also changed". What differs **outside** the swept settings (program, device, processor,
+//! tokenizer, text, protocol, seeds, budget) could be the reason of a difference all alone: there the word "better" is refused, and said why.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,8 +75,10 @@ pub(super) struct Changed {
 /// Something outside the swept settings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Uncontrolled {
-    /// `program`, `device`, `tokenizer`, `text`, `protocol`, `seeds`, `budget`.
+    /// `program`, `device`, `processor`, `tokenizer`, `text`, `protocol`, `seeds`, `budget`.
     pub(super) what: &'static str,
+    /// The same in words.
+    name: &'static str,
     /// Ranked configurations that differ in it from the first.
     pub(super) configurations: usize,
     /// Ranked configurations beside the first.
@@ -105,7 +107,7 @@ fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Con
         let chosen = |key: &str| protocol.swept.iter().any(|s| covers(s, key));
         for other in others {
             for forbids in forbidding(leader, trials(other), &chosen) {
-                match uncontrolled.iter_mut().find(|u| u.what == forbids.what) {
+                match uncontrolled.iter_mut().find(|u| u.name == forbids.name) {
                     Some(known) => {
                         known.configurations += 1;
                         if !known.values.contains(&forbids.second) {
@@ -114,6 +116,7 @@ fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Con
                     }
                     None => uncontrolled.push(Uncontrolled {
                         what: forbids.what,
+                        name: forbids.name,
                         configurations: 1,
                         of: others.len(),
                         values: vec![forbids.first, forbids.second],
@@ -196,11 +199,17 @@ impl Uncontrolled {
     fn words(&self) -> String {
         let values: Vec<String> = self.values.iter().map(|value| words::plain(value)).collect();
         let (n, of) = (words::thousands(self.configurations as i64), words::thousands(self.of as i64));
-        format!("the {} ({}) for {n} of {of}", self.what, values.join("; "))
+        format!("the {} ({}) for {n} of {of}", self.name, values.join("; "))
     }
 }
 
 impl Confounding {
+    /// Whether ranked configurations differ in something that could be the reason of a difference all alone, so that none can be
+    /// said to be beaten. Other seeds are no reason: that they differ is what the statistics are about.
+    pub(super) fn forbids_a_set(&self) -> bool {
+        self.uncontrolled.iter().any(|u| u.what != "seeds")
+    }
+
     /// What belongs to a verdict: at what it holds, and what forbids to call the first one better.
     pub(super) fn sentences(&self) -> Vec<String> {
         let mut sentences = Vec::new();
@@ -331,6 +340,36 @@ mod tests {
         states[0].outcome.as_mut().unwrap().program = "votive 0.1.0".to_owned();
         states[3].attempts[0].device = Device::Cpu;
         assert_eq!(confounded(&plan, &states).uncontrolled[0].what, "device");
+    }
+
+    #[test]
+    fn what_could_be_the_reason_all_alone_forbids_a_set_and_other_seeds_do_not() {
+        let (mut plan, states) = lengths();
+        assert!(!confounded(&plan, &states).forbids_a_set());
+        let with = |change: &dyn Fn(&mut crate::runs::Outcome)| {
+            let mut states = states.clone();
+            for (number, state) in states.iter_mut().enumerate() {
+                let outcome = state.outcome.as_mut().unwrap();
+                (outcome.arithmetic, outcome.processor) = (Some(4), Some("AMD EPYC 9R14 (AVX2)".to_owned()));
+                if number == 0 {
+                    change(outcome);
+                }
+            }
+            confounded(&plan, &states)
+        };
+        assert!(!with(&|outcome| outcome.program = "votive 0.0.9".to_owned()).forbids_a_set(), "one arithmetic");
+        let other = with(&|outcome| outcome.arithmetic = Some(3));
+        assert!(other.forbids_a_set());
+        assert!(other.sentences()[1].ends_with("in the arithmetic (version 4; version 3, version 4) for 1 of 1."), "{other:?}");
+        assert_eq!(other.json()["uncontrolled"][0]["what"], "program");
+        let other = with(&|outcome| outcome.processor = Some("aarch64 (NEON)".to_owned()));
+        assert!(other.forbids_a_set());
+        assert_eq!(other.uncontrolled[0].what, "processor");
+        for trial in &mut plan.trials[2..] {
+            trial.seed += 10;
+        }
+        let seeds = confounded(&plan, &states);
+        assert_eq!((seeds.uncontrolled[0].what, seeds.forbids_a_set()), ("seeds", false));
     }
 
     #[test]

@@ -9,8 +9,10 @@ use super::words;
 /// Why two sides must not be called better and worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Forbids {
-    /// `program`, `device`, `tokenizer`, `text`, `protocol`, `budget`, `seeds`.
+    /// `program`, `device`, `processor`, `tokenizer`, `text`, `protocol`, `budget`, `seeds`.
     pub(super) what: &'static str,
+    /// The same in words: of a program it is the `arithmetic` that differs, where its version is known.
+    pub(super) name: &'static str,
     /// What it is on the first side.
     pub(super) first: String,
     /// On the second.
@@ -21,11 +23,14 @@ pub(super) struct Forbids {
 /// sweeps.
 pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn Fn(&str) -> bool) -> Vec<Forbids> {
     let mut forbids = Vec::new();
-    let mut differ = |what, a: BTreeSet<String>, b: BTreeSet<String>| {
-        if !a.is_empty() && !b.is_empty() && a != b {
+    let mut differ = |name, a: BTreeSet<String>, b: BTreeSet<String>| {
+        let do_differ = !a.is_empty() && !b.is_empty() && a != b;
+        if do_differ {
+            let what = if name == "arithmetic" { "program" } else { name };
             let shown = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
-            forbids.push(Forbids { what, first: shown(a), second: shown(b) });
+            forbids.push(Forbids { what, name, first: shown(a), second: shown(b) });
         }
+        do_differ
     };
     let each = |side: &[&Subject], value: &dyn Fn(&Subject) -> Option<String>| -> BTreeSet<String> {
         side.iter().filter_map(|s| value(s)).collect()
@@ -33,10 +38,19 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
     let setting = |key: &'static str| move |s: &Subject| s.setting(key).filter(|v| !v.is_empty()).map(str::to_owned);
     let both = |value: &dyn Fn(&Subject) -> Option<String>| (each(first, value), each(second, value));
 
-    let (a, b) = both(&|s| s.program.clone());
-    differ("program", a, b);
+    // Two builds of one arithmetic give the same bits.
+    let versions = |side: &[&Subject]| side.iter().map(|s| s.arithmetic.map(|n| format!("version {n}"))).collect::<Option<_>>();
+    if let (Some(a), Some(b)) = (versions(first), versions(second)) {
+        differ("arithmetic", a, b);
+    } else {
+        let (a, b) = both(&|s| s.program.clone());
+        differ("program", a, b);
+    }
     let (a, b) = both(&|s| s.device.clone());
-    differ("device", a, b);
+    if !differ("device", a, b) {
+        let (a, b) = both(&|s| s.processor.clone());
+        differ("processor", a, b);
+    }
     let sides = (first, second);
     let tokenizers = hashes(sides, &|content| content.tokenizer.as_ref());
     let labels = both(&setting("tokenizer"));
@@ -49,8 +63,12 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
     // What is scored must be the same bytes whatever is swept; what is learned from may be what is compared.
     let scored = hashes(sides, &|content| content.validation.as_ref()).filter(|(a, b)| a != b);
     match (scored, hashes(sides, &|content| content.text.as_ref())) {
-        (Some((a, b)), _) => differ("text", a, b),
-        (None, Some((a, b))) if !chosen("corpus") => differ("text", a, b),
+        (Some((a, b)), _) => {
+            differ("text", a, b);
+        }
+        (None, Some((a, b))) if !chosen("corpus") => {
+            differ("text", a, b);
+        }
         (None, Some(_)) => {}
         (None, None) => {
             for key in ["corpus.text", "corpus.field", "corpus.join", "corpus.validation", "corpus.max_bytes"] {
@@ -127,6 +145,35 @@ mod tests {
         assert_eq!(why(&set("tokenizer", "byte"), ""), ["tokenizer"]);
         assert!(why(&set("tokenizer", "byte"), "tokenizer").is_empty(), "what is swept is what is compared");
         assert!(why(&set("train.budget", "7 steps"), "train.budget").is_empty());
+    }
+
+    #[test]
+    fn what_trained_them_forbids_it_where_it_may_round_otherwise() {
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+        let mut subjects = of(&plan, &[completed(2.0, None), completed(1.8, None)]);
+        subjects[0].program = Some("votive 0.2.0".to_owned());
+        let of_two = |first: &dyn Fn(&mut Subject), second: &dyn Fn(&mut Subject)| -> Vec<(&'static str, &'static str)> {
+            let [mut a, mut b] = [subjects[0].clone(), subjects[1].clone()];
+            first(&mut a);
+            second(&mut b);
+            forbidding(&[&a], &[&b], &|_| false).into_iter().map(|f| (f.what, f.name)).collect()
+        };
+        let arithmetic = |version: i64| move |s: &mut Subject| s.arithmetic = Some(version);
+        let unknown = |_: &mut Subject| {};
+        assert_eq!(of_two(&unknown, &unknown), [("program", "program")]);
+        assert_eq!(of_two(&arithmetic(4), &unknown), [("program", "program")]);
+        assert!(of_two(&arithmetic(4), &arithmetic(4)).is_empty(), "two builds of one arithmetic compare");
+        assert_eq!(of_two(&arithmetic(3), &arithmetic(4)), [("program", "arithmetic")]);
+        let on = |processor: &'static str, device: &'static str| {
+            move |s: &mut Subject| {
+                (s.arithmetic, s.processor, s.device) = (Some(4), Some(processor.to_owned()), Some(device.to_owned()));
+            }
+        };
+        assert!(of_two(&on("a", "cpu"), &on("a", "cpu")).is_empty());
+        assert_eq!(of_two(&on("a", "cpu"), &on("b", "cpu")), [("processor", "processor")]);
+        assert_eq!(of_two(&on("a", "cuda"), &on("b", "cuda")), [("processor", "processor")]);
+        assert_eq!(of_two(&on("a", "cpu"), &on("b", "cuda")), [("device", "device")], "it says both");
+        assert!(of_two(&on("a", "cpu"), &arithmetic(4)).is_empty(), "only where both are known");
     }
 
     #[test]

@@ -19,7 +19,8 @@
 //! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `over`, `row_values`, `column_values`, `means`, `note`},
 //! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
 //! `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}], `uncontrolled` [{`what`, `configurations`, `of`,
-//! `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines`. What is not known is null.
+//! `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines` (host, device, kind of processor,
+//! threads). What is not known is null.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};

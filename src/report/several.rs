@@ -200,14 +200,14 @@ fn uncontrolled(lines: &[Line]) -> Vec<String> {
         let other: Vec<&Subject> = line.subjects.iter().collect();
         // A budget that one of the experiments sweeps is still another budget.
         for forbids in forbidding(&leader, &other, &|_| false) {
-            match counts.iter_mut().find(|(what, _)| *what == forbids.what) {
+            match counts.iter_mut().find(|(name, _)| *name == forbids.name) {
                 Some((_, count)) => *count += 1,
-                None => counts.push((forbids.what, 1)),
+                None => counts.push((forbids.name, 1)),
             }
         }
     }
     let of = words::thousands(lines.len().saturating_sub(1) as i64);
-    counts.into_iter().map(|(what, n)| format!("the {what} for {} of {of}", words::thousands(n as i64))).collect()
+    counts.into_iter().map(|(name, n)| format!("the {name} for {} of {of}", words::thousands(n as i64))).collect()
 }
 
 impl Line {

@@ -66,8 +66,12 @@ pub(super) struct Subject {
     /// What it learned from and was scored on.
     pub(super) content: Content,
     pub(super) program: Option<String>,
+    /// Version of the program's arithmetic.
+    pub(super) arithmetic: Option<i64>,
     /// `cpu`, `cuda`, `metal`: its number says nothing about results.
     pub(super) device: Option<String>,
+    /// The kind of processor or GPU.
+    pub(super) processor: Option<String>,
     pub(super) scored_tokens: Option<i64>,
     pub(super) common_context: Option<i64>,
     pub(super) common_stride: Option<i64>,
@@ -105,6 +109,9 @@ pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
     let (id, status) = (words(frame, "trial_id")?, words(frame, "status")?);
     let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
     let (program, device) = (words(frame, "program")?, words(frame, "device")?);
+    // A table that another version wrote may lack these.
+    let arithmetic = integers(frame, "arithmetic").unwrap_or_else(|_| vec![None; frame.height()]);
+    let processor = words(frame, "processor").unwrap_or_else(|_| vec![None; frame.height()]);
     let scored = integers(frame, "scored_tokens")?;
     let (context, stride) = (integers(frame, "common_context")?, integers(frame, "common_stride")?);
     let loss = numbers(frame, &format!("{score}_loss"))?;
@@ -119,7 +126,9 @@ pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
             quantities: quantities.iter().map(|column| column[row]).collect(),
             content: contents[row].clone(),
             program: program[row].clone(),
+            arithmetic: arithmetic[row],
             device: device[row].as_deref().map(|d| d.split(':').next().unwrap_or(d).to_owned()),
+            processor: processor[row].clone(),
             scored_tokens: scored[row],
             common_context: context[row],
             common_stride: stride[row],

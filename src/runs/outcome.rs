@@ -49,11 +49,18 @@ pub struct Outcome {
     pub finished_utc: i64,
     /// The program that finished it.
     pub program: String,
+    /// Version of that program's arithmetic: trials of the same compare, whatever else changed in the program. `None` in outcomes of
+    /// before it was written down, and where the runner gave up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<u32>,
+    /// The kind of processor or GPU that trained it, as far as it matters to bits; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
     /// How large the gradients were, and how often they were clipped; `None` where no step was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipping: Option<Clipping>,
-    /// The trained trial that this one is the same as, to the bit; `None` where it was trained itself. Steps, scores and
-    /// clipping are the source's then, `training_seconds` is 0.
+    /// The trained trial that this one is the same as, to the bit; `None` where it was trained itself. Steps, scores,
+    /// clipping, and what trained it are the source's then, `training_seconds` is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias_of: Option<TrialId>,
 }
@@ -85,6 +92,8 @@ impl Outcome {
             protocol: PROTOCOL,
             finished_utc,
             program: program.to_owned(),
+            arithmetic: None,
+            processor: None,
             clipping: None,
             alias_of: None,
         }
@@ -112,6 +121,8 @@ impl Outcome {
             protocol: 1,
             finished_utc: 1,
             program: String::new(),
+            arithmetic: None,
+            processor: None,
             clipping: None,
             alias_of: None,
         }

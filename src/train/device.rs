@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device as CandleDevice;
 
+use super::backend::Hardware;
 use crate::device::Device;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{DeviceChoice, Engine};
+use crate::model::cpu;
 use crate::model::gpu::cuda::{self, Listed, Search};
 
 /// The device that settings come to.
@@ -73,6 +75,18 @@ fn nvidia(number: u32, engine: Engine, search: &Search) -> Result<Listed> {
             .help("see `nvidia-smi -L`; the numbers count what `CUDA_VISIBLE_DEVICES` leaves")
     };
     cuda::gpus(search)?.into_iter().find(|gpu| gpu.number == number).ok_or_else(missing)
+}
+
+/// The kind of processor or GPU that computes, as far as it matters to bits; `None` where nobody tells it.
+pub fn processor(hardware: &Hardware) -> Option<String> {
+    match hardware.device {
+        Device::Cpu => Some(cpu::processor()),
+        Device::Cuda(number) => {
+            let gpus = cuda::gpus(&hardware.search).ok()?;
+            gpus.into_iter().find(|gpu| gpu.number == number).map(|gpu| gpu.name)
+        }
+        Device::Metal => None,
+    }
 }
 
 /// The device that candle's operations run on where none is named: a GPU that this build knows and that is there, else the

@@ -47,6 +47,9 @@ fn assert_alias(alias: &(String, TrialFolder), source: &(String, TrialFolder)) {
     assert_eq!(state.status, Status::Completed);
     assert_eq!(alias_of(&alias.1).as_deref(), Some(source.0.as_str()));
     let (outcome, original) = (state.outcome.unwrap(), original.outcome.unwrap());
+    assert!(outcome.arithmetic.is_some() && outcome.processor.is_some());
+    let (ours, theirs) = ((outcome.arithmetic, outcome.processor), (original.arithmetic, original.processor));
+    assert_eq!(ours, theirs, "what trained it is the source's");
     assert_eq!((outcome.scores, outcome.clipping, outcome.steps), (original.scores, original.clipping, original.steps));
     assert!(attempts(&alias.1).unwrap().is_empty(), "it was never started");
     for file in ["evaluations.parquet", "token_nll.parquet", "positions.parquet"] {

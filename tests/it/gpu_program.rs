@@ -66,9 +66,13 @@ fn a_sweep_on_a_gpu_learns_what_it_learns_on_the_processor_and_is_probed() {
     }
     assert_eq!(words(&table, "device"), ["cuda:0", "cuda:0"]);
     assert_eq!(words(&table, "status"), ["completed", "completed"]);
+    assert_eq!(words(&table, "processor"), ["Processor as a GPU"; 2]);
     let processor = Scene::new(&experiment(""));
     processor.run(&["--device", "cpu"]).exits(0).says_nothing_of(" of the GPU");
     assert_eq!(numbers(&processor.table(), "peak_device_memory_bytes"), [None, None]);
+    let arithmetic = Some(f64::from(votive::train::checkpoint::ARITHMETIC));
+    assert_eq!(numbers(&processor.table(), "arithmetic"), [arithmetic; 2]);
+    assert_eq!(words(&processor.table(), "processor"), [votive::model::cpu::processor(), votive::model::cpu::processor()]);
     let (ours, theirs) = (numbers(&table, "common_loss"), numbers(&processor.table(), "common_loss"));
     for (ours, theirs) in ours.into_iter().zip(theirs) {
         let (ours, theirs) = (ours.unwrap(), theirs.unwrap());

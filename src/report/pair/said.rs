@@ -25,7 +25,7 @@ pub(super) fn text(pair: &Pair) -> String {
     });
     let keys: Vec<String> = pair.settings.iter().map(|(key, _, _)| key.clone()).collect();
     let settings = words::keys(&keys).into_iter().zip(&pair.settings).map(|(key, (_, a, b))| (key, a.clone(), b.clone()));
-    let forbids = pair.forbids.iter().map(|f| (f.what.to_owned(), f.first.clone(), f.second.clone()));
+    let forbids = pair.forbids.iter().map(|f| (f.name.to_owned(), f.first.clone(), f.second.clone()));
     let parts = [
         ("settings that differ", settings.collect::<Vec<_>>()),
         ("also changed: follows from them", quantities.collect()),
@@ -166,9 +166,11 @@ fn conclusion(pair: &Pair) -> String {
 }
 
 fn reason(forbids: &Forbids) -> String {
-    match forbids.what {
+    match forbids.name {
         "program" => "they were trained by different programs",
+        "arithmetic" => "they were trained by different versions of the arithmetic",
         "device" => "they were trained on different devices",
+        "processor" => "they were trained on different kinds of processor",
         "tokenizer" => "their tokenizers differ",
         "text" => "their texts differ",
         "protocol" => "they were scored differently",

@@ -176,6 +176,34 @@ fn the_word_better_is_refused_where_something_else_differs() {
 }
 
 #[test]
+fn two_builds_of_one_arithmetic_compare_and_two_kinds_of_processor_do_not() {
+    let (plan, mut states) = three_seeds();
+    for (trial, (state, loss)) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.9, 2.001, 2.099]).enumerate() {
+        *state = completed(loss, None);
+        let outcome = state.outcome.as_mut().unwrap();
+        (outcome.arithmetic, outcome.processor) = (Some(4), Some("AMD EPYC 9R14 (AVX2)".to_owned()));
+        if trial < 3 {
+            outcome.program = "votive 0.0.9".to_owned();
+        }
+    }
+    let pair = night(&plan, &states).pair(1, 2);
+    assert!(pair.text().contains("B is better than A"), "{}", pair.text());
+    let refused = |change: &dyn Fn(&mut crate::runs::Outcome)| {
+        let mut states = states.clone();
+        states[3..].iter_mut().for_each(|state| change(state.outcome.as_mut().unwrap()));
+        let pair = night(&plan, &states).pair(1, 2);
+        assert_eq!(pair.finding(), Finding::Refused);
+        pair.text()
+    };
+    let text = refused(&|outcome| outcome.processor = Some("aarch64 (NEON)".to_owned()));
+    assert!(text.contains("not controlled\n  processor  AMD EPYC 9R14 (AVX2)  aarch64 (NEON)\n"), "{text}");
+    assert!(text.contains("Neither is called better: they were trained on different kinds of processor, and that"), "{text}");
+    let text = refused(&|outcome| outcome.arithmetic = Some(5));
+    assert!(text.contains("not controlled\n  arithmetic  version 4  version 5\n"), "{text}");
+    assert!(text.contains("they were trained by different versions of the arithmetic"), "{text}");
+}
+
+#[test]
 fn experiments_on_other_text_are_told_apart_by_content_and_not_by_path() {
     let (plan, states) = three_seeds();
     let (one, mut elsewhere) = (night(&plan, &states), plan.clone());
