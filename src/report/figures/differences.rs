@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Panel, Section, Table, by_number, name, round};
-use crate::report::Report;
+use crate::report::{Report, words};
 
 /// Rows drawn, the best ones; the table has more.
 const DRAWN: usize = 30;
@@ -16,7 +16,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         return None;
     }
     // Perplexities differ by shares, which people read as hundredths.
-    let (scale, unit) = if statistics.by_bytes { (1.0, "bits per byte") } else { (100.0, "%") };
+    let (scale, unit, decimals) = if statistics.by_bytes { (1.0, "bits per byte", 4) } else { (100.0, "%", 2) };
     let shown = |difference: f64| scale * statistics.difference_shown(difference);
     let rows: Vec<_> = lines
         .iter()
@@ -30,7 +30,9 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         })
         .collect();
     let cells = lines.iter().filter_map(|(line, limits)| {
-        let numbers = [line.difference, limits.lower, limits.upper].map(|d| format!("{:+.2}", shown(d)));
+        let signed = |difference: f64| words::signed(shown(difference), decimals, "");
+        let difference = if line.difference == 0.0 { words::SAME.to_owned() } else { signed(line.difference) };
+        let numbers = [difference, signed(limits.lower), signed(limits.upper)];
         let tied = match line.in_best_set {
             Some(true) => "may be the best",
             Some(false) => "is not",
@@ -66,4 +68,37 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         table,
         files: "summary.json",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::night;
+    use super::*;
+    use crate::experiment::settings::{ClipNorm, Tokenizer};
+    use crate::record::tests::{completed, plan};
+
+    #[test]
+    fn twins_are_the_same_and_bits_per_byte_have_the_digits_they_need() {
+        let mut plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(9.0)], &[1, 2, 3]);
+        let losses = [1.50, 1.62, 1.55, 1.50, 1.62, 1.55, 1.61, 1.70, 1.67, 1.506, 1.628, 1.559];
+        let states = losses.map(|loss| completed(loss, None));
+        let differences = |plan: &crate::plan::Plan| -> Vec<String> {
+            let table = section(&night(plan, &states, "{}").report()).unwrap().table.unwrap();
+            table.shown().0.iter().map(|row| row[2].clone()).collect()
+        };
+        let shown = differences(&plan);
+        assert_eq!(
+            (&shown[0], &shown[1], shown[2].starts_with("+0.")),
+            (&"the same".to_owned(), &"the same".to_owned(), true),
+            "{shown:?}"
+        );
+        for trial in &mut plan.trials[..6] {
+            trial.settings.tokenizer = Tokenizer::Byte;
+        }
+        for trial in &mut plan.trials[6..] {
+            trial.settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
+        }
+        let shown = differences(&plan);
+        assert!(shown[2].starts_with("+0.0") && shown[2].len() == "+0.0000".len(), "{shown:?}");
+    }
 }
