@@ -14,8 +14,8 @@
 //! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
 //! where `by_bytes`): {`residual` {`deviation`, `degrees`, `blocks`, `dominated_by`}, `no_limits` (why there are none), `leader`, `against`, a
 //! line for each ranked configuration: {`configuration`, `mean`, `seeds`, `own` {`lower`, `upper`} (95 % over seeds), `difference` (to the
-//! lowest of the others), `limits` (simultaneous, of that difference), `text_own`, `text_difference` (over text), `in_best_set`}, `text`
-//! {`blocks`, `block_tokens`, `tokens`, `draws`, `configurations`}, `no_text` (why), `effects`: {`keys`, `over` (`chosen` or `all` values of tuned settings), `levels`: {`value`, `mean`,
+//! lowest of the others), `limits` (simultaneous, of that difference), `text_difference` (by the noise of this one stretch of text), `in_best_set`}, `text`
+//! {`blocks`, `block_tokens`, `tokens`, `configurations`}, `no_text` (why), `effects`: {`keys`, `over` (`chosen` or `all` values of tuned settings), `levels`: {`value`, `mean`,
 //! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `over`, `row_values`, `column_values`, `means`, `note`},
 //! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
 //! `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}], `uncontrolled` [{`what`, `configurations`, `of`,

@@ -166,20 +166,15 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         }
     }
     if let Some(text) = &statistics.text {
-        let own = statistics.of(statistics.leader).and_then(|line| line.text_own);
-        if let Some(own) = own {
-            notes.push(format!(
-                "Other text of this kind could give the leader {} ({} blocks of {} tokens, drawn {} times){}.",
-                from_to(statistics, own),
-                text.blocks,
-                words::thousands(text.block_tokens as i64),
-                words::thousands(text.draws as i64),
-                match statistics.no_limits {
-                    None => "; the larger of both uncertainties, of seeds and of text, decides what may be best",
-                    Some(_) => "",
-                }
-            ));
-        }
+        notes.push(format!(
+            "Noise of this one stretch of text: found from {} blocks of {} tokens, as long as neighbouring tokens go together{}.",
+            words::thousands(text.blocks as i64),
+            words::thousands(text.block_tokens as i64),
+            match statistics.no_limits {
+                None => "; the larger of both uncertainties, of seeds and of text, decides what may be best",
+                Some(_) => "",
+            }
+        ));
     }
     notes.extend(statistics.no_text.clone());
     notes.extend(tuned(report));

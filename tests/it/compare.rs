@@ -24,7 +24,7 @@ fn two_configurations_are_compared_by_every_name_they_have() {
         "also changed: follows from them\n  steps            64   32\n",
         "over the seeds 1, 2 and 3 that both have; common context, final weights",
         "With other seeds: ",
-        "On other text: ",
+        "Over this one stretch of text: ",
         "Unadjusted: one pair looked at.",
     ] {
         assert!(said.out.contains(line), "`{line}` is not in\n{}", said.out);

@@ -2,8 +2,8 @@
 //!
 //! The difference is taken seed by seed: trials of one seed share their random numbers as far as they can, so that what a seed does to
 //! both falls out. Two sorts of uncertainty stand beside it. **Training**: another seed would give another difference; a
-//! t-interval over the seeds' differences. **Text**: other held-out text would; a bootstrap over blocks of the per-token
-//! differences. The wider one decides. It is one pair, looked at because somebody chose it: nothing is adjusted for the pairs
+//! t-interval over the seeds' differences. **Text**: the noise of this one stretch of held-out text; a t-interval over blocks of
+//! the per-token differences. The wider one decides. It is one pair, looked at because somebody chose it: nothing is adjusted for the pairs
 //! that were not looked at, which is what the report's set is for.
 
 mod over_text;
@@ -122,7 +122,7 @@ impl Pair {
     fn deciding(&self) -> Option<(&'static str, Interval)> {
         let training = *self.training.as_ref().ok()?;
         match &self.text {
-            Ok(text) if width(text.interval) > width(training) => Some(("text", text.interval)),
+            Ok(text) if width(text.interval()) > width(training) => Some(("text", text.interval())),
             _ => Some(("training", training)),
         }
     }

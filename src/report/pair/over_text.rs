@@ -1,22 +1,38 @@
-//! How far the held-out text itself leaves a difference open: a bootstrap over blocks of the per-token differences.
+//! The noise of the held-out text in a difference: from the scatter of blocks of the per-token differences.
 
 use polars::prelude::DataFrame;
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::Pair;
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::report::frames::{integers, numbers, read, words};
-use crate::report::statistics::{Interval, paired};
+use crate::report::statistics::{Interval, Text, paired};
 use crate::runs::ExperimentFolder;
 
-/// The interval over text, and what it is made of.
+/// The difference over this one stretch of text, its noise, and what that was found from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::report) struct OverText {
-    pub(super) interval: Interval,
-    /// Scored tokens.
-    pub(super) tokens: usize,
-    /// Blocks that were drawn from.
-    pub(super) blocks: usize,
+    /// Mean difference over the scored tokens, nats per token.
+    difference: f64,
+    /// Variance of that mean.
+    variance: f64,
+    pub(super) text: Text,
+}
+
+impl OverText {
+    /// From the difference of each scored token, in the order of the text.
+    fn new(differences: &[f64]) -> Result<Self, String> {
+        let (variance, text) = paired(differences).map_err(|why| clause(&why))?;
+        Ok(Self { difference: differences.iter().sum::<f64>() / differences.len() as f64, variance, text })
+    }
+
+    /// The 95 % limits of the difference over this one stretch of text, by t.
+    pub(super) fn interval(&self) -> Interval {
+        let t = StudentsT::new(0.0, 1.0, self.text.degrees()).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975));
+        let half = t * self.variance.sqrt();
+        Interval { lower: self.difference - half, upper: self.difference + half }
+    }
 }
 
 /// The NLL of each scored token of a trial.
@@ -26,7 +42,7 @@ struct Scored {
     nll: Vec<f64>,
 }
 
-/// The interval over text of a pair, or why there is none. Files that cannot be read are listed.
+/// The noise of the text in a pair, or why it is not known. Files that cannot be read are listed.
 pub(super) fn over_text(pair: &Pair, damaged: &mut Vec<String>) -> Result<OverText, String> {
     if pair.by_bytes {
         return Err("the two have different tokens, which cannot be paired".to_owned());
@@ -57,8 +73,7 @@ pub(super) fn over_text(pair: &Pair, damaged: &mut Vec<String>) -> Result<OverTe
         return Err("no pair of trials has its NLL token by token".to_owned());
     }
     sums.iter_mut().for_each(|sum| *sum /= count);
-    let context = a.iter().chain(&b).filter_map(|s| s.common_context).max().unwrap_or(1);
-    resampled(&sums, usize::try_from(context).unwrap_or(1))
+    OverText::new(&sums)
 }
 
 /// The scored tokens of a trial by this score; `None` where it has none.
@@ -107,12 +122,6 @@ fn of_score(frame: &DataFrame, score: &str) -> Result<Option<Scored>> {
     Ok(None)
 }
 
-/// The 95 % limits of the mean difference over texts put together from blocks of at least a context.
-fn resampled(differences: &[f64], context: usize) -> Result<OverText, String> {
-    let (interval, text) = paired(differences, context).map_err(|why| clause(&why))?;
-    Ok(OverText { interval, tokens: text.tokens, blocks: text.blocks })
-}
-
 /// A sentence as a part of another one.
 fn clause(sentence: &str) -> String {
     let mut letters = sentence.trim_end_matches('.').chars();
@@ -125,15 +134,16 @@ mod tests {
     use crate::random::Stream;
 
     #[test]
-    fn the_interval_over_text_is_that_of_independent_blocks() {
+    fn the_interval_is_that_of_independent_tokens() {
         let mut stream = Stream::new(7, "test", &[]);
         let differences: Vec<f64> = (0..64_000).map(|_| 0.1 + stream.normal()).collect();
-        let found = resampled(&differences, 32).unwrap();
-        let (half, expected) = ((found.interval.upper - found.interval.lower) / 2.0, 1.96 / (64_000f64).sqrt());
-        assert!((half / expected - 1.0).abs() < 0.15, "{half} {expected}");
+        let found = OverText::new(&differences).unwrap();
+        let interval = found.interval();
+        let (half, expected) = ((interval.upper - interval.lower) / 2.0, 1.96 / (64_000f64).sqrt());
+        assert!((half / expected - 1.0).abs() < 0.05, "{half} {expected}");
         let mean = differences.iter().sum::<f64>() / 64_000.0;
-        assert!(found.interval.lower < mean && mean < found.interval.upper);
-        assert_eq!((found.tokens, found.blocks), (64_000, 200));
+        assert!(((interval.lower + interval.upper) / 2.0 - mean).abs() < 1e-12);
+        assert_eq!(found.text.tokens, 64_000);
     }
 
     #[test]
@@ -141,15 +151,16 @@ mod tests {
         let mut stream = Stream::new(7, "test", &[]);
         // Runs of 50 equal differences: a text has as many independent pieces as it has runs.
         let differences: Vec<f64> = (0..1_000).flat_map(|_| vec![stream.normal(); 50]).collect();
-        let found = resampled(&differences, 64).unwrap();
-        let half = (found.interval.upper - found.interval.lower) / 2.0;
-        assert!(half > 0.7 * 1.96 / (1_000f64).sqrt(), "{half}");
+        let interval = OverText::new(&differences).unwrap().interval();
+        let (half, expected) = ((interval.upper - interval.lower) / 2.0, 1.96 / (1_000f64).sqrt());
+        assert!((half / expected - 1.0).abs() < 0.15, "{half} {expected}");
     }
 
     #[test]
-    fn under_thirty_blocks_none_is_given() {
-        let why = resampled(&vec![0.0; 29 * 64 + 63], 64).unwrap_err();
-        assert!(why.starts_with("the held-out text has 1919 scored tokens, 29 blocks") && !why.ends_with('.'), "{why}");
-        assert!(resampled(&vec![0.0; 30 * 64], 64).is_ok());
+    fn of_a_text_that_is_too_short_none_is_given_and_why_is_part_of_a_sentence() {
+        let why = OverText::new(&[0.0; 29]).unwrap_err();
+        assert!(why.starts_with("the held-out text is too short for its noise to be known: its 29 scored tokens make"), "{why}");
+        assert!(!why.ends_with('.'), "{why}");
+        assert!(OverText::new(&[0.0; 30]).is_ok());
     }
 }

@@ -135,13 +135,13 @@ fn uncertainty(pair: &Pair) -> Vec<String> {
         Err(why) => format!("With other seeds: no interval; {why}."),
     };
     let text = match &pair.text {
-        Ok(text) => format!(
-            "On other text: {} (95 %, bootstrap over {} tokens in {} blocks).",
-            limits(pair, text.interval),
-            words::thousands(text.tokens as i64),
-            words::thousands(text.blocks as i64)
+        Ok(noise) => format!(
+            "Over this one stretch of text: {} (95 %, t over {} blocks of {} tokens).",
+            limits(pair, noise.interval()),
+            words::thousands(noise.text.blocks as i64),
+            words::thousands(noise.text.block_tokens as i64)
         ),
-        Err(why) => format!("On other text: no interval; {why}."),
+        Err(why) => format!("Over this one stretch of text: no interval; {why}."),
     };
     vec![training, text]
 }
@@ -189,7 +189,7 @@ fn dedup(mut list: Vec<String>) -> Vec<String> {
 /// `perplexity`, `bits_per_byte`} · `settings` [{`key`, `a`, `b`}] · `also_changed` [{`quantity`, `name`, `a`, `b`}] ·
 /// `uncontrolled` [{`what`, `a`, `b`}] · `seeds` (that both have) · `unit` (`loss` or `bits_per_byte`) · `score` · `difference` (A less
 /// B) · `perplexity_ratio` · `training`, `text` {`lower`, `upper` (limits of the difference), `why` (there are none)}, the latter with
-/// `blocks`, `tokens` · `decides` (`training` or `text`) · `finding` (`a`, `b`, `alike`, `undecided`, `refused`) · `holds` ·
+/// `blocks`, `block_tokens`, `tokens` · `decides` (`training` or `text`) · `finding` (`a`, `b`, `alike`, `undecided`, `refused`) · `holds` ·
 /// `adjusted` (false) · `sentences` · `damaged`. What is not known is null.
 pub(super) fn json(pair: &Pair) -> Value {
     let side = |side: &Side| {
@@ -210,10 +210,12 @@ pub(super) fn json(pair: &Pair) -> Value {
         Err(why) => json!({ "lower": null, "upper": null, "why": why }),
     };
     let text = match &pair.text {
-        Ok(t) => {
-            json!({ "lower": t.interval.lower, "upper": t.interval.upper, "why": null, "blocks": t.blocks, "tokens": t.tokens })
+        Ok(noise) => {
+            let (interval, text) = (noise.interval(), noise.text);
+            json!({ "lower": interval.lower, "upper": interval.upper, "why": null,
+                "blocks": text.blocks, "block_tokens": text.block_tokens, "tokens": text.tokens })
         }
-        Err(why) => json!({ "lower": null, "upper": null, "why": why, "blocks": null, "tokens": null }),
+        Err(why) => json!({ "lower": null, "upper": null, "why": why, "blocks": null, "block_tokens": null, "tokens": null }),
     };
     let finding = match pair.finding() {
         Finding::First => "a",

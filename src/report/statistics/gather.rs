@@ -8,9 +8,8 @@ use super::super::comparison::{Comparison, Configuration, TrialLine};
 use super::super::protocol::Protocol;
 use super::effects::{self, Cell, Factor, Scale};
 use super::residual::{Fit, Observation};
-use super::text::{self, Blocks, Drawn, Wanted};
-use super::{Against, Effect, Interaction, Interval, Over, Residual, Statistics, Text, best, resolution};
-use crate::plan::TrialId;
+use super::text_files::noise_of_text;
+use super::{Against, Effect, Interaction, Interval, Over, Residual, Statistics, best, resolution};
 use crate::runs::ExperimentFolder;
 
 /// The quantile of t that leaves 2.5 % above it.
@@ -56,23 +55,28 @@ pub(super) fn gather(
                 own,
                 difference,
                 limits: standing.limits,
-                text_own: None,
                 text_difference: None,
                 in_best_set: standing.may_be_best,
             }
         })
         .collect();
 
-    let (text, no_text) = match of_text(folder, comparison, protocol, &against, leader, damaged) {
-        Ok((text, drawn)) => {
-            for line in &mut against {
-                let Some(drawn) = drawn.get(&line.configuration) else { continue };
-                (line.text_own, line.text_difference) = (Some(drawn.own), drawn.difference);
+    let mut order: Vec<(i64, usize, f64)> = against.iter().map(|line| (line.configuration, line.seeds, line.mean)).collect();
+    order.sort_by(|a, b| (a.0 != leader).cmp(&(b.0 != leader)).then(a.2.total_cmp(&b.2)));
+    let order: Vec<(i64, usize)> = order.into_iter().map(|(number, seeds, _)| (number, seeds)).collect();
+    let (text, no_text) = match noise_of_text(folder, comparison, protocol, &order, damaged) {
+        Ok(noise) => {
+            let quantile = two_sided(noise.degrees());
+            let leading = mean(&leader);
+            for line in against.iter_mut().filter(|line| line.configuration != leader) {
+                let half = quantile * noise.variance(line.configuration, leader).sqrt();
+                let difference = line.mean - leading;
+                line.text_difference = Some(Interval { lower: difference - half, upper: difference + half });
                 // The larger of the two uncertainties decides.
-                let open = drawn.difference.is_some_and(|limits| limits.lower <= 0.0);
+                let open = difference <= half;
                 line.in_best_set = line.in_best_set.map(|by_seeds| by_seeds || open);
             }
-            (Some(text), None)
+            (Some(noise.text()), None)
         }
         Err(reason) => (None, Some(reason)),
     };
@@ -159,75 +163,6 @@ impl<'a> Results<'a> {
         })
         .collect()
     }
-}
-
-/// What the text leaves open, by configuration; an error says why that is not known.
-fn of_text(
-    folder: &ExperimentFolder,
-    comparison: &Comparison,
-    protocol: &Protocol,
-    against: &[Against],
-    leader: i64,
-    damaged: &mut Vec<String>,
-) -> Result<(Text, BTreeMap<i64, Drawn>), String> {
-    if comparison.by_bytes {
-        return Err(
-            "Tokenizers differ, so that configurations do not predict the same tokens: the text is not resampled.".to_owned()
-        );
-    }
-    let (Some(tokens), Some(context)) = (comparison.scored_tokens, comparison.common_context) else {
-        return Err("It is not known which tokens were scored: the text is not resampled.".to_owned());
-    };
-    let (tokens, context) = (usize::try_from(tokens).unwrap_or(0), usize::try_from(context).unwrap_or(1));
-    let blocks = Blocks::new(tokens, context)?;
-    let wanted = Wanted { protocol: protocol.rank_by(), kind: protocol.rank_at(), context: comparison.common_context };
-    let mut order: Vec<&Against> = against.iter().collect();
-    order.sort_by(|a, b| (a.configuration != leader).cmp(&(b.configuration != leader)).then(a.mean.total_cmp(&b.mean)));
-    let (mut numbers, mut sums, mut read) = (Vec::new(), Vec::new(), 0);
-    for line in order.into_iter().take(text::MOST_CONFIGURATIONS) {
-        if numbers.len() >= 2 && read + line.seeds * tokens > text::MOST_TOKENS {
-            break;
-        }
-        read += line.seeds * tokens;
-        match of_configuration(folder, comparison, line.configuration, wanted, blocks, damaged) {
-            Some(own) => {
-                numbers.push(line.configuration);
-                sums.push(own);
-            }
-            None if line.configuration == leader => {
-                return Err("The NLL of each token of the leader is not on disk: the text is not resampled.".to_owned());
-            }
-            None => {}
-        }
-    }
-    let (text, drawn) = text::bootstrap(&sums, blocks);
-    Ok((text, numbers.into_iter().zip(drawn).collect()))
-}
-
-/// The block sums of a configuration, averaged over its seeds; `None` where one is missing.
-fn of_configuration(
-    folder: &ExperimentFolder,
-    comparison: &Comparison,
-    number: i64,
-    wanted: Wanted<'_>,
-    blocks: Blocks,
-    damaged: &mut Vec<String>,
-) -> Option<Vec<f64>> {
-    let trials: Vec<&TrialLine> = comparison.trials.iter().filter(|t| t.configuration == number && t.counts).collect();
-    let mut sums = vec![0.0; blocks.count];
-    for trial in &trials {
-        // A trial that was not trained itself may have left its tokens with the one that was.
-        let ids = std::iter::once(&trial.id).chain(&trial.alias_of).filter_map(|id| TrialId::parse(id));
-        let path = ids.map(|id| folder.trial(&id).token_nll()).find(|path| path.exists())?;
-        match text::block_sums(&path, wanted, blocks) {
-            Ok(own) => sums.iter_mut().zip(own?).for_each(|(sum, own)| *sum += own / trials.len() as f64),
-            Err(error) => {
-                damaged.push(error.chain());
-                return None;
-            }
-        }
-    }
-    (!trials.is_empty()).then_some(sums)
 }
 
 /// Main effects and pairs. What concerns a tuned setting is looked at over all its values, the rest over the chosen configurations.

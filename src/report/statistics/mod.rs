@@ -4,16 +4,19 @@
 //! difference in loss is a ratio of perplexities; [`Statistics::shown`] and [`Statistics::difference_shown`] turn both into what
 //! people read.
 
+mod autocovariance;
 mod best;
+mod block_length;
 mod critical;
 mod effects;
 mod gather;
 mod residual;
 mod resolution;
 mod text;
+mod text_files;
 
 pub(super) use effects::size;
-pub(super) use text::paired;
+pub(super) use text::{Text, paired};
 
 use serde::Serialize;
 
@@ -41,7 +44,7 @@ pub(super) struct Statistics {
     pub(super) leader: i64,
     /// A line for each ranked configuration, best first.
     pub(super) against: Vec<Against>,
-    /// How far the held-out text itself leaves the figures open.
+    /// How the noise of this one stretch of text was found.
     pub(super) text: Option<Text>,
     /// Why nothing is said about the text, in a sentence; `None` where something is.
     pub(super) no_text: Option<String>,
@@ -82,27 +85,10 @@ pub(super) struct Against {
     /// Simultaneous 95 % limits of that difference (Hsu's multiple comparisons with the best), over seeds. The lower limit is
     /// never above 0 and the upper never below: 0 as lower limit says "not the best", 0 as upper limit "the best".
     pub(super) limits: Option<Interval>,
-    /// 95 % limits of its own loss over other text of this kind.
-    pub(super) text_own: Option<Interval>,
-    /// Simultaneous 95 % limits of its difference to the leader over other text of this kind; `None` for the leader.
+    /// 95 % limits of its difference to the leader by the noise of this one stretch of text; `None` for the leader.
     pub(super) text_difference: Option<Interval>,
     /// Whether it cannot be told from the best, by seeds or by text; `None` where there are no limits over seeds.
     pub(super) in_best_set: Option<bool>,
-}
-
-/// How the uncertainty of the text was found: a bootstrap over blocks of tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Text {
-    /// Blocks that were drawn from.
-    pub(super) blocks: usize,
-    /// Tokens of a block.
-    pub(super) block_tokens: usize,
-    /// Scored tokens in all.
-    pub(super) tokens: usize,
-    /// Times the text was drawn.
-    pub(super) draws: usize,
-    /// Configurations that were looked at: the leader and those nearest to it.
-    pub(super) configurations: usize,
 }
 
 /// Which configurations a mean is taken over, where settings are tuned. Both kinds are never mixed in one figure.

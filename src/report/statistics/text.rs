@@ -1,306 +1,296 @@
-//! How far the held-out text itself leaves the figures open: a bootstrap over blocks of tokens.
+//! The noise of the held-out text: how much of a difference between two configurations is due to this one stretch of text.
 //!
-//! The held-out text is one sample of such text. Its tokens are cut into blocks, long enough that what one block says about a
-//! configuration says little about the next, and the blocks are drawn again with replacement many times; each draw gives every
-//! configuration a loss. **All configurations are given the same draws**, so that what a hard page does to all of them alike
-//! drops out of their differences. The NLL of a token is averaged over a configuration's seeds first: what is left open by the
-//! seeds is the other half of the uncertainty, and the larger of the two decides.
+//! The held-out text is one stretch of such text, and its tokens are not independent. The difference of two configurations, token by
+//! token in the order of the text, is cut into blocks that do not overlap, long enough that what one says about the difference says
+//! little about the next (`block_length.rs`); the scatter of the blocks' means gives the variance of the whole text's mean, with as many
+//! degrees of freedom as there are blocks less one. What a hard page does to both alike drops out of the difference. The NLL of a token is
+//! averaged over a configuration's seeds first: what the seeds leave open is another part of the uncertainty. Nothing is drawn at random.
 //!
-//! Only sums of blocks are kept, so that memory does not depend on the length of the text.
+//! **One length for all pairs**: the longest that the differences of the leader to each other configuration ask for. All variances then have
+//! the same degrees of freedom, and one sentence tells how they were found; blocks that are too short would say too little noise, blocks that
+//! are too long only cost degrees of freedom.
+//!
+//! It is the noise of this stretch alone. A text that changes its subject or its author halfway has more to it than any of its stretches
+//! shows: nothing here says how the figures would be on another text.
 
-use std::path::Path;
+use std::ops::Range;
 
-use super::super::frames;
-use super::{Interval, Text};
-use crate::error::Result;
-use crate::random::Stream;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::super::words;
+use super::block_length::block_length;
 
 /// Fewest blocks that say anything about their scatter.
 const FEWEST_BLOCKS: usize = 30;
-/// Blocks beyond which they only get longer.
-const MOST_BLOCKS: usize = 200;
-/// Times the text is drawn.
-const DRAWS: usize = 2_000;
-/// Configurations that are looked at: the leader and those nearest to it.
-pub(super) const MOST_CONFIGURATIONS: usize = 50;
-/// Scored tokens that are read in all, so that a report on a long text stays quick.
-pub(super) const MOST_TOKENS: usize = 10_000_000;
 
-/// Which rows of `token_nll.parquet` count.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) protocol: &'a str,
-    pub(super) kind: &'a str,
-    /// Context of the rows, where all have the same.
-    pub(super) context: Option<i64>,
+/// How the noise of the held-out text was found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(in crate::report) struct Text {
+    /// Blocks that the text was cut into.
+    pub(in crate::report) blocks: usize,
+    /// Tokens of a block, rounded down: some have one more.
+    pub(in crate::report) block_tokens: usize,
+    /// Scored tokens in all.
+    pub(in crate::report) tokens: usize,
+    /// Configurations that were looked at: the leader and those nearest to it.
+    pub(in crate::report) configurations: usize,
 }
 
-/// How the text is cut.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Blocks {
-    pub(super) tokens: usize,
-    pub(super) count: usize,
-}
-
-impl Blocks {
-    /// Blocks of at least `context` tokens; an error says why there are none.
-    pub(super) fn new(tokens: usize, context: usize) -> std::result::Result<Self, String> {
-        let count = (tokens / context.max(1)).min(MOST_BLOCKS);
-        if count < FEWEST_BLOCKS {
+impl Text {
+    /// A text of so many scored tokens in blocks of at least this many; an error says that it is too short for that.
+    fn new(tokens: usize, length: f64, configurations: usize) -> Result<Self, String> {
+        let length = length.ceil() as usize;
+        let blocks = tokens / length;
+        if blocks < FEWEST_BLOCKS {
             return Err(format!(
-                "The held-out text has {tokens} scored tokens, {count} blocks of the context's {context}: fewer than the \
-                 {FEWEST_BLOCKS} that it takes to say how far the text leaves the figures open."
+                "The held-out text is too short for its noise to be known: its {} make {} of {}, as long as neighbouring tokens go \
+                 together, and it takes {FEWEST_BLOCKS}.",
+                words::count(tokens, "scored token"),
+                words::count(blocks, "block"),
+                words::count(length, "token"),
             ));
         }
-        Ok(Self { tokens, count })
+        Ok(Self { blocks, block_tokens: tokens / blocks, tokens, configurations })
     }
 
-    /// The block of the n-th scored token, from 0.
-    fn of(self, token: usize) -> usize {
-        ((token + 1) * self.count - 1) / self.tokens
+    /// Degrees of freedom of a variance: blocks less one.
+    pub(in crate::report) fn degrees(&self) -> f64 {
+        self.blocks as f64 - 1.0
     }
 
-    /// Tokens in each block.
-    fn lengths(self) -> Vec<f64> {
-        let mut lengths = vec![0.0; self.count];
-        (0..self.tokens).for_each(|token| lengths[self.of(token)] += 1.0);
-        lengths
+    /// The tokens of each block, as numbers of scored tokens from 0; lengths differ by one at most.
+    fn ranges(self) -> impl Iterator<Item = Range<usize>> {
+        let end = move |block: usize| block * self.tokens / self.blocks;
+        (0..self.blocks).map(move |block| end(block)..end(block + 1))
+    }
+
+    /// What each block adds to the mean beyond its share: sum of the block less its tokens times the mean, over all tokens.
+    fn deviations<T: Copy + Into<f64>>(self, series: &[T]) -> Vec<f64> {
+        let sums: Vec<f64> = self.ranges().map(|range| series[range].iter().map(|&value| value.into()).sum()).collect();
+        let (all, mean) = (self.tokens as f64, sums.iter().sum::<f64>() / self.tokens as f64);
+        sums.iter().zip(self.ranges()).map(|(sum, range)| (sum - range.len() as f64 * mean) / all).collect()
+    }
+
+    /// The variance of a mean whose blocks add this much to it: with blocks of one length their variance over their number.
+    fn variance(self, deviations: impl Iterator<Item = f64>) -> f64 {
+        self.blocks as f64 / self.degrees() * deviations.map(|own| own * own).sum::<f64>()
     }
 }
 
-/// The sum of the NLL of each block in a trial's file; `None` where it does not hold exactly the scored tokens.
-pub(super) fn block_sums(path: &Path, wanted: Wanted<'_>, blocks: Blocks) -> Result<Option<Vec<f64>>> {
-    let frame = frames::read(path, Some(&["protocol", "checkpoint_kind", "context", "position", "nll"]))?;
-    // Where both contexts, or the best and the final weights, are the same they are written once.
-    for (protocol, kind) in
-        [(wanted.protocol, wanted.kind), ("common", wanted.kind), (wanted.protocol, "final"), ("common", "final")]
-    {
-        let context = wanted.context.filter(|_| protocol == "common");
-        if let Some(sums) = sums(&frame, protocol, kind, context, blocks).map_err(frames::wrong)? {
-            return Ok(Some(sums));
+/// The noise of the text in the differences of all pairs that were looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Noise {
+    text: Text,
+    /// Configurations that were looked at, by number, the leader first.
+    configurations: Vec<i64>,
+    /// Of each pair, by the places of both.
+    variances: Vec<Vec<f64>>,
+}
+
+impl Noise {
+    /// How it was found.
+    pub(super) fn text(&self) -> Text {
+        self.text
+    }
+
+    /// Variance of the mean difference of two configurations (by number) over this stretch of text, in the square of nats per token.
+    /// Where one of them was not looked at it is the largest among those that were: rather too much than too little.
+    pub(super) fn variance(&self, a: i64, b: i64) -> f64 {
+        let place = |number| self.configurations.iter().position(|&known| known == number);
+        match (place(a), place(b)) {
+            _ if a == b => 0.0,
+            (Some(a), Some(b)) => self.variances[a][b],
+            _ => self.variances.iter().flatten().copied().fold(0.0, f64::max),
         }
     }
-    Ok(None)
-}
 
-fn sums(
-    frame: &polars::prelude::DataFrame,
-    protocol: &str,
-    kind: &str,
-    context: Option<i64>,
-    blocks: Blocks,
-) -> polars::prelude::PolarsResult<Option<Vec<f64>>> {
-    let (protocols, kinds) = (frame.column("protocol")?.str()?, frame.column("checkpoint_kind")?.str()?);
-    let (contexts, positions) = (frame.column("context")?.i64()?, frame.column("position")?.i64()?);
-    let nll = frame.column("nll")?.f32()?;
-    let (mut sums, mut seen) = (vec![0.0; blocks.count], 0);
-    let rows = protocols.iter().zip(kinds.iter()).zip(contexts.iter()).zip(positions.iter()).zip(nll.iter());
-    for ((((row_protocol, row_kind), row_context), position), nll) in rows {
-        if row_protocol != Some(protocol) || row_kind != Some(kind) || (context.is_some() && row_context != context) {
-            continue;
-        }
-        // The first token of the text is context only: the first that is scored is the second.
-        let place = position.and_then(|position| usize::try_from(position - 2).ok()).filter(|&place| place < blocks.tokens);
-        let (Some(place), Some(nll)) = (place, nll.filter(|nll| nll.is_finite())) else { return Ok(None) };
-        sums[blocks.of(place)] += f64::from(nll);
-        seen += 1;
+    /// Degrees of freedom of each of these variances: blocks less one.
+    pub(super) fn degrees(&self) -> f64 {
+        self.text.degrees()
     }
-    Ok((seen == blocks.tokens).then_some(sums))
 }
 
-/// What the draws say about one configuration.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Drawn {
-    /// Of its loss.
-    pub(super) own: Interval,
-    /// Of its difference to the leader, all of them at once; `None` for the leader.
-    pub(super) difference: Option<Interval>,
-}
-
-/// Draws the text again and again. The first configuration is the leader; each is given by its block sums, seeds averaged.
-pub(super) fn bootstrap(configurations: &[Vec<f64>], blocks: Blocks) -> (Text, Vec<Drawn>) {
-    let lengths = blocks.lengths();
-    let counts = resampling(blocks.count);
-    let whole: Vec<f64> = configurations.iter().map(|sums| sums.iter().sum::<f64>() / blocks.tokens as f64).collect();
-    let lengths: Vec<f64> = counts.iter().map(|drawn| product(drawn, &lengths)).collect();
-    let losses = |sums: &Vec<f64>| -> Vec<f64> {
-        counts.iter().zip(&lengths).map(|(drawn, length)| product(drawn, sums) / length).collect()
-    };
-    let losses: Vec<Vec<f64>> = configurations.iter().map(losses).collect();
-    let own = losses.iter().map(|draws| {
-        let mut draws = draws.clone();
-        draws.sort_by(f64::total_cmp);
-        Interval { lower: quantile(&draws, 0.025), upper: quantile(&draws, 0.975) }
+/// The noise of the text from the seed-averaged NLL of each scored token, in the order of the text, by configuration, the leader first. An
+/// error says in a sentence why nothing is said.
+pub(super) fn noise(series: &[(i64, Vec<f32>)]) -> Result<Noise, String> {
+    let [(_, leader), others @ ..] = series else { return Err(NOTHING_TO_COMPARE.to_owned()) };
+    if others.is_empty() {
+        return Err(NOTHING_TO_COMPARE.to_owned());
+    }
+    if others.iter().any(|(_, other)| other.len() != leader.len()) {
+        return Err("Configurations were scored on different tokens: the noise of the text is not counted.".to_owned());
+    }
+    let lengths = others.par_iter().map(|(_, other)| {
+        let difference: Vec<f64> =
+            other.iter().zip(leader).map(|(&other, &leader)| f64::from(other) - f64::from(leader)).collect();
+        block_length(&difference)
     });
-    let differences: Vec<Vec<f64>> =
-        losses.iter().map(|draws| draws.iter().zip(&losses[0]).map(|(own, leader)| own - leader).collect()).collect();
-    let deviations: Vec<f64> = differences.iter().map(|draws| deviation(draws)).collect();
-    // All at once: how many deviations the farthest of them strays.
-    let mut strays: Vec<f64> = (0..DRAWS)
-        .map(|draw| {
-            let stray = |place: usize| match deviations[place] {
-                0.0 => 0.0,
-                deviation => ((differences[place][draw] - (whole[place] - whole[0])) / deviation).abs(),
-            };
-            (1..differences.len()).map(stray).fold(0.0, f64::max)
-        })
-        .collect();
-    strays.sort_by(f64::total_cmp);
-    let critical = quantile(&strays, 0.95);
-    let drawn = own.enumerate().map(|(place, own)| {
-        let (difference, half) = (whole[place] - whole[0], critical * deviations[place]);
-        let limits = Interval { lower: difference - half, upper: difference + half };
-        Drawn { own, difference: (place > 0).then_some(limits) }
-    });
-    let text = Text {
-        blocks: blocks.count,
-        block_tokens: blocks.tokens / blocks.count,
-        tokens: blocks.tokens,
-        draws: DRAWS,
-        configurations: configurations.len(),
-    };
-    (text, drawn.collect())
+    let text = Text::new(leader.len(), lengths.reduce(|| 1.0, f64::max), series.len());
+    let text = text.map_err(|why| format!("{why} The noise of the text is not counted."))?;
+    let deviations: Vec<Vec<f64>> = series.par_iter().map(|(_, own)| text.deviations(own)).collect();
+    let of_pair = |a: &[f64], b: &[f64]| text.variance(a.iter().zip(b).map(|(a, b)| a - b));
+    let variances = deviations.par_iter().map(|a| deviations.iter().map(|b| of_pair(a, b)).collect()).collect();
+    Ok(Noise { text, configurations: series.iter().map(|(number, _)| *number).collect(), variances })
 }
 
-/// The limits over text of the mean of these differences, one a scored token, in the order of the text; and what they are made of.
-pub(in crate::report) fn paired(differences: &[f64], context: usize) -> std::result::Result<(Interval, Text), String> {
-    let blocks = Blocks::new(differences.len(), context)?;
-    let mut sums = vec![0.0; blocks.count];
-    differences.iter().enumerate().for_each(|(token, difference)| sums[blocks.of(token)] += difference);
-    let (text, drawn) = bootstrap(&[vec![0.0; blocks.count], sums], blocks);
-    let limits = drawn.get(1).and_then(|drawn| drawn.difference);
-    limits.map(|limits| (limits, text)).ok_or_else(|| "nothing was drawn".to_owned())
-}
+/// Why a single configuration has no noise.
+const NOTHING_TO_COMPARE: &str =
+    "The NLL of each token is on disk for one configuration only: the noise of the text is not counted.";
 
-/// How often each block is drawn, draw by draw: one matrix for all configurations, the same for every report.
-fn resampling(blocks: usize) -> Vec<Vec<f64>> {
-    let mut stream = Stream::new(0, "block bootstrap", &[blocks as u64]);
-    let draw = |_| {
-        let mut counts = vec![0.0; blocks];
-        (0..blocks).for_each(|_| counts[stream.below(blocks as u64) as usize] += 1.0);
-        counts
-    };
-    (0..DRAWS).map(draw).collect()
-}
-
-fn product(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn deviation(values: &[f64]) -> f64 {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
-}
-
-/// A quantile of sorted values, between two of them in proportion.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
-    let (low, part) = (place.floor() as usize, place.fract());
-    let high = (low + 1).min(sorted.len() - 1);
-    sorted[low] + part * (sorted[high] - sorted[low])
+/// The variance over text of the mean of these differences of two models, one a scored token, in the order of the text; and what it is made
+/// of. An error says in a sentence why there is none.
+pub(in crate::report) fn paired(differences: &[f64]) -> Result<(f64, Text), String> {
+    let text = Text::new(differences.len(), block_length(differences), 2)?;
+    Ok((text.variance(text.deviations(differences).into_iter()), text))
 }
 
 #[cfg(test)]
 mod tests {
+    use statrs::distribution::{ContinuousCDF, StudentsT};
+
+    use super::super::block_length::tests::autoregressive;
     use super::*;
-    use crate::record::ParquetRecorder;
-    use crate::runs::ExperimentFolder;
-    use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
+    use crate::random::Stream;
 
-    #[test]
-    fn blocks_hold_every_token_once_and_are_never_shorter_than_the_context() {
-        for (tokens, context, count) in [(1_000, 32, 31), (30, 1, 30), (100_000, 64, 200), (12_801, 64, 200)] {
-            let blocks = Blocks::new(tokens, context).unwrap();
-            assert_eq!(blocks.count, count);
-            let lengths = blocks.lengths();
-            assert_eq!(lengths.iter().sum::<f64>(), tokens as f64);
-            assert!(lengths.iter().all(|&length| length >= context as f64), "{tokens} {context}");
-        }
-        let reason = Blocks::new(900, 32).unwrap_err();
-        assert!(reason.contains("28 blocks of the context's 32"), "{reason}");
-    }
+    const TOKENS: usize = 20_000;
 
-    /// Block sums of texts of known scatter: a page's difficulty, shared by all, and what is a configuration's own.
-    fn sums(number: u64, blocks: Blocks, means: &[f64], own: f64) -> Vec<Vec<f64>> {
-        let mut stream = Stream::new(number, "synthetic text", &[]);
-        let pages: Vec<f64> = (0..blocks.count).map(|_| stream.normal()).collect();
-        let lengths = blocks.lengths();
-        let one = |mean: &f64| -> Vec<f64> {
-            pages.iter().zip(&lengths).map(|(page, length)| length * (mean + 0.3 * page + own * stream.normal())).collect()
+    /// How often mean ± t √variance holds the true mean of these series, 0: over blocks as long as the text asks for, and over blocks of
+    /// one context (32).
+    fn coverage(draws: u64, make: impl Fn(&mut Stream) -> Vec<f64>) -> (f64, f64) {
+        let context = Text::new(TOKENS, 32.0, 2).unwrap();
+        let holds = |mean: f64, variance: f64, degrees: f64| {
+            let t = StudentsT::new(0.0, 1.0, degrees).unwrap().inverse_cdf(0.975);
+            usize::from(mean.abs() <= t * variance.sqrt())
         };
-        means.iter().map(one).collect()
-    }
-
-    #[test]
-    fn the_limits_hold_about_as_often_as_they_say() {
-        let blocks = Blocks::new(6_400, 64).unwrap();
-        let (truth, experiments) = ([2.0, 2.01, 2.02, 2.2], 300);
-        let (mut own, mut all) = (0, 0);
-        for number in 0..experiments {
-            let (_, drawn) = bootstrap(&sums(number, blocks, &truth, 0.05), blocks);
-            own += usize::from(drawn[0].own.lower <= truth[0] && truth[0] <= drawn[0].own.upper);
-            let holds = |(drawn, mean): (&Drawn, &f64)| {
-                drawn.difference.is_none_or(|d| d.lower <= mean - truth[0] && mean - truth[0] <= d.upper)
-            };
-            all += usize::from(drawn.iter().zip(&truth).all(holds));
+        let (mut asked, mut fixed) = (0, 0);
+        for number in 0..draws {
+            let series = make(&mut Stream::new(number, "text of known noise", &[]));
+            let mean = series.iter().sum::<f64>() / TOKENS as f64;
+            let (variance, text) = paired(&series).unwrap();
+            asked += holds(mean, variance, text.degrees());
+            fixed += holds(mean, context.variance(context.deviations(&series).into_iter()), context.degrees());
         }
-        assert!((270..=297).contains(&own) && (270..=297).contains(&all), "{own} {all}");
+        (asked as f64 / draws as f64, fixed as f64 / draws as f64)
     }
 
     #[test]
-    fn what_a_page_does_to_all_alike_drops_out_of_differences() {
-        let blocks = Blocks::new(6_400, 64).unwrap();
-        let (text, drawn) = bootstrap(&sums(1, blocks, &[2.0, 2.1], 0.0), blocks);
-        let difference = drawn[1].difference.unwrap();
-        assert!((difference.upper - difference.lower) < 1e-9 && (difference.lower - 0.1).abs() < 1e-9);
-        assert!(drawn[1].own.upper - drawn[1].own.lower > 0.05);
-        assert_eq!((text.blocks, text.block_tokens, text.configurations), (100, 64, 2));
-    }
-
-    #[test]
-    fn the_same_blocks_give_the_same_limits() {
-        let blocks = Blocks::new(6_400, 64).unwrap();
-        let sums = sums(1, blocks, &[2.0, 2.1], 0.1);
-        assert_eq!(bootstrap(&sums, blocks), bootstrap(&sums, blocks));
-    }
-
-    #[test]
-    fn block_sums_are_those_of_the_rows_that_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let plan = crate::record::tests::plan(&[32], &[crate::experiment::settings::ClipNorm::Off], &[1]);
-        let folder = ExperimentFolder::at(dir.path()).trial(&plan.trials[0].id);
-        std::fs::create_dir_all(folder.path()).unwrap();
-        let mut recorder = ParquetRecorder::open(&folder, &plan.trials[0].id).unwrap();
-        let tokens = 90;
-        for (protocol, kind, nll) in [
-            (Protocol::Common, CheckpointKind::Final, 1.0),
-            (Protocol::Native, CheckpointKind::Final, 2.0),
-            (Protocol::Common, CheckpointKind::Best, 3.0),
-        ] {
-            let context = if protocol == Protocol::Common { 2 } else { 4 };
-            let scores = TokenNll {
-                protocol,
-                context,
-                stride: 1,
-                kind,
-                positions: (2..2 + tokens).collect(),
-                tokens: vec![7; tokens as usize],
-                nll: vec![nll; tokens as usize],
-            };
-            recorder.token_nll(&scores).unwrap();
+    fn limits_over_the_text_hold_as_often_as_they_say() {
+        for (rho, fails) in [(0.0, false), (0.5, false), (0.9, true)] {
+            let (covered, fixed) = coverage(1_000, |stream| autoregressive(stream, TOKENS, rho));
+            assert!((0.92..=0.97).contains(&covered), "{rho}: {covered}");
+            assert_eq!(fixed < 0.92, fails, "blocks of 32 tokens, {rho}: {fixed}");
         }
-        recorder.finish().unwrap();
-        let blocks = Blocks::new(tokens as usize, 3).unwrap();
-        let read = |protocol, kind, context| {
-            block_sums(&folder.token_nll(), Wanted { protocol, kind, context }, blocks).unwrap().map(|sums| sums[29])
+    }
+
+    /// Where much of a difference goes on for hundreds of tokens, in a text of twenty thousand, the length that the text asks for is still
+    /// somewhat too short: the limits hold in about 90 of 100 texts, not in 95. Over blocks of one context they hold in 60.
+    #[test]
+    fn limits_over_a_text_with_a_long_memory_hold_a_little_too_seldom() {
+        let (covered, fixed) = coverage(500, |stream| {
+            let slow = autoregressive(stream, TOKENS, 0.99);
+            slow.into_iter().map(|slow| 0.3 * slow + stream.normal()).collect()
+        });
+        assert!((0.87..=0.95).contains(&covered) && (0.5..=0.7).contains(&fixed), "{covered} {fixed}");
+    }
+
+    /// Three configurations over the same pages: what a page does to all alike, what is each one's own, and their means.
+    fn three() -> Vec<(i64, Vec<f32>)> {
+        let mut stream = Stream::new(1, "text of three", &[]);
+        let pages: Vec<f64> = autoregressive(&mut stream, TOKENS, 0.99);
+        let mut one = |number, mean: f64, own: f64| {
+            let nll = pages.iter().map(|page| (mean + page + own * stream.normal()) as f32);
+            (number, nll.collect())
         };
-        assert_eq!(read("common", "final", Some(2)), Some(3.0));
-        assert_eq!(read("native", "final", Some(2)), Some(6.0));
-        assert_eq!(read("common", "best", None), Some(9.0));
-        assert_eq!(read("native", "best", None), Some(9.0), "the native context is not there twice");
-        assert_eq!(read("common", "final", Some(16)), None, "scored at another context");
-        let more = Blocks::new(91, 3).unwrap();
-        let wanted = Wanted { protocol: "common", kind: "final", context: None };
-        assert_eq!(block_sums(&folder.token_nll(), wanted, more).unwrap(), None, "other tokens were scored");
+        vec![one(7, 2.0, 0.0), one(3, 2.1, 0.1), one(5, 2.2, 0.2)]
+    }
+
+    #[test]
+    fn the_noise_of_a_difference_is_without_what_the_text_does_to_both_alike() {
+        let noise = noise(&three()).unwrap();
+        let expected = |own: f64| own * own / TOKENS as f64;
+        for (a, b, expected) in [(7, 3, expected(0.1)), (5, 7, expected(0.2)), (3, 5, expected(0.1) + expected(0.2))] {
+            let found = noise.variance(a, b);
+            assert!((found / expected - 1.0).abs() < 0.1, "{a} {b}: {found} {expected}");
+            assert_eq!(found, noise.variance(b, a));
+        }
+        let text = noise.text();
+        assert_eq!((text.tokens, text.configurations, noise.degrees()), (TOKENS, 3, text.blocks as f64 - 1.0));
+        assert!(text.block_tokens < 10, "what is left is independent from token to token: {text:?}");
+    }
+
+    #[test]
+    fn one_that_was_not_looked_at_has_the_largest_noise_of_those_that_were() {
+        let noise = noise(&three()).unwrap();
+        assert_eq!(noise.variance(7, 9), noise.variance(3, 5));
+        assert_eq!((noise.variance(9, 9), noise.variance(7, 7)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_longest_blocks_that_any_difference_to_the_leader_asks_for_are_those_of_all() {
+        let mut series = three();
+        let alone = noise(&series[..2]).unwrap().text().block_tokens;
+        let mut stream = Stream::new(2, "text of three", &[]);
+        let slow = autoregressive(&mut stream, TOKENS, 0.9);
+        series[2].1.iter_mut().zip(slow).for_each(|(nll, slow)| *nll += slow as f32);
+        let together = noise(&series).unwrap().text();
+        assert!(alone < 10 && together.block_tokens > 100, "{alone} {together:?}");
+        assert_eq!(together.blocks, TOKENS / (TOKENS / together.blocks), "as many as fit");
+    }
+
+    #[test]
+    fn configurations_with_the_same_figures_have_no_noise_between_them() {
+        let (leader, other) = (three().remove(0), three().remove(1));
+        let twin = (4, leader.1.clone());
+        let found = noise(&[leader.clone(), twin.clone(), other]).unwrap();
+        assert_eq!(found.variance(7, 4), 0.0);
+        assert_eq!(found.variance(7, 3), found.variance(4, 3));
+        let found = noise(&[leader, twin]).unwrap();
+        assert_eq!((found.variance(7, 4), found.text().blocks), (0.0, TOKENS));
+    }
+
+    #[test]
+    fn a_text_of_too_few_blocks_says_nothing_and_why() {
+        let mut stream = Stream::new(1, "short text", &[]);
+        let why = paired(&autoregressive(&mut stream, 1_000, 0.95)).unwrap_err();
+        assert!(
+            why.starts_with("The held-out text is too short for its noise to be known: its 1,000 scored tokens make "),
+            "{why}"
+        );
+        assert!(why.ends_with(" tokens, as long as neighbouring tokens go together, and it takes 30."), "{why}");
+        let slow = autoregressive(&mut stream, 1_000, 0.95).into_iter().map(|nll| nll as f32);
+        let why = noise(&[(1, vec![2.0; 1_000]), (2, slow.collect())]).unwrap_err();
+        assert!(why.ends_with(", and it takes 30. The noise of the text is not counted."), "{why}");
+        for (few, expected) in
+            [(0, "0 scored tokens make 0 blocks"), (1, "1 scored token make 1 block"), (29, "29 blocks of 1 token,")]
+        {
+            let why = paired(&vec![0.1; few]).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
+        let (variance, text) = paired(&vec![0.1; 30]).unwrap();
+        assert!(variance < 1e-30 && text.degrees() == 29.0, "{variance} {text:?}");
+    }
+
+    #[test]
+    fn other_tokens_and_a_configuration_alone_are_refused() {
+        let mut series = three();
+        series[2].1.pop();
+        let why = noise(&series).unwrap_err();
+        assert!(why.contains("were scored on different tokens"), "{why}");
+        for few in [&series[..0], &series[..1]] {
+            assert!(noise(few).unwrap_err().contains("for one configuration only"));
+        }
+    }
+
+    #[test]
+    fn blocks_hold_every_token_once_and_are_never_shorter_than_was_asked_for() {
+        for (tokens, length, blocks) in [(1_000, 31.2, 31), (30, 1.0, 30), (100_000, 64.0, 1_562), (12_801, 0.4, 12_801)] {
+            let text = Text::new(tokens, length, 2).unwrap();
+            assert_eq!(text.blocks, blocks);
+            let ranges: Vec<Range<usize>> = text.ranges().collect();
+            assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert_eq!((ranges[0].start, ranges[blocks - 1].end), (0, tokens));
+            assert!(ranges.iter().all(|range| range.len() as f64 >= length && range.len() <= text.block_tokens + 1));
+        }
     }
 }
