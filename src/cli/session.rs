@@ -207,6 +207,7 @@ impl Session {
         resolved["lock_file"] = json!(crate::lock_file());
         resolved["git"] = git::commit();
         resolved["evaluate"] = json!(self.experiment.base.evaluate);
+        resolved["report"] = json!(self.experiment.base.report);
         resolved["text_hash"] = json!(texts.first().map(|(_, known)| &known.prepared.text_hash));
         resolved["tokenizers"] = texts
             .iter()

@@ -174,6 +174,7 @@ mod tests {
         written.train.micro_batch = Some(2);
         written.corpus.text = vec!["a.txt".to_owned()];
         written.corpus.join = Join::EndOfText;
+        written.report.margin = 0.05;
         assert_eq!(written.identity(), settings().identity());
         assert_eq!(settings().identity().to_string(), r#"{"train":{"budget":{"tokens":1000}}}"#);
     }

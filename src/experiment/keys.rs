@@ -15,10 +15,10 @@ pub(super) const TOP: &[&str] =
 pub(super) const PASSED_OVER: &str = "x-";
 
 /// The sections of settings.
-pub(super) const SECTIONS: &[&str] = &["corpus", "tokenizer", "model", "train", "evaluate", "checkpoint", "run"];
+pub(super) const SECTIONS: &[&str] = &["corpus", "tokenizer", "model", "train", "evaluate", "checkpoint", "run", "report"];
 
 /// Sections that say nothing about a trial's result: they hold for the whole experiment.
-const UNSWEPT: &[&str] = &["evaluate", "checkpoint", "run"];
+const UNSWEPT: &[&str] = &["evaluate", "checkpoint", "run", "report"];
 
 /// Settings that are a block: a later layer replaces them whole.
 pub(super) const TOKENIZER: &str = "tokenizer";
@@ -255,6 +255,7 @@ pub(super) fn only_setting(section: &str) -> Option<&'static str> {
         "corpus" => Some("text"),
         "model" => Some("family"),
         "run" => Some("device"),
+        "report" => Some("margin"),
         _ => None,
     }
 }
@@ -335,13 +336,15 @@ mod tests {
 
     #[test]
     fn every_setting_is_known_by_its_full_name() {
-        for key in ["corpus.text", "tokenizer", "model.kv_heads", "train.budget", "train.micro_batch", "run.until"] {
+        for key in
+            ["corpus.text", "tokenizer", "model.kv_heads", "train.budget", "train.micro_batch", "run.until", "report.margin"]
+        {
             assert!(exists(key), "{key}");
         }
         assert!(exists("tokenizer.vocab_size") && exists("train.budget.steps"));
         assert!(!exists("train.strides") && !exists("train.budget.hours") && !exists("corpus.validation.fraction"));
         assert_eq!(whole_setting("train.budget.steps"), "train.budget");
-        assert!(can_be_swept("tokenizer.vocab_size") && !can_be_swept("run.slots") && !can_be_swept("evaluate.every"));
+        assert!(can_be_swept("tokenizer.vocab_size") && !can_be_swept("run.slots") && !can_be_swept("report.margin"));
     }
 
     #[test]
@@ -369,6 +372,8 @@ mod tests {
             ("model.stride", "did you mean `train.stride`?"),
             ("tran", "did you mean `train`?"),
             ("grids", "did you mean `grid`?"),
+            ("margin", "did you mean `report.margin`?"),
+            ("report.margn", "did you mean `report.margin`?"),
             ("train.learning-rate", "did you mean `train.learning_rate`?"),
             ("TRAIN.LEARNING_RATE", "did you mean `train.learning_rate`?"),
         ] {

@@ -218,6 +218,11 @@ mod tests {
             ("run.time", text("8 hours"), "should be a length of time such as `8h` or `1h30m`, not `8 hours`"),
             ("run.device", text("gpu"), "should be `auto`, `cpu`, `cuda`, `cuda:1` or `metal`, not `gpu`"),
             ("checkpoint.keep_last", text("0"), "should be a whole number from 1 up, not `0`"),
+            ("report.margin", text("1"), "should be a share from 0 to below 1 (0.002 is 0.2 %), not `1`"),
+            ("report.margin", text("-0.01"), "should be a share from 0 to below 1 (0.002 is 0.2 %), not `-0.01`"),
+            ("report.margin", text("0.2 %"), "should be a share from 0 to below 1 (0.002 is 0.2 %), not `0.2 %`"),
+            ("report.margin", text("nan"), "should be a share from 0 to below 1 (0.002 is 0.2 %), not `nan`"),
+            ("report.margin", Value::from(vec![0.01, 0.02]), "takes one value, not a list"),
         ] {
             assert_eq!(alone(key, &value).unwrap_err().message, expected, "{key}: {value:?}");
         }

@@ -29,6 +29,8 @@ pub struct Settings {
     pub checkpoint: Checkpoint,
     /// Where and when it runs. Not part of a trial's id, cannot be swept.
     pub run: Run,
+    /// What the report says of the results. Not part of a trial's id, cannot be swept.
+    pub report: Report,
 }
 
 /// `corpus`: the text and its split.
@@ -402,6 +404,15 @@ pub struct Run {
     pub retries: u32,
 }
 
+/// `report`: what is said of the results. As with [`Run`], a record of another version may have keys here that are not read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Differences under this share of the perplexity (of the bits per byte, where those rank) are not worth a choice.
+    #[serde(deserialize_with = "text::margin")]
+    pub margin: f64,
+}
+
 impl Default for Corpus {
     fn default() -> Self {
         Self {
@@ -480,6 +491,12 @@ impl Default for Run {
             time: None,
             retries: 2,
         }
+    }
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { margin: 0.002 }
     }
 }
 
@@ -679,6 +696,7 @@ mod tests {
         settings.run.cuda_libraries = Some("libraries".to_owned());
         settings.run.until = Some("07:00".to_owned());
         settings.run.time = Some("1h30m".to_owned());
+        settings.report.margin = 0.01;
         for tokenizer in [Tokenizer::Char, Tokenizer::Bpe { vocab_size: 300 }, Tokenizer::File { path: "t.json".to_owned() }] {
             for budget in [Budget::Tokens(5), Budget::Bytes(6), Budget::Steps(7), Budget::Epochs(0.5), Budget::Minutes(2.5)] {
                 settings.tokenizer = tokenizer.clone();
@@ -694,6 +712,7 @@ mod tests {
     #[test]
     fn an_unknown_key_in_json_is_refused_where_it_could_change_a_result() {
         assert!(serde_json::from_str::<Settings>(r#"{"train":{"strides":1}}"#).is_err());
+        assert_eq!(serde_json::from_str::<Settings>(r#"{"report":{"words":1}}"#).unwrap(), Settings::default());
         let earlier = r#"{"run":{"slots":2,"per_device":1,"timeout":null,"notify":null}}"#;
         assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.slots, Some(2));
         for (earlier, device) in [("auto", DeviceChoice::Auto), ("cuda", DeviceChoice::This(Device::Cuda(0)))] {

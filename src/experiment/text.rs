@@ -423,6 +423,11 @@ pub(super) fn below_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f6
     checked(deserializer, "a number from 0 to below 1", |n| (0.0..1.0).contains(&n))
 }
 
+/// In [0, 1), as a share of something.
+pub(super) fn margin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    checked(deserializer, "a share from 0 to below 1 (0.002 is 0.2 %)", |n| (0.0..1.0).contains(&n))
+}
+
 /// In [0, 1].
 pub(super) fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     checked(deserializer, "a fraction from 0 to 1", |n| (0.0..=1.0).contains(&n))

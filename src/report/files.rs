@@ -3,7 +3,7 @@
 //! # `summary.json`
 //!
 //! `version` (1; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
-//! `protocol` {`rank_by`, `rank_at`, `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
+//! `protocol` {`rank_by`, `rank_at`, `margin` (a share: smaller differences are not worth a choice), `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
@@ -81,6 +81,7 @@ pub(super) fn summary(report: &Report) -> Value {
         "protocol": {
             "rank_by": protocol.rank_by(),
             "rank_at": protocol.rank_at(),
+            "margin": protocol.margin,
             "unit": if comparison.by_bytes { "bits_per_byte" } else { "perplexity" },
             "common_context": comparison.common_context,
             "common_stride": comparison.common_stride,

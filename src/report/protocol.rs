@@ -1,11 +1,11 @@
-//! What the experiment says about itself: names, and how perplexity is measured and ranked. Read from
+//! What the experiment says about itself: names, how perplexity is measured and ranked, and what is worth a choice. Read from
 //! `experiment.json`; what is missing there has a default, so that a report never fails for it.
 
 use serde_json::Value;
 
 use crate::durable;
 use crate::error::Result;
-use crate::experiment::settings::{RankAt, RankBy};
+use crate::experiment::settings::{RankAt, RankBy, Report};
 use crate::runs::ExperimentFolder;
 
 /// What an experiment is called and how it ranks.
@@ -27,6 +27,8 @@ pub(super) struct Protocol {
     pub(super) rank_by: RankBy,
     /// Which weights rank.
     pub(super) rank_at: RankAt,
+    /// Differences under this share of the perplexity (of the bits per byte, where those rank) are not worth a choice.
+    pub(super) margin: f64,
     /// The common context, tokens.
     pub(super) common_context: Option<i64>,
     /// Hash of the text.
@@ -99,6 +101,7 @@ impl Protocol {
             swept,
             rank_by: serde_json::from_value(json["evaluate"]["rank_by"].clone()).unwrap_or(RankBy::Common),
             rank_at: serde_json::from_value(json["evaluate"]["rank_at"].clone()).unwrap_or(RankAt::Final),
+            margin: serde_json::from_value(json["report"].clone()).unwrap_or_else(|_| Report::default()).margin,
             common_context: json["common_context"].as_i64(),
             text_hash: text(&json["text_hash"]),
             file: text(&json["file"]),
@@ -183,24 +186,24 @@ mod tests {
 
     #[test]
     fn what_is_missing_has_a_default() {
-        for json in [None, Some("{}"), Some(r#"{"evaluate": {"rank_by": "sideways"}, "swept": 3}"#)] {
+        for json in [None, Some("{}"), Some(r#"{"evaluate": {"rank_by": "sideways"}, "report": {"margin": 2}, "swept": 3}"#)] {
             let protocol = read(json, &["trial_id", "swept_train_sequence_length", "seed"]);
             assert_eq!((protocol.name.as_str(), protocol.description.clone()), ("night", None));
             assert_eq!(protocol.swept, ["train.sequence_length"]);
-            assert_eq!((protocol.rank_by(), protocol.rank_at()), ("common", "final"));
+            assert_eq!((protocol.rank_by(), protocol.rank_at(), protocol.margin), ("common", "final", 0.002));
         }
     }
 
     #[test]
     fn what_is_said_is_read() {
         let json = r#"{"name": "n", "description": "d", "swept": ["train.stride"], "common_context": 64,
-            "evaluate": {"rank_by": "native", "rank_at": "best"}, "tune": ["train.stride", "model.width"],
+            "evaluate": {"rank_by": "native", "rank_at": "best"}, "report": {"margin": 0.01}, "tune": ["train.stride", "model.width"],
             "derive": {"train.stride": "sequence_length / 2"}, "search": null, "tokenizers": [{"label": "char", "lossless": true}]}"#;
         let protocol = read(Some(json), &["swept_train_stride"]);
         assert_eq!((protocol.name.as_str(), protocol.description.as_deref()), ("n", Some("d")));
         assert_eq!(protocol.swept, ["train.stride"]);
         assert_eq!((protocol.score(), protocol.other_score()), ("best_native", "best_common"));
-        assert_eq!(protocol.common_context, Some(64));
+        assert_eq!((protocol.common_context, protocol.margin), (Some(64), 0.01));
         assert_eq!(protocol.tune, ["train.stride"], "what is not swept cannot be tuned");
         assert_eq!((protocol.derived.as_slice(), protocol.searched), (["train.stride".to_owned()].as_slice(), false));
         for (label, expected) in [("char", true), ("byte", true), ("bpe-512", true), ("word", false), ("file", false)] {

@@ -172,6 +172,7 @@ fn numbers_that_do_not_fit_are_refused_where_they_stand() {
         ("run.threads", "65536"),
         ("run.retries", "1e10"),
         ("run.time", "99999999d"),
+        ("report.margin", "1e300"),
         ("seeds", "1e300"),
         ("seeds", "[1, 9223372036854775808]"),
     ] {
@@ -285,6 +286,7 @@ fn a_list_on_the_command_line_makes_an_axis_and_says_so() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("4 combinations = 4 configurations"));
     assert!(String::from_utf8(output.stderr).unwrap().contains("the environment makes an axis of it"));
     scene.votive(&["check", "small.yaml", "--set", "evaluate.every=[0.1, 0.2]"]).exits(2);
+    scene.votive(&["check", "small.yaml", "--set", "report.margin=[0.01, 0.02]"]).exits(2).says("takes one value, not a list");
     scene.votive(&["check", "small.yaml", "--set", "train.batch_size=[]"]).exits(2).says("has no values");
     scene.votive(&["plan", "small.yaml", "--only", "seed == 1"]).exits(0).says("leaves 2 of 2 trials");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use votive::runs::{Status, state_of};
 
-use crate::support::{SMALL, Scene, Signal, read, small};
+use crate::support::{SMALL, Scene, Signal, json, read, small};
 
 const LONG: &str = "budget: {steps: 1000000}";
 
@@ -24,9 +24,12 @@ fn the_second_run_of_the_same_file_trains_nothing_and_says_so() {
     let second = scene.run(&[]).exits(0).says("nothing to train: all 4 trials are over already");
     assert_eq!(second.out, first.out, "the table is printed all the same");
     assert_eq!(scene.attempts(), [1, 1, 1, 1]);
-    let set = ["--set", "evaluate.every=0.5", "--set", "run.slots=1", "--set", "checkpoint.keep_last=3"];
-    scene.run(&set).exits(0).says("nothing to train");
-    assert_eq!(scene.attempts(), [1, 1, 1, 1], "how a trial is scored and kept is not part of it");
+    let margin = || json(&scene.experiment().experiment_json())["report"]["margin"].clone();
+    assert_eq!((margin(), &scene.summary()["protocol"]["margin"]), (0.002.into(), &0.002.into()));
+    let set = ["evaluate.every=0.5", "run.slots=1", "checkpoint.keep_last=3", "report.margin=0.05"];
+    scene.run(&set.map(|set| ["--set", set]).concat()).exits(0).says("nothing to train");
+    assert_eq!(scene.attempts(), [1, 1, 1, 1], "how a trial is scored and kept, and what is said of it, is not part of it");
+    assert_eq!((margin(), &scene.summary()["protocol"]["margin"]), (0.05.into(), &0.05.into()));
 }
 
 #[test]

@@ -333,6 +333,13 @@ fn words_of_other_tools_that_stand_for_something_else_here() {
         ),
         ("wandb: true", "there is no setting called `wandb`", "nothing is sent anywhere"),
         ("early_stopping: 3", "there is no setting called `early_stopping`", "`evaluate.rank_at: best`"),
+        ("report: 0.01", "`report` holds settings, not", "write `report: {margin: 0.01}`"),
+        ("report: {margins: 0.01}", "there is no setting called `report.margins`", "did you mean `report.margin`?"),
+        (
+            "grid: {report.margin: [0.01, 0.02]}",
+            "`report.margin` cannot differ between configurations",
+            "`run` and `report` hold",
+        ),
         ("gpus: 2", "there is no setting called `gpus`", "`run.device`"),
         ("search: {random: 3, method: bayes, train.stride: [64, 128]}", "there is no setting called `method`", "draws at random"),
         ("run: {timeout: 5m}", "there is no setting called `run.timeout`", "not"),

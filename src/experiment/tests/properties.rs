@@ -56,6 +56,7 @@ fn some_settings() -> impl Strategy<Value = Settings> {
                 ..Train::default()
             },
             run: Run { until: Some("07:00".to_owned()), slots: Some(heads), ..Run::default() },
+            report: Report { margin: dropout / 10.0 },
             ..Settings::default()
         }
     })
