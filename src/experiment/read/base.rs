@@ -14,6 +14,7 @@ use crate::experiment::names::Names;
 use crate::experiment::overrides::Override;
 use crate::experiment::problem::Problem;
 use crate::experiment::show::quoted;
+use crate::experiment::text;
 use crate::experiment::yaml::{Key, Node, Yaml};
 
 impl Reader {
@@ -32,7 +33,8 @@ impl Reader {
                 _ => {
                     let message = format!("`{name}` holds settings, not {}", node.describe());
                     let inner = keys::only_setting(name).zip(node.scalar());
-                    let help = inner.map(|(inner, text)| format!("write `{name}: {{{inner}: {}}}`", quoted(text)));
+                    let written = |value: &str| if text::number(value).is_some() { value.to_owned() } else { quoted(value) };
+                    let help = inner.map(|(inner, value)| format!("write `{name}: {{{inner}: {}}}`", written(value)));
                     self.add(Problem::error(message).key(name).at(&node.place).maybe_help(help));
                 }
             }

@@ -29,9 +29,7 @@ impl Reader {
             if !keys::can_be_swept(name) {
                 let problem = Problem::error(format!("`{name}` cannot differ between configurations")).key(name).at(&key.place);
                 self.add(
-                    problem.help(
-                        "`evaluate`, `checkpoint`, `run` and `report` hold for the whole experiment: set it outside the axes",
-                    ),
+                    problem.help("`evaluate`, `checkpoint`, `run` and `report` hold for all trials: set it outside the axes"),
                 );
                 return None;
             }
