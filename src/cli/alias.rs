@@ -19,11 +19,11 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use super::progress::alias_line;
+use super::commands::run::{label, write_job};
+use super::output::say;
 use super::rescore::difference;
-use super::run::{label, write_job};
-use super::say;
 use super::session::Session;
+use super::show::lines;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{Budget, ClipNorm};
@@ -197,7 +197,7 @@ pub(super) fn record_at_once(session: &Session, families: &mut Families, states:
             Ok(outcome) => {
                 said += 1;
                 if said <= NAMED {
-                    say(&alias_line(&label(session, trial), &source_label(session, source), &outcome));
+                    say(&lines::alias(&label(session, trial), &source_label(session, source), &outcome));
                 }
                 let log = match &mut log {
                     Some(log) => log,

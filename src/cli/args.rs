@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::Failure;
-use super::exit_code::Code;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, Settings};
@@ -359,23 +357,10 @@ pub(super) enum Sizes {
     Large,
 }
 
-pub(super) fn completions(shell: Shell) -> Result<Code, Failure> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Votive::command(), "votive", &mut text);
-    super::print(&String::from_utf8_lossy(&text))?;
-    Ok(Code::Ok)
-}
-
-pub(super) fn man_page() -> Result<Code, Failure> {
-    let mut text = Vec::new();
-    let page = clap_mangen::Man::new(Votive::command());
-    page.render(&mut text).map_err(|e| Error::internal("the man page cannot be made").caused_by(e))?;
-    super::print(&String::from_utf8_lossy(&text))?;
-    Ok(Code::Ok)
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

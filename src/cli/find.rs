@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::figures::thousands;
 use super::session::Summary;
+use super::show::words::thousands;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{TrialId, choice};

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
 use super::exit_code::Code;
-use super::figures::bytes;
+use super::output::{Failure, print, say};
+use super::show::words::bytes;
 use super::worker::peak_memory_bytes;
 use crate::device::Device;
 use crate::durable;
@@ -198,7 +198,7 @@ impl Probes {
                     Ok(measured) => {
                         probes.by_key.insert(key.clone(), measured);
                     }
-                    Err(error) => super::say(&format!("probe       {}", error.chain())),
+                    Err(error) => say(&format!("probe       {}", error.chain())),
                 }
             }
             told(done, all);
@@ -304,7 +304,7 @@ pub(super) fn execute() -> Result<Code, Failure> {
         peak_device_memory_bytes: backend.peak_device_memory_bytes().map(|bytes| bytes as i64),
     };
     let text = serde_json::to_string(&measured).map_err(|e| Error::internal("no JSON").caused_by(e))?;
-    super::print(&text)?;
+    print(&text)?;
     Ok(Code::Ok)
 }
 

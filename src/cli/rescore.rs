@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::figures::thousands;
-use super::run::{Flags, work_off};
-use super::say;
-use super::session::{Session, counted};
+use super::commands::run::{Flags, work_off};
+use super::output::say;
+use super::session::Session;
+use super::show::words::{counted, thousands};
 use crate::error::Result;
 use crate::plan::{Plan, Trial, TrialId};
 use crate::runs::{End, Outcome, State, Status, state_of};

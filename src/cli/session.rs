@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::args::Planning;
-use super::figures::thousands;
-use super::progress::plural;
-use super::{Failure, git, say, say_as_is, style};
+use super::git;
+use super::output::{Failure, say, say_as_is, style};
+use super::show::words::{counted, thousands};
 use crate::corpus::{self, Part, Prepared, References, Stage};
 use crate::device::Device;
 use crate::durable;
@@ -520,11 +520,6 @@ pub(super) fn arithmetic(plan: &Plan) -> String {
     let (configurations, seeds) = (plan.configurations as u64, plan.seeds.len() as u64);
     let trials = counted(configurations * seeds, "trial");
     format!("{text} = {} × {} = {trials}", counted(configurations, "configuration"), counted(seeds, "seed"))
-}
-
-/// `1 trial`, `10,000 trials`.
-pub(super) fn counted(n: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(n), plural(n))
 }
 
 /// What was excluded and why, a line a rule.

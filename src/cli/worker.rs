@@ -9,9 +9,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::Failure;
 use super::args::Worker as Arguments;
 use super::exit_code::Code;
+use super::output::Failure;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::model::gpu::cuda::{Search, user_cache};

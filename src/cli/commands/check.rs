@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::args::File;
-use super::exit_code::Code;
-use super::session::{counted, unused_field, usable_device};
-use super::{Failure, say, style};
+use crate::cli::args::File;
+use crate::cli::exit_code::Code;
+use crate::cli::output::{Failure, say, style};
+use crate::cli::session::{unused_field, usable_device};
+use crate::cli::show::words::counted;
 use crate::corpus::{files_of, is_for_rows};
 use crate::device::Device;
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// `12,345`.
-pub(crate) fn count(n: u64) -> String {
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -14,6 +14,32 @@ pub(crate) fn count(n: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Three figures and a letter: 804 k, 10.7 M, 1.23 G.
+pub(crate) fn short(n: f64) -> String {
+    let (value, unit) = match n {
+        n if n >= 1e15 => (n / 1e15, " P"),
+        n if n >= 1e12 => (n / 1e12, " T"),
+        n if n >= 1e9 => (n / 1e9, " G"),
+        n if n >= 1e6 => (n / 1e6, " M"),
+        n if n >= 1e4 => (n / 1e3, " k"),
+        n => return thousands(n.round() as u64),
+    };
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{unit}")
+}
+
+/// 804 kB, 10.7 MB, 512 B.
+pub(crate) fn bytes(n: u64) -> String {
+    let text = short(n as f64);
+    if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text} B") } else { format!("{text}B") }
 }
 
 /// `0.4 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `1 day 3 h`.
@@ -34,6 +60,11 @@ pub(crate) fn duration(seconds: f64) -> String {
 /// `s` but for one.
 pub(crate) fn plural(n: u64) -> &'static str {
     if n == 1 { "" } else { "s" }
+}
+
+/// `1 trial`, `10,000 trials`.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), plural(n))
 }
 
 /// A moment as the clock on the wall shows it: `02:14`, beyond a day `Wed 02:14`, beyond six `2026-11-23`.
@@ -62,8 +93,18 @@ mod tests {
     #[test]
     fn thousands_have_commas() {
         for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
-            assert_eq!(count(n), text);
+            assert_eq!(thousands(n), text);
         }
+    }
+
+    #[test]
+    fn numbers_have_three_figures() {
+        for (n, text) in
+            [(0.0, "0"), (999.0, "999"), (9_999.0, "9,999"), (804_096.0, "804 k"), (10_745_088.0, "10.7 M"), (7.9e12, "7.90 T")]
+        {
+            assert_eq!(short(n), text);
+        }
+        assert_eq!([bytes(512), bytes(1_500_000)], ["512 B", "1.50 MB"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Precision};
 
 /// Columns at most, and at least.
-pub(super) const WIDTH: usize = 79;
+pub(crate) const WIDTH: usize = 79;
 const NARROWEST: usize = 40;
 const INDENT: usize = 12;
 /// Columns of the picture of the windows, where there is room for all of it.

@@ -10,15 +10,18 @@ use jiff::{ToSpan, ZonedDateTime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::alias::{self, Families};
-use super::args::Run as Arguments;
-use super::exit_code::Code;
-use super::probe::{How, Probes};
-use super::progress::{Look, Reporter, clock, duration, plural};
-use super::session::{Session, Summary, arithmetic, cuda_libraries, exclusions};
-use super::tables::{Tables, write_tables};
-use super::worker::search;
-use super::{Failure, report, rescore, say};
+use super::report;
+use crate::cli::alias::{self, Families};
+use crate::cli::args::Run as Arguments;
+use crate::cli::exit_code::Code;
+use crate::cli::output::{Failure, say};
+use crate::cli::probe::{How, Probes};
+use crate::cli::rescore;
+use crate::cli::session::{Session, Summary, arithmetic, cuda_libraries, exclusions};
+use crate::cli::show::reporter::{Look, Reporter};
+use crate::cli::show::words::{clock, duration, plural};
+use crate::cli::tables::{Tables, write_tables};
+use crate::cli::worker::search;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::On;
@@ -283,7 +286,7 @@ fn announce(session: &Session, missing: &[&Trial], candidates: &[Candidate], sha
 
 /// What signals ask for. They are watched from the first work on.
 #[derive(Default)]
-pub(super) struct Flags {
+pub(in crate::cli) struct Flags {
     stop: Arc<AtomicU8>,
     terminated: Arc<AtomicBool>,
     watched: AtomicBool,
@@ -321,7 +324,7 @@ fn watch_signals(stop: &Arc<AtomicU8>, terminated: &Arc<AtomicBool>) -> Result<(
 }
 
 /// Works a queue off with worker processes of this program.
-pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flags) -> Result<crate::schedule::Summary> {
+pub(in crate::cli) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flags) -> Result<crate::schedule::Summary> {
     let (plan, folder) = (&session.plan, &session.folder);
     flags.watch()?;
     let by_id: HashMap<&TrialId, &Trial> = plan.trials.iter().map(|t| (&t.id, t)).collect();
@@ -358,14 +361,14 @@ pub(super) fn work_off(session: &Session, queue: Queue, work: Work, flags: &Flag
 }
 
 /// A trial's name for people: its configuration's values, and its seed where there are several.
-pub(super) fn label(session: &Session, trial: &Trial) -> String {
+pub(in crate::cli) fn label(session: &Session, trial: &Trial) -> String {
     let label = session.plan.label(trial);
     if session.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
 }
 
 /// Writes `trial.json`. A trial that has begun keeps the evaluation that it began with, so that its rows stay of one kind; one
 /// that is scored again is given that of this plan.
-pub(super) fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
+pub(in crate::cli) fn write_job(session: &Session, trial: &Trial, work: Work) -> Result<()> {
     let folder = session.folder.trial(&trial.id);
     durable::create_folder(folder.path())?;
     let begun =

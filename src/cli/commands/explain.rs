@@ -1,10 +1,11 @@
-//! `votive explain`: the figures of a configuration, for [`super::explain`] to tell.
+//! `votive explain`: the figures of a configuration, for [`crate::cli::show::explain`] to tell.
 
-use super::args::Explain as Arguments;
-use super::exit_code::Code;
-use super::explain::{Numbers, Sample, WIDTH, explain};
-use super::session::Session;
-use super::{Failure, args, print};
+use crate::cli::args;
+use crate::cli::args::Explain as Arguments;
+use crate::cli::exit_code::Code;
+use crate::cli::output::{Failure, print};
+use crate::cli::session::Session;
+use crate::cli::show::explain::{Numbers, Sample, WIDTH, explain};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::Overrides;

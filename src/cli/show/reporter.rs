@@ -5,18 +5,11 @@ use std::io::Write;
 
 use jiff::tz::TimeZone;
 
+use super::bars::Bars;
+use super::{lines, words};
 use crate::plan::TrialId;
 use crate::schedule::{Event, Left, Overview};
 use crate::terminal;
-
-mod bars;
-mod lines;
-mod screen;
-pub(crate) mod words;
-
-use bars::Bars;
-pub(crate) use lines::{alias as alias_line, final_perplexity, how_far};
-pub(crate) use words::{clock, count, duration, plural};
 
 /// Off a terminal, between two lines about the progress of one trial, microseconds.
 const PROGRESS_EVERY: i64 = 30_000_000;

@@ -3,8 +3,8 @@
 use comfy_table::presets;
 use serde_json::{Value, json};
 
-use super::progress::words::{duration, harmless};
-use super::progress::{final_perplexity, how_far};
+use super::lines::{final_perplexity, how_far};
+use super::words::{duration, harmless};
 use crate::plan::TrialId;
 use crate::runs::{Holder, Outcome, State, Status, rfc3339};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};

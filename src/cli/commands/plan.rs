@@ -5,12 +5,12 @@ use std::path::Path;
 use comfy_table::presets::NOTHING;
 use serde_json::json;
 
-use super::alias::Families;
-use super::args::Plan as Arguments;
-use super::exit_code::Code;
-use super::figures::{bytes, short, thousands};
-use super::session::{Session, arithmetic, counted, exclusions, heads};
-use super::{Failure, print};
+use crate::cli::alias::Families;
+use crate::cli::args::Plan as Arguments;
+use crate::cli::exit_code::Code;
+use crate::cli::output::{Failure, print};
+use crate::cli::session::{Session, arithmetic, exclusions, heads};
+use crate::cli::show::words::{bytes, counted, short, thousands};
 use crate::corpus::Prepared;
 use crate::error::Result;
 use crate::experiment::Cell;

@@ -1,10 +1,10 @@
 //! `votive show`: one configuration as an experiment file of its own, to train longer.
 
-use super::args::Show;
-use super::exit_code::Code;
-use super::find::{Found, best_configuration, check_number, find, home_of, is_checkpoint};
-use super::session::{Summary, SummaryTrial};
-use super::{Failure, print};
+use crate::cli::args::Show;
+use crate::cli::exit_code::Code;
+use crate::cli::find::{Found, best_configuration, check_number, find, home_of, is_checkpoint};
+use crate::cli::output::{Failure, print};
+use crate::cli::session::{Summary, SummaryTrial};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::to_yaml;

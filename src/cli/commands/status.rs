@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::args::Status;
-use super::exit_code::Code;
-use super::find::{Found, experiment_of, experiments, find, home_of, no_experiment};
-use super::session::{Summary, SummaryTrial};
-use super::{Failure, print, status};
+use crate::cli::args::Status;
+use crate::cli::exit_code::Code;
+use crate::cli::find::{Found, experiment_of, experiments, find, home_of, no_experiment};
+use crate::cli::output::{Failure, print};
+use crate::cli::session::{Summary, SummaryTrial};
+use crate::cli::show::status;
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runs::{ExperimentFolder, runner_of, state_of};

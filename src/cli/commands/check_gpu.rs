@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::args::{CheckGpu, Sizes};
-use super::exit_code::Code;
-use super::{Failure, print};
+use crate::cli::args::{CheckGpu, Sizes};
+use crate::cli::exit_code::Code;
+use crate::cli::output::{Failure, print};
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Family, Precision, Train};
 use crate::model::gpu::cuda::{Search, user_cache};

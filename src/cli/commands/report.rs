@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::args::Report as Arguments;
-use super::exit_code::Code;
-use super::find::{Found, experiment_of, find};
-use super::{Failure, print, say, say_as_is};
+use crate::cli::args::Report as Arguments;
+use crate::cli::exit_code::Code;
+use crate::cli::find::{Found, experiment_of, find};
+use crate::cli::output::{Failure, print, say, say_as_is};
 use crate::error::Result;
 use crate::report::{Report, Several};
 use crate::runs::ExperimentFolder;

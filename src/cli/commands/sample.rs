@@ -4,12 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::args::Sample as Arguments;
-use super::exit_code::Code;
-use super::figures::{short, thousands};
-use super::find::{Found, at_step, checkpoint_of, find, trial_of};
-use super::progress::{duration, plural};
-use super::{Failure, print, say};
+use crate::cli::args::Sample as Arguments;
+use crate::cli::exit_code::Code;
+use crate::cli::find::{Found, at_step, checkpoint_of, find, trial_of};
+use crate::cli::output::{Failure, print, say};
+use crate::cli::show::words::{duration, plural, short, thousands};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;

@@ -1,0 +1,38 @@
+//! A file a command: what the command line asks for is done by the modules above, and shown.
+
+mod check;
+mod check_gpu;
+mod compare;
+mod completions;
+mod explain;
+mod plan;
+pub(super) mod report;
+pub(super) mod run;
+mod sample;
+mod show;
+mod status;
+
+use super::args::Command;
+use super::exit_code::Code;
+use super::output::Failure;
+use super::{probe, worker};
+
+/// Does what the command line asks for.
+pub(super) fn execute(command: Command) -> Result<Code, Failure> {
+    match command {
+        Command::Run(arguments) => run::execute(&arguments),
+        Command::Plan(arguments) => plan::execute(&arguments),
+        Command::Check(arguments) => check::execute(&arguments),
+        Command::Explain(arguments) => explain::execute(&arguments),
+        Command::Show(arguments) => show::execute(&arguments),
+        Command::Status(arguments) => status::execute(&arguments),
+        Command::Report(arguments) => report::execute(&arguments),
+        Command::Compare(arguments) => compare::execute(&arguments),
+        Command::Sample(arguments) => sample::execute(&arguments),
+        Command::Completions { shell } => completions::execute(shell),
+        Command::Man => completions::man_page(),
+        Command::Worker(arguments) => worker::execute(&arguments),
+        Command::Probe => probe::execute(),
+        Command::CheckGpu(arguments) => check_gpu::execute(&arguments),
+    }
+}

@@ -1,0 +1,55 @@
+//! Standard output for data, standard error for everything else.
+
+use std::io::Write;
+
+use crate::error::{Error, Result};
+use crate::experiment::{Problems, Style};
+use crate::terminal::{Look, wrapped};
+
+/// How wide problems are drawn where there is no terminal.
+const OFF_TERMINAL: usize = 100;
+
+/// Why a command ends early: problems of a file are drawn with their lines, everything else is a sentence.
+#[derive(Debug)]
+pub(super) enum Failure {
+    File(Problems),
+    Other(Error),
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::File(problems)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// How problems are drawn on this terminal.
+pub(super) fn style() -> Style {
+    let look = Look::of(std::io::stderr());
+    // Lines of a file are easier to read where they are not drawn over a whole wide screen.
+    let width = look.width.map_or(OFF_TERMINAL, |width| width.clamp(40, 160));
+    Style { colour: look.colour, unicode: look.width.is_some(), width }
+}
+
+/// Prose on standard error, broken at words where that is a narrow terminal. Where it is closed there is nobody to tell.
+pub(super) fn say(text: &str) {
+    say_as_is(&wrapped(text, Look::of(std::io::stderr()).width));
+}
+
+/// Lines on standard error that stay as they are: commands and paths to be copied, drawings.
+pub(super) fn say_as_is(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Text on standard output, as it is. A reader that left early (`| head`) is no failure.
+pub(super) fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|e| Error::io("write to", std::path::Path::new("standard output"), e)),
+    }
+}

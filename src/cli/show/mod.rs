@@ -1,0 +1,10 @@
+//! What people see: bars and lines while trials run, a status, a walk through one configuration. Text only: what it tells of is
+//! worked out elsewhere.
+
+mod bars;
+pub mod explain;
+pub(super) mod lines;
+pub mod reporter;
+mod screen;
+pub mod status;
+pub(super) mod words;
