@@ -10,7 +10,7 @@
 //! the rest, a process each, as slots become free, and starts crashed ones again by policy; in that process [`train`] goes
 //! on from the newest complete checkpoint, makes the steps of [`model`] and [`optimize`], and hands every row to [`record`],
 //! which keeps them in Parquet; the outcome is written last; [`report`] reads the Parquet files with polars and writes
-//! tables and a page. [`cli`] joins them.
+//! tables and a page. [`runner`] is that flow, [`worker`] the process of one trial, and [`cli`] the commands and what they show.
 //!
 //! # The rule of this house
 //!
@@ -64,6 +64,10 @@ pub mod record;
 pub mod schedule;
 
 pub mod report;
+
+pub mod runner;
+
+pub mod worker;
 
 pub mod cli;
 

@@ -9,12 +9,10 @@ pub mod exit_code;
 mod find;
 mod git;
 mod output;
-mod probe;
 mod rescore;
 mod session;
 pub mod show;
 mod tables;
-mod worker;
 
 use std::process::ExitCode;
 

@@ -6,16 +6,17 @@ mod compare;
 mod completions;
 mod explain;
 mod plan;
+mod probe;
 pub(super) mod report;
 pub(super) mod run;
 mod sample;
 mod show;
 mod status;
+mod worker;
 
 use super::args::Command;
 use super::exit_code::Code;
 use super::output::Failure;
-use super::{probe, worker};
 
 /// Does what the command line asks for.
 pub(super) fn execute(command: Command) -> Result<Code, Failure> {

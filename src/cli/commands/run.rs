@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{ToSpan, ZonedDateTime};
@@ -15,19 +14,20 @@ use crate::cli::alias::{self, Families};
 use crate::cli::args::Run as Arguments;
 use crate::cli::exit_code::Code;
 use crate::cli::output::{Failure, say};
-use crate::cli::probe::{How, Probes};
 use crate::cli::rescore;
 use crate::cli::session::{Session, Summary, arithmetic, cuda_libraries, exclusions};
+use crate::cli::show::notice::notice;
 use crate::cli::show::reporter::{Look, Reporter};
 use crate::cli::show::words::{clock, duration, plural};
 use crate::cli::tables::{Tables, write_tables};
-use crate::cli::worker::search;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::On;
 use crate::experiment::{clock_time, duration as parse_duration};
+use crate::model::gpu::cuda::Search;
 use crate::plan::{Plan, Trial, TrialId};
 use crate::record::write_plan;
+use crate::runner::probe::{How, Probes};
 use crate::runs::{EventLog, Outcome, Reopen, RunnerLock, State, now_utc, reopen};
 use crate::schedule::{
     Candidate, Event, Layout, LocalExecutor, LocalSettings, Machine, Pace, Policy, Queue, STOP_AFTER_STEP, STOP_NOW, Work, drive,
@@ -229,23 +229,9 @@ fn diverged_before(plan: &Plan, standing: &[State]) -> Option<String> {
 }
 
 fn probe(session: &Session, missing: &[&Trial], shape: Layout) -> Result<Probes> {
-    let started = Instant::now();
-    let mut measured = 0;
-    let search = search(cuda_libraries(&session.experiment), &session.folder);
+    let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
     let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search };
-    let probes = Probes::measure(&session.folder, &session.plan, missing, how, &mut |done, all| {
-        measured = all;
-        if done < all && started.elapsed() > Duration::from_secs(3) {
-            say(&format!("probing     {done} of {all} shapes"));
-        }
-    })?;
-    if measured > 0 {
-        let seconds = duration(started.elapsed().as_secs_f64());
-        let memory = probes.largest(&session.plan, missing)?.in_words();
-        let memory = memory.map_or_else(String::new, |memory| format!("; a trial takes at most {memory}"));
-        say(&format!("probed      {measured} shape{} in {seconds}{memory}", plural(measured as u64)));
-    }
-    Ok(probes)
+    Probes::measure(&session.folder, &session.plan, missing, how, &|told| say(&notice(&told)))
 }
 
 /// What will happen, and when it ends.

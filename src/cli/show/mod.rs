@@ -4,6 +4,7 @@
 mod bars;
 pub mod explain;
 pub(super) mod lines;
+pub(super) mod notice;
 pub mod reporter;
 mod screen;
 pub mod status;

@@ -1,6 +1,6 @@
 //! What GPUs there are, and whether one could be used, without opening it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 
@@ -17,6 +17,13 @@ pub struct Search {
     pub libraries: Option<PathBuf>,
     /// The folder that keeps compiled kernels; [`user_cache`] is the usual one.
     pub cache: PathBuf,
+}
+
+impl Search {
+    /// Looks into `libraries` first. Compiled kernels are kept in the user's cache, or below `otherwise` where there is none.
+    pub fn usual(libraries: Option<PathBuf>, otherwise: &Path) -> Self {
+        Self { libraries, cache: user_cache().unwrap_or_else(|| otherwise.join("kernels")) }
+    }
 }
 
 /// The user's folder for compiled kernels: `votive/kernels` in `XDG_CACHE_HOME` or `~/.cache`; `None` without a home.

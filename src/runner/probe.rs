@@ -1,52 +1,44 @@
-//! Measuring each distinct shape before the night: two steps (on a GPU twenty, after it has warmed up) and one evaluation batch, in
-//! a process of its own, so that time and peak memory are those that a worker will have.
+//! Measuring each distinct shape before the night, in a process of its own, so that time and peak memory are those that a worker
+//! will have.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::exit_code::Code;
-use super::output::{Failure, print, say};
-use super::show::words::bytes;
-use super::worker::peak_memory_bytes;
+use super::notice::Notice;
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, ClipNorm, Engine, Settings, Train};
+use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Settings, Train};
+use crate::model::Config;
 use crate::model::gpu::cuda::Search;
-use crate::model::plain::Windows;
-use crate::model::{Config, initial_values, shape};
 use crate::plan::{Plan, Trial};
-use crate::random::Stream;
 use crate::runs::ExperimentFolder;
 use crate::schedule::this_program;
-use crate::train::backend::{self, Backend, Hardware, State, Step, make_step};
 
-/// Steps before those that are timed on a GPU, and times that windows are scored.
-const WARM_UP: u64 = 3;
-/// Steps that are timed on a GPU.
-const IN_A_ROW: u64 = 20;
+/// How long probing goes on before it is told how far it is.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// What is to be measured: one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Shape {
-    program: String,
-    device: Device,
+pub struct Shape {
+    pub(crate) program: String,
+    pub(crate) device: Device,
     /// What computes on it, where it is an NVIDIA GPU.
-    engine: Engine,
-    threads: usize,
+    pub(crate) engine: Engine,
+    pub(crate) threads: usize,
     /// Trials at a time: they share caches and memory channels.
-    slots: usize,
-    config: Config,
-    train: Train,
+    pub(crate) slots: usize,
+    pub(crate) config: Config,
+    pub(crate) train: Train,
     /// Windows of a full step.
-    batch: usize,
-    common_context: usize,
+    pub(crate) batch: usize,
+    pub(crate) common_context: usize,
 }
 
 impl Shape {
@@ -79,46 +71,48 @@ impl Shape {
 
 /// On what trials will run.
 #[derive(Debug, Clone)]
-pub(super) struct How {
-    pub(super) device: Device,
+pub struct How {
+    /// What they compute on.
+    pub device: Device,
     /// Trials at a time.
-    pub(super) slots: usize,
+    pub slots: usize,
     /// Threads of each.
-    pub(super) threads: usize,
-    pub(super) search: Search,
+    pub threads: usize,
+    /// Where NVIDIA's libraries are looked for.
+    pub search: Search,
 }
 
 /// What the process that measures is told.
 #[derive(Debug, Serialize, Deserialize)]
-struct Request<S> {
-    shape: S,
+pub struct Request<S = Shape> {
+    pub(crate) shape: S,
     /// The folder in which NVIDIA's libraries are looked for first.
-    libraries: Option<PathBuf>,
+    pub(crate) libraries: Option<PathBuf>,
     /// The folder that keeps compiled kernels.
-    kernels: PathBuf,
+    pub(crate) kernels: PathBuf,
 }
 
 /// What was measured of a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Measured {
+pub struct Measured {
     /// Seconds of a full step.
-    pub(super) step_seconds: f64,
+    pub step_seconds: f64,
     /// Seconds to score a token in the common context.
-    pub(super) common_seconds: f64,
+    pub common_seconds: f64,
     /// Seconds to score a token in the configuration's own context.
-    pub(super) native_seconds: f64,
+    pub native_seconds: f64,
     /// Seconds until the first step.
-    pub(super) start_seconds: f64,
+    pub start_seconds: f64,
     /// Most memory of the host that was held, bytes.
-    pub(super) peak_memory_bytes: i64,
+    pub peak_memory_bytes: i64,
     /// Most memory of a GPU that was taken, bytes; `None` on the processor, and where nobody counts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) peak_device_memory_bytes: Option<i64>,
+    pub peak_device_memory_bytes: Option<i64>,
 }
 
 impl Measured {
     /// Seconds that a trial will take from step `done` on, all included.
-    pub(super) fn seconds(&self, trial: &Trial, common_context: usize, done: i64) -> Result<f64> {
+    pub fn seconds(&self, trial: &Trial, common_context: usize, done: i64) -> Result<f64> {
         let steps = (trial.facts.steps as f64 - done as f64).max(0.0);
         let evaluation = trial.evaluation(common_context)?;
         let left = steps / trial.facts.steps.max(1) as f64;
@@ -132,7 +126,7 @@ impl Measured {
             in_full += scored * self.native_seconds;
         }
         let minutes = match trial.settings.train.budget {
-            crate::experiment::settings::Budget::Minutes(minutes) => 60.0 * minutes,
+            Budget::Minutes(minutes) => 60.0 * minutes,
             _ => 0.0,
         };
         Ok(self.start_seconds + minutes + steps * self.step_seconds + periodic + in_full)
@@ -141,37 +135,24 @@ impl Measured {
 
 /// Memory of a trial, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+pub struct Memory {
     /// Of the machine: by it, it is decided how many trials run at a time.
-    pub(super) host: u64,
+    pub host: u64,
     /// Of a GPU.
-    pub(super) device: Option<u64>,
-}
-
-impl Memory {
-    /// `3.10 GB of the GPU, 400 MB of the host`; `None` where no GPU is used.
-    pub(super) fn in_words(self) -> Option<String> {
-        let device = self.device?;
-        Some(format!("{} of the GPU, {} of the host", bytes(device), bytes(self.host)))
-    }
+    pub device: Option<u64>,
 }
 
 /// What is known of the shapes of a plan.
-pub(super) struct Probes {
+pub struct Probes {
     by_key: BTreeMap<String, Measured>,
     how: How,
 }
 
 impl Probes {
-    /// Measures every shape of the plan's trials that is not known yet. `told` hears how many of how many are done.
-    /// A shape that cannot be measured is left out: its trials will show why.
-    pub(super) fn measure(
-        folder: &ExperimentFolder,
-        plan: &Plan,
-        wanted: &[&Trial],
-        how: How,
-        told: &mut dyn FnMut(usize, usize),
-    ) -> Result<Self> {
+    /// Measures every shape of the `wanted` trials that is not known yet, and tells what it did. A shape that cannot be measured is
+    /// left out: its trials will show why.
+    pub fn measure(folder: &ExperimentFolder, plan: &Plan, wanted: &[&Trial], how: How, tell: &dyn Fn(Notice)) -> Result<Self> {
+        let started = Instant::now();
         let path = folder.cache().join("probes.json");
         let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
         let mut probes = Self { by_key: known, how };
@@ -198,25 +179,29 @@ impl Probes {
                     Ok(measured) => {
                         probes.by_key.insert(key.clone(), measured);
                     }
-                    Err(error) => say(&format!("probe       {}", error.chain())),
+                    Err(error) => tell(Notice::NotProbed(error)),
                 }
             }
-            told(done, all);
+            if done < all && started.elapsed() > QUIET {
+                tell(Notice::Probing { done, all });
+            }
         }
         if all > 0 {
             durable::write_json(&path, &probes.by_key)?;
+            let seconds = started.elapsed().as_secs_f64();
+            tell(Notice::Probed { shapes: all, seconds, largest: probes.largest(plan, wanted)? });
         }
         Ok(probes)
     }
 
     /// What was measured of a trial's shape.
-    pub(super) fn of(&self, trial: &Trial, plan: &Plan) -> Result<Option<Measured>> {
+    pub fn of(&self, trial: &Trial, plan: &Plan) -> Result<Option<Measured>> {
         let shape = Shape::of(trial, plan, &self.how)?;
         Ok(self.by_key.get(&shape.key()).copied())
     }
 
     /// The most memory that one of the trials will hold; of the host 0 where nothing was measured.
-    pub(super) fn largest(&self, plan: &Plan, trials: &[&Trial]) -> Result<Memory> {
+    pub fn largest(&self, plan: &Plan, trials: &[&Trial]) -> Result<Memory> {
         let mut largest = Memory::default();
         for trial in trials {
             let Some(measured) = self.of(trial, plan)? else { continue };
@@ -256,97 +241,9 @@ fn run(shape: &Shape, search: &Search) -> Result<Measured> {
     serde_json::from_slice(&output.stdout).map_err(|e| failed("an answer that cannot be read").caused_by(e))
 }
 
-/// The hidden command: reads a shape, prints what it measured.
-pub(super) fn execute() -> Result<Code, Failure> {
-    let started = Instant::now();
-    let request = serde_json::from_reader(std::io::stdin());
-    let Request::<Shape> { shape, libraries, kernels } =
-        request.map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
-    let config = &shape.config;
-    let search = Search { libraries, cache: kernels };
-    let hardware = Hardware { device: shape.device, engine: shape.engine, threads: shape.threads, search };
-    let values = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
-    let mut backend = backend::open(config, &shape.train, (1, shape.batch), &hardware, &State::untrained(values))?;
-    let start_seconds = started.elapsed().as_secs_f64();
-
-    let length = shape.train.sequence_length;
-    let own = hardware.is_own_gpu();
-    // A step of very many micro-batches takes as long as they do together; the engine on a GPU has steps of one size.
-    let cut = if shape.device.is_cpu() { shape::micro_batch } else { shape::plain_unit };
-    let micro = shape.train.micro_batch.unwrap_or_else(|| cut(config, length, shape.batch));
-    let windows = if own { shape.batch } else { shape.batch.min(2 * micro) };
-    let mut stream = Stream::new(1, "probe", &[]);
-    let tokens: Vec<u32> = (0..=windows * length).map(|_| stream.below(config.vocabulary as u64) as u32).collect();
-    let batch = Windows { inputs: &tokens[..windows * length], targets: &tokens[1..], length };
-    let step = |number| Step { windows: batch, number, learning_rate: 1e-4 };
-    let a_step = if own { seconds_in_a_row(&mut *backend, &step)? } else { seconds_alone(&mut *backend, &step)? };
-    let step_seconds = a_step * shape.batch as f64 / windows as f64;
-    let mut score = |context: usize| -> Result<f64> {
-        let windows = (2_048 / context).clamp(1, 64);
-        let tokens: Vec<u32> = (0..=windows * context).map(|i| tokens[i % tokens.len()]).collect();
-        let scored = Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context };
-        let mut seconds = 0.0;
-        for _ in 0..if own { WARM_UP } else { 1 } {
-            let started = Instant::now();
-            backend.nll(&scored)?;
-            seconds = started.elapsed().as_secs_f64();
-        }
-        Ok(seconds / (windows * context) as f64)
-    };
-    let common_seconds = score(shape.common_context)?;
-    let native_seconds = if length == shape.common_context { common_seconds } else { score(length)? };
-    let measured = Measured {
-        step_seconds,
-        common_seconds,
-        native_seconds,
-        start_seconds,
-        peak_memory_bytes: peak_memory_bytes(),
-        peak_device_memory_bytes: backend.peak_device_memory_bytes().map(|bytes| bytes as i64),
-    };
-    let text = serde_json::to_string(&measured).map_err(|e| Error::internal("no JSON").caused_by(e))?;
-    print(&text)?;
-    Ok(Code::Ok)
-}
-
-/// Seconds of the second of two steps, each waited for.
-fn seconds_alone<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a>) -> Result<f64> {
-    make_step(backend, step(0))?;
-    let started = Instant::now();
-    make_step(backend, step(1))?;
-    Ok(started.elapsed().as_secs_f64())
-}
-
-/// Seconds of one of the steps that follow each other on a device, after those in which it loads and records what it needs.
-fn seconds_in_a_row<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a>) -> Result<f64> {
-    for number in 0..WARM_UP {
-        make_step(backend, step(number))?;
-    }
-    let (started, mut in_flight) = (Instant::now(), 0);
-    for number in WARM_UP..WARM_UP + IN_A_ROW {
-        if in_flight == backend.depth() {
-            backend.result()?;
-            in_flight -= 1;
-        }
-        backend.submit(step(number))?;
-        in_flight += 1;
-    }
-    for _ in 0..in_flight {
-        backend.result()?;
-    }
-    Ok(started.elapsed().as_secs_f64() / IN_A_ROW as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_memory_of_a_gpu_is_said_beside_the_hosts() {
-        let host = Memory { host: 400_000_000, device: None };
-        assert_eq!(host.in_words(), None, "on the processor there is nothing beside it");
-        let both = Memory { device: Some(3_100_000_000), ..host };
-        assert_eq!(both.in_words().unwrap(), "3.10 GB of the GPU, 400 MB of the host");
-    }
 
     #[test]
     fn what_an_earlier_version_measured_is_read() {

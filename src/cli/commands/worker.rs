@@ -1,0 +1,23 @@
+//! The hidden command that trains one trial, or scores it again.
+
+use crate::cli::args::Worker as Arguments;
+use crate::cli::exit_code::Code;
+use crate::cli::output::Failure;
+use crate::runs::TrialFolder;
+use crate::worker::{Assignment, Leaves, work};
+
+pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
+    let leaves = work(&Assignment {
+        folder: TrialFolder::at(&arguments.folder),
+        score_again: arguments.score_again,
+        attempt: arguments.attempt,
+        slot: arguments.slot,
+        threads: arguments.threads,
+        device: arguments.device,
+        cuda_libraries: arguments.cuda_libraries.clone(),
+    })?;
+    Ok(match leaves {
+        Leaves::Done => Code::Ok,
+        Leaves::Interrupted => Code::Interrupted,
+    })
+}

@@ -1,0 +1,72 @@
+//! One trial's process. Runner and worker share nothing but the trial's folder and a pipe.
+//!
+//! Whoever started it, the life of a worker is the same: it takes the trial's lock, clears away what a killed one left half-written,
+//! trains from the newest checkpoint or scores again, and writes the outcome last. The end of the pipe from its runner, SIGTERM and
+//! SIGINT ask it to save and to leave.
+
+mod assignment;
+mod log;
+mod memory;
+mod note;
+mod probe;
+mod score;
+mod train;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::runs::TrialLock;
+use crate::schedule::watch_runner;
+
+pub use assignment::Assignment;
+pub use probe::probe;
+
+/// How long the lock of a worker that is just leaving is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// How a worker leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// What it was told to do is done.
+    Done,
+    /// It was asked to stop, and has saved.
+    Interrupted,
+}
+
+/// Does what a worker is told to, from lock to outcome. Call it once in a process: it takes the log, the signals and standard input.
+///
+/// # Errors
+/// Of kind [`Kind::Busy`] where another worker holds the trial; where the trial cannot be trained or scored, which its log then says too.
+pub fn work(assignment: &Assignment) -> Result<Leaves> {
+    let folder = &assignment.folder;
+    let Some(_lock) = TrialLock::wait(folder, LOCK_WAIT)? else {
+        return Err(Error::new(Kind::Busy, "another worker holds this trial"));
+    };
+    durable::sweep(folder.path())?;
+    durable::sweep(&folder.checkpoints())?;
+    log::start(folder)?;
+    let stop = stop_flag()?;
+    let (result, failed) = if assignment.score_again {
+        (score::score_again(assignment, &stop), "the trial could not be scored again")
+    } else {
+        (train::train(assignment, &stop), "the trial failed")
+    };
+    result.inspect_err(|error| tracing::error!(error = error.chain(), "{failed}"))
+}
+
+/// Set when the runner is gone or asks to stop, and by signals.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    watch_runner(stop.clone()).map_err(|e| Error::internal("the pipe from the runner cannot be watched").caused_by(e))?;
+    // SIGTERM (a cluster that takes its machine back) is a request to stop as well; SIGHUP and Ctrl-C are the runner's.
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|e| Error::internal("a signal cannot be caught").caused_by(e))?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,129 @@
+//! Training a trial: an attempt, from its beginning to the outcome.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Leaves;
+use super::assignment::Assignment;
+use super::memory::peak_memory_bytes;
+use super::note::Noting;
+use crate::durable;
+use crate::error::{Error, Kind, Result};
+use crate::plan::TrialId;
+use crate::record::ParquetRecorder;
+use crate::runs::{Attempt, End, Outcome, TrialFolder, begin_attempt, end_attempt, host, now_utc, write_outcome};
+use crate::train::checkpoint::ARITHMETIC;
+use crate::train::evaluate::PROTOCOL;
+use crate::train::{self, Ended, Place, Sample, device};
+
+/// Trains as far as it is let. An attempt that ends badly is the runner's to note.
+pub(super) fn train(assignment: &Assignment, stop: &AtomicBool) -> Result<Leaves> {
+    let folder = &assignment.folder;
+    let attempt = Attempt {
+        attempt: assignment.attempt,
+        pid: std::process::id(),
+        host: host(),
+        slot: assignment.slot,
+        threads: assignment.threads,
+        device: assignment.device,
+        program: crate::program(),
+        from_step: 0,
+        started_utc: now_utc(),
+        ended_utc: None,
+        ended: None,
+        last_lines: Vec::new(),
+    };
+    begin_attempt(folder, &attempt)?;
+    let Some(outcome) = to_the_end(assignment, &attempt, stop)? else {
+        end_attempt(folder, &attempt, "interrupted", &[])?;
+        return Ok(Leaves::Interrupted);
+    };
+    let word = match outcome.end {
+        End::Completed => "completed",
+        End::Diverged => "diverged",
+        End::DidNotFit => "did not fit",
+        End::Failed => "failed",
+    };
+    end_attempt(folder, &attempt, word, &[])?;
+    write_outcome(folder, &outcome)?;
+    Ok(Leaves::Done)
+}
+
+/// Trains to the end (an outcome) or to a stop (none).
+fn to_the_end(assignment: &Assignment, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
+    let (folder, job) = (&assignment.folder, assignment.job()?);
+    tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
+    let hardware = assignment.hardware(&job)?;
+    let mut recorder = Noting::new(open_record(folder, &job.id)?, folder, &job, attempt);
+    let experiment = assignment.experiment()?;
+    let checkpoints = folder.checkpoints();
+    let place = Place { experiment, checkpoints: &checkpoints, name: "checkpoints" };
+    let ended = train::run(&job, place, &hardware, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
+    let outcome = |end, reason, summary: train::Summary| Outcome {
+        end,
+        reason,
+        steps: summary.steps as i64,
+        tokens_seen: summary.tokens_seen as i64,
+        training_seconds: summary.training_seconds,
+        peak_memory_bytes: peak_memory_bytes(),
+        peak_device_memory_bytes: summary.peak_device_memory_bytes.map(|bytes| bytes as i64),
+        scores: summary.scores,
+        protocol: PROTOCOL,
+        finished_utc: now_utc(),
+        program: crate::program(),
+        arithmetic: Some(ARITHMETIC),
+        processor: device::processor(&hardware),
+        clipping: None,
+        alias_of: None,
+    };
+    let outcome = match ended {
+        Ok(Ended::Completed(summary)) => {
+            keep_sample(folder, summary.sample.as_ref());
+            outcome(End::Completed, None, summary)
+        }
+        Ok(Ended::Diverged { reason, summary }) => outcome(End::Diverged, Some(reason), summary),
+        Ok(Ended::Interrupted { step }) => {
+            tracing::info!(step, "saved and leaves");
+            return Ok(None);
+        }
+        Err(error) if error.kind() == Kind::OutOfMemory => {
+            outcome(End::DidNotFit, Some(error.chain()), train::Summary::default())
+        }
+        Err(error) => return Err(error),
+    };
+    let record = recorder.into_record();
+    // From the rows, which are those of all attempts.
+    let clipping = record.clipping()?;
+    record.finish()?;
+    tracing::info!(end = ?outcome.end, "ends");
+    Ok(Some(Outcome { clipping, ..outcome }))
+}
+
+/// Writes what the trial's weights write. It decides nothing: where that fails, the trial is complete all the same.
+fn keep_sample(folder: &TrialFolder, sample: Option<&Sample>) {
+    if let Some(sample) = sample
+        && let Err(error) = durable::write_json(&folder.sample(), sample)
+    {
+        tracing::warn!(error = error.chain(), "the sample cannot be kept");
+    }
+}
+
+/// Opens the trial's record. Where a file of it is damaged, rows that the checkpoints rely on are lost: the trial starts over.
+fn open_record(folder: &TrialFolder, id: &TrialId) -> Result<ParquetRecorder> {
+    match ParquetRecorder::open(folder, id) {
+        Err(error) if error.kind() == Kind::Data => {
+            tracing::warn!(error = error.chain(), "the record is damaged: the trial starts over");
+            durable::remove_folder(&folder.checkpoints())?;
+            durable::remove_folder(&folder.steps_parts())?;
+            let tables = [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll()];
+            for path in tables.into_iter().chain([folder.positions()]) {
+                if let Err(e) = std::fs::remove_file(&path)
+                    && e.kind() != std::io::ErrorKind::NotFound
+                {
+                    return Err(Error::io("remove", &path, e));
+                }
+            }
+            ParquetRecorder::open(folder, id)
+        }
+        result => result,
+    }
+}
