@@ -78,7 +78,7 @@ impl Session {
         let fixed = before.as_ref().and_then(|summary| summary.common_context);
         let numbers = numbers(&folder, before);
         let machine = Machine::this();
-        let memory_bytes = if device.is_cpu() { machine.memory_bytes } else { gpu.as_ref().map(|gpu| gpu.memory) };
+        let memory_bytes = if device.is_cpu() { machine.memory.total } else { gpu.as_ref().map(|gpu| gpu.memory) };
         let threads = experiment.base.run.threads.unwrap_or(machine.cores);
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
         let (mut known, mut look) = (|settings: &Settings| corpora.known(settings), |from: &str| corpora.folder(from));

@@ -1,27 +1,22 @@
 //! How many trials at a time, with how many threads each.
 
+use super::Memory;
+
 /// What there is to share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
     /// Cores that this process may use.
     pub cores: usize,
-    /// Bytes of memory that workers may use; `None` where unknown.
-    pub memory_bytes: Option<u64>,
+    /// Memory for all workers together.
+    pub memory: Memory,
 }
 
 impl Machine {
     /// This machine: the cores this process may use, and the memory that is free now.
     pub fn this() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cores, memory_bytes: available_memory() }
+        Self { cores, memory: Memory::of_this_process() }
     }
-}
-
-/// `MemAvailable` of Linux; elsewhere unknown.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Slots and threads.
@@ -41,7 +36,7 @@ pub fn layout(machine: Machine, slots: Option<usize>, threads: Option<usize>, tr
     let cores = machine.cores.max(1);
     let slots = slots.unwrap_or_else(|| {
         let by_cores = cores / threads.unwrap_or(1).max(1);
-        let by_memory = match machine.memory_bytes {
+        let by_memory = match machine.memory.free {
             Some(bytes) if trial_bytes > 0 => usize::try_from(bytes / 10 * 9 / trial_bytes).unwrap_or(usize::MAX),
             _ => usize::MAX,
         };
@@ -75,7 +70,8 @@ mod tests {
             ((1, Some(64 * G), None, None, 0, 0), (1, 1)),
             ((0, None, Some(0), Some(0), 0, 0), (1, 1)),
         ] {
-            let layout = layout(Machine { cores, memory_bytes: memory }, slots, threads, trials, bytes);
+            let machine = Machine { cores, memory: Memory { free: memory, total: None } };
+            let layout = layout(machine, slots, threads, trials, bytes);
             assert_eq!((layout.slots, layout.threads), expected, "{cores} cores, {slots:?}, {threads:?}, {trials} trials");
         }
     }
@@ -84,7 +80,7 @@ mod tests {
     fn left_to_itself_it_never_asks_for_more_threads_than_cores() {
         for cores in 1..40 {
             for trials in 0..50 {
-                let machine = Machine { cores, memory_bytes: None };
+                let machine = Machine { cores, memory: Memory::default() };
                 let Layout { slots, threads } = layout(machine, None, None, trials, 1);
                 assert!(slots >= 1 && threads >= 1 && slots * threads <= cores);
                 assert!(slots <= trials.max(1));
