@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, Settings};
 use crate::experiment::{Overrides, read_setting};
+use crate::runner::Asked;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -146,6 +147,22 @@ pub(super) struct Planning {
     /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; over the file's `run.device`, and over where its trials ran before
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Option<String>,
+}
+
+impl Planning {
+    /// What is asked for. A device on the command line is chosen as if no trial had run yet.
+    pub(super) fn asked(&self) -> Result<Asked> {
+        let mut overrides = self.file.overrides()?;
+        overrides.set.extend(self.device.as_ref().map(|device| format!("run.device={device}")));
+        Ok(Asked {
+            file: self.file.file.clone(),
+            overrides,
+            runs: self.runs.clone(),
+            only: self.only.clone(),
+            limit: self.max_trials,
+            anew: self.device.is_some(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::session::Summary;
 use super::show::words::thousands;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{TrialId, choice};
+use crate::runs::Description;
 use crate::runs::{ExperimentFolder, Outcome, Status, TrialFolder, state_of};
 use crate::train::checkpoint::{self, Position, Reason};
 use crate::train::recorder::CheckpointKind;
@@ -123,7 +123,7 @@ pub(super) fn check_number(folder: &ExperimentFolder, number: usize) -> Result<(
 
 /// The numbers of an experiment's configurations, from the smallest on.
 fn numbers(folder: &ExperimentFolder) -> Result<Vec<usize>> {
-    let mut numbers: Vec<usize> = Summary::read(folder)?.trials.into_iter().map(|trial| trial.configuration).collect();
+    let mut numbers: Vec<usize> = Description::read(folder)?.trials.into_iter().map(|trial| trial.configuration).collect();
     numbers.sort_unstable();
     numbers.dedup();
     Ok(numbers)
@@ -265,7 +265,7 @@ pub(super) fn trial_of(found: &Found) -> Result<TrialFolder> {
         Found::Trial(trial) => Ok(trial.clone()),
         Found::Experiment(folder) => best(folder).map(|id| folder.trial(&id)),
         Found::Configuration(folder, number) => {
-            let trials = Summary::read(folder)?.trials;
+            let trials = Description::read(folder)?.trials;
             let mine: Vec<_> = trials.into_iter().filter(|t| t.configuration == *number).map(|t| folder.trial(&t.id)).collect();
             let complete = mine.iter().find(|trial| state_of(trial).status == Status::Completed);
             let trained = || mine.iter().find(|trial| checkpoint::list(&trial.checkpoints()).is_ok_and(|list| !list.is_empty()));
@@ -281,7 +281,7 @@ pub(super) fn trial_of(found: &Found) -> Result<TrialFolder> {
 
 /// The first trial of the configuration that the report has first; the only trial where there is one.
 fn best(experiment: &ExperimentFolder) -> Result<TrialId> {
-    let trials = Summary::read(experiment)?.trials;
+    let trials = Description::read(experiment)?.trials;
     if let [only] = trials.as_slice() {
         return Ok(only.id.clone());
     }

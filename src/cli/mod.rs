@@ -2,17 +2,12 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
-mod alias;
 mod args;
 mod commands;
 pub mod exit_code;
 mod find;
-mod git;
 mod output;
-mod rescore;
-mod session;
 pub mod show;
-mod tables;
 
 use std::process::ExitCode;
 
@@ -20,7 +15,9 @@ use clap::Parser;
 
 use args::Votive;
 use exit_code::Code;
-use output::{Failure, say, say_as_is, style};
+use output::{say, say_as_is, style};
+
+use crate::runner::Failure;
 
 /// Runs the command that the command line asks for.
 pub fn main() -> ExitCode {

@@ -3,30 +3,11 @@
 use std::io::Write;
 
 use crate::error::{Error, Result};
-use crate::experiment::{Problems, Style};
+use crate::experiment::Style;
 use crate::terminal::{Look, wrapped};
 
 /// How wide problems are drawn where there is no terminal.
 const OFF_TERMINAL: usize = 100;
-
-/// Why a command ends early: problems of a file are drawn with their lines, everything else is a sentence.
-#[derive(Debug)]
-pub(super) enum Failure {
-    File(Problems),
-    Other(Error),
-}
-
-impl From<Problems> for Failure {
-    fn from(problems: Problems) -> Self {
-        Self::File(problems)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
 
 /// How problems are drawn on this terminal.
 pub(super) fn style() -> Style {

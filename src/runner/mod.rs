@@ -1,4 +1,32 @@
 //! From a file to finished trials: what `votive run` does, without a word of it on a terminal.
+//!
+//! [`Session::open`] reads the file, prepares its texts ([`texts`]) and plans. [`run()`] is the flow: what is over already is looked at
+//! ([`reopen`](crate::runs::reopen), [`alias`], [`rescore`]), each distinct shape is measured ([`probe`]), and the queue of what is missing
+//! is worked off by a process a trial ([`workers`]), while the tables are kept up to date ([`tables`]). What there is to tell goes to a
+//! [`Listener`] as facts ([`Notice`], and the schedule's events); who shows them decides on the words.
 
-pub mod notice;
+pub mod alias;
+mod deadline;
+mod device;
+mod difference;
+mod failure;
+mod git;
+mod job;
+mod notice;
 pub mod probe;
+mod rescore;
+mod run;
+mod session;
+mod signals;
+mod tables;
+mod texts;
+mod workers;
+
+pub use device::usable_device;
+pub use difference::Difference;
+pub use failure::Failure;
+pub use notice::{Expected, Listener, Notice};
+pub use run::{Ended, Request, run};
+pub use session::{Asked, Session};
+pub use signals::Signals;
+pub use texts::unused_field;

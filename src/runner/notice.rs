@@ -1,11 +1,127 @@
-//! What there is to tell while an experiment is planned and run: facts for others to put into words.
+//! What there is to tell while an experiment is planned and run: facts, for others to put into words.
 
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use super::difference::Difference;
 use super::probe::Memory;
+use crate::corpus::Stage;
 use crate::error::Error;
+use crate::experiment::Problem;
+use crate::plan::{Plan, TrialId, Warning};
+use crate::runs::Outcome;
+use crate::schedule::Event;
+
+/// Who hears what happens.
+pub trait Listener {
+    /// Something that a person should know.
+    fn notice(&self, notice: &Notice<'_>);
+
+    /// A queue of trials is about to be worked off; `labels` are what people call them.
+    fn begin(&self, _labels: HashMap<TrialId, String>) {}
+
+    /// Something happened to one of them, at this time (microseconds since 1970, UTC).
+    fn event(&self, _event: &Event, _now_utc: i64) {}
+
+    /// The queue is worked off.
+    fn end(&self) {}
+}
 
 /// Something that a person should know.
 #[derive(Debug)]
-pub enum Notice {
+pub enum Notice<'a> {
+    /// The file can be run, and a line of it deserves a look.
+    File(&'a Problem),
+    /// How far the preparation of the text with this tokenizer is, where it takes more than a moment.
+    Preparing {
+        /// The tokenizer's label.
+        tokenizer: &'a str,
+        /// What is done.
+        stage: Stage,
+    },
+    /// A remark on a text, in a sentence.
+    Text(&'a str),
+    /// Why a GPU that is there is not used, in a sentence.
+    Device(&'a str),
+    /// What the plan remarks, many of it perhaps alike.
+    Warnings(&'a [Warning]),
+    /// The plan as a whole.
+    Planned(&'a Plan),
+    /// `--only` leaves so many trials of all.
+    Only {
+        /// Those that are left.
+        left: usize,
+        /// All.
+        of: usize,
+    },
+    /// The file asks for other trials than when it was run last.
+    Changed {
+        /// Trials that are new.
+        added: usize,
+        /// Trials that were planned before.
+        kept: usize,
+        /// The labels of those that are planned no longer.
+        gone: Vec<&'a str>,
+    },
+    /// More than one slot was asked for, on a GPU.
+    OneAfterAnother,
+    /// A trial was the same as another one, which is gone: it is open again.
+    SourceGone {
+        /// The trial's label.
+        label: String,
+        /// The one that is gone.
+        source: &'a TrialId,
+    },
+    /// A trial is the same as one that was over before, and is recorded so.
+    Aliased {
+        /// The trial's label.
+        label: String,
+        /// The other one's.
+        source: String,
+        /// How that one ended.
+        outcome: &'a Outcome,
+    },
+    /// So many more trials were recorded as the same as another.
+    MoreAliased(usize),
+    /// A trial is the same as another one, and that cannot be recorded.
+    NotAliased {
+        /// The trial's label.
+        label: String,
+        /// Why not.
+        error: &'a Error,
+    },
+    /// Finished trials that cannot be compared as they are scored.
+    Stale {
+        /// How many.
+        trials: usize,
+        /// What differs.
+        why: BTreeSet<&'a Difference>,
+        /// The experiment file.
+        file: &'a Path,
+    },
+    /// Those are scored again now.
+    ScoringAgain {
+        /// How many.
+        trials: usize,
+        /// What differs.
+        why: BTreeSet<&'a Difference>,
+    },
+    /// There are none, although they were to be scored again.
+    NothingToScore,
+    /// Some could not be scored again.
+    NotScored {
+        /// How many.
+        left: usize,
+        /// Of so many.
+        all: usize,
+    },
+    /// Trials that an earlier version stopped as diverged by a rule that this one does not have.
+    DivergedBefore(Vec<&'a TrialId>),
+    /// All of so many trials are over.
+    NothingToTrain {
+        /// How many.
+        trials: usize,
+    },
     /// A shape could not be measured.
     NotProbed(Error),
     /// How far probing is, where it takes long.
@@ -24,4 +140,40 @@ pub enum Notice {
         /// The most memory that a trial takes.
         largest: Memory,
     },
+    /// What is about to be trained.
+    Training {
+        /// Trials that are missing.
+        missing: usize,
+        /// All that are asked for.
+        trials: usize,
+        /// What they run on, in words.
+        device: String,
+        /// Trials at a time.
+        slots: usize,
+        /// Threads of each.
+        threads: usize,
+        /// When that ends; `None` where nothing was measured.
+        expected: Option<Expected>,
+    },
+    /// A signal asked to stop: running trials save and leave.
+    Stopping,
+    /// A second one: they are killed.
+    Killing,
+    /// What happened could not be written down.
+    NotLogged(Error),
+}
+
+/// When a run is expected to end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// Seconds of all trials together, as many at a time as there are slots.
+    pub seconds: f64,
+    /// When it is told: microseconds since 1970, UTC, as the others.
+    pub now_utc: i64,
+    /// When all is done.
+    pub ends_utc: i64,
+    /// The deadline, where all is not done before.
+    pub cut_off_utc: Option<i64>,
+    /// Trials that take longer than what is left until the deadline; 0 without one.
+    pub too_long: usize,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::notice::Notice;
+use super::notice::{Listener, Notice};
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -151,7 +151,7 @@ pub struct Probes {
 impl Probes {
     /// Measures every shape of the `wanted` trials that is not known yet, and tells what it did. A shape that cannot be measured is
     /// left out: its trials will show why.
-    pub fn measure(folder: &ExperimentFolder, plan: &Plan, wanted: &[&Trial], how: How, tell: &dyn Fn(Notice)) -> Result<Self> {
+    pub fn measure(folder: &ExperimentFolder, plan: &Plan, wanted: &[&Trial], how: How, listener: &dyn Listener) -> Result<Self> {
         let started = Instant::now();
         let path = folder.cache().join("probes.json");
         let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
@@ -179,17 +179,18 @@ impl Probes {
                     Ok(measured) => {
                         probes.by_key.insert(key.clone(), measured);
                     }
-                    Err(error) => tell(Notice::NotProbed(error)),
+                    Err(error) => listener.notice(&Notice::NotProbed(error)),
                 }
             }
             if done < all && started.elapsed() > QUIET {
-                tell(Notice::Probing { done, all });
+                listener.notice(&Notice::Probing { done, all });
             }
         }
         if all > 0 {
             durable::write_json(&path, &probes.by_key)?;
             let seconds = started.elapsed().as_secs_f64();
-            tell(Notice::Probed { shapes: all, seconds, largest: probes.largest(plan, wanted)? });
+            let largest = probes.largest(plan, wanted)?;
+            listener.notice(&Notice::Probed { shapes: all, seconds, largest });
         }
         Ok(probes)
     }

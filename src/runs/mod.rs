@@ -26,6 +26,7 @@
 
 mod attempts;
 mod clipping;
+mod description;
 mod events;
 mod layout;
 mod lock;
@@ -35,6 +36,7 @@ mod state;
 
 pub use attempts::{attempts, begin_attempt, end_attempt, next_attempt};
 pub use clipping::Clipping;
+pub use description::{DescribedTrial, Description};
 pub use events::{Entry, EventLog, read_events};
 pub use layout::{ExperimentFolder, TrialFolder};
 pub use lock::{RunnerLock, TrialLock, is_held, runner_of, worker_of};

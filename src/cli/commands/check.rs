@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::cli::args::File;
 use crate::cli::exit_code::Code;
-use crate::cli::output::{Failure, say, style};
-use crate::cli::session::{unused_field, usable_device};
+use crate::cli::output::{say, style};
+use crate::cli::show::terminal::Terminal;
 use crate::cli::show::words::counted;
 use crate::corpus::{files_of, is_for_rows};
 use crate::device::Device;
@@ -15,6 +15,7 @@ use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer}
 use crate::experiment::{Configuration, Experiment, Folder, Problems, Surroundings, Unfit, load};
 use crate::model::{Config, Pretrained};
 use crate::plan::unfit;
+use crate::runner::{Failure, unused_field, usable_device};
 use crate::train::pretrained;
 
 /// Tokens of a vocabulary that is not known.
@@ -23,7 +24,7 @@ const LARGE_VOCABULARY: usize = 1 << 18;
 pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let (experiment, warnings) = load(&arguments.file, &arguments.overrides()?)?;
     let mut all = warnings;
-    let device = usable_device(&experiment, None)?.device;
+    let device = usable_device(&experiment, None, &Terminal::default())?.device;
     let mut machine = Machine { device, base: experiment.folder.clone(), configs: HashMap::new(), failure: None };
     let expansion = experiment.expand(u64::MAX, &mut machine);
     if let Some(error) = machine.failure {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{CheckGpu, Sizes};
 use crate::cli::exit_code::Code;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::print;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Family, Precision, Train};
 use crate::model::gpu::cuda::{Search, user_cache};
@@ -16,6 +16,7 @@ use crate::model::gpu::{Engine, Member, Options, Outcome, State, Step};
 use crate::model::plain::{DropoutSource, PlainModel, Windows};
 use crate::model::{Config, Parameter, Start, initial_values};
 use crate::optimize::loss_and_norm;
+use crate::runner::Failure;
 
 /// Steps after which bits are compared.
 const STEPS: usize = 5;

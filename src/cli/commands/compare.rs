@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::cli::args::Compare;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, as_number, check_number, experiment_called, find, home_of, is_checkpoint, only_experiment};
-use crate::cli::output::{Failure, print, say};
+use crate::cli::output::{print, say};
 use crate::error::{Error, Result};
 use crate::report::{Named, Pair, Which};
+use crate::runner::Failure;
 use crate::runs::ExperimentFolder;
 use crate::terminal::{Look, wrapped};
 

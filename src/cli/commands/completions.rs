@@ -5,8 +5,9 @@ use clap_complete::Shell;
 
 use crate::cli::args::Votive;
 use crate::cli::exit_code::Code;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::print;
 use crate::error::Error;
+use crate::runner::Failure;
 
 pub(super) fn execute(shell: Shell) -> Result<Code, Failure> {
     let mut text = Vec::new();

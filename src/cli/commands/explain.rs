@@ -3,13 +3,14 @@
 use crate::cli::args;
 use crate::cli::args::Explain as Arguments;
 use crate::cli::exit_code::Code;
-use crate::cli::output::{Failure, print};
-use crate::cli::session::Session;
+use crate::cli::output::print;
 use crate::cli::show::explain::{Numbers, Sample, WIDTH, explain};
+use crate::cli::show::terminal::Terminal;
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::Overrides;
 use crate::plan::{Trial, choice};
+use crate::runner::{Asked, Failure, Session};
 use crate::terminal::{Look, wrapped};
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
@@ -41,7 +42,9 @@ fn of_numbers(arguments: &Arguments) -> Result<String> {
 fn of_file(arguments: &Arguments) -> Result<String, Failure> {
     let Some(file) = &arguments.file else { return Ok(of_numbers(arguments)?) };
     let overrides = Overrides { set: arguments.set.clone(), environment: args::environment()? };
-    let session = Session::with(file, &overrides, &arguments.runs, None, u64::MAX, false)?;
+    let (file, runs) = (file.clone(), arguments.runs.clone());
+    let asked = Asked { file, overrides, runs, only: None, limit: u64::MAX, anew: false };
+    let session = Session::open(&asked, &Terminal::default())?;
     let plan = &session.plan;
     let wanted = |trial: &&Trial| arguments.configuration.is_none_or(|number| trial.configuration == number);
     let Some(trial) = plan.trials.iter().find(wanted) else {

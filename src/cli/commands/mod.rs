@@ -7,8 +7,8 @@ mod completions;
 mod explain;
 mod plan;
 mod probe;
-pub(super) mod report;
-pub(super) mod run;
+mod report;
+mod run;
 mod sample;
 mod show;
 mod status;
@@ -16,7 +16,7 @@ mod worker;
 
 use super::args::Command;
 use super::exit_code::Code;
-use super::output::Failure;
+use crate::runner::Failure;
 
 /// Does what the command line asks for.
 pub(super) fn execute(command: Command) -> Result<Code, Failure> {

@@ -5,11 +5,11 @@ use std::path::Path;
 use comfy_table::presets::NOTHING;
 use serde_json::json;
 
-use crate::cli::alias::Families;
 use crate::cli::args::Plan as Arguments;
 use crate::cli::exit_code::Code;
-use crate::cli::output::{Failure, print};
-use crate::cli::session::{Session, arithmetic, exclusions, heads};
+use crate::cli::output::print;
+use crate::cli::show::plan::{arithmetic, exclusions, heads, only};
+use crate::cli::show::terminal::Terminal;
 use crate::cli::show::words::{bytes, counted, short, thousands};
 use crate::corpus::Prepared;
 use crate::error::Result;
@@ -17,6 +17,8 @@ use crate::experiment::Cell;
 use crate::experiment::settings::Family;
 use crate::model::shape;
 use crate::plan::{Facts, Plan};
+use crate::runner::alias::Families;
+use crate::runner::{Failure, Session};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 
 /// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
@@ -25,7 +27,7 @@ const REPORT: u64 = 5_000_000;
 const SHOWN: usize = 60;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
-    let session = Session::open(&arguments.planning)?;
+    let session = Session::open(&arguments.planning.asked()?, &Terminal::default())?;
     let text = if arguments.json {
         let mut plan = serde_json::to_value(&session.plan).unwrap_or_default();
         for (value, trial) in plan["trials"].as_array_mut().into_iter().flatten().zip(&session.plan.trials) {
@@ -102,7 +104,7 @@ fn text(session: &Session, look: Look) -> Result<String> {
     let plan = &session.plan;
     let mut lines = vec![format!("{}: {}", plan.experiment, arithmetic(plan))];
     lines.extend(exclusions(plan).into_iter().map(|line| format!("  {line}")));
-    lines.extend(session.only());
+    lines.extend(session.only().map(|(left, of)| only(left, of)));
     for (label, known) in session.texts() {
         let prepared = &known.prepared;
         let held_out = prepared.validation.as_ref().map_or(0, |part| part.tokens);

@@ -1,8 +1,9 @@
 //! The hidden command that measures one shape: it reads it from standard input, and prints what it measured.
 
 use crate::cli::exit_code::Code;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::print;
 use crate::error::Error;
+use crate::runner::Failure;
 use crate::worker::probe;
 
 pub(super) fn execute() -> Result<Code, Failure> {

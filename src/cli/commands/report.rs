@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::cli::args::Report as Arguments;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, experiment_of, find};
-use crate::cli::output::{Failure, print, say, say_as_is};
+use crate::cli::output::{print, say, say_as_is};
 use crate::error::Result;
 use crate::report::{Report, Several};
+use crate::runner::Failure;
 use crate::runs::ExperimentFolder;
 use crate::terminal::{Look, wrapped};
 
@@ -16,7 +17,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let empty = match folders.as_slice() {
         [folder] => {
             let into = arguments.into.clone().unwrap_or_else(|| folder.report());
-            write_and_print_into(folder, &into)?
+            let report = Report::read(folder)?;
+            report.write(&into)?;
+            show_report(&report, &into)?;
+            report.is_empty()
         }
         several => report_several(several, arguments.into.as_deref())?,
     };
@@ -39,22 +43,15 @@ fn asked(arguments: &Arguments) -> Result<Vec<ExperimentFolder>> {
     Ok(folders)
 }
 
-/// Writes the report, prints the table to standard output and where the report lies to standard error. Returns whether there
-/// is nothing in it yet.
-pub(super) fn write_and_print(folder: &ExperimentFolder) -> Result<bool> {
-    write_and_print_into(folder, &folder.report())
-}
-
-fn write_and_print_into(folder: &ExperimentFolder, into: &Path) -> Result<bool> {
-    let report = Report::read(folder)?;
-    report.write(into)?;
+/// Prints the table and the verdict to standard output, and to standard error where the report lies and what to do with the best.
+pub(super) fn show_report(report: &Report, into: &Path) -> Result<()> {
     let look = Look::of(std::io::stdout());
     let verdict = wrapped(report.verdict().trim_end(), look.width);
     print(&format!("{}\n{verdict}\n", report.table(look).trim_end()))?;
     tell_damaged(report.damaged());
     say_as_is(&format!("report: {}", into.join("index.html").display()));
-    tell_winner(&report);
-    Ok(report.is_empty())
+    tell_winner(report);
+    Ok(())
 }
 
 /// Several experiments in one table; written only where somebody says into which folder.

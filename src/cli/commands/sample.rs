@@ -7,13 +7,14 @@ use std::time::Instant;
 use crate::cli::args::Sample as Arguments;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, at_step, checkpoint_of, find, trial_of};
-use crate::cli::output::{Failure, print, say};
+use crate::cli::output::{print, say};
 use crate::cli::show::words::{duration, plural, short, thousands};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
 use crate::model::{Parameter, Sampler, Sampling};
+use crate::runner::Failure;
 use crate::train::sample::{Prompt, Request, end_of_text, go_on};
 use crate::train::{checkpoint, device, pretrained};
 

@@ -3,19 +3,20 @@
 use crate::cli::args::Show;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, best_configuration, check_number, find, home_of, is_checkpoint};
-use crate::cli::output::{Failure, print};
-use crate::cli::session::{Summary, SummaryTrial};
+use crate::cli::output::print;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::to_yaml;
 use crate::plan::TrialId;
+use crate::runner::Failure;
 use crate::runs::ExperimentFolder;
+use crate::runs::{DescribedTrial, Description};
 use crate::train::Job;
 
 pub(super) fn execute(arguments: &Show) -> Result<Code, Failure> {
     let (folder, wanted, only) = wanted(arguments)?;
-    let summary = Summary::read(&folder)?;
-    let is_wanted = |trial: &&SummaryTrial| only.as_ref().map_or(trial.configuration == wanted, |id| trial.id == *id);
+    let summary = Description::read(&folder)?;
+    let is_wanted = |trial: &&DescribedTrial| only.as_ref().map_or(trial.configuration == wanted, |id| trial.id == *id);
     let trials: Vec<_> = summary.trials.iter().filter(is_wanted).collect();
     for trial in &trials {
         if let Some(job) = durable::read_json::<Job>(&folder.trial(&trial.id).job())? {
@@ -51,7 +52,7 @@ fn wanted(arguments: &Show) -> Result<(ExperimentFolder, usize, Option<TrialId>)
         (Found::Configuration(folder, number), None) => (folder, number, None),
         (Found::Trial(trial), None) => {
             let (folder, id) = home_of(&trial)?;
-            let trials = Summary::read(&folder)?.trials;
+            let trials = Description::read(&folder)?.trials;
             let number = trials.iter().find(|trial| trial.id == id).map(|trial| trial.configuration).ok_or_else(|| {
                 Error::usage(format!("the trial {id} is no longer planned in {}", folder.path().display()))
                     .help("its settings are in its `trial.json`")

@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::cli::args::Status;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, experiment_of, experiments, find, home_of, no_experiment};
-use crate::cli::output::{Failure, print};
-use crate::cli::session::{Summary, SummaryTrial};
+use crate::cli::output::print;
 use crate::cli::show::status;
 use crate::error::Result;
 use crate::plan::TrialId;
+use crate::runner::Failure;
+use crate::runs::{DescribedTrial, Description};
 use crate::runs::{ExperimentFolder, runner_of, state_of};
 use crate::terminal::Look;
 
@@ -42,7 +43,7 @@ enum Which {
 }
 
 impl Which {
-    fn includes(&self, trial: &SummaryTrial) -> bool {
+    fn includes(&self, trial: &DescribedTrial) -> bool {
         match self {
             Self::All => true,
             Self::Configuration(number) => trial.configuration == *number,
@@ -70,7 +71,7 @@ fn asked(arguments: &Status) -> Result<Vec<Asked>> {
 
 fn told(asked: &Asked, json: bool) -> Result<String> {
     let folder = &asked.folder;
-    let summary = Summary::read(folder)?;
+    let summary = Description::read(folder)?;
     let runner = runner_of(folder)?;
     let rows: Vec<status::Row> = summary
         .trials

@@ -2,7 +2,7 @@
 
 use crate::cli::args::Worker as Arguments;
 use crate::cli::exit_code::Code;
-use crate::cli::output::Failure;
+use crate::runner::Failure;
 use crate::runs::TrialFolder;
 use crate::worker::{Assignment, Leaves, work};
 

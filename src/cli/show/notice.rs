@@ -1,25 +1,220 @@
 //! What a run tells, in words.
 
-use super::words::{bytes, duration, plural};
-use crate::runner::notice::Notice;
-use crate::runner::probe::Memory;
+use std::collections::{BTreeSet, HashMap};
 
-/// The lines for a notice.
-pub(crate) fn notice(notice: &Notice) -> String {
+use jiff::tz::TimeZone;
+
+use super::lines;
+use super::plan::{arithmetic, exclusions, only};
+use super::words::{bytes, clock, counted, duration, plural, thousands};
+use crate::corpus::Stage;
+use crate::experiment::Style;
+use crate::plan::{TrialId, Warning};
+use crate::runner::probe::Memory;
+use crate::runner::{Difference, Expected, Notice};
+use crate::schedule::Summary;
+
+/// Remarks about configurations that are shown.
+const REMARKS: usize = 8;
+/// Configurations that are named where some are no longer planned.
+const NAMED: usize = 8;
+
+/// A line, or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A sentence, which may be broken at words.
+    Prose(String),
+    /// What must stay as it is: a line of a file with what is wrong with it.
+    AsIs(String),
+}
+
+/// The lines for a notice; `style` is how lines of a file are drawn.
+pub(crate) fn lines_of(notice: &Notice<'_>, style: Style) -> Vec<Line> {
     match notice {
+        Notice::File(problem) => vec![Line::AsIs(problem.render(style))],
+        Notice::Warnings(warnings) => remarks(warnings, style),
+        Notice::Planned(plan) => {
+            let first = format!("{}: {}", plan.experiment, arithmetic(plan));
+            let rules = exclusions(plan).into_iter().map(|rule| format!("  {rule}"));
+            std::iter::once(first).chain(rules).map(Line::Prose).collect()
+        }
+        one => vec![Line::Prose(prose(one))],
+    }
+}
+
+/// What the plan remarks. A remark that holds for many configurations is told once.
+fn remarks(warnings: &[Warning], style: Style) -> Vec<Line> {
+    let (mut lines, mut remarks, mut places) = (Vec::new(), Vec::<(&str, u64, &str)>::new(), HashMap::new());
+    for warning in warnings {
+        match warning {
+            Warning::File(problem) => lines.push(Line::AsIs(problem.render(style))),
+            Warning::Configuration { label, text } => {
+                let place = *places.entry(text).or_insert(remarks.len());
+                match remarks.get_mut(place) {
+                    Some((_, count, _)) => *count += 1,
+                    None => remarks.push((text, 1, label)),
+                }
+            }
+        }
+    }
+    for (text, count, label) in remarks.iter().take(REMARKS) {
+        let more = if *count > 1 { format!(" (and {} more)", thousands(count - 1)) } else { String::new() };
+        lines.push(Line::Prose(format!("note: {label}{more}: {text}")));
+    }
+    if remarks.len() > REMARKS {
+        let more = counted((remarks.len() - REMARKS) as u64, "remark");
+        lines.push(Line::Prose(format!("note: {more} of this sort about other configurations")));
+    }
+    lines
+}
+
+/// The sentence for a notice that has one.
+fn prose(notice: &Notice<'_>) -> String {
+    match notice {
+        Notice::File(_) | Notice::Warnings(_) | Notice::Planned(_) => String::new(),
+        Notice::Preparing { tokenizer, stage } => preparing(tokenizer, *stage),
+        Notice::Text(remark) => (*remark).to_owned(),
+        Notice::Device(why) => format!("note        {why}"),
+        Notice::Only { left, of } => only(*left, *of),
+        Notice::Changed { added, kept, gone } => changed(*added, *kept, gone),
+        Notice::OneAfterAnother => {
+            "note        on a GPU trials run one after another: `run.slots` is for the processor".to_owned()
+        }
+        Notice::SourceGone { label, source } => {
+            format!("note: {label} was the same as trial {source}, which is gone: it is open again")
+        }
+        Notice::Aliased { label, source, outcome } => lines::alias(label, source, outcome),
+        Notice::MoreAliased(more) => format!("{:<11} {more} more", ""),
+        Notice::NotAliased { label, error } => {
+            format!("warning: {label} is the same as a trained trial, but cannot be recorded: {}", error.chain())
+        }
+        Notice::Stale { trials, why, file } => {
+            let (are, them) = if *trials == 1 { ("is", "it") } else { ("are", "them") };
+            format!(
+                "note        {} {are} scored otherwise than this plan compares ({}), and not ranked: `votive run --rescore {}` scores \
+                 {them} again without training",
+                counted(*trials as u64, "finished trial"),
+                reasons(why),
+                file.display(),
+            )
+        }
+        Notice::NothingToScore => "scoring     every finished trial is scored as this plan compares".to_owned(),
+        Notice::ScoringAgain { trials, why } => {
+            let trials = counted(*trials as u64, "finished trial");
+            format!("scoring     {trials} again ({}): nothing is trained", reasons(why))
+        }
+        Notice::NotScored { left, all } => format!("note        {left} of {all} could not be scored again: not ranked"),
+        Notice::DivergedBefore(ids) => diverged_before(ids),
+        Notice::NothingToTrain { trials: 1 } => "nothing to train: the trial is over already".to_owned(),
+        Notice::NothingToTrain { trials } => format!("nothing to train: all {trials} trials are over already"),
         Notice::NotProbed(error) => format!("probe       {}", error.chain()),
         Notice::Probing { done, all } => format!("probing     {done} of {all} shapes"),
         Notice::Probed { shapes, seconds, largest } => {
             let memory = memory(*largest).map_or_else(String::new, |memory| format!("; a trial takes at most {memory}"));
             format!("probed      {shapes} shape{} in {}{memory}", plural(*shapes as u64), duration(*seconds))
         }
+        Notice::Training { missing, trials, device, slots, threads, expected } => {
+            let over = trials - missing;
+            let done = if over > 0 { format!(" ({over} of {trials} are over already)") } else { String::new() };
+            let (s, each) = (plural(*missing as u64), plural(*threads as u64));
+            let text =
+                format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each");
+            text + &expected.map_or_else(String::new, |expected| ends(expected, &TimeZone::system()))
+        }
+        Notice::Stopping => "stopping: each trial finishes its step and saves (once more: kill)".to_owned(),
+        Notice::Killing => "killing the workers: they go on from their last checkpoints".to_owned(),
+        Notice::NotLogged(error) => format!("warning: {}", error.chain()),
     }
+}
+
+fn preparing(tokenizer: &str, stage: Stage) -> String {
+    let percent = |bytes: u64, of: u64| 100 * bytes / of.max(1);
+    match stage {
+        Stage::Finding { files } => format!("finding     {}", counted(files, "file")),
+        Stage::Reading { bytes, of } => format!("reading     {}%", percent(bytes, of)),
+        Stage::Learning { bytes, of } => format!("tokenizer   {tokenizer}: learning, {}%", percent(bytes, of)),
+        Stage::Tokenizing { part, bytes, of } => format!("tokenizing  {part} part with {tokenizer}, {}%", percent(bytes, of)),
+    }
+}
+
+fn changed(added: usize, kept: usize, gone: &[&str]) -> String {
+    let (s, no_longer) = (plural(added as u64), gone.len());
+    let text = format!("the experiment has changed: {added} trial{s} added, {kept} kept, {no_longer} no longer planned");
+    let mut labels = gone.to_vec();
+    labels.dedup();
+    let more = labels.len().saturating_sub(NAMED);
+    labels.truncate(NAMED);
+    if labels.is_empty() {
+        return text;
+    }
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{text}\n  on disk, but unranked: {}{more}", labels.join("; "))
+}
+
+/// `context 64 instead of 32; not scored at all`.
+fn reasons(why: &BTreeSet<&Difference>) -> String {
+    why.iter().map(|difference| reason(**difference)).collect::<Vec<_>>().join("; ")
+}
+
+fn reason(difference: Difference) -> String {
+    let tokens = |n: i64| thousands(n.max(0) as u64);
+    match difference {
+        Difference::NotScored => "not scored at all".to_owned(),
+        Difference::Context { was, is } => format!("context {was} instead of {is}"),
+        Difference::Stride { was, is } => format!("stride {was} instead of {is}"),
+        Difference::Tokens { was, is } => format!("{} tokens instead of {}", tokens(was), tokens(is)),
+        Difference::Protocol { was, is } => format!("protocol {was} instead of {is}"),
+    }
+}
+
+fn diverged_before(ids: &[&TrialId]) -> String {
+    let more = ids.len().saturating_sub(1);
+    let first = ids.first().map_or_else(String::new, ToString::to_string);
+    let (were, them) = if more == 0 { ("trial was", "it") } else { ("trials were", "each") };
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more: see `votive status`)") };
+    format!(
+        "note        {} {were} stopped as diverged by an earlier version, by the mean of 20 losses alone, also where the loss had come \
+         back: `--retry {first}` trains {them} on{more}",
+        ids.len()
+    )
+}
+
+/// When all is done, and how much of it before the deadline.
+fn ends(expected: Expected, zone: &TimeZone) -> String {
+    let Expected { seconds, now_utc: now, ends_utc: ends, cut_off_utc, too_long } = expected;
+    let mut text = format!("; about {}, ends about {}", duration(seconds), clock(ends, now, zone));
+    if let Some(until) = cut_off_utc {
+        let share = (until - now) as f64 / (ends - now) as f64;
+        text += &format!("\nnote        until {} about {:.0}% of that is reached", clock(until, now, zone), 100.0 * share);
+        if too_long > 0 {
+            let takes = if too_long == 1 { "trial takes" } else { "trials take" };
+            text += &format!("; {too_long} {takes} longer than that alone");
+        }
+    }
+    text
 }
 
 /// `3.10 GB of the GPU, 400 MB of the host`; `None` where no GPU is used.
 fn memory(largest: Memory) -> Option<String> {
     let device = largest.device?;
     Some(format!("{} of the GPU, {} of the host", bytes(device), bytes(largest.host)))
+}
+
+/// What there is to say at the end of a run of so many aliases among all trials.
+pub(crate) fn aliases(aliases: usize, trials: usize, equal_tokenizers: bool) -> Option<String> {
+    let as_what = if equal_tokenizers {
+        "the same as one whose tokenizer or clip norm comes to the same"
+    } else {
+        "the same, to the bit, as one with another clip norm"
+    };
+    let (was, it) = if aliases == 1 { ("was", "it is") } else { ("were", "each is") };
+    (aliases > 0).then(|| format!("{aliases} of {trials} trials {was} not trained: {it} {as_what} (`--no-alias` trains all)"))
+}
+
+/// What there is to say of trials that a run has left.
+pub(crate) fn left(summary: &Summary) -> Option<String> {
+    let (left, trials) = (summary.left, summary.trials);
+    (left > 0).then(|| format!("{left} of {trials} trials are not done: the same command goes on where this one stopped"))
 }
 
 #[cfg(test)]
@@ -32,5 +227,40 @@ mod tests {
         assert_eq!(memory(host), None, "on the processor there is nothing beside it");
         let both = Memory { device: Some(3_100_000_000), ..host };
         assert_eq!(memory(both).unwrap(), "3.10 GB of the GPU, 400 MB of the host");
+    }
+
+    #[test]
+    fn what_differs_is_said_once_each() {
+        let (context, tokens) = (Difference::Context { was: 32, is: 16 }, Difference::Tokens { was: 1_000, is: 2_000 });
+        let why = BTreeSet::from([&tokens, &context, &Difference::NotScored]);
+        assert_eq!(reasons(&why), "1,000 tokens instead of 2,000; context 32 instead of 16; not scored at all");
+    }
+
+    #[test]
+    fn labels_that_are_planned_no_longer_are_named_once_each_and_not_all() {
+        assert_eq!(changed(1, 2, &[]), "the experiment has changed: 1 trial added, 2 kept, 0 no longer planned");
+        let many: Vec<String> = (0..10).map(|n| format!("{n} off")).collect();
+        let gone: Vec<&str> = many.iter().flat_map(|label| [label.as_str(); 2]).collect();
+        let said = changed(0, 2, &gone);
+        assert!(said.starts_with("the experiment has changed: 0 trials added, 2 kept, 20 no longer planned\n"), "{said}");
+        assert!(
+            said.ends_with("on disk, but unranked: 0 off; 1 off; 2 off; 3 off; 4 off; 5 off; 6 off; 7 off; and 2 more"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_the_deadline_cuts_off_is_said_with_when_all_would_end() {
+        const SECOND: i64 = 1_000_000;
+        // 20:00 UTC.
+        let now = 1_795_464_000 * SECOND;
+        let open = Expected { seconds: 7_200.0, now_utc: now, ends_utc: now + 7_200 * SECOND, cut_off_utc: None, too_long: 0 };
+        assert_eq!(ends(open, &TimeZone::UTC), "; about 2 h 00 min, ends about 22:00");
+        let cut_off = Expected { cut_off_utc: Some(now + 3_600 * SECOND), too_long: 1, ..open };
+        assert_eq!(
+            ends(cut_off, &TimeZone::UTC),
+            "; about 2 h 00 min, ends about 22:00\nnote        until 21:00 about 50% of that is reached; 1 trial takes longer than that \
+             alone"
+        );
     }
 }

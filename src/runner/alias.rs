@@ -19,11 +19,10 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use super::commands::run::{label, write_job};
-use super::output::say;
-use super::rescore::difference;
+use super::difference::Difference;
+use super::job::write_job;
+use super::notice::{Listener, Notice};
 use super::session::Session;
-use super::show::lines;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{Budget, ClipNorm};
@@ -40,7 +39,7 @@ const NAMED: usize = 8;
 
 /// Which trials could be the same as each other.
 #[derive(Default)]
-pub(super) struct Families(HashMap<TrialId, Member>);
+pub struct Families(HashMap<TrialId, Member>);
 
 /// What a trial shares with others; all these numbers differ from each other.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +52,7 @@ struct Member {
 
 impl Families {
     /// The families of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
-    pub(super) fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
+    pub fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
         let trials = &session.whole().trials;
         let clip_norms = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
         if no_alias || !(clip_norms && session.device.repeats() || session.has_equal_tokenizers()) {
@@ -82,12 +81,12 @@ impl Families {
     }
 
     /// How many of these trials are the same as another one of them, whatever their training comes to.
-    pub(super) fn certain(&self, trials: &[Trial]) -> usize {
+    pub fn certain(&self, trials: &[Trial]) -> usize {
         repeated(trials.iter().filter_map(|trial| self.twins_of(&trial.id)))
     }
 
     /// How many more of these trials may turn out to be the same as another one of them.
-    pub(super) fn possible(&self, trials: &[Trial]) -> usize {
+    pub fn possible(&self, trials: &[Trial]) -> usize {
         repeated(trials.iter().filter_map(|trial| self.of_trial(&trial.id))).saturating_sub(self.certain(trials))
     }
 
@@ -140,7 +139,7 @@ impl Numbers {
 
 /// Opens those aliases again whose source is gone, or all of these with `no_alias`; gives the others their source's scores where
 /// those are newer.
-pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State]) -> Result<()> {
+pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State], listener: &dyn Listener) -> Result<()> {
     for (trial, state) in session.plan.trials.iter().zip(states) {
         let Some(outcome) = &state.outcome else { continue };
         let Some(source) = &outcome.alias_of else { continue };
@@ -148,19 +147,18 @@ pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State]
         match found.filter(|found| !no_alias && still_holds(outcome, found)) {
             Some(found) if (&found.scores, found.protocol) == (&outcome.scores, outcome.protocol) => continue,
             // A source that is not planned any more keeps its old scores, and the alias may have been scored since.
-            Some(found) if difference(trial, session.plan.common_context, &found).is_some() => continue,
+            Some(found) if Difference::of(trial, session.plan.common_context, &found).is_some() => continue,
             Some(_) => match record(session, trial, source) {
                 Ok(_) => {}
                 Err(error) if error.kind() == Kind::DiskFull => return Err(error),
                 Err(error) => {
-                    warn(session, trial, &error);
+                    tell_not_aliased(session, trial, &error, listener);
                     continue;
                 }
             },
             None => {
                 if !no_alias {
-                    let label = label(session, trial);
-                    say(&format!("note: {label} was the same as trial {source}, which is gone: it is open again"));
+                    listener.notice(&Notice::SourceGone { label: session.label(trial), source });
                 }
                 set_aside_outcome(&session.folder.trial(&trial.id))?;
             }
@@ -177,7 +175,12 @@ fn still_holds(alias: &Outcome, source: &Outcome) -> bool {
 }
 
 /// Records every trial at once that is the same as one that was over before, and takes those out of their families that are certainly not.
-pub(super) fn record_at_once(session: &Session, families: &mut Families, states: &mut [State]) -> Result<()> {
+pub(super) fn record_at_once(
+    session: &Session,
+    families: &mut Families,
+    states: &mut [State],
+    listener: &dyn Listener,
+) -> Result<()> {
     let sources = sources(session, families, states);
     let mut log = None;
     let mut said = 0;
@@ -197,7 +200,8 @@ pub(super) fn record_at_once(session: &Session, families: &mut Families, states:
             Ok(outcome) => {
                 said += 1;
                 if said <= NAMED {
-                    say(&lines::alias(&label(session, trial), &source_label(session, source), &outcome));
+                    let (label, source) = (session.label(trial), source_label(session, source));
+                    listener.notice(&Notice::Aliased { label, source, outcome: &outcome });
                 }
                 let log = match &mut log {
                     Some(log) => log,
@@ -211,11 +215,11 @@ pub(super) fn record_at_once(session: &Session, families: &mut Families, states:
                 *state = state_of(&session.folder.trial(&trial.id));
             }
             Err(error) if error.kind() == Kind::DiskFull => return Err(error),
-            Err(error) => warn(session, trial, &error),
+            Err(error) => tell_not_aliased(session, trial, &error, listener),
         }
     }
     if said > NAMED {
-        say(&format!("{:<11} {} more", "", said - NAMED));
+        listener.notice(&Notice::MoreAliased(said - NAMED));
     }
     Ok(())
 }
@@ -313,29 +317,17 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     Ok(outcome)
 }
 
-/// As [`record`], by ids; says so where it cannot be done.
-pub(super) fn record_or_say(session: &Session, trial: &Trial, source: &TrialId) -> Result<Outcome> {
-    record(session, trial, source).inspect_err(|error| warn(session, trial, error))
+/// As [`record`]; tells where that cannot be done.
+pub(super) fn record_or_tell(session: &Session, trial: &Trial, source: &TrialId, listener: &dyn Listener) -> Result<Outcome> {
+    record(session, trial, source).inspect_err(|error| tell_not_aliased(session, trial, error, listener))
 }
 
-fn warn(session: &Session, trial: &Trial, error: &Error) {
-    let label = label(session, trial);
-    say(&format!("warning: {label} is the same as a trained trial, but cannot be recorded: {}", error.chain()));
+fn tell_not_aliased(session: &Session, trial: &Trial, error: &Error, listener: &dyn Listener) {
+    listener.notice(&Notice::NotAliased { label: session.label(trial), error });
 }
 
 /// What people call a trial; its id where it is not planned any more.
 fn source_label(session: &Session, id: &TrialId) -> String {
     let trial = session.whole().trials.iter().find(|trial| trial.id == *id);
-    trial.map_or_else(|| format!("trial {id}"), |trial| label(session, trial))
-}
-
-/// What there is to say at the end of a run of so many aliases among all trials.
-pub(super) fn told(aliases: usize, trials: usize, equal_tokenizers: bool) -> Option<String> {
-    let as_what = if equal_tokenizers {
-        "the same as one whose tokenizer or clip norm comes to the same"
-    } else {
-        "the same, to the bit, as one with another clip norm"
-    };
-    let (was, it) = if aliases == 1 { ("was", "it is") } else { ("were", "each is") };
-    (aliases > 0).then(|| format!("{aliases} of {trials} trials {was} not trained: {it} {as_what} (`--no-alias` trains all)"))
+    trial.map_or_else(|| format!("trial {id}"), |trial| session.label(trial))
 }

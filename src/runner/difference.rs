@@ -1,0 +1,88 @@
+//! How a finished trial was scored otherwise than a plan compares.
+
+use crate::plan::Trial;
+use crate::runs::{End, Outcome};
+use crate::train::evaluate::{Layout, PROTOCOL};
+use crate::train::recorder::{CheckpointKind, Protocol};
+
+/// What differs. Only the first of these is said of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// How many tokens are scored.
+    Tokens {
+        /// When it was scored.
+        was: i64,
+        /// Now.
+        is: i64,
+    },
+    /// The common context.
+    Context {
+        /// When it was scored.
+        was: i64,
+        /// Now.
+        is: i64,
+    },
+    /// It has no score in the common context at all.
+    NotScored,
+    /// The version of the protocol.
+    Protocol {
+        /// When it was scored.
+        was: u32,
+        /// Now.
+        is: u32,
+    },
+    /// How far the windows move.
+    Stride {
+        /// When it was scored.
+        was: i64,
+        /// Now.
+        is: i64,
+    },
+}
+
+impl Difference {
+    /// What differs between how a complete trial was scored and how it would be now; `None` where nothing does.
+    pub(super) fn of(trial: &Trial, context: usize, outcome: &Outcome) -> Option<Self> {
+        let tokens = i64::try_from(trial.facts.validation_tokens).unwrap_or(i64::MAX) - 1;
+        if outcome.end != End::Completed || tokens < 1 {
+            return None;
+        }
+        let layout = Layout::overlapping(context);
+        let (context, stride) = (layout.context as i64, layout.stride as i64);
+        match outcome.score("validation", Protocol::Common, CheckpointKind::Final) {
+            None => Some(Self::NotScored),
+            Some(row) if row.context != context => Some(Self::Context { was: row.context, is: context }),
+            Some(row) if row.stride != stride => Some(Self::Stride { was: row.stride, is: stride }),
+            Some(row) if row.scored_tokens != tokens => Some(Self::Tokens { was: row.scored_tokens, is: tokens }),
+            Some(_) if outcome.protocol != PROTOCOL => Some(Self::Protocol { was: outcome.protocol, is: PROTOCOL }),
+            Some(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::ClipNorm;
+    use crate::plan::Plan;
+    use crate::record::tests::{completed, plan};
+
+    #[test]
+    fn a_trial_is_stale_where_context_tokens_or_protocol_have_changed() {
+        let mut plan = plan(&[32], &[ClipNorm::Off], &[1]);
+        plan.trials[0].facts.validation_tokens = 1_001;
+        let outcome = completed(2.0, None).outcome.unwrap();
+        let row = outcome.scores[0].clone();
+        let why = |plan: &Plan, context: usize, outcome: &Outcome| Difference::of(&plan.trials[0], context, outcome);
+        assert_eq!(why(&plan, row.context as usize, &outcome), None);
+        assert_eq!(why(&plan, 16, &outcome), Some(Difference::Context { was: row.context, is: 16 }));
+        let other = Outcome { protocol: PROTOCOL + 1, ..outcome.clone() };
+        assert_eq!(why(&plan, 32, &other), Some(Difference::Protocol { was: PROTOCOL + 1, is: PROTOCOL }));
+        let none = Outcome { scores: Vec::new(), ..outcome.clone() };
+        assert_eq!(why(&plan, 32, &none), Some(Difference::NotScored));
+        let diverged = Outcome { end: End::Diverged, ..none };
+        assert_eq!(why(&plan, 32, &diverged), None);
+        plan.trials[0].facts.validation_tokens = 2_001;
+        assert_eq!(why(&plan, 32, &outcome), Some(Difference::Tokens { was: 1_000, is: 2_000 }));
+    }
+}

@@ -1,0 +1,77 @@
+//! Finished trials whose scores were made otherwise than this plan compares: they are scored again from their final and best
+//! weights. Nothing is trained again.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::difference::Difference;
+use super::notice::{Listener, Notice};
+use super::session::Session;
+use super::signals::Signals;
+use super::workers::work_off;
+use crate::error::Result;
+use crate::plan::{Plan, Trial, TrialId};
+use crate::runs::{State, Status, state_of};
+use crate::schedule::{Candidate, Policy, Queue, Standing, Summary, Work};
+
+/// A finished trial that cannot be compared as it is scored, and why.
+pub(super) struct Stale<'a> {
+    trial: &'a Trial,
+    why: Difference,
+}
+
+/// Those among the trials of a plan; `standing` is in its order. An alias takes the scores of its source when that
+/// has them; where the source is not in the plan it is scored from the weights that lie there.
+pub(super) fn stale<'a>(plan: &'a Plan, standing: &[State]) -> Vec<Stale<'a>> {
+    let finished = plan.trials.iter().zip(standing).filter_map(|(trial, state)| Some((trial, state.outcome.as_ref()?)));
+    let planned: HashSet<&TrialId> = plan.trials.iter().map(|trial| &trial.id).collect();
+    finished
+        .filter(|(_, outcome)| outcome.alias_of.as_ref().is_none_or(|source| !planned.contains(source)))
+        .filter_map(|(trial, outcome)| Some(Stale { trial, why: Difference::of(trial, plan.common_context, outcome)? }))
+        .collect()
+}
+
+/// The most memory that one of them may need, bytes: what its training needed.
+pub(super) fn memory(stale: &[Stale<'_>]) -> u64 {
+    stale.iter().map(|stale| stale.trial.facts.memory_bytes).max().unwrap_or(0)
+}
+
+/// The distinct reasons.
+pub(super) fn reasons<'a>(stale: &'a [Stale<'_>]) -> BTreeSet<&'a Difference> {
+    stale.iter().map(|stale| &stale.why).collect()
+}
+
+/// Scores them again, as many at a time as the policy says. What could not be scored keeps the scores that it had.
+pub(super) fn score_again(
+    session: &Session,
+    stale: &[Stale<'_>],
+    policy: Policy,
+    signals: &Signals,
+    listener: &dyn Listener,
+) -> Result<Summary> {
+    if stale.is_empty() {
+        listener.notice(&Notice::NothingToScore);
+        return Ok(Summary::default());
+    }
+    listener.notice(&Notice::ScoringAgain { trials: stale.len(), why: reasons(stale) });
+    let candidate = |stale: &Stale<'_>| Candidate {
+        id: stale.trial.id.clone(),
+        round: 0,
+        clip_norm: stale.trial.settings.train.clip_norm,
+        family: None,
+        twins: None,
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    };
+    let queue = Queue::new(stale.iter().map(candidate).collect(), policy);
+    let summary = work_off(session, queue, Work::ScoreAgain, signals, listener)?;
+    let again: Vec<State> = stale.iter().map(|s| state_of(&session.folder.trial(&s.trial.id))).collect();
+    let left = stale.iter().zip(&again).filter(|(stale, state)| {
+        let outcome = state.outcome.as_ref().filter(|_| state.status == Status::Completed);
+        outcome.is_none_or(|outcome| Difference::of(stale.trial, session.plan.common_context, outcome).is_some())
+    });
+    let left = left.count();
+    if left > 0 {
+        listener.notice(&Notice::NotScored { left, all: stale.len() });
+    }
+    Ok(summary)
+}

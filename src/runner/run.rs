@@ -1,0 +1,329 @@
+//! The flow of `votive run`: plan, look at what is over, probe, train what is missing, report.
+
+use std::collections::HashSet;
+
+use jiff::ZonedDateTime;
+
+use super::alias::{self, Families};
+use super::deadline::deadline;
+use super::device::cuda_libraries;
+use super::failure::Failure;
+use super::notice::{Expected, Listener, Notice};
+use super::probe::{How, Probes};
+use super::rescore;
+use super::session::{Asked, Session};
+use super::signals::Signals;
+use super::tables::write_tables;
+use super::workers::work_off;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::experiment::settings::On;
+use crate::model::gpu::cuda::Search;
+use crate::plan::{Trial, TrialId};
+use crate::record::write_plan;
+use crate::report::Report;
+use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, now_utc, reopen};
+use crate::schedule::{Candidate, Conclusion, Layout, Machine, Policy, Queue, Summary, Work, layout};
+use crate::train::checkpoint;
+
+/// What is asked of a run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The experiment and its trials.
+    pub asked: Asked,
+    /// The clock time to end by; over the file's.
+    pub until: Option<String>,
+    /// Trials at a time; over the file's.
+    pub slots: Option<usize>,
+    /// Whether time and memory of each shape are measured first.
+    pub probe: bool,
+    /// Whether finished trials are scored again that were scored otherwise than this plan compares.
+    pub rescore: bool,
+    /// Beginnings of the ids of trials that are tried again however they ended.
+    pub retry: Vec<String>,
+    /// Whether trials that are the same as another one are recorded, and not trained.
+    pub alias: bool,
+}
+
+/// What a run came to.
+pub struct Ended {
+    /// What training came to; `None` where scoring again was stopped before it.
+    pub trained: Option<Summary>,
+    /// What scoring again came to; of no trials where it was not asked for.
+    pub scored: Summary,
+    /// Whether SIGTERM asked to stop, rather than Ctrl-C.
+    pub terminated: bool,
+    /// The experiment's folder.
+    pub folder: ExperimentFolder,
+    /// The report, which is written there.
+    pub report: Report,
+    /// Trials of the whole plan that were not trained, since they are the same as another.
+    pub aliases: usize,
+    /// Trials of the whole plan.
+    pub trials: usize,
+    /// Whether two of its tokenizers are the same under other names.
+    pub equal_tokenizers: bool,
+}
+
+/// Plans an experiment, trains what is missing of it, and writes its tables and its report.
+///
+/// # Errors
+/// Of kind [`Kind::Busy`](crate::error::Kind::Busy) where another runner holds the experiment; where the file is not right; where
+/// what must be written cannot be.
+pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener) -> Result<Ended, Failure> {
+    let session = Session::open(&request.asked, listener)?;
+    let settings = &session.experiment.base.run;
+    if settings.on == On::Slurm {
+        return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
+    }
+    session.refuse_unfit()?;
+    signals.outlive_the_terminal()?;
+    let until = request.until.as_deref().or(settings.until.as_deref());
+    let until_utc = deadline(until, settings.time.as_deref(), &ZonedDateTime::now())?;
+    durable::create_folder(&session.folder.trials())?;
+    let _lock = RunnerLock::take(&session.folder)?;
+    durable::sweep(session.folder.path())?;
+    describe(&session, listener)?;
+    let run = Run { session: &session, request, signals, listener, machine: Machine::this(), until_utc };
+    let mut standing = run.standing()?;
+    let mut families = run.families(&mut standing)?;
+    let scored = run.score_again(&mut standing)?;
+    if scored.stopped.is_some() {
+        return Ok(run.finish(None, scored)?);
+    }
+    run.look_back(&mut families, &mut standing)?;
+    let trained = run.train(&families, &standing)?;
+    Ok(run.finish(Some(trained), scored)?)
+}
+
+/// Tells what is planned, and writes it down.
+fn describe(session: &Session, listener: &dyn Listener) -> Result<()> {
+    listener.notice(&Notice::Planned(&session.plan));
+    if let Some((left, of)) = session.only() {
+        listener.notice(&Notice::Only { left, of });
+    }
+    tell_changes(session, listener);
+    session.write()?;
+    write_plan(&session.folder.plan_parquet(), session.whole())
+}
+
+/// An edited file replaces the plan: what is added, kept and orphaned is told first.
+fn tell_changes(session: &Session, listener: &dyn Listener) {
+    let Ok(before) = Description::read(&session.folder) else { return };
+    let ids: HashSet<&TrialId> = session.whole().trials.iter().map(|t| &t.id).collect();
+    let gone: Vec<&str> = before.trials.iter().filter(|t| !ids.contains(&t.id)).map(|t| t.label.as_str()).collect();
+    let kept = before.trials.len() - gone.len();
+    let added = ids.len() - kept.min(ids.len());
+    if added > 0 || !gone.is_empty() {
+        listener.notice(&Notice::Changed { added, kept, gone });
+    }
+}
+
+/// A run whose experiment is planned and held.
+struct Run<'a> {
+    session: &'a Session,
+    request: &'a Request,
+    signals: &'a Signals,
+    listener: &'a dyn Listener,
+    machine: Machine,
+    until_utc: Option<i64>,
+}
+
+impl Run<'_> {
+    fn is_retried(&self, id: &TrialId) -> bool {
+        self.request.retry.iter().any(|begins| id.as_str().starts_with(begins.as_str()))
+    }
+
+    /// How each trial stands, where those that may be tried again are open again.
+    fn standing(&self) -> Result<Vec<State>> {
+        let trials = &self.session.plan.trials;
+        for id in &self.request.retry {
+            if !trials.iter().any(|trial| trial.id.as_str().starts_with(id.as_str())) {
+                let error = Error::usage(format!("no trial that is asked for has an id that begins with `{id}`"));
+                return Err(error.help("`votive status` lists the ids"));
+            }
+        }
+        let which = |trial: &Trial| if self.is_retried(&trial.id) { Reopen::Unfinished } else { Reopen::Failed };
+        let standing = trials.iter().map(|trial| reopen(&self.session.folder.trial(&trial.id), which(trial))).collect();
+        let (asked, slots) = (self.asked_slots(), self.slots());
+        if asked.is_some_and(|asked| slots.is_some_and(|slots| slots < asked)) {
+            self.listener.notice(&Notice::OneAfterAnother);
+        }
+        standing
+    }
+
+    fn asked_slots(&self) -> Option<usize> {
+        self.request.slots.or(self.session.experiment.base.run.slots)
+    }
+
+    fn slots(&self) -> Option<usize> {
+        self.session.slots(self.asked_slots())
+    }
+
+    /// Shares the machine among so many trials of which the largest needs so many bytes.
+    fn layout(&self, trials: usize, bytes: u64) -> Layout {
+        layout(self.machine, self.slots(), self.session.experiment.base.run.threads, trials, bytes)
+    }
+
+    fn policy(&self, slots: usize) -> Policy {
+        let run = &self.session.experiment.base.run;
+        let (cores, until_utc) = (self.machine.cores, self.until_utc);
+        Policy { slots, cores, threads: run.threads, retries: run.retries, until_utc, ..Policy::default() }
+    }
+
+    /// Which trials could be the same as each other. Those whose source is gone are opened again.
+    fn families(&self, standing: &mut [State]) -> Result<Families> {
+        let families = Families::of(self.session, !self.request.alias, &self.request.retry)?;
+        alias::look_after(self.session, !self.request.alias, standing, self.listener)?;
+        Ok(families)
+    }
+
+    /// Scores finished trials again, where that is asked for.
+    fn score_again(&self, standing: &mut [State]) -> Result<Summary> {
+        if !self.request.rescore {
+            return Ok(Summary::default());
+        }
+        let stale = rescore::stale(&self.session.plan, standing);
+        let shape = self.layout(stale.len().max(1), rescore::memory(&stale));
+        let policy = self.policy(shape.slots);
+        let scored = rescore::score_again(self.session, &stale, policy, self.signals, self.listener)?;
+        alias::look_after(self.session, false, standing, self.listener)?;
+        Ok(scored)
+    }
+
+    /// What earlier runs left: trials that are the same as one that is over, some that are scored otherwise, some that diverged by
+    /// another rule.
+    fn look_back(&self, families: &mut Families, standing: &mut [State]) -> Result<()> {
+        alias::record_at_once(self.session, families, standing, self.listener)?;
+        let plan = &self.session.plan;
+        let stale = rescore::stale(plan, standing);
+        if !self.request.rescore && !stale.is_empty() {
+            let (why, file) = (rescore::reasons(&stale), &self.request.asked.file);
+            self.listener.notice(&Notice::Stale { trials: stale.len(), why, file });
+        }
+        let earlier = |state: &State| state.outcome.as_ref().is_some_and(Outcome::by_an_earlier_rule);
+        let diverged = plan.trials.iter().zip(&*standing).filter(|(_, state)| earlier(state));
+        let diverged: Vec<&TrialId> = diverged.map(|(trial, _)| &trial.id).collect();
+        if !diverged.is_empty() {
+            self.listener.notice(&Notice::DivergedBefore(diverged));
+        }
+        // From here on every query finds its tables.
+        write_tables(self.session).map(drop)
+    }
+
+    /// Trains what is missing.
+    fn train(&self, families: &Families, standing: &[State]) -> Result<Summary> {
+        let trials = &self.session.plan.trials;
+        let missing = trials.iter().zip(standing).filter(|(_, state)| state.outcome.is_none());
+        let missing: Vec<&Trial> = missing.map(|(trial, _)| trial).collect();
+        if missing.is_empty() {
+            self.listener.notice(&Notice::NothingToTrain { trials: trials.len() });
+            let ends = standing.iter().filter_map(|state| Some(state.outcome.as_ref()?.end));
+            return Ok(Summary::of(ends.map(Conclusion::DoneBefore), None));
+        }
+        let planned = missing.iter().map(|trial| trial.facts.memory_bytes).max().unwrap_or(0);
+        let probes = self.probe(&missing, self.layout(missing.len(), planned))?;
+        // What was measured may need more memory than was expected: then fewer trials run at a time.
+        let measured =
+            probes.as_ref().map(|probes| probes.largest(&self.session.plan, &missing)).transpose()?.unwrap_or_default();
+        let shape = self.layout(missing.len(), measured.host.max(planned / 4));
+        let candidates = self.candidates(families, standing, probes.as_ref())?;
+        self.announce(&missing, &candidates, shape);
+        work_off(self.session, Queue::new(candidates, self.policy(shape.slots)), Work::Train, self.signals, self.listener)
+    }
+
+    /// Measures every distinct shape, unless that is not wanted.
+    fn probe(&self, missing: &[&Trial], shape: Layout) -> Result<Option<Probes>> {
+        if !self.request.probe {
+            return Ok(None);
+        }
+        let session = self.session;
+        let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
+        let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search };
+        Probes::measure(&session.folder, &session.plan, missing, how, self.listener).map(Some)
+    }
+
+    /// Every trial, for the queue to choose from.
+    fn candidates(&self, families: &Families, standing: &[State], probes: Option<&Probes>) -> Result<Vec<Candidate>> {
+        let plan = &self.session.plan;
+        let mut candidates = Vec::with_capacity(plan.trials.len());
+        for (trial, state) in plan.trials.iter().zip(standing) {
+            // It goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
+            let checkpoints = checkpoint::list(&self.session.folder.trial(&trial.id).checkpoints())?;
+            let done = checkpoints.last().map_or(0, |(step, _)| *step as i64);
+            let measured = probes.map(|probes| probes.of(trial, plan)).transpose()?.flatten();
+            candidates.push(Candidate {
+                id: trial.id.clone(),
+                round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
+                clip_norm: trial.settings.train.clip_norm,
+                family: families.of_trial(&trial.id),
+                twins: families.twins_of(&trial.id),
+                expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
+                standing: state.status.into(),
+            });
+        }
+        Ok(candidates)
+    }
+
+    /// Tells what will happen, and when it ends.
+    fn announce(&self, missing: &[&Trial], candidates: &[Candidate], shape: Layout) {
+        let missing_ids: HashSet<&TrialId> = missing.iter().map(|trial| &trial.id).collect();
+        let open = candidates.iter().filter(|candidate| missing_ids.contains(&candidate.id));
+        let seconds: Option<Vec<f64>> = open.map(|candidate| candidate.expected_seconds).collect();
+        self.listener.notice(&Notice::Training {
+            missing: missing.len(),
+            trials: self.session.plan.trials.len(),
+            device: self.session.device_in_words(),
+            slots: shape.slots,
+            threads: shape.threads,
+            expected: seconds.map(|seconds| expected(&seconds, shape.slots, now_utc(), self.until_utc)),
+        });
+    }
+
+    /// The tables and the report, at the end.
+    fn finish(&self, trained: Option<Summary>, scored: Summary) -> Result<Ended> {
+        let aliases = write_tables(self.session)?;
+        let report = Report::read(&self.session.folder)?;
+        report.write(&self.session.folder.report())?;
+        Ok(Ended {
+            trained,
+            scored,
+            terminated: self.signals.terminated(),
+            folder: self.session.folder.clone(),
+            report,
+            aliases,
+            trials: self.session.whole().trials.len(),
+            equal_tokenizers: self.session.has_equal_tokenizers(),
+        })
+    }
+}
+
+/// When trials that take so many seconds each end together, as many at a time as there are slots.
+fn expected(seconds: &[f64], slots: usize, now_utc: i64, until_utc: Option<i64>) -> Expected {
+    let longest = seconds.iter().copied().fold(0.0, f64::max);
+    let together = (seconds.iter().sum::<f64>() / slots as f64).max(longest);
+    let ends_utc = now_utc.saturating_add((together * 1e6) as i64);
+    let cut_off_utc = until_utc.filter(|&until| ends_utc > until);
+    let too_long = cut_off_utc.map_or(0, |until| {
+        let window = (until - now_utc) as f64 / 1e6;
+        seconds.iter().filter(|&&seconds| seconds > window).count()
+    });
+    Expected { seconds: together, now_utc, ends_utc, cut_off_utc, too_long }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_end_together_and_none_before_the_longest() {
+        const SECOND: i64 = 1_000_000;
+        let at = |seconds: &[f64], slots, until: Option<i64>| expected(seconds, slots, 0, until.map(|s| s * SECOND));
+        let open = at(&[10.0, 20.0, 30.0], 2, None);
+        assert_eq!((open.seconds, open.ends_utc, open.cut_off_utc, open.too_long), (30.0, 30 * SECOND, None, 0));
+        assert_eq!(at(&[10.0, 20.0, 40.0], 2, None).seconds, 40.0, "the longest alone");
+        assert_eq!(at(&[10.0, 20.0, 30.0], 2, Some(30)).cut_off_utc, None, "all of it is reached");
+        let cut_off = at(&[10.0, 20.0, 30.0], 1, Some(15));
+        assert_eq!((cut_off.cut_off_utc, cut_off.too_long), (Some(15 * SECOND), 2));
+    }
+}

@@ -1,0 +1,282 @@
+//! An experiment's file is read, its texts are prepared, its plan is made: what `plan`, `explain` and `run` have in common.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::device::usable_device;
+use super::failure::Failure;
+use super::git;
+use super::notice::{Listener, Notice};
+use super::texts::{Corpora, unused_field};
+use crate::corpus::{Part, Prepared, References};
+use crate::device::Device;
+use crate::durable;
+use crate::error::{Error, Result};
+use crate::experiment::settings::{self, Precision, Settings};
+use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
+use crate::model::gpu::cuda::Listed;
+use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, build};
+use crate::runs::{Description, ExperimentFolder};
+use crate::schedule::Machine;
+use crate::train::Job;
+use crate::train::device::Found;
+
+/// Which experiment, and which of its trials.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The experiment file.
+    pub file: PathBuf,
+    /// What lies over it.
+    pub overrides: Overrides,
+    /// Where output goes.
+    pub runs: PathBuf,
+    /// The condition that trials must meet, if any.
+    pub only: Option<String>,
+    /// Most trials that are planned.
+    pub limit: u64,
+    /// Whether the device is chosen as if no trial had run yet.
+    pub anew: bool,
+}
+
+/// An experiment with its plan.
+pub struct Session {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Its folder.
+    pub folder: ExperimentFolder,
+    /// What trials run on.
+    pub device: Device,
+    /// What the driver says of it, where it is an NVIDIA GPU.
+    gpu: Option<Listed>,
+    /// What is asked for: all of it, or what `--only` leaves.
+    pub plan: Plan,
+    /// All of it, where `--only` took some away.
+    whole: Option<Plan>,
+    corpora: Corpora,
+}
+
+impl Session {
+    /// Reads the file, prepares its texts in the experiment's folder, and plans.
+    ///
+    /// # Errors
+    /// Where the file, its texts or its starting weights are not right; where no trial is left.
+    pub fn open(asked: &Asked, listener: &dyn Listener) -> Result<Self, Failure> {
+        let (experiment, warnings) = load(&asked.file, &asked.overrides)?;
+        for warning in &warnings {
+            listener.notice(&Notice::File(warning));
+        }
+        let filter = asked.only.as_deref().map(Filter::parse).transpose()?;
+        let folder = ExperimentFolder::new(&asked.runs, &experiment.name);
+        let before = Description::read(&folder).ok();
+        let kept = before.as_ref().and_then(|described| described.device).filter(|_| !asked.anew);
+        let Found { device, gpu, .. } = usable_device(&experiment, kept, listener)?;
+        let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
+        let fixed = before.as_ref().and_then(|described| described.common_context);
+        let numbers = numbers(&folder, before);
+        let machine = Machine::this();
+        let memory_bytes = if device.is_cpu() { machine.memory.total } else { gpu.as_ref().map(|gpu| gpu.memory) };
+        let threads = experiment.base.run.threads.unwrap_or(machine.cores);
+        let limit = asked.limit;
+        let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
+        let mut known = |settings: &Settings| corpora.prepare(settings, listener);
+        let mut look = |from: &str| corpora.folder(from);
+        let (plan, warnings) = build(&experiment, circumstances, &mut known, &mut look).map_err(|refusal| match refusal {
+            Refusal::File(problems) => problems.into(),
+            Refusal::Other(error) => match error.setting() {
+                Some(setting) => Failure::from(experiment.problem_with(setting, &error)),
+                None => error.into(),
+            },
+        })?;
+        corpora.tell(listener);
+        if let Some(field) = corpora.unused_field() {
+            return Err(unused_field(&experiment, &field).into());
+        }
+        listener.notice(&Notice::Warnings(&warnings));
+        let (plan, whole) = match &filter {
+            Some(filter) => (part(&plan, filter, asked.only.as_deref().unwrap_or_default())?, Some(plan)),
+            None => (plan, None),
+        };
+        Ok(Self { experiment, folder, device, gpu, plan, whole, corpora })
+    }
+
+    /// What trials run on, in words.
+    pub fn device_in_words(&self) -> String {
+        match &self.gpu {
+            Some(gpu) => format!("{} ({})", self.device, gpu.name),
+            None => self.device.to_string(),
+        }
+    }
+
+    /// Trials at a time where so many are asked for: on a GPU one after another.
+    pub(super) fn slots(&self, asked: Option<usize>) -> Option<usize> {
+        if self.device.is_cpu() { asked } else { Some(1) }
+    }
+
+    /// Refuses to train what the processor does not take, where a plan only warned of it.
+    pub(super) fn refuse_unfit(&self) -> Result<(), Problems> {
+        let settings = self.plan.trials.iter().map(|trial| &trial.settings);
+        let half = |settings: &&Settings| self.device.is_cpu() && settings.train.precision != Precision::F32;
+        match settings.into_iter().find(half) {
+            Some(_) => {
+                let error = Error::usage("trials with another `train.precision` than `f32` need a GPU, and there is none")
+                    .help("leave it at `f32`, take those trials out with `--only`, or run it on a machine with a GPU");
+                Err(self.experiment.problem_with("train.precision", &error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The whole plan, also where `--only` asks for a part of it: what is written down and reported.
+    pub fn whole(&self) -> &Plan {
+        self.whole.as_ref().unwrap_or(&self.plan)
+    }
+
+    /// How many trials `--only` leaves of how many; `None` without it.
+    pub fn only(&self) -> Option<(usize, usize)> {
+        Some((self.plan.trials.len(), self.whole.as_ref()?.trials.len()))
+    }
+
+    /// A trial's name for people: its configuration's values, and its seed where there are several.
+    pub fn label(&self, trial: &Trial) -> String {
+        let label = self.plan.label(trial);
+        if self.plan.seeds.len() > 1 { format!("{label}, seed {}", trial.seed) } else { label }
+    }
+
+    /// The prepared text of a configuration, its files relative to the experiment's folder.
+    pub fn prepared(&self, settings: &Settings) -> Result<Prepared> {
+        let known = self.corpora.known(settings)?;
+        let root = self.folder.path();
+        let relative = |path: &Path| path.strip_prefix(root).map_or_else(|_| path.to_owned(), Path::to_owned);
+        let part = |part: &Part| Part { file: relative(&part.file), ..part.clone() };
+        let prepared = &known.prepared;
+        Ok(Prepared {
+            tokenizer_file: relative(&prepared.tokenizer_file),
+            train: part(&prepared.train),
+            validation: prepared.validation.as_ref().map(part),
+            test: prepared.test.as_ref().map(part),
+            ..prepared.clone()
+        })
+    }
+
+    /// What trials have in common of which one may turn out to be the same as another; see [`plan::kinship`].
+    pub(super) fn kinship(&self, settings: &Settings, with_any_clip_norm: bool) -> Result<TrialId> {
+        Ok(plan::kinship(settings, &*self.corpora.known(settings)?, self.device, with_any_clip_norm))
+    }
+
+    /// Whether two tokenizers are the same under other names.
+    pub fn has_equal_tokenizers(&self) -> bool {
+        self.corpora.have_equal_tokenizers()
+    }
+
+    /// Every text that the trials read, with the label of its tokenizer.
+    pub fn texts(&self) -> Vec<(String, Rc<Known>)> {
+        self.corpora.all()
+    }
+
+    /// Every text that a trial reads with every tokenizer, once by content, with the name that the report gives to the tokenizer.
+    fn texts_of_trials(&self) -> Result<Vec<(String, Rc<Known>)>> {
+        let (mut seen, mut texts) = (HashSet::new(), Vec::new());
+        for Trial { settings, facts, .. } in &self.whole().trials {
+            if seen.insert((&facts.text_hash, &facts.tokenizer_hash)) {
+                texts.push((report_label(&settings.tokenizer), self.corpora.known(settings)?));
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Writes `experiment.yaml`, `experiment.json` and `plan.parquet`.
+    pub(super) fn write(&self) -> Result<()> {
+        let mut resolved = self.experiment.resolved();
+        let texts = self.texts_of_trials()?;
+        resolved["swept"] = json!(self.plan.swept);
+        resolved["common_context"] = json!(self.plan.common_context);
+        resolved["numbers"] = json!(self.whole().numbers);
+        resolved["device"] = json!(self.device);
+        resolved["program"] = json!(crate::program());
+        resolved["lock_file"] = json!(crate::lock_file());
+        resolved["git"] = git::commit();
+        resolved["evaluate"] = json!(self.experiment.base.evaluate);
+        resolved["report"] = json!(self.experiment.base.report);
+        resolved["text_hash"] = json!(texts.first().map(|(_, known)| &known.prepared.text_hash));
+        resolved["tokenizers"] = texts
+            .iter()
+            .map(|(label, known)| {
+                let prepared = &known.prepared;
+                json!({
+                    "label": label,
+                    "hash": prepared.tokenizer_hash,
+                    "text_hash": prepared.text_hash,
+                    "vocabulary": prepared.vocabulary,
+                    "lossless": prepared.lossless,
+                    "unknown_share": prepared.unknown_share,
+                    "unknown_tokens": prepared.unknown_tokens,
+                    "unknown_parts": prepared.unknown_parts,
+                    "scored_tokens": prepared.scored_tokens.saturating_sub(1),
+                    "scored_words": prepared.scored_words,
+                })
+            })
+            .collect();
+        let mut references = Vec::new();
+        for (label, known) in &texts {
+            if let Some(found) = References::of(&known.prepared, &self.folder.cache())? {
+                let mut line = json!(found);
+                line["tokenizer"] = json!(label);
+                line["hash"] = json!(known.prepared.tokenizer_hash);
+                line["text_hash"] = json!(known.prepared.text_hash);
+                references.push(line);
+            }
+        }
+        resolved["references"] = json!(references);
+        resolved["trials"] = self
+            .whole()
+            .trials
+            .iter()
+            .map(|trial| {
+                json!({"id": trial.id, "configuration": trial.configuration, "seed": trial.seed, "label": self.plan.label(trial)})
+            })
+            .collect();
+        durable::write(&self.folder.experiment_yaml(), self.experiment.source.as_bytes())?;
+        durable::write_json(&self.folder.experiment_json(), &resolved)
+    }
+}
+
+/// The trials of a plan for which a condition holds.
+///
+/// # Errors
+/// Where it holds for none.
+fn part(whole: &Plan, filter: &Filter, condition: &str) -> Result<Plan> {
+    let mut trials = Vec::new();
+    for trial in &whole.trials {
+        if filter.matches(&trial.settings, trial.seed, trial.configuration)? {
+            trials.push(trial.clone());
+        }
+    }
+    if trials.is_empty() {
+        let error = Error::usage(format!("no trial fits `--only {condition}`"));
+        return Err(error.help("see the trials with `votive plan`"));
+    }
+    Ok(Plan { trials, ..whole.clone() })
+}
+
+/// The numbers that configurations have so far. A description of an older version has them by trial only; where it is damaged,
+/// each trial's own has its number.
+fn numbers(folder: &ExperimentFolder, described: Option<Description>) -> Numbers {
+    if let Some(Description { numbers, trials, .. }) = described {
+        return numbers.with_trials(trials.into_iter().map(|trial| (trial.id, trial.configuration)));
+    }
+    let entries = std::fs::read_dir(folder.trials()).into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| TrialId::parse(entry.file_name().to_str()?));
+    let jobs = ids.filter_map(|id| durable::read_json::<Job>(&folder.trial(&id).job()).ok().flatten());
+    Numbers::default().with_trials(jobs.map(|job| (job.id, job.configuration)))
+}
+
+/// What the report calls a tokenizer: its kind, and what makes it another of its kind.
+fn report_label(tokenizer: &settings::Tokenizer) -> String {
+    match tokenizer {
+        settings::Tokenizer::File { path } => format!("file {path}"),
+        other => other.label(),
+    }
+}

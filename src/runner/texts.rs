@@ -1,0 +1,173 @@
+//! The prepared texts of an experiment.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::notice::{Listener, Notice};
+use crate::corpus::{self, Prepared, Stage};
+use crate::error::{Error, Result};
+use crate::experiment::settings::{self, Settings};
+use crate::experiment::{Experiment, Problems};
+use crate::model::Pretrained;
+use crate::plan::Known;
+use crate::runs::ExperimentFolder;
+use crate::train::pretrained;
+
+/// Between two notices about the preparation of a text.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
+
+/// The prepared texts, one for each distinct pair of corpus and tokenizer.
+pub(super) struct Corpora {
+    base: PathBuf,
+    folder: ExperimentFolder,
+    texts: RefCell<Vec<Text>>,
+    folders: RefCell<HashMap<String, Pretrained>>,
+}
+
+/// A prepared text, and what it was prepared from.
+struct Text {
+    corpus: settings::Corpus,
+    tokenizer: settings::Tokenizer,
+    from: Option<String>,
+    scored_bytes: u64,
+    known: Rc<Known>,
+}
+
+impl Corpora {
+    pub(super) fn new(base: PathBuf, folder: ExperimentFolder) -> Self {
+        Self { base, folder, texts: RefCell::default(), folders: RefCell::default() }
+    }
+
+    /// What is known of a folder to start from; each is read once.
+    pub(super) fn folder(&self, from: &str) -> Result<Pretrained> {
+        let known = self.folders.borrow().get(from).cloned();
+        let found = match known {
+            Some(found) => return Ok(found),
+            None => pretrained::look(&self.base.join(from)),
+        };
+        if let Ok(found) = &found {
+            self.folders.borrow_mut().insert(from.to_owned(), found.clone());
+        }
+        found.map_err(|error| error.about("model.from"))
+    }
+
+    /// The same. A tokenizer that is named beside it must be the folder's.
+    fn look(&self, from: &str, tokenizer: &settings::Tokenizer) -> Result<Pretrained> {
+        let folder = self.base.join(from);
+        let found = self.folder(from).and_then(|found| {
+            if let settings::Tokenizer::File { path } = tokenizer {
+                let (path, own) = (self.base.join(path), folder.join("tokenizer.json"));
+                let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io("read", path, e));
+                if path != own && read(&path)? != read(&own)? {
+                    let message = format!("`tokenizer` names {}, which is not the tokenizer.json of `{from}`", path.display());
+                    return Err(Error::usage(message).help("take `tokenizer` out: the folder brings its own"));
+                }
+            }
+            Ok(found)
+        });
+        found.map_err(|error| error.about("model.from"))
+    }
+
+    /// Tells what a person should know about the texts, each remark once.
+    pub(super) fn tell(&self, listener: &dyn Listener) {
+        let mut told = HashSet::new();
+        for text in self.texts.borrow().iter() {
+            for remark in text.known.prepared.remarks.iter().map(ToString::to_string) {
+                if !told.contains(&remark) {
+                    listener.notice(&Notice::Text(&remark));
+                    told.insert(remark);
+                }
+            }
+        }
+    }
+
+    /// The `corpus.field` that is set, where no text has rows.
+    pub(super) fn unused_field(&self) -> Option<String> {
+        let texts = self.texts.borrow();
+        let field = texts.iter().find_map(|text| text.corpus.field.clone())?;
+        (!texts.iter().any(|text| text.known.prepared.has_rows)).then_some(field)
+    }
+
+    /// What is known of a configuration's text, which is prepared where it is not yet; then how far that is is told.
+    pub(super) fn prepare(&self, settings: &Settings, listener: &dyn Listener) -> Result<Rc<Known>> {
+        let (corpus, tokenizer, most) = (&settings.corpus, &settings.tokenizer, settings.evaluate.max_bytes);
+        if let Some(known) = self.prepared(settings) {
+            return Ok(known);
+        }
+        let from = settings.model.from.as_deref().map(|from| self.look(from, tokenizer)).transpose()?;
+        let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
+        let base = &self.base;
+        let request = corpus::Request { corpus, tokenizer, base, tokenizers: &tokenizers, cache: &cache, scored_bytes: most };
+        let told = Told::new(tokenizer.label());
+        let prepared = corpus::prepare(&request, &|stage| told.tell(stage, listener))?;
+        let known = Rc::new(Known { prepared, from });
+        let text = Text {
+            corpus: corpus.clone(),
+            tokenizer: tokenizer.clone(),
+            from: settings.model.from.clone(),
+            scored_bytes: most,
+            known: known.clone(),
+        };
+        self.texts.borrow_mut().push(text);
+        Ok(known)
+    }
+
+    /// What is known of a configuration's text.
+    ///
+    /// # Errors
+    /// Where it was not prepared.
+    pub(super) fn known(&self, settings: &Settings) -> Result<Rc<Known>> {
+        self.prepared(settings).ok_or_else(|| Error::internal("a text was not prepared"))
+    }
+
+    fn prepared(&self, settings: &Settings) -> Option<Rc<Known>> {
+        let Settings { corpus, tokenizer, model, evaluate, .. } = settings;
+        let texts = self.texts.borrow();
+        let mut same = texts.iter().filter(|text| (&text.corpus, &text.tokenizer) == (corpus, tokenizer));
+        let text = same.find(|text| (&text.from, text.scored_bytes) == (&model.from, evaluate.max_bytes))?;
+        Some(text.known.clone())
+    }
+
+    pub(super) fn have_equal_tokenizers(&self) -> bool {
+        let texts = self.texts.borrow();
+        let content = |text: &Text| {
+            let Prepared { text_hash, tokenizer_hash, end_of_text, .. } = &text.known.prepared;
+            (text_hash.clone(), tokenizer_hash.clone(), *end_of_text)
+        };
+        let mut names = HashMap::new();
+        texts.iter().any(|text| *names.entry(content(text)).or_insert(&text.tokenizer) != &text.tokenizer)
+    }
+
+    pub(super) fn all(&self) -> Vec<(String, Rc<Known>)> {
+        self.texts.borrow().iter().map(|text| (text.tokenizer.label(), text.known.clone())).collect()
+    }
+}
+
+/// Tells how far the preparation of a text is, where it takes more than a moment.
+struct Told {
+    tokenizer: String,
+    last: Cell<Instant>,
+}
+
+impl Told {
+    fn new(tokenizer: String) -> Self {
+        Self { tokenizer, last: Cell::new(Instant::now()) }
+    }
+
+    fn tell(&self, stage: Stage, listener: &dyn Listener) {
+        if self.last.get().elapsed() >= TOLD_EVERY {
+            self.last.set(Instant::now());
+            listener.notice(&Notice::Preparing { tokenizer: &self.tokenizer, stage });
+        }
+    }
+}
+
+/// What is wrong with a `corpus.field` where no file has rows.
+pub fn unused_field(experiment: &Experiment, field: &str) -> Problems {
+    let error = Error::usage(format!("`corpus.field` is `{field}`, and no file of the corpus has rows"))
+        .help("give files of rows names that end in `.jsonl` (a JSON object a line), or take `field` out");
+    experiment.problem_with("corpus.field", &error)
+}

@@ -1,0 +1,52 @@
+//! A queue of trials is worked off by processes of this program, and everybody hears what happens.
+
+use std::collections::HashMap;
+
+use super::alias;
+use super::device::cuda_libraries;
+use super::job::write_job;
+use super::notice::{Listener, Notice};
+use super::session::Session;
+use super::signals::Signals;
+use super::tables::Tables;
+use crate::error::{Error, Result};
+use crate::plan::{Trial, TrialId};
+use crate::runs::{EventLog, now_utc};
+use crate::schedule::{Event, LocalExecutor, LocalSettings, Pace, Queue, Summary, Work, drive};
+
+/// Works a queue off. From its first call on, signals are watched and obeyed.
+pub(super) fn work_off(
+    session: &Session,
+    queue: Queue,
+    work: Work,
+    signals: &Signals,
+    listener: &dyn Listener,
+) -> Result<Summary> {
+    let (plan, folder) = (&session.plan, &session.folder);
+    signals.watch()?;
+    let by_id: HashMap<&TrialId, &Trial> = plan.trials.iter().map(|t| (&t.id, t)).collect();
+    let planned = |id: &TrialId| by_id.get(id).copied().ok_or_else(|| Error::internal(format!("{id} is not planned")));
+    let prepare = Box::new(|id: &TrialId| write_job(session, planned(id)?, work));
+    let make_alias = Box::new(|id: &TrialId, source: &TrialId| alias::record_or_tell(session, planned(id)?, source, listener));
+    let mut settings = LocalSettings::this_program(session.device, &crate::program(), work)?;
+    if let Some(folder) = cuda_libraries(&session.experiment) {
+        settings.arguments.extend(["--cuda-libraries".into(), folder.into()]);
+    }
+    let mut executor = LocalExecutor::new(settings, folder.clone(), prepare).with_alias(make_alias);
+    let mut log = EventLog::open(&folder.events())?;
+    listener.begin(plan.trials.iter().map(|trial| (trial.id.clone(), session.label(trial))).collect());
+    let mut tables = Tables::new(session);
+    let mut tell_all = |event: &Event| {
+        let now = now_utc();
+        listener.event(event, now);
+        if let Some(entry) = event.entry(now)
+            && let Err(error) = log.append(&entry)
+        {
+            listener.notice(&Notice::NotLogged(error));
+        }
+        tables.after(event);
+    };
+    let summary = drive(queue, &mut executor, &mut tell_all, signals.stop(), Pace::default());
+    listener.end();
+    Ok(summary)
+}
