@@ -361,7 +361,7 @@ mod tests {
             Column::new("sequence length", Cells::Numbers).keep(9),
             Column::new("batch size", Cells::Numbers).keep(9),
             Column::new("perplexity", Cells::Numbers),
-            Column::new("to best other", Cells::Numbers).keep(5),
+            Column::new("to the best", Cells::Numbers).keep(5),
             Column::new("tokens/s", Cells::Numbers).keep(2),
             Column::new("training", Cells::Numbers).keep(2),
             Column::new("status", Cells::Words).keep(1),
@@ -396,7 +396,7 @@ mod tests {
         assert!(left_out(200).is_empty());
         assert!(left_out(100).is_empty(), "headings of two lines are enough");
         assert_eq!(left_out(90), ["status"]);
-        assert_eq!(left_out(40), ["batch size", "to best other", "tokens/s", "training", "status"]);
+        assert_eq!(left_out(40), ["batch size", "to the best", "tokens/s", "training", "status"]);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! standard deviation of the seeds' perplexities, and there is none for one seed. Only complete trials count, and only those that
 //! were scored at the common context; a configuration of which some seeds diverged is ranked by the others and marked.
 //!
+//! **Where seeds are missing** a configuration is ranked by what it would have over all seeds, by least squares
+//! ([`residual`](super::inference::residual)): a mean over easy seeds does not compare with one over hard ones.
+//!
 //! **Across tokenizers** perplexities do not compare: then bits per byte rank, and only tokenizers that give every text back. Which
 //! tokenizers differ is said by their content, not by what they are called.
 //!
@@ -17,6 +20,8 @@ use polars::prelude::*;
 
 use super::content::{self, Content, contents};
 use super::frames::{integers, numbers, words, wrong};
+use super::inference::residual::Fit;
+use super::inference::results::Results;
 use super::protocol::{Protocol, column_of};
 use super::tuning::{self, Tuned};
 use super::twins;
@@ -75,6 +80,9 @@ pub(super) struct Configuration {
     /// Trials of each status.
     pub(super) status: BTreeMap<String, usize>,
     pub(super) loss: Option<f64>,
+    /// Mean response (loss, or bits per byte where those rank) over all seeds of the experiment, by least squares; `None` where no
+    /// seed is missing anywhere, so that it is the plain mean.
+    pub(super) adjusted: Option<f64>,
     /// By the protocol that ranks.
     pub(super) perplexity: Option<Figure>,
     /// By the other context.
@@ -130,6 +138,20 @@ impl Comparison {
     pub(super) fn has_test(&self) -> bool {
         self.configurations.iter().any(|c| c.test_figure(self.by_bytes).is_some())
     }
+
+    /// The first of the ranking; where a seed of it diverged the first of those that finished all of theirs, if any did. `None` where
+    /// nothing is ranked.
+    pub(super) fn best(&self) -> Option<&Configuration> {
+        let mut ranked = self.configurations.iter().filter(|c| c.place.is_some());
+        let first = ranked.next()?;
+        if first.has_diverged() { ranked.find(|c| c.lost() == 0).or(Some(first)) } else { Some(first) }
+    }
+
+    /// The responses of the trials that count, of every configuration that has a figure: of the values of a tuned setting that were
+    /// not chosen too.
+    pub(super) fn results(&self) -> Results {
+        results(&self.configurations, &self.trials, self.by_bytes)
+    }
 }
 
 impl Configuration {
@@ -147,7 +169,19 @@ impl Configuration {
     /// other tokenizers.
     pub(super) fn figure(&self, by_bytes: bool) -> Option<Figure> {
         let own = self.comparable()?;
-        if by_bytes { own.bits_per_byte } else { own.perplexity }
+        let plain = if by_bytes { own.bits_per_byte } else { own.perplexity };
+        let adjusted = own.adjusted.map(|mean| if by_bytes { mean } else { mean.exp() });
+        plain.map(|figure| Figure { mean: adjusted.unwrap_or(figure.mean), ..figure })
+    }
+
+    /// Whether a seed of it diverged.
+    pub(super) fn has_diverged(&self) -> bool {
+        self.status.contains_key("diverged")
+    }
+
+    /// Trials that ended without a result.
+    pub(super) fn lost(&self) -> usize {
+        ["diverged", "failed", "did_not_fit", "damaged"].iter().filter_map(|name| self.status.get(*name)).sum()
     }
 
     /// The figure of the test part, in the unit that ranks.
@@ -189,6 +223,7 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     for configuration in configurations.iter_mut().filter(|c| by_bytes && !is_lossless(c)) {
         (configuration.bits_per_byte, configuration.test_bits_per_byte) = (None, None);
     }
+    adjust(&mut configurations, &trials, by_bytes);
     tuning::choose(&mut configurations, protocol, by_bytes);
     rank(&mut configurations, by_bytes);
     let apart: BTreeSet<i64> = configurations.iter().filter(|c| c.is_apart).map(|c| c.number).collect();
@@ -402,6 +437,7 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             seeds: 0,
             status: BTreeMap::new(),
             loss: None,
+            adjusted: None,
             perplexity: None,
             other_perplexity: None,
             bits_per_byte: None,
@@ -423,6 +459,30 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
         configurations.push(configuration);
     }
     Ok(configurations)
+}
+
+/// The responses of the trials that count, of these configurations.
+fn results(configurations: &[Configuration], trials: &[TrialLine], by_bytes: bool) -> Results {
+    let known: BTreeSet<i64> = configurations.iter().filter(|c| c.figure(by_bytes).is_some()).map(|c| c.number).collect();
+    let counting = trials.iter().filter(|trial| trial.counts && known.contains(&trial.configuration));
+    Results::new(counting.filter_map(|trial| {
+        let response = if by_bytes { trial.bits_per_byte } else { trial.loss };
+        Some((trial.configuration, trial.seed.unwrap_or_default(), response?))
+    }))
+}
+
+/// Sets the means over all seeds where some are missing.
+fn adjust(configurations: &mut [Configuration], trials: &[TrialLine], by_bytes: bool) {
+    let results = results(configurations, trials, by_bytes);
+    if results.is_complete() {
+        return;
+    }
+    let twins = results.twins();
+    let fit = Fit::new(&results.observations(&twins));
+    for configuration in configurations {
+        let place = twins.get(&configuration.number).and_then(|&number| fit.place(number));
+        configuration.adjusted = place.map(|place| fit.mean(place));
+    }
 }
 
 /// Counts a trial of this status.

@@ -19,7 +19,7 @@ const drawers = {
     ], {
       margin: { l: 60, r: 16, t: 8, b: 44 },
       shapes: [{ type: "line", xref: "x", x0: 0, x1: 0, yref: "paper", y0: 0, y1: 1, line: { color: colour("--line-strong"), width: 1 }, layer: "below" }],
-      xaxis: { ...axis(`above the best other, ${figure.unit}`), nticks: 7, range: [least - room, most + room] },
+      xaxis: { ...axis(`above the best, ${figure.unit}`), nticks: 7, range: [least - room, most + room] },
       yaxis: { ...axis(""), tickvals: rows_.map((_, i) => i), ticktext: rows_.map((row) => escaped(cut(places.get(row.configuration)?.short || named(row.configuration), narrow() ? 16 : 40))), range: [rows_.length - 0.4, -0.6], showgrid: false, fixedrange: true },
     });
   },

@@ -2,22 +2,24 @@
 //!
 //! # `summary.json`
 //!
-//! `version` (1; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
+//! `version` (2: the statistics of 1 were others; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
 //! `protocol` {`rank_by`, `rank_at`, `margin` (a share: smaller differences are not worth a choice), `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
 //! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
-//! `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
+//! `adjusted` (over all seeds, where some are missing), `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
 //! `bits_per_byte`, `bits_per_byte_spread` (null where tokenizers differ and this one is not known to give every text back), `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
 //! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
 //! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
 //! `peak_memory_bytes` (of the host), `peak_device_memory_bytes` (of a GPU), `status` {status: number of
 //! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
-//! where `by_bytes`): {`residual` {`deviation`, `degrees`, `blocks`, `dominated_by`}, `no_limits` (why there are none), `leader`, `against`, a
-//! line for each ranked configuration: {`configuration`, `mean`, `seeds`, `own` {`lower`, `upper`} (95 % over seeds), `difference` (to the
-//! lowest of the others), `limits` (simultaneous, of that difference), `text_difference` (by the noise of this one stretch of text), `in_best_set`}, `text`
-//! {`blocks`, `block_tokens`, `tokens`, `configurations`}, `no_text` (why), `effects`: {`keys`, `over` (`chosen` or `all` values of tuned settings), `levels`: {`value`, `mean`,
-//! `limits`}, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `over`, `row_values`, `column_values`, `means`, `note`},
-//! `detectable` {`difference`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
+//! where `by_bytes`): {`margin`, `scatter` {`deviation`, `degrees`, `blocks`, `seeds`, `compared`}, `no_set` (why there is no set of the
+//! best), `leader`, `diverged` (whether a seed of it did), `sole_winner`, `fresh` (what fresh
+//! seeds would probably give for the leader), `against`, a line for each ranked configuration: {`configuration`, `mean` (over all seeds, by
+//! least squares), `seeds`, `difference` (to the leader), `standard_error`, `limits` (of that difference, by which is decided), `relation`
+//! (`leader`, `same`, `worth_choosing`, `different`, `practically_same`, `open`), `in_best_set`, `beaten_by`}, `text` {`blocks`,
+//! `block_tokens`, `tokens`, `configurations`}, `no_text` (why), `effects`: {`keys`, `over` (`chosen` or `all` values of tuned settings),
+//! `levels`: {`value`, `mean`, `limits`, `in_best_set`}, `seeds`, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `over`,
+//! `row_values`, `column_values`, `means`, `note`}, `reach` {`lead` (over each of the others), `typical` (over a typical one), `from`, `to`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
 //! `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}], `uncontrolled` [{`what`, `configurations`, `of`,
 //! `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines` (host, device, kind of processor,
 //! threads). What is not known is null.
@@ -29,7 +31,7 @@ use super::comparison::Configuration;
 use super::{Report, Winner, frames, samples, table, verdict, words};
 use crate::error::Result;
 
-const SUMMARY_VERSION: u32 = 1;
+const SUMMARY_VERSION: u32 = 2;
 
 pub(super) fn summary(report: &Report) -> Value {
     let (comparison, protocol) = (&report.comparison, &report.protocol);
@@ -47,6 +49,7 @@ pub(super) fn summary(report: &Report) -> Value {
                 "values": values,
                 "seeds": c.seeds,
                 "loss": c.loss,
+                "adjusted": c.adjusted,
                 "perplexity": c.perplexity.map(|f| f.mean),
                 "perplexity_spread": c.perplexity.and_then(|f| f.spread),
                 "other_perplexity": c.other_perplexity.map(|f| f.mean),
@@ -151,10 +154,9 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
         numbers("difference_lower", &|c| Some(line(c)?.limits?.lower)),
         numbers("difference_upper", &|c| Some(line(c)?.limits?.upper)),
         Column::new("in_best_set".into(), configurations.iter().map(|c| line(c)?.in_best_set).collect::<Vec<_>>()),
-        numbers("perplexity_lower", &|c| Some(line(c)?.own?.lower.exp()).filter(|_| !report.comparison.by_bytes)),
-        numbers("perplexity_upper", &|c| Some(line(c)?.own?.upper.exp()).filter(|_| !report.comparison.by_bytes)),
-        numbers("text_difference_lower", &|c| Some(line(c)?.text_difference?.lower)),
-        numbers("text_difference_upper", &|c| Some(line(c)?.text_difference?.upper)),
+        numbers("standard_error", &|c| line(c)?.standard_error),
+        integers("beaten_by", &|c| line(c)?.beaten_by),
+        numbers("adjusted_loss", &|c| c.adjusted.filter(|_| !report.comparison.by_bytes)),
         Column::new("chosen".into(), configurations.iter().map(|c| Some(c.tuned.as_ref()?.chosen)).collect::<Vec<_>>()),
         Column::new("status".into(), configurations.iter().map(|c| defused(&verdict::state(c))).collect::<Vec<_>>()),
     ]);

@@ -13,6 +13,7 @@ mod curves;
 mod figures;
 mod files;
 mod frames;
+mod inference;
 mod page;
 mod pair;
 mod picture;
@@ -98,7 +99,8 @@ impl Report {
         let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
         let protocol = Protocol::read_or_default(folder, &columns, &mut damaged);
         let comparison = compare(&frame, &protocol)?;
-        let statistics = statistics(folder, &comparison, &protocol, &mut damaged);
+        let confounding = confounding(&frame, &protocol, &comparison)?;
+        let statistics = statistics(folder, &comparison, &protocol, &confounding, &mut damaged);
         let settings = Settings::read(&frame)?;
         // What was scored on another text does not belong into a figure with the others.
         let comparable = comparison.configurations.iter().filter_map(|c| c.comparable());
@@ -108,7 +110,6 @@ impl Report {
         let sources = Sources::read(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &mut damaged);
         let winner = Winner::of(folder, &comparison);
-        let confounding = confounding(&frame, &protocol, &comparison)?;
         let clipping = clipping::notes(&frame);
         // A damaged description is listed already.
         let references = references::notes(folder, &comparison).unwrap_or_default();
@@ -232,3 +233,5 @@ fn curves(
 mod browser_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdict_tests;

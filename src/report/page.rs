@@ -152,7 +152,7 @@ fn rows(report: &Report) -> Value {
         .collect()
 }
 
-/// The configurations that cannot be told from the best, where anything is known of that.
+/// The configurations that are statistically tied with the best, where there is a set.
 fn tied(report: &Report) -> Option<Vec<i64>> {
     report.statistics.as_ref()?.best_set()
 }

@@ -51,12 +51,9 @@ pub(super) fn columns(report: &Report) -> Vec<Shown> {
     for (place, key) in keys.into_iter().enumerate() {
         columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))).keep(9));
     }
-    let perplexity = figures("perplexity", comparison, |c| c.perplexity);
+    columns.push(figures(if by_bytes { "bits per byte" } else { "perplexity" }, comparison, move |c| c.figure(by_bytes)));
     if by_bytes {
-        columns.push(figures("bits per byte", comparison, |c| c.bits_per_byte));
-        columns.push(perplexity.keep(4));
-    } else {
-        columns.push(perplexity);
+        columns.push(figures("perplexity", comparison, |c| c.perplexity).keep(4));
     }
     let other = if report.protocol.rank_by() == "common" { "own context" } else { "common context" };
     if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
@@ -93,12 +90,12 @@ fn statistics(report: &Report) -> Vec<Shown> {
             .keep(6),
         );
     }
-    if statistics.no_limits.is_none() {
+    if statistics.no_set.is_none() {
         let set = statistics.best_set().unwrap_or_default();
         columns
             .push(shown("best?", false, move |c| if set.contains(&c.number) { "●".to_owned() } else { String::new() }).keep(7));
     }
-    columns.push(shown("to best other", true, move |c| standing::cell(&statistics, c)).keep(5));
+    columns.push(shown("to the best", true, move |c| standing::cell(&statistics, c)).keep(5));
     columns
 }
 
@@ -122,7 +119,7 @@ pub(super) fn terminal(report: &Report, look: Look) -> String {
     let rows = configurations.iter().take(ROWS).map(|configuration| {
         let tone = match configuration.place {
             Some(1) => Tone::Good,
-            None if verdict::lost(configuration) > 0 => Tone::Bad,
+            None if configuration.lost() > 0 => Tone::Bad,
             _ => Tone::Plain,
         };
         (tone, columns.iter().map(|column| (column.cell)(configuration)).collect())

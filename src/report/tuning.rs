@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::comparison::Configuration;
+use super::inference::effects::size;
 use super::protocol::Protocol;
-use super::statistics::size;
 
 /// How a configuration stands to those that differ from it in tuned settings only.
 #[derive(Debug, Clone, PartialEq)]

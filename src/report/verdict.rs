@@ -18,10 +18,13 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     let Some((&best, figure)) = ranked.first().and_then(|best| Some((best, best.figure(report.comparison.by_bytes)?))) else {
         return vec![nothing_yet(report)];
     };
-    let mut sentences = vec![first(report, best, figure, ranked.len())];
+    let mut sentences = match diverged_leader(report, best) {
+        Some(sentence) => vec![sentence],
+        None => vec![first(report, best, figure, ranked.len())],
+    };
     sentences.extend(on_test(report, best));
+    sentences.extend(standing::sentences(report));
     sentences.extend(reference(report, best));
-    sentences.extend(standing::sentences(report, best));
     sentences.extend(other_context(report, best, &ranked));
     sentences.extend(got_worse(&ranked));
     sentences.extend(report.confounding.sentences());
@@ -65,8 +68,36 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let name = name(report, best);
     let name = if name.is_empty() { String::new() } else { format!(": {name}") };
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
-    let figure_words = format!("{}{}", words::perplexity(figure.mean), standing::figure_limits(report, best));
+    let figure_words = format!("{}{}", words::perplexity(figure.mean), standing::over_seeds(best));
     format!("{what}{name}. {unit} {figure_words} ({}).", measured(report))
+}
+
+/// Where a seed of the lowest one diverged: the best of those that finished all of theirs comes first.
+fn diverged_leader(report: &Report, lowest: &Configuration) -> Option<String> {
+    let diverged = lowest.status.get("diverged").copied().filter(|&n| n > 0)?;
+    let by_bytes = report.comparison.by_bytes;
+    let figure = |c: &Configuration| c.figure(by_bytes).map_or_else(String::new, |figure| words::perplexity(figure.mean));
+    let named = |c: &Configuration| Some(name(report, c)).filter(|n| !n.is_empty()).unwrap_or_else(|| format!("#{}", c.number));
+    let unit = if by_bytes { "Bits per byte" } else { "Perplexity" };
+    let of = format!("{diverged} of its {} diverged", words::count(lowest.status.values().sum(), "seed"));
+    let best = report.comparison.best().filter(|best| best.number != lowest.number);
+    Some(match best {
+        Some(best) => format!(
+            "Best of those that finished all their seeds: {}. {unit} {}{} ({}). {} has a lower one, {}, but {of}.",
+            named(best),
+            figure(best),
+            standing::over_seeds(best),
+            measured(report),
+            words::capital(&named(lowest)),
+            figure(lowest)
+        ),
+        None => format!(
+            "Lowest: {}. {unit} {} ({}). But {of}, and no other configuration finished all its seeds.",
+            named(lowest),
+            figure(lowest),
+            measured(report)
+        ),
+    })
 }
 
 /// `common context 64, final weights`.
@@ -110,7 +141,10 @@ fn reference(report: &Report, best: &Configuration) -> Option<String> {
 
 /// The winner under the other context, where it is another one.
 fn other_context(report: &Report, best: &Configuration, ranked: &[&Configuration]) -> Option<String> {
-    let by_other = ranked.iter().filter_map(|c| Some((c, c.other_perplexity?.mean)));
+    // A mean over fewer seeds does not compare: only those with all of them where some are missing.
+    let most = ranked.iter().map(|c| c.seeds).max()?;
+    let all_seeds = ranked.iter().filter(|c| c.adjusted.is_none() || c.seeds == most);
+    let by_other = all_seeds.filter_map(|c| Some((c, c.other_perplexity?.mean)));
     let (winner, value) = by_other.min_by(|a, b| a.1.total_cmp(&b.1))?;
     if winner.number == best.number || report.comparison.by_bytes {
         return None;
@@ -148,7 +182,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let partly = comparison.configurations.iter().filter(|c| c.place.is_some() && lost(c) > 0).count();
+    let partly = comparison.configurations.iter().filter(|c| c.place.is_some() && c.lost() > 0).count();
     if partly > 0 {
         let verb = if partly == 1 { "is" } else { "are" };
         notes.push(format!(
@@ -196,14 +230,9 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     notes
 }
 
-/// Trials of a configuration that ended without a result.
-pub(super) fn lost(configuration: &Configuration) -> usize {
-    ["diverged", "failed", "did_not_fit", "damaged"].iter().filter_map(|name| configuration.status.get(*name)).sum()
-}
-
 /// Whether a configuration has no figure yet, and none of its trials was lost.
 pub(super) fn is_under_way(configuration: &Configuration) -> bool {
-    configuration.perplexity.is_none() && lost(configuration) == 0
+    configuration.perplexity.is_none() && configuration.lost() == 0
 }
 
 /// How it stands with a configuration, in a few words: `3 seeds`, `2 of 3, 1 diverged`.

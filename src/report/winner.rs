@@ -19,9 +19,9 @@ pub struct Winner {
 }
 
 impl Winner {
-    /// The first of the ranking; `None` where nothing is ranked.
+    /// The best of the ranking; `None` where nothing is ranked.
     pub(super) fn of(folder: &ExperimentFolder, comparison: &Comparison) -> Option<Self> {
-        let best = comparison.configurations.first().filter(|c| c.place.is_some())?;
+        let best = comparison.best()?;
         let complete = comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == "completed");
         // What was not trained itself left its weights with the trial that was.
         let ids =

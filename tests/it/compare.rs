@@ -23,8 +23,7 @@ fn two_configurations_are_compared_by_every_name_they_have() {
         "settings that differ\n  batch size  4  8\n",
         "also changed: follows from them\n  steps            64   32\n",
         "over the seeds 1, 2 and 3 that both have; common context, final weights",
-        "With other seeds: ",
-        "Over this one stretch of text: ",
+        "95 % limits: ",
         "Unadjusted: one pair looked at.",
     ] {
         assert!(said.out.contains(line), "`{line}` is not in\n{}", said.out);
@@ -40,9 +39,13 @@ fn two_configurations_are_compared_by_every_name_they_have() {
     let loss = |side: &str| json[side]["loss"].as_f64().unwrap();
     assert!((json["difference"].as_f64().unwrap() - (loss("a") - loss("b"))).abs() < 1e-9);
     assert!((json["perplexity_ratio"].as_f64().unwrap() - (loss("a") - loss("b")).exp()).abs() < 1e-9);
-    let training = |end: &str| json["training"][end].as_f64().unwrap();
-    assert!(training("lower") < json["difference"].as_f64().unwrap() && json["difference"].as_f64().unwrap() < training("upper"));
-    assert!(json["text"]["lower"].as_f64().unwrap() < json["text"]["upper"].as_f64().unwrap());
+    let number = |key: &str| json[key].as_f64().unwrap();
+    assert!(number("lower") < number("difference") && number("difference") < number("upper"));
+    assert!(number("standard_error") > 0.0 && number("degrees") >= 2.0);
+    // What the report says of the two is the same.
+    let against = scene.summary()["statistics"]["against"].as_array().unwrap()[1].clone();
+    assert!((against["difference"].as_f64().unwrap() - number("difference").abs()).abs() < 1e-12);
+    assert!((against["standard_error"].as_f64().unwrap() - number("standard_error")).abs() < 1e-12);
     assert_eq!((json["uncontrolled"].as_array().unwrap().len(), json["adjusted"].as_bool()), (0, Some(false)));
     assert_eq!(json["settings"][0], serde_json::json!({"key": "train.batch_size", "a": "4", "b": "8"}));
 }
@@ -61,7 +64,7 @@ fn single_trials_have_no_interval_over_seeds() {
     };
     let (one, other) = (by_seed(4, 1), by_seed(8, 1));
     let said = scene.votive(&["compare", &one[..6], &format!("runs/small/trials/{other}")]).exits(0);
-    assert!(said.out.contains("With other seeds: no interval; with one seed nothing says"), "{}", said.out);
+    assert!(said.out.contains("There are no limits: with one seed nothing says"), "{}", said.out);
     assert!(!said.out.contains("is better than"), "{}", said.out);
     let said = scene.votive(&["compare", &one, &by_seed(8, 2)]).exits(0);
     let refused = "Neither is called better: they have no seed in common, and that alone may make the difference.";

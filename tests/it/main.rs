@@ -28,5 +28,6 @@ mod resume;
 mod sample;
 mod stand_ins;
 mod start;
+mod statistics;
 mod support;
 mod transformers;

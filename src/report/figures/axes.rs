@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{Axis, Mean, Panel, Section, Table, figure, over, over_words, round, unit, varying};
-use crate::report::Report;
 use crate::report::comparison::{Configuration, TrialLine};
-use crate::report::statistics::{self, Effect, Over, Statistics};
+use crate::report::inference::effects::{self, Effect, Over};
+use crate::report::statistics::Statistics;
+use crate::report::{Report, standing, words};
 
 /// Points drawn for one axis; beyond them every n-th trial is drawn, the means are of all.
 const POINTS: usize = 1_500;
@@ -37,7 +38,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     };
     let mut caption = format!("A point is a trial; a line joins {means}.");
     if limits {
-        caption.push_str(" Bars are 95 % limits of the means.");
+        caption.push_str(" Bars are 95 % limits of a value less the mean of all values, by its own scatter over the seeds.");
     }
     caption.push_str(" Scales differ between the drawings.");
     let unit = unit(report);
@@ -49,7 +50,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             .iter()
             .map(|one| Panel {
                 caption: one.caption.clone(),
-                note: one.effect.and_then(|effect| effect.note.clone()).unwrap_or_default(),
+                note: one.effect.map(note).unwrap_or_default(),
                 label: format!("{unit} by {}", one.caption),
             })
             .collect(),
@@ -58,6 +59,12 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         table: Some(Table::new(&headings, rows)),
         files: "leaderboard.csv",
     })
+}
+
+/// Which value is best, and what is missing.
+fn note(effect: &Effect) -> String {
+    let best = standing::of_effect(effect).map(|said| format!("{}.", words::capital(&said)));
+    best.into_iter().chain(effect.note.clone()).collect::<Vec<_>>().join(" ")
 }
 
 /// One axis: which configurations are looked at, and what is known of its values.
@@ -116,7 +123,7 @@ impl<'a> Drawn<'a> {
 
     /// A row a value.
     fn rows(&self, report: &Report) -> Vec<Vec<String>> {
-        let words = |value: Option<f64>| value.map_or_else(String::new, |v| figure(report, v));
+        let said = |value: Option<f64>| value.map_or_else(String::new, |v| figure(report, v));
         let row = |(value, level): (&String, &Level)| {
             let mine = self.configurations(report).filter(|c| self.axis.value(c) == *value);
             let figures: Vec<f64> = mine.filter_map(|c| Some(c.figure(report.comparison.by_bytes)?.mean)).collect();
@@ -124,11 +131,11 @@ impl<'a> Drawn<'a> {
                 self.caption.clone(),
                 value.clone(),
                 figures.len().to_string(),
-                words(level.mean),
-                words(level.lower),
-                words(level.upper),
-                words(figures.iter().copied().reduce(f64::min)),
-                words(figures.iter().copied().reduce(f64::max)),
+                said(level.mean),
+                said(level.lower),
+                said(level.upper),
+                said(figures.iter().copied().reduce(f64::min)),
+                said(figures.iter().copied().reduce(f64::max)),
             ]
         };
         self.axis.values.iter().zip(&self.levels).map(row).collect()
@@ -145,7 +152,7 @@ struct Level {
 
 /// The values' means from the statistics, which compare like with like; none where they have none.
 fn of_effect(axis: &Axis, effect: &Effect, statistics: &Statistics) -> Vec<Level> {
-    let known = |level: &statistics::Level| Level {
+    let known = |level: &effects::Level| Level {
         mean: level.mean.map(|mean| statistics.shown(mean)),
         lower: level.limits.map(|limits| statistics.shown(limits.lower)),
         upper: level.limits.map(|limits| statistics.shown(limits.upper)),

@@ -1,8 +1,10 @@
-//! Each configuration against the best of all others, with limits that hold for all of them together.
+//! Each configuration against the best, with the limits that decide.
 
 use serde_json::json;
 
 use super::{Panel, Section, Table, by_number, name, round};
+use crate::report::inference::effects::Interval;
+use crate::report::statistics::{Against, Relation};
 use crate::report::{Report, words};
 
 /// Rows drawn, the best ones; the table has more.
@@ -11,8 +13,10 @@ const DRAWN: usize = 30;
 pub(super) fn section(report: &Report) -> Option<Section> {
     let statistics = report.statistics.as_ref()?;
     let by_number = by_number(report);
-    let lines: Vec<_> = statistics.against.iter().filter_map(|line| Some((line, line.limits?))).collect();
-    if lines.len() < 2 {
+    // What has the very same results as the best has no limits, and lies at 0.
+    let at_best = |line: &Against| (line.relation == Some(Relation::Same)).then_some(Interval { lower: 0.0, upper: 0.0 });
+    let lines: Vec<_> = statistics.against.iter().filter_map(|line| Some((line, line.limits.or(at_best(line))?))).collect();
+    if lines.is_empty() {
         return None;
     }
     // Perplexities differ by shares, which people read as hundredths.
@@ -34,34 +38,28 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         let difference = if line.difference == 0.0 { words::SAME.to_owned() } else { signed(line.difference) };
         let numbers = [difference, signed(limits.lower), signed(limits.upper)];
         let tied = match line.in_best_set {
-            Some(true) => "may be the best",
-            Some(false) => "is not",
+            Some(true) => "tied",
+            Some(false) => "out",
             None => "",
         };
         let configuration = name(report, by_number.get(&line.configuration)?);
         Some([configuration, line.seeds.to_string()].into_iter().chain(numbers).chain([tied.to_owned()]).collect())
     });
-    let headings = [
-        ("configuration", false),
-        ("seeds", true),
-        ("difference", true),
-        ("from", true),
-        ("to", true),
-        ("the best of all", false),
-    ];
+    let headings =
+        [("configuration", false), ("seeds", true), ("difference", true), ("from", true), ("to", true), ("with the best", false)];
     let table = Some(Table::new(&headings, cells.collect()));
     let what = if statistics.by_bytes { "Bits per byte" } else { "Perplexity, in per cent," };
     Some(Section {
         id: "differences",
         heading: "Against the best",
         caption: format!(
-            "{what} above the lowest of all other configurations, with limits that hold for all rows together at 95 % (multiple \
-             comparisons with the best). A bar that crosses 0 may be the best; one that begins there is not, one that ends there is."
+            "{what} above the best, with the limits that decide. A bar beyond 0 is out; one that crosses 0 is statistically tied with the \
+             best, unless another configuration beats it."
         ),
         panels: vec![Panel {
             caption: String::new(),
             note: String::new(),
-            label: "difference of each configuration to the best other one, with limits".to_owned(),
+            label: "difference of each configuration to the best, with limits".to_owned(),
         }],
         side_by_side: false,
         data: vec![json!({ "rows": rows, "unit": unit })],
@@ -82,23 +80,23 @@ mod tests {
         let mut plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(9.0)], &[1, 2, 3]);
         let losses = [1.50, 1.62, 1.55, 1.50, 1.62, 1.55, 1.61, 1.70, 1.67, 1.506, 1.628, 1.559];
         let states = losses.map(|loss| completed(loss, None));
-        let differences = |plan: &crate::plan::Plan| -> Vec<String> {
-            let table = section(&night(plan, &states, "{}").report()).unwrap().table.unwrap();
+        let differences = |plan: &crate::plan::Plan, json: &str| -> Vec<String> {
+            let table = section(&night(plan, &states, json).report()).unwrap().table.unwrap();
             table.shown().0.iter().map(|row| row[2].clone()).collect()
         };
-        let shown = differences(&plan);
+        let shown = differences(&plan, "{}");
         assert_eq!(
-            (&shown[0], &shown[1], shown[2].starts_with("+0.")),
-            (&"the same".to_owned(), &"the same".to_owned(), true),
-            "{shown:?}"
+            (shown.len(), shown[0].as_str(), shown[1].starts_with("+0.")),
+            (3, "the same", true),
+            "the best itself is what they are compared with: {shown:?}"
         );
-        for trial in &mut plan.trials[..6] {
-            trial.settings.tokenizer = Tokenizer::Byte;
+        plan.swept[0] = "tokenizer.kind".to_owned();
+        for (place, trial) in plan.trials.iter_mut().enumerate() {
+            let (tokenizer, kind) =
+                if place < 6 { (Tokenizer::Byte, "byte") } else { (Tokenizer::Bpe { vocab_size: 512 }, "bpe") };
+            (trial.settings.tokenizer, trial.values[0]) = (tokenizer, kind.to_owned());
         }
-        for trial in &mut plan.trials[6..] {
-            trial.settings.tokenizer = Tokenizer::Bpe { vocab_size: 512 };
-        }
-        let shown = differences(&plan);
-        assert!(shown[2].starts_with("+0.0") && shown[2].len() == "+0.0000".len(), "{shown:?}");
+        let shown = differences(&plan, r#"{"swept": ["tokenizer.kind", "train.clip_norm"]}"#);
+        assert!(shown[1].starts_with("+0.0") && shown[1].len() == "+0.0000".len(), "{shown:?}");
     }
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::comparison::{Comparison, Configuration};
-use super::statistics::Over;
+use super::inference::effects::Over;
 use super::{Report, verdict, words};
 use crate::runs::ExperimentFolder;
 

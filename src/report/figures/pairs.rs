@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Axis, Mean, Panel, Section, Table, figure, over, over_words, round, unit, varying};
 use crate::report::Report;
-use crate::report::statistics::{Interaction, Over};
+use crate::report::inference::effects::{Interaction, Over};
 
 /// Drawings at most: five settings have ten pairs.
 const PAIRS: usize = 10;

@@ -1,21 +1,23 @@
 //! Two configurations or trials side by side: what differs, by how much one predicts better, and whether that may be said.
 //!
 //! The difference is taken seed by seed: trials of one seed share their random numbers as far as they can, so that what a seed does to
-//! both falls out. Two sorts of uncertainty stand beside it. **Training**: another seed would give another difference; a
-//! t-interval over the seeds' differences. **Text**: the noise of this one stretch of held-out text; a t-interval over blocks of
-//! the per-token differences. The wider one decides. It is one pair, looked at because somebody chose it: nothing is adjusted for the pairs
-//! that were not looked at, which is what the report's set is for.
+//! both falls out. Two sorts of uncertainty are added up: another seed would give another difference, and the held-out text is one
+//! stretch of text. **Two configurations of one experiment** have the difference, the error and the degrees of freedom that the report
+//! judges them by; any others are paired seed by seed. It is one pair, looked at because somebody chose it: nothing is adjusted for the
+//! pairs that were not looked at. So the word "better" stands without a condition only where the report's set agrees.
 
 mod over_text;
 mod said;
 mod side;
 
 use serde_json::Value;
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::confounding::{self, Changed};
+use super::confounding::{self, Changed, confounding};
 use super::controlled::{Forbids, forbidding};
-use super::statistics::Interval;
+use super::inference::effects::Interval;
+use super::inference::reach::added;
+use super::inference::rule::quantile;
+use super::statistics::{Statistics, statistics};
 use super::subject::{QUANTITIES, Subject};
 use crate::error::Result;
 use crate::plan::TrialId;
@@ -63,13 +65,35 @@ pub struct Pair {
     score: &'static str,
     /// Mean of the first side less that of the second: negative where the first predicts better.
     difference: f64,
-    /// Over seeds, or why not.
-    training: Result<Interval, String>,
-    /// Over text, or why not.
-    text: Result<OverText, String>,
+    /// How sure that is, or why nothing says.
+    error: Result<Error, String>,
+    /// Why the noise of the text is not part of that, where it is not.
+    no_text: Option<String>,
+    /// Of two configurations of one experiment: whether each is in its set of the best. `None` where there is no set.
+    in_best_set: Option<(bool, bool)>,
+    /// Configurations that the set is of.
+    compared: usize,
+    /// Relative differences under this are not worth a choice.
+    margin: f64,
     /// What the difference holds at.
     labels: Vec<String>,
     damaged: Vec<String>,
+}
+
+/// How sure a difference is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Error {
+    /// Of seeds and text together.
+    standard_error: f64,
+    degrees: f64,
+}
+
+impl Error {
+    /// The 95 % limits of this difference.
+    fn limits(self, difference: f64) -> Interval {
+        let half = quantile(0.025, self.degrees) * self.standard_error;
+        Interval { lower: difference - half, upper: difference + half }
+    }
 }
 
 /// What the two come to.
@@ -79,9 +103,9 @@ enum Finding {
     First,
     /// The second does.
     Second,
-    /// The interval that decides contains no difference.
+    /// The limits contain no difference.
     Alike,
-    /// There is no interval over seeds.
+    /// There are no limits.
     Undecided,
     /// Something else than what is compared differs.
     Refused,
@@ -94,9 +118,20 @@ impl Pair {
     /// Where a side does not exist, or has no complete trial.
     pub fn read(first: &Named, second: &Named) -> Result<Self> {
         let mut damaged = Vec::new();
-        let (first, second) = side::read(first, second, &mut damaged)?;
+        let (first, second, figures) = side::read(first, second, &mut damaged)?;
         let mut pair = of(first, second);
-        pair.text = over_text::over_text(&pair, &mut damaged);
+        let is_trial = |side: &Side| side.trial.is_some();
+        let (a, b) = (&pair.first, &pair.second);
+        if a.folder == b.folder && !is_trial(a) && !is_trial(b) {
+            let confounding = confounding(&figures.frame, &figures.protocol, &figures.comparison)?;
+            let judged = statistics(&a.folder, &figures.comparison, &figures.protocol, &confounding, &mut damaged);
+            judged.iter().for_each(|statistics| pair.judge(statistics));
+        } else {
+            match over_text::over_text(&pair, &mut damaged) {
+                Ok(noise) => pair.add(noise),
+                Err(why) => pair.no_text = Some(why),
+            }
+        }
         damaged.sort();
         damaged.dedup();
         pair.damaged = damaged;
@@ -118,31 +153,51 @@ impl Pair {
         &self.damaged
     }
 
-    /// The interval that decides: the wider one of those there are, where there is one over seeds.
-    fn deciding(&self) -> Option<(&'static str, Interval)> {
-        let training = *self.training.as_ref().ok()?;
-        match &self.text {
-            Ok(text) if width(text.interval()) > width(training) => Some(("text", text.interval())),
-            _ => Some(("training", training)),
+    /// Takes what the report of their experiment says of the two.
+    fn judge(&mut self, statistics: &Statistics) {
+        let [a, b] = [&self.first, &self.second].map(|side| side.configuration);
+        if let (Some(found), Ok(_)) = (statistics.difference(a, b), &self.error) {
+            self.difference = found.estimate;
+            self.error = Ok(Error { standard_error: found.variance.sqrt(), degrees: found.degrees });
         }
+        let member = |number: i64| statistics.of(number)?.in_best_set;
+        self.in_best_set = member(a).zip(member(b));
+        self.compared = statistics.against.len();
+        self.no_text = statistics.no_text.as_ref().map(|sentence| over_text::clause(sentence));
+    }
+
+    /// Adds the noise of the text.
+    fn add(&mut self, noise: OverText) {
+        if let Ok(error) = &mut self.error {
+            let seeds = error.standard_error * error.standard_error;
+            let (variance, degrees) = added(seeds, error.degrees, noise.variance, noise.text.degrees());
+            *error = Error { standard_error: variance.sqrt(), degrees };
+        }
+    }
+
+    /// The 95 % limits of the difference, where there are some.
+    fn limits(&self) -> Option<Interval> {
+        self.error.as_ref().ok().map(|error| error.limits(self.difference))
     }
 
     fn finding(&self) -> Finding {
-        match self.deciding() {
+        match self.limits() {
             _ if !self.forbids.is_empty() => Finding::Refused,
             None => Finding::Undecided,
-            Some((_, interval)) if interval.upper < 0.0 => Finding::First,
-            Some((_, interval)) if interval.lower > 0.0 => Finding::Second,
+            Some(limits) if limits.upper < 0.0 => Finding::First,
+            Some(limits) if limits.lower > 0.0 => Finding::Second,
             Some(_) => Finding::Alike,
         }
     }
+
+    /// Whether the set of their experiment says the same as the pair alone; `None` where there is no set.
+    fn set_agrees(&self) -> Option<bool> {
+        let expected = if self.difference < 0.0 { (true, false) } else { (false, true) };
+        self.in_best_set.map(|found| found == expected)
+    }
 }
 
-fn width(interval: Interval) -> f64 {
-    interval.upper - interval.lower
-}
-
-/// Compares two sides; over the text nothing is said yet.
+/// Compares two sides seed by seed; of the text and of a set nothing is said yet.
 fn of(first: Side, second: Side) -> Pair {
     let together = first.folder == second.folder;
     let swept: &[String] = if together { &first.swept } else { &[] };
@@ -175,7 +230,7 @@ fn of(first: Side, second: Side) -> Pair {
     });
     let (settings, labels) = (settings.collect::<Vec<_>>(), holds_at(&a, &b));
     let also_changed = also_changed(a[0], b[0], &settings);
-    let training = over_seeds(&differences);
+    let error = over_seeds(&differences);
     Pair {
         settings,
         also_changed,
@@ -184,8 +239,11 @@ fn of(first: Side, second: Side) -> Pair {
         by_bytes,
         score: first.score,
         difference,
-        training,
-        text: Err(String::new()),
+        error,
+        no_text: None,
+        in_best_set: None,
+        compared: 2,
+        margin: first.margin,
         labels,
         damaged: Vec::new(),
         first,
@@ -202,8 +260,8 @@ fn pairs<'a>(first: &[&'a Subject], second: &[&'a Subject]) -> Vec<(&'a Subject,
     first.iter().filter_map(|x| Some((*x, *same(x)?))).collect()
 }
 
-/// The t-interval over the seeds' differences, or why there is none.
-fn over_seeds(differences: &[f64]) -> Result<Interval, String> {
+/// The standard error of the mean of the seeds' differences, or why there is none.
+fn over_seeds(differences: &[f64]) -> Result<Error, String> {
     let n = differences.len() as f64;
     match differences.len() {
         0 => return Err("the two have no seed in common, so that nothing can be paired".to_owned()),
@@ -212,9 +270,7 @@ fn over_seeds(differences: &[f64]) -> Result<Interval, String> {
     }
     let mean = differences.iter().sum::<f64>() / n;
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let t = StudentsT::new(0.0, 1.0, n - 1.0).map_err(|e| e.to_string())?.inverse_cdf(0.975);
-    let half = t * (variance / n).sqrt();
-    Ok(Interval { lower: mean - half, upper: mean + half })
+    Ok(Error { standard_error: (variance / n).sqrt(), degrees: n - 1.0 })
 }
 
 /// What follows from the settings that differ, as first and second value.

@@ -1,22 +1,19 @@
 //! The noise of the held-out text in a difference: from the scatter of blocks of the per-token differences.
 
 use polars::prelude::DataFrame;
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::Pair;
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::report::frames::{integers, numbers, read, words};
-use crate::report::statistics::{Interval, Text, paired};
+use crate::report::statistics::{Text, paired};
 use crate::runs::ExperimentFolder;
 
-/// The difference over this one stretch of text, its noise, and what that was found from.
+/// The noise of this one stretch of text in a difference, and what it was found from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::report) struct OverText {
-    /// Mean difference over the scored tokens, nats per token.
-    difference: f64,
-    /// Variance of that mean.
-    variance: f64,
+    /// Variance of the mean difference over the scored tokens.
+    pub(super) variance: f64,
     pub(super) text: Text,
 }
 
@@ -24,14 +21,7 @@ impl OverText {
     /// From the difference of each scored token, in the order of the text.
     fn new(differences: &[f64]) -> Result<Self, String> {
         let (variance, text) = paired(differences).map_err(|why| clause(&why))?;
-        Ok(Self { difference: differences.iter().sum::<f64>() / differences.len() as f64, variance, text })
-    }
-
-    /// The 95 % limits of the difference over this one stretch of text, by t.
-    pub(super) fn interval(&self) -> Interval {
-        let t = StudentsT::new(0.0, 1.0, self.text.degrees()).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975));
-        let half = t * self.variance.sqrt();
-        Interval { lower: self.difference - half, upper: self.difference + half }
+        Ok(Self { variance, text })
     }
 }
 
@@ -123,7 +113,7 @@ fn of_score(frame: &DataFrame, score: &str) -> Result<Option<Scored>> {
 }
 
 /// A sentence as a part of another one.
-fn clause(sentence: &str) -> String {
+pub(super) fn clause(sentence: &str) -> String {
     let mut letters = sentence.trim_end_matches('.').chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -134,26 +124,22 @@ mod tests {
     use crate::random::Stream;
 
     #[test]
-    fn the_interval_is_that_of_independent_tokens() {
+    fn the_noise_is_that_of_independent_tokens() {
         let mut stream = Stream::new(7, "test", &[]);
         let differences: Vec<f64> = (0..64_000).map(|_| 0.1 + stream.normal()).collect();
         let found = OverText::new(&differences).unwrap();
-        let interval = found.interval();
-        let (half, expected) = ((interval.upper - interval.lower) / 2.0, 1.96 / (64_000f64).sqrt());
-        assert!((half / expected - 1.0).abs() < 0.05, "{half} {expected}");
-        let mean = differences.iter().sum::<f64>() / 64_000.0;
-        assert!(((interval.lower + interval.upper) / 2.0 - mean).abs() < 1e-12);
+        let (error, expected) = (found.variance.sqrt(), 1.0 / (64_000f64).sqrt());
+        assert!((error / expected - 1.0).abs() < 0.05, "{error} {expected}");
         assert_eq!(found.text.tokens, 64_000);
     }
 
     #[test]
-    fn tokens_that_go_together_make_the_interval_wider() {
+    fn tokens_that_go_together_make_it_larger() {
         let mut stream = Stream::new(7, "test", &[]);
         // Runs of 50 equal differences: a text has as many independent pieces as it has runs.
         let differences: Vec<f64> = (0..1_000).flat_map(|_| vec![stream.normal(); 50]).collect();
-        let interval = OverText::new(&differences).unwrap().interval();
-        let (half, expected) = ((interval.upper - interval.lower) / 2.0, 1.96 / (1_000f64).sqrt());
-        assert!((half / expected - 1.0).abs() < 0.15, "{half} {expected}");
+        let (error, expected) = (OverText::new(&differences).unwrap().variance.sqrt(), 1.0 / (1_000f64).sqrt());
+        assert!((error / expected - 1.0).abs() < 0.15, "{error} {expected}");
     }
 
     #[test]

@@ -6,10 +6,10 @@ use super::side::Side;
 use super::{Finding, Pair};
 use crate::report::confounding::listed;
 use crate::report::controlled::Forbids;
-use crate::report::statistics::Interval;
+use crate::report::inference::effects::Interval;
 use crate::report::words;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the two sides are called in the text.
 const NAMES: [&str; 2] = ["A", "B"];
@@ -75,8 +75,9 @@ fn rows_in_line(rows: &[(String, String, String)]) -> String {
 /// What there is to say, in sentences.
 pub(super) fn sentences(pair: &Pair) -> Vec<String> {
     let mut sentences = vec![difference(pair)];
-    sentences.extend(uncertainty(pair));
+    sentences.push(uncertainty(pair));
     sentences.push(conclusion(pair));
+    sentences.extend(worth(pair));
     sentences
         .push("Unadjusted: one pair looked at. Of many pairs some differ by chance, which the report allows for.".to_owned());
     sentences
@@ -99,7 +100,7 @@ fn difference(pair: &Pair) -> String {
         "best_common" => "common context, best weights",
         _ => "each in its own context, best weights",
     };
-    let scatter = pair.training.as_ref().map_or(0.0, |limits| limits.upper - limits.lower);
+    let scatter = pair.error.as_ref().map_or(0.0, |error| error.standard_error);
     if size == 0.0 && scatter == 0.0 && !pair.seeds.is_empty() {
         return format!("A and B have the very same results ({over}; {score}).");
     }
@@ -125,43 +126,64 @@ fn limits(pair: &Pair, interval: Interval) -> String {
     format!("{:.4} to {:.4} times", interval.lower.exp(), interval.upper.exp())
 }
 
-fn uncertainty(pair: &Pair) -> Vec<String> {
-    let training = match &pair.training {
-        Ok(interval) => format!(
-            "With other seeds: {} (95 %, t over {} pairs).",
-            limits(pair, *interval),
-            words::thousands(pair.seeds.len() as i64)
-        ),
-        Err(why) => format!("With other seeds: no interval; {why}."),
+fn uncertainty(pair: &Pair) -> String {
+    let what = match &pair.no_text {
+        None => "seeds and the noise of this one stretch of text together".to_owned(),
+        Some(why) => format!("seeds alone: {why}"),
     };
-    let text = match &pair.text {
-        Ok(noise) => format!(
-            "Over this one stretch of text: {} (95 %, t over {} blocks of {} tokens).",
-            limits(pair, noise.interval()),
-            words::thousands(noise.text.blocks as i64),
-            words::thousands(noise.text.block_tokens as i64)
+    match &pair.error {
+        Ok(error) => format!(
+            "95 % limits: {} (t with {} degrees of freedom; {what}).",
+            limits(pair, error.limits(pair.difference)),
+            format!("{:.1}", error.degrees).trim_end_matches(".0")
         ),
-        Err(why) => format!("Over this one stretch of text: no interval; {why}."),
-    };
-    vec![training, text]
+        Err(why) => format!("There are no limits: {why}."),
+    }
 }
 
 fn conclusion(pair: &Pair) -> String {
     let holds = if pair.labels.is_empty() { String::new() } else { format!(" {}", listed(&pair.labels)) };
-    let wider = match pair.deciding() {
-        Some(("text", _)) => " The wider interval, over text, decides.",
-        Some(_) if pair.text.is_ok() => " The wider interval, over seeds, decides.",
-        _ => "",
-    };
-    match pair.finding() {
-        Finding::First => format!("A is better than B{holds}.{wider}"),
-        Finding::Second => format!("B is better than A{holds}.{wider}"),
-        Finding::Alike => format!("The two cannot be told apart{holds}.{wider}"),
-        Finding::Undecided => "Neither can be called better: the difference may be chance.".to_owned(),
+    let (better, worse) = match pair.finding() {
+        Finding::First => ("A", "B"),
+        Finding::Second => ("B", "A"),
+        Finding::Alike => return format!("The two are statistically tied{holds}."),
+        Finding::Undecided => return "Neither can be called better: the difference may be chance.".to_owned(),
         Finding::Refused => {
             let what: Vec<String> = pair.forbids.iter().map(reason).collect();
-            format!("Neither is called better: {}, and that alone may make the difference.", listed(&dedup(what)))
+            return format!("Neither is called better: {}, and that alone may make the difference.", listed(&dedup(what)));
         }
+    };
+    match (pair.set_agrees(), pair.in_best_set) {
+        (Some(true), _) => format!("{better} is better than {worse}{holds}."),
+        (_, Some(found)) => {
+            let stand = match found {
+                (true, true) => "both are statistically tied with the best",
+                (false, false) => "both are out",
+                _ => "the report's set has them the other way round",
+            };
+            format!(
+                "Looked at as one pair {better} would be better than {worse}{holds}, but of the {} configurations of the experiment {stand}: \
+                 it is not called better.",
+                words::thousands(pair.compared as i64)
+            )
+        }
+        _ => format!("Looked at as one pair, {better} is better than {worse}{holds}."),
+    }
+}
+
+/// Whether the difference is large enough to choose by.
+fn worth(pair: &Pair) -> Option<String> {
+    let limits = pair.limits().filter(|_| pair.forbids.is_empty())?;
+    let margin = if pair.by_bytes { pair.margin * pair.second.mean(true) } else { pair.margin.ln_1p() };
+    let percent = format!("{:.4}", 100.0 * pair.margin);
+    let percent = percent.trim_end_matches('0').trim_end_matches('.');
+    let nearest = if limits.lower > 0.0 { limits.lower } else { -limits.upper };
+    if limits.lower > -margin && limits.upper < margin {
+        Some(format!("They are practically the same: within {percent} % either way."))
+    } else if nearest > 0.0 && nearest < margin {
+        Some(format!("The difference may be under {percent} %, which is not worth a choice."))
+    } else {
+        None
     }
 }
 
@@ -185,12 +207,14 @@ fn dedup(mut list: Vec<String>) -> Vec<String> {
     list
 }
 
-/// `version` (1; keys are only ever added) · `a`, `b` {`experiment`, `configuration`, `trial`, `name`, `seeds`, `loss`,
+/// `version` (2: in 1 the limits over seeds and over text stood apart; keys are only ever added) · `a`, `b` {`experiment`, `configuration`, `trial`, `name`, `seeds`, `loss`,
 /// `perplexity`, `bits_per_byte`} · `settings` [{`key`, `a`, `b`}] · `also_changed` [{`quantity`, `name`, `a`, `b`}] ·
 /// `uncontrolled` [{`what`, `a`, `b`}] · `seeds` (that both have) · `unit` (`loss` or `bits_per_byte`) · `score` · `difference` (A less
-/// B) · `perplexity_ratio` · `training`, `text` {`lower`, `upper` (limits of the difference), `why` (there are none)}, the latter with
-/// `blocks`, `block_tokens`, `tokens` · `decides` (`training` or `text`) · `finding` (`a`, `b`, `alike`, `undecided`, `refused`) · `holds` ·
-/// `adjusted` (false) · `sentences` · `damaged`. What is not known is null.
+/// B) · `perplexity_ratio` · `standard_error` (of seeds and text together), `degrees` (of freedom), `lower`, `upper` (95 % limits of the
+/// difference), `no_limits` (why there are none) · `no_text` (why the noise of the text is not in them) · `in_best_set` {`a`, `b`} (of two
+/// configurations of one experiment that has a set) · `finding` (`a`, `b`, `alike`, `undecided`, `refused`), of this pair alone ·
+/// `better` (`a` or `b`, where the set of the experiment agrees) · `holds` · `adjusted` (false) · `sentences` · `damaged`. What is not known
+/// is null.
 pub(super) fn json(pair: &Pair) -> Value {
     let side = |side: &Side| {
         let loss = side.mean(false);
@@ -204,18 +228,6 @@ pub(super) fn json(pair: &Pair) -> Value {
             "perplexity": loss.exp(),
             "bits_per_byte": side.mean(true),
         })
-    };
-    let training = match &pair.training {
-        Ok(i) => json!({ "lower": i.lower, "upper": i.upper, "why": null }),
-        Err(why) => json!({ "lower": null, "upper": null, "why": why }),
-    };
-    let text = match &pair.text {
-        Ok(noise) => {
-            let (interval, text) = (noise.interval(), noise.text);
-            json!({ "lower": interval.lower, "upper": interval.upper, "why": null,
-                "blocks": text.blocks, "block_tokens": text.block_tokens, "tokens": text.tokens })
-        }
-        Err(why) => json!({ "lower": null, "upper": null, "why": why, "blocks": null, "block_tokens": null, "tokens": null }),
     };
     let finding = match pair.finding() {
         Finding::First => "a",
@@ -236,10 +248,15 @@ pub(super) fn json(pair: &Pair) -> Value {
         "score": pair.score,
         "difference": pair.difference,
         "perplexity_ratio": (!pair.by_bytes).then(|| pair.difference.exp()),
-        "training": training,
-        "text": text,
-        "decides": pair.deciding().map(|(what, _)| what),
+        "standard_error": pair.error.as_ref().ok().map(|error| error.standard_error),
+        "degrees": pair.error.as_ref().ok().map(|error| error.degrees),
+        "lower": pair.limits().map(|limits| limits.lower),
+        "upper": pair.limits().map(|limits| limits.upper),
+        "no_limits": pair.error.as_ref().err(),
+        "no_text": pair.no_text,
+        "in_best_set": pair.in_best_set.map(|(a, b)| json!({ "a": a, "b": b })),
         "finding": finding,
+        "better": pair.set_agrees().filter(|agrees| *agrees && ["a", "b"].contains(&finding)).map(|_| finding),
         "holds": pair.labels,
         "adjusted": false,
         "sentences": sentences(pair),

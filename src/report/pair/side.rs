@@ -35,6 +35,8 @@ pub(in crate::report) struct Side {
     pub(super) is_lossless: bool,
     /// The figure that is compared: `common`, `best_native` …
     pub(super) score: &'static str,
+    /// Relative differences under this are not worth a choice in its experiment.
+    pub(super) margin: f64,
 }
 
 impl Side {
@@ -68,12 +70,13 @@ pub(in crate::report) fn figures(folder: &ExperimentFolder, damaged: &mut Vec<St
     Ok(Figures { frame, protocol, comparison })
 }
 
-/// Finds both sides, by the figure that ranks in both experiments.
-pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> Result<(Side, Side)> {
+/// Finds both sides, by the figure that ranks in both experiments; and the figures of the first one's experiment.
+pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> Result<(Side, Side, Figures)> {
     let (a, b) = (figures(&first.folder, damaged)?, figures(&second.folder, damaged)?);
     // Where each ranks by another figure, the one that every experiment has is taken for both.
     let score = if a.protocol.score() == b.protocol.score() { a.protocol.score() } else { "common" };
-    Ok((side(first, &a, score)?, side(second, &b, score)?))
+    let (first, second) = (side(first, &a, score)?, side(second, &b, score)?);
+    Ok((first, second, a))
 }
 
 fn side(named: &Named, figures: &Figures, score: &'static str) -> Result<Side> {
@@ -103,6 +106,7 @@ fn side(named: &Named, figures: &Figures, score: &'static str) -> Result<Side> {
         values: shown.map(|c| c.values.clone()).unwrap_or_default(),
         is_lossless: shown.is_some_and(|c| figures.protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
         score,
+        margin: figures.protocol.margin,
     })
 }
 

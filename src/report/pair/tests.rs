@@ -76,14 +76,14 @@ fn the_difference_is_taken_seed_by_seed_with_a_t_interval() {
     let night = night(&plan, &states);
     let pair = night.pair(1, 2);
     assert!((pair.difference - 0.2).abs() < 1e-12);
-    let interval = pair.training.clone().unwrap();
+    let interval = pair.limits().unwrap();
     // t(0.975, 2) = 4.30265, standard error 0.1 / √3.
     let half = 4.302_652_7 * 0.1 / 3f64.sqrt();
     assert!((interval.lower - (0.2 - half)).abs() < 1e-6 && (interval.upper - (0.2 + half)).abs() < 1e-6, "{interval:?}");
     assert_eq!(pair.settings, [("train.clip_norm".to_owned(), "off".to_owned(), "0.5".to_owned())]);
     assert_eq!((pair.seeds.as_slice(), pair.finding()), ([1, 2, 3].as_slice(), Finding::Alike));
     let back = night.pair(2, 1);
-    assert_eq!((back.difference, back.training.unwrap().upper), (-pair.difference, -interval.lower));
+    assert_eq!((back.difference, back.limits().unwrap().upper), (-pair.difference, -interval.lower));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn only_seeds_that_both_have_are_compared() {
     let trial = Named { folder: night.folder.clone(), which: alone };
     let pair = Pair::read(&trial, &night.named(2)).unwrap();
     assert_eq!(pair.seeds, [1]);
-    assert_eq!((pair.training.clone().is_err(), pair.finding()), (true, Finding::Undecided));
+    assert_eq!((pair.error.is_err(), pair.finding()), (true, Finding::Undecided));
     states[0] = waiting();
     states[2] = waiting();
     write_states(&night.folder, &plan, &states);
@@ -126,36 +126,69 @@ fn only_seeds_that_both_have_are_compared() {
 fn one_seed_has_no_interval_and_the_text_says_why() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
     let text = night(&plan, &[completed(2.0, None), completed(1.8, None)]).pair(1, 2).text();
-    assert!(
-        text.contains("With other seeds: no interval; with one seed nothing says how far another seed would move it."),
-        "{text}"
-    );
+    assert!(text.contains("There are no limits: with one seed nothing says how far another seed would move it."), "{text}");
     assert!(text.contains("Neither can be called better: the difference may be chance."), "{text}");
     assert!(!text.contains("is better than"), "{text}");
 }
 
 #[test]
-fn the_wider_of_the_two_intervals_decides() {
+fn the_noise_of_the_text_is_added_to_that_of_the_seeds() {
     let (plan, mut states) = three_seeds();
     for (state, loss) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.9, 2.001, 2.099]) {
         *state = completed(loss, None);
     }
     let night = night(&plan, &states);
+    let alone = night.pair(1, 2);
+    assert!(alone.text().contains("seeds alone: the NLL of each token"), "{}", alone.text());
     let mut stream = crate::random::Stream::new(1, "test", &[]);
     for trial in 0..6 {
         // The first is worse by 0.1 in the mean, and far more or less from token to token.
         let mean = if trial < 3 { 2.0 } else { 1.9 };
-        night.score(&plan, trial, (0..3_200).map(|_| mean + 8.0 * (stream.uniform() as f32 - 0.5)).collect());
+        night.score(&plan, trial, (0..1_000).map(|_| mean + 8.0 * (stream.uniform() as f32 - 0.5)).collect());
     }
     let pair = night.pair(1, 2);
-    let over = pair.text.clone().unwrap();
-    assert_eq!(over.text.tokens, 3_200);
-    let interval = over.interval();
-    // 8 / √12 on each side, over 3 seeds and 3,200 tokens.
-    let half = 1.96 * 8.0 / 12f64.sqrt() * (2.0 / 3.0 / 3_200f64).sqrt();
-    assert!(((interval.upper - interval.lower) / 2.0 / half - 1.0).abs() < 0.15, "{interval:?} {half}");
-    assert_eq!(pair.deciding().unwrap().0, "text");
-    assert!(pair.text().contains("The wider interval, over text, decides."), "{}", pair.text());
+    let [by_seeds, both] = [&alone, &pair].map(|pair| pair.error.clone().unwrap().standard_error);
+    // 8 / √12 on each side, over 3 seeds and 1,000 tokens.
+    let by_text = 8.0 / 12f64.sqrt() * (2.0 / 3.0 / 1_000f64).sqrt();
+    assert!((both / by_seeds.hypot(by_text) - 1.0).abs() < 0.15, "{both} {by_seeds} {by_text}");
+    assert!(pair.text().contains("seeds and the noise of this one stretch of text together"), "{}", pair.text());
+    assert!(pair.error.unwrap().degrees > 2.0);
+}
+
+#[test]
+fn it_says_better_without_a_condition_only_where_the_set_agrees() {
+    // Ten configurations: the first two differ by what one pair alone would call better and ten do not.
+    let lengths: Vec<usize> = (1..=10).map(|n| 32 * n).collect();
+    let plan = plan(&lengths, &[ClipNorm::Off], &[1, 2, 3]);
+    let mut stream = crate::random::Stream::new(1, "ten", &[]);
+    let mut losses = Vec::new();
+    for n in 0..10 {
+        let scatter = [0.01 * stream.normal(), 0.01 * stream.normal(), 0.01 * stream.normal()];
+        let mean = match n {
+            0 => 1.5,
+            1 => 1.5144,
+            _ => 1.9,
+        };
+        losses.extend(scatter.map(|own| mean + own - scatter.iter().sum::<f64>() / 3.0));
+    }
+    let states: Vec<TrialState> = losses.iter().map(|&loss| completed(loss, None)).collect();
+    let night = night(&plan, &states);
+    let pair = night.pair(1, 2);
+    assert_eq!((pair.finding(), pair.in_best_set, pair.set_agrees()), (Finding::First, Some((true, true)), Some(false)));
+    let said = pair.text();
+    assert!(
+        said.contains("Looked at as one pair A would be better than B") && said.contains("of the 10 configurations"),
+        "{said}"
+    );
+    assert!(!said.contains("A is better than B"), "{said}");
+    assert_eq!(pair.json()["better"], serde_json::Value::Null);
+    let pair = night.pair(1, 9);
+    assert!(pair.text().contains("A is better than B at this budget"), "{}", pair.text());
+    assert_eq!(pair.json()["better"], "a");
+    // The very same difference and error as in the report.
+    let report = crate::report::Report::read(&night.folder).unwrap();
+    let line = report.statistics.as_ref().unwrap().of(9).unwrap().clone();
+    assert_eq!((line.difference, line.standard_error), (-pair.difference, Some(pair.error.unwrap().standard_error)));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! The response of configuration c with seed s is taken as μ_c + b_s + e. A seed gives every configuration the same order of text
 //! and, where shapes agree, the same first weights: what that does to all of them alike is b_s (seeds are blocks), and only what
 //! is left counts against a difference. Cells may be missing (a trial diverged, or the night ended): the model is fitted by least
-//! squares and has as many degrees of freedom as observations less its rank. Where seeds do not join the configurations, or
-//! nothing is left to estimate the residual from, seeds are taken as unrelated repeats instead, which is only wider.
+//! squares and has as many degrees of freedom as observations less its rank. Where seeds do not join the
+//! configurations they are taken as unrelated repeats instead, which is only wider.
 //!
 //! Only contrasts matter, and their variance is cheap: with p_c the share of each seed among those of c and A the matrix of the
 //! seeds' reduced normal equations, Var(m_i − m_j) = σ² (1/n_i + 1/n_j + (p_i − p_j)ᵀ A⁻ (p_i − p_j)). The last part is zero
@@ -17,91 +17,60 @@ const MOST_BLOCKS: usize = 300;
 
 /// The response of one trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Observation {
-    pub(super) configuration: i64,
-    pub(super) seed: i64,
-    pub(super) response: f64,
-}
-
-/// What is known of the scatter.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scatter {
-    /// Variance of one observation around the model.
-    pub(super) variance: f64,
-    pub(super) degrees: usize,
-    pub(super) blocks: bool,
-}
-
-/// Scatter of a configuration from seed to seed, what seeds do to all alike included: for its own figure, not for differences.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Within {
-    pub(super) variance: f64,
-    /// By Satterthwaite, since two sums of squares are mixed.
-    pub(super) degrees: f64,
+pub(in crate::report) struct Observation {
+    pub(in crate::report) configuration: i64,
+    pub(in crate::report) seed: i64,
+    pub(in crate::report) response: f64,
 }
 
 /// The model, fitted.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fit {
+pub(in crate::report) struct Fit {
     configurations: Vec<i64>,
     means: Vec<f64>,
     counts: Vec<usize>,
     pattern: Vec<usize>,
     /// (p_i − p_j)ᵀ A⁻ (p_i − p_j) by pattern of seeds.
     imbalance: Vec<Vec<f64>>,
-    /// `None` without degrees of freedom.
-    pub(super) scatter: Option<Scatter>,
-    /// `None` where no configuration has two seeds.
-    pub(super) within: Option<Within>,
-    /// Sum of squared residuals of each configuration.
-    residuals: Vec<f64>,
+    /// Degrees of freedom that are left: observations less the rank of the model.
+    pub(in crate::report) degrees: usize,
+    /// Whether seeds were taken as blocks.
+    pub(in crate::report) blocks: bool,
+    /// Mean square of the residuals; 0 without degrees of freedom.
+    pub(in crate::report) variance: f64,
 }
 
 impl Fit {
     /// Fits the model. Two observations of the same configuration and seed are taken as repeats in the same block.
-    pub(super) fn new(observations: &[Observation]) -> Self {
+    pub(in crate::report) fn new(observations: &[Observation]) -> Self {
         let table = Table::new(observations);
-        let one_way = table.one_way();
-        let additive = table.additive();
-        let within = table.within(&one_way, additive.as_ref());
-        match additive.filter(|fit| fit.scatter.is_some() || one_way.scatter.is_none()) {
-            Some(fit) => Self { within, ..fit },
-            None => Self { within, ..one_way },
-        }
+        table.additive().unwrap_or_else(|| table.one_way())
     }
 
     /// The configurations, by number.
-    pub(super) fn configurations(&self) -> &[i64] {
+    pub(in crate::report) fn configurations(&self) -> &[i64] {
         &self.configurations
     }
 
     /// The place of a configuration among them.
-    pub(super) fn place(&self, configuration: i64) -> Option<usize> {
+    pub(in crate::report) fn place(&self, configuration: i64) -> Option<usize> {
         self.configurations.binary_search(&configuration).ok()
     }
 
     /// Mean response of the configuration at this place, over all seeds of the table.
-    pub(super) fn mean(&self, place: usize) -> f64 {
+    pub(in crate::report) fn mean(&self, place: usize) -> f64 {
         self.means[place]
     }
 
     /// Its observations.
-    pub(super) fn count(&self, place: usize) -> usize {
+    pub(in crate::report) fn count(&self, place: usize) -> usize {
         self.counts[place]
     }
 
     /// Variance of the difference of two means, in units of the residual variance.
-    pub(super) fn difference_variance(&self, i: usize, j: usize) -> f64 {
+    pub(in crate::report) fn difference_variance(&self, i: usize, j: usize) -> f64 {
         let imbalance = self.imbalance[self.pattern[i]][self.pattern[j]];
         1.0 / self.counts[i] as f64 + 1.0 / self.counts[j] as f64 + imbalance
-    }
-
-    /// The configuration that more than half of the squared residuals come from, where one of four or more does.
-    pub(super) fn dominant(&self) -> Option<i64> {
-        let all: f64 = self.residuals.iter().sum();
-        let repeated = self.counts.iter().filter(|&&count| count > 1).count();
-        let (place, most) = self.residuals.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-        (repeated >= 4 && *most > 0.5 * all).then(|| self.configurations[place])
     }
 }
 
@@ -146,9 +115,9 @@ impl Table {
             counts: self.counts.clone(),
             pattern: vec![0; self.configurations.len()],
             imbalance: vec![vec![0.0]],
-            scatter: scatter(&residuals, degrees, false),
-            within: None,
-            residuals,
+            degrees,
+            blocks: false,
+            variance: residuals / degrees.max(1) as f64,
         }
     }
 
@@ -204,19 +173,18 @@ impl Table {
             counts: self.counts.clone(),
             pattern,
             imbalance,
-            scatter: scatter(&residuals, degrees, true),
-            within: None,
-            residuals,
+            degrees,
+            blocks: true,
+            variance: residuals / degrees.max(1) as f64,
         })
     }
 
-    /// The squared residuals of each configuration, summed.
-    fn residuals(&self, means: &[f64], blocks: &[f64]) -> Vec<f64> {
-        let mut sums = vec![0.0; means.len()];
-        for &(configuration, seed, response) in &self.rows {
-            sums[configuration] += (response - means[configuration] - blocks[seed]).powi(2);
-        }
-        sums
+    /// The sum of the squared residuals.
+    fn residuals(&self, means: &[f64], blocks: &[f64]) -> f64 {
+        let square = |&(configuration, seed, response): &(usize, usize, f64)| -> f64 {
+            (response - means[configuration] - blocks[seed]).powi(2)
+        };
+        self.rows.iter().map(square).sum()
     }
 
     /// Whether every two configurations are compared, if only through others.
@@ -253,29 +221,6 @@ impl Table {
         }
         (patterns, of)
     }
-
-    /// The scatter within configurations, seeds' common part included: its sum of squares is that of the residual and that of the
-    /// seeds, and its degrees of freedom are between theirs.
-    fn within(&self, one_way: &Fit, additive: Option<&Fit>) -> Option<Within> {
-        let degrees = self.rows.len() - self.configurations.len();
-        if degrees == 0 {
-            return None;
-        }
-        let all: f64 = one_way.residuals.iter().sum();
-        let variance = all / degrees as f64;
-        let Some(additive) = additive else { return Some(Within { variance, degrees: degrees as f64 }) };
-        let residual: f64 = additive.residuals.iter().sum();
-        let of_seeds = (all - residual).max(0.0);
-        let seeds = (self.seeds - 1) as f64;
-        let left = degrees as f64 - seeds;
-        let parts = of_seeds.powi(2) / seeds + if left > 0.0 { residual.powi(2) / left } else { 0.0 };
-        let mixed = if parts > 0.0 { (of_seeds + residual).powi(2) / parts } else { degrees as f64 };
-        Some(Within { variance, degrees: mixed.clamp(1.0, degrees as f64) })
-    }
-}
-
-fn scatter(residuals: &[f64], degrees: usize, blocks: bool) -> Option<Scatter> {
-    (degrees > 0).then(|| Scatter { variance: residuals.iter().sum::<f64>() / degrees as f64, degrees, blocks })
 }
 
 /// The inverse of a symmetric matrix without its first row and column, with zeros there: a generalized inverse of a
@@ -310,7 +255,7 @@ fn inverse_without_first(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
 mod tests {
     use super::*;
 
-    pub(super) fn observations(cells: &[(i64, i64, f64)]) -> Vec<Observation> {
+    pub(in crate::report) fn observations(cells: &[(i64, i64, f64)]) -> Vec<Observation> {
         cells.iter().map(|&(configuration, seed, response)| Observation { configuration, seed, response }).collect()
     }
 
@@ -332,9 +277,8 @@ mod tests {
                 assert!((fit.mean(c) - own).abs() < 1e-12);
             }
         }
-        let scatter = fit.scatter.as_ref().unwrap();
-        assert_eq!((scatter.degrees, scatter.blocks), (4, true));
-        assert!((scatter.variance - sum / 4.0).abs() < 1e-12);
+        assert_eq!((fit.degrees, fit.blocks), (4, true));
+        assert!((fit.variance - sum / 4.0).abs() < 1e-12);
         assert!((fit.difference_variance(0, 1) - 2.0 / 3.0).abs() < 1e-12);
     }
 
@@ -343,8 +287,7 @@ mod tests {
         let cells: Vec<(i64, i64, f64)> =
             (0..4).flat_map(|c| (0..3).map(move |s| (c, s, c as f64 + 10.0 * (s * s) as f64))).collect();
         let fit = Fit::new(&observations(&cells));
-        assert!(fit.scatter.as_ref().unwrap().variance < 1e-20);
-        assert!(fit.within.unwrap().variance > 100.0, "a configuration's own figure does depend on its seed");
+        assert!(fit.variance < 1e-20);
     }
 
     #[test]
@@ -360,7 +303,7 @@ mod tests {
         for (c, mu) in mu.iter().enumerate() {
             assert!((fit.mean(c) - mu - b.iter().sum::<f64>() / 3.0).abs() < 1e-12, "{c}");
         }
-        assert_eq!(fit.scatter.as_ref().unwrap().degrees, 9 - 4 - 2);
+        assert_eq!(fit.degrees, 9 - 4 - 2);
     }
 
     #[test]
@@ -392,41 +335,22 @@ mod tests {
     #[test]
     fn seeds_that_join_nothing_are_repeats() {
         let fit = Fit::new(&observations(&[(1, 1, 1.0), (1, 2, 2.0), (2, 3, 5.0), (2, 4, 5.0)]));
-        let scatter = fit.scatter.unwrap();
-        assert_eq!((scatter.degrees, scatter.blocks), (2, false));
-        assert!((scatter.variance - 0.25).abs() < 1e-12);
+        assert_eq!((fit.degrees, fit.blocks), (2, false));
+        assert!((fit.variance - 0.25).abs() < 1e-12);
     }
 
     #[test]
-    fn without_degrees_in_the_blocks_repeats_serve() {
+    fn a_seed_that_only_one_has_is_taken_out_of_its_mean() {
+        // Seed 2 is worse for the first by 1: the second would be 5.5 over both.
         let fit = Fit::new(&observations(&[(1, 1, 1.0), (1, 2, 2.0), (2, 1, 5.0)]));
-        let scatter = fit.scatter.unwrap();
-        assert_eq!((scatter.degrees, scatter.blocks), (1, false));
-        assert_eq!(fit.means, [1.5, 5.0]);
+        assert_eq!((fit.degrees, fit.blocks), (0, true));
+        assert_eq!(fit.means, [1.5, 5.5]);
     }
 
     #[test]
-    fn one_seed_each_has_no_scatter() {
+    fn one_seed_each_leaves_nothing_to_judge_by() {
         let fit = Fit::new(&observations(&[(1, 1, 1.0), (2, 1, 2.0), (3, 1, 4.0)]));
-        assert_eq!((fit.scatter, fit.within), (None, None));
-        let apart = Fit::new(&observations(&[(1, 1, 1.0), (2, 2, 2.0)]));
-        assert_eq!((apart.scatter, apart.within), (None, None));
-    }
-
-    #[test]
-    fn one_configuration_scatters_by_itself() {
-        let fit = Fit::new(&observations(&[(1, 1, 1.0), (1, 2, 2.0), (1, 3, 3.0)]));
-        let within = fit.within.unwrap();
-        assert!((within.variance - 1.0).abs() < 1e-12 && (within.degrees - 2.0).abs() < 1e-12);
-        assert_eq!(fit.scatter.unwrap().degrees, 2, "as repeats: blocks would take all that is there");
-    }
-
-    #[test]
-    fn a_configuration_that_scatters_far_more_is_found() {
-        let calm = |c: i64, s: i64| (c, s, f64::from((c * 5 + s * 3) as i32 % 3) * 0.01);
-        let mut cells: Vec<(i64, i64, f64)> = (1..=6).flat_map(|c| (1..=3).map(move |s| calm(c, s))).collect();
-        assert_eq!(Fit::new(&observations(&cells)).dominant(), None);
-        cells.iter_mut().filter(|cell| cell.0 == 4).for_each(|cell| cell.2 += f64::from(cell.1 as i32 % 2) * 3.0);
-        assert_eq!(Fit::new(&observations(&cells)).dominant(), Some(4));
+        assert_eq!((fit.degrees, fit.means), (0, vec![1.0, 2.0, 4.0]));
+        assert_eq!(Fit::new(&observations(&[(1, 1, 1.0), (2, 2, 2.0)])).degrees, 0);
     }
 }

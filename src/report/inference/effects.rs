@@ -1,0 +1,532 @@
+//! What each setting does: exact means over the cells of the grid, and which of its values may be the best.
+//!
+//! **Main effects** are taken seed by seed. For one seed the mean of a value is over those combinations of the other settings in which
+//! *every* value of its axis has a result with this seed: then other settings weigh the same for each of them, and what is left is the
+//! value's own doing. A seed without such a combination drops out. What results is a small experiment of its own, a value a
+//! configuration, and its values are compared by the very rule that compares configurations ([`rule`](super::rule)). Bars are the 95 %
+//! limits of a value less the seed's mean over all values, each by its own scatter over the seeds: none with two seeds or one.
+//!
+//! **Tables of two axes** are exact cell means over all seeds. Cells that are missing (excluded, diverged, not trained yet) take their
+//! combination out, and the note says so; where no combination is complete there is no mean. Settings that move together are one axis.
+//! Derived settings are none, since they follow from others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::pairs::Pairs;
+use super::residual::Observation;
+use super::rule::{beaten_by, quantile};
+
+/// Most values of an axis that a table of two axes shows.
+const MOST_VALUES: usize = 40;
+
+/// Lower and upper limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(in crate::report) struct Interval {
+    pub(in crate::report) lower: f64,
+    pub(in crate::report) upper: f64,
+}
+
+/// Which configurations a mean is taken over, where settings are tuned. Both kinds are never mixed in one figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::report) enum Over {
+    /// Those with the value of the tuned settings that suits them best; all where nothing is tuned.
+    Chosen,
+    /// Every value of the tuned settings: what a tuned setting itself does.
+    All,
+}
+
+/// The main effect of an axis: mean over the cells of each value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(in crate::report) struct Effect {
+    /// Its keys: several where settings move together.
+    pub(in crate::report) keys: Vec<String>,
+    /// Which configurations it is of.
+    pub(in crate::report) over: Over,
+    /// In the order a person expects.
+    pub(in crate::report) levels: Vec<Level>,
+    /// Seeds that the means are taken over.
+    pub(in crate::report) seeds: usize,
+    /// Combinations of the other axes that the means are taken over with some seed: those in which every value has a result.
+    pub(in crate::report) cells: usize,
+    /// Combinations of the other axes that there are.
+    pub(in crate::report) all_cells: usize,
+    /// What is missing, in a sentence.
+    pub(in crate::report) note: Option<String>,
+}
+
+/// One value of an axis.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(in crate::report) struct Level {
+    /// As written; several joined by ` · ` where settings move together.
+    pub(in crate::report) value: String,
+    /// Mean response of its cells, `None` where it cannot be compared with the other values.
+    pub(in crate::report) mean: Option<f64>,
+    /// The mean and, around it, the 95 % limits of the value less the mean over all values.
+    pub(in crate::report) limits: Option<Interval>,
+    /// Whether it may be the best value; `None` where nothing says.
+    pub(in crate::report) in_best_set: Option<bool>,
+}
+
+/// The cell means of two axes, over the combinations of all others in which each of these cells has a result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(in crate::report) struct Interaction {
+    /// Keys of the rows.
+    pub(in crate::report) rows: Vec<String>,
+    /// Keys of the columns.
+    pub(in crate::report) columns: Vec<String>,
+    /// Which configurations it is of.
+    pub(in crate::report) over: Over,
+    /// Values of the rows.
+    pub(in crate::report) row_values: Vec<String>,
+    /// Values of the columns.
+    pub(in crate::report) column_values: Vec<String>,
+    /// Mean response by row and column; `None` where there is none.
+    pub(in crate::report) means: Vec<Vec<Option<f64>>>,
+    /// What is missing, in a sentence.
+    pub(in crate::report) note: Option<String>,
+}
+
+/// A configuration as a point of the grid.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::report) struct Cell {
+    /// The value of each swept key.
+    pub(in crate::report) values: Vec<String>,
+    /// Its response with each seed that has one.
+    pub(in crate::report) results: Vec<(i64, f64)>,
+}
+
+impl Cell {
+    fn mean(&self) -> Option<f64> {
+        let count = self.results.len() as f64;
+        (!self.results.is_empty()).then(|| self.results.iter().map(|&(_, response)| response).sum::<f64>() / count)
+    }
+}
+
+/// One axis: the swept keys (by place) that move together.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::report) struct Factor {
+    columns: Vec<usize>,
+}
+
+impl Factor {
+    fn value(&self, cell: &Cell) -> String {
+        self.columns.iter().map(|&column| cell.values[column].as_str()).collect::<Vec<_>>().join(" · ")
+    }
+
+    fn keys(&self, keys: &[String]) -> Vec<String> {
+        self.columns.iter().map(|&column| keys[column].clone()).collect()
+    }
+}
+
+/// The axes among these keys. A key that another one determines is part of that axis where it determines it in turn, and no axis
+/// of its own where it does not.
+pub(in crate::report) fn factors(cells: &[Cell], keys: &[String], skip: impl Fn(&str) -> bool) -> Vec<Factor> {
+    let varies = |column: &usize| cells.iter().any(|cell| cell.values[*column] != cells[0].values[*column]);
+    let columns: Vec<usize> = (0..keys.len()).filter(|&column| !skip(&keys[column])).filter(varies).collect();
+    let determines = |a: usize, b: usize| {
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        cells.iter().all(|cell| *known.entry(&cell.values[a]).or_insert(&cell.values[b]) == cell.values[b].as_str())
+    };
+    let mut factors: Vec<Factor> = Vec::new();
+    for &column in &columns {
+        if let Some(same) = factors.iter_mut().find(|f| determines(f.columns[0], column) && determines(column, f.columns[0])) {
+            same.columns.push(column);
+        } else if !columns.iter().any(|&other| other != column && determines(other, column) && !determines(column, other)) {
+            factors.push(Factor { columns: vec![column] });
+        }
+    }
+    factors
+}
+
+/// Cells by value (or pair of values) and by combination of the other axes.
+struct Crossed {
+    /// Mean by value and combination, where there is a result.
+    results: BTreeMap<(String, Vec<String>), f64>,
+    planned: BTreeSet<(String, Vec<String>)>,
+}
+
+impl Crossed {
+    /// `result` is what counts of a cell: its response with one seed, or the mean over all.
+    fn new(cells: &[Cell], of: impl Fn(&Cell) -> String, others: &[&Factor], result: impl Fn(&Cell) -> Option<f64>) -> Self {
+        let (mut gathered, mut planned) = (BTreeMap::<_, Vec<f64>>::new(), BTreeSet::new());
+        for cell in cells {
+            let key = (of(cell), others.iter().map(|factor| factor.value(cell)).collect::<Vec<_>>());
+            planned.insert(key.clone());
+            if let Some(result) = result(cell) {
+                gathered.entry(key).or_default().push(result);
+            }
+        }
+        let mean = |list: Vec<f64>| list.iter().sum::<f64>() / list.len() as f64;
+        Self { results: gathered.into_iter().map(|(key, list)| (key, mean(list))).collect(), planned }
+    }
+
+    /// The combinations that some of these values are planned with.
+    fn combinations(&self, values: &[String]) -> Vec<Vec<String>> {
+        let set: BTreeSet<&Vec<String>> = self.planned.iter().filter(|(v, _)| values.contains(v)).map(|(_, c)| c).collect();
+        set.into_iter().cloned().collect()
+    }
+
+    /// Those of them in which every one of these values has a result.
+    fn complete(&self, values: &[String]) -> Vec<Vec<String>> {
+        let has = |value: &String, combination: &[String]| self.results.contains_key(&(value.clone(), combination.to_vec()));
+        let mut combinations = self.combinations(values);
+        combinations.retain(|combination| values.iter().all(|value| has(value, combination)));
+        combinations
+    }
+
+    /// Mean of a value over these combinations.
+    fn mean(&self, value: &str, combinations: &[Vec<String>]) -> Option<f64> {
+        let list = combinations.iter().map(|c| self.results.get(&(value.to_owned(), c.clone())).copied());
+        let list: Vec<f64> = list.collect::<Option<_>>()?;
+        (!list.is_empty()).then(|| list.iter().sum::<f64>() / list.len() as f64)
+    }
+}
+
+/// The main effect of one of these axes. Where `judged` is false nothing is said of which value may be the best.
+pub(in crate::report) fn effect(
+    cells: &[Cell],
+    keys: &[String],
+    factors: &[Factor],
+    of: &Factor,
+    over: Over,
+    judged: bool,
+) -> Effect {
+    let others: Vec<&Factor> = factors.iter().filter(|factor| *factor != of).collect();
+    let all = Crossed::new(cells, |cell| of.value(cell), &others, Cell::mean);
+    let values = ordered(cells.iter().map(|cell| of.value(cell)));
+    // A value that only a few extra points have would leave nothing to compare.
+    let planned = |value: &String| all.planned.iter().filter(|(v, _)| v == value).count();
+    let most = values.iter().map(planned).max().unwrap_or(0);
+    let (kept, rare): (Vec<String>, Vec<String>) = values.iter().cloned().partition(|value| 2 * planned(value) >= most);
+
+    let seeds: BTreeSet<i64> = cells.iter().flat_map(|cell| cell.results.iter().map(|&(seed, _)| seed)).collect();
+    let (mut complete, mut observations) = (BTreeSet::new(), Vec::new());
+    for seed in seeds {
+        let with_seed = |cell: &Cell| cell.results.iter().find(|(own, _)| *own == seed).map(|&(_, response)| response);
+        let crossed = Crossed::new(cells, |cell| of.value(cell), &others, with_seed);
+        let combinations = crossed.complete(&kept);
+        for (place, value) in kept.iter().enumerate() {
+            let response = crossed.mean(value, &combinations);
+            observations.extend(response.map(|response| Observation { configuration: place as i64, seed, response }));
+        }
+        complete.extend(combinations);
+    }
+    let (found, seeds) = levels(&observations, kept.len(), judged);
+    let level = |value: &String| {
+        let none = Level { value: value.clone(), mean: None, limits: None, in_best_set: None };
+        let place = kept.iter().position(|other| other == value);
+        place.and_then(|place| found.get(place)).map_or(none, |level| Level { value: value.clone(), ..level.clone() })
+    };
+    let combinations = all.combinations(&kept);
+    let mut notes = Vec::new();
+    if complete.is_empty() {
+        notes.push(
+            "In no combination of the other settings does every value have a result with the same seed, so there are no means."
+                .to_owned(),
+        );
+    } else if complete.len() < combinations.len() {
+        notes.push(format!(
+            "Over {} of {} combinations of the other settings: those in which every value has a result.",
+            complete.len(),
+            combinations.len()
+        ));
+    }
+    if !rare.is_empty() {
+        let verb = if rare.len() == 1 { "was" } else { "were" };
+        notes.push(format!("{} {verb} tried with a few combinations only, and left out.", rare.join(", ")));
+    }
+    Effect {
+        keys: of.keys(keys),
+        over,
+        levels: values.iter().map(level).collect(),
+        seeds,
+        cells: complete.len(),
+        all_cells: combinations.len(),
+        note: (!notes.is_empty()).then(|| notes.join(" ")),
+    }
+}
+
+/// Mean, limits and verdict of each of so many values, from a table without gaps; and its number of seeds.
+fn levels(observations: &[Observation], count: usize, judged: bool) -> (Vec<Level>, usize) {
+    if observations.is_empty() {
+        return (Vec::new(), 0);
+    }
+    let pairs = Pairs::new(observations);
+    let (places, seeds): (Vec<usize>, usize) = ((0..count).collect(), pairs.seeds());
+    let may_judge = judged && count > 1 && seeds > 1;
+    let beaten = if may_judge { beaten_by(&places, |i, j| pairs.difference(i, j), |_| true) } else { Vec::new() };
+    let of_seed: Vec<f64> =
+        (0..seeds).map(|seed| places.iter().map(|&place| pairs.responses(place)[seed]).sum::<f64>() / count as f64).collect();
+    let level = |place: usize| {
+        let own = pairs.responses(place);
+        let n = seeds as f64;
+        let mean = own.iter().sum::<f64>() / n;
+        let from_seed = own.iter().zip(&of_seed).map(|(own, seed)| own - seed);
+        let centre = from_seed.clone().sum::<f64>() / n;
+        let limits = (seeds > 2).then(|| {
+            let variance = from_seed.map(|value| (value - centre).powi(2)).sum::<f64>() / (n - 1.0);
+            let half = quantile(0.025, n - 1.0) * (variance / n).sqrt();
+            Interval { lower: mean - half, upper: mean + half }
+        });
+        Level { value: String::new(), mean: Some(mean), limits, in_best_set: beaten.get(place).map(Option::is_none) }
+    };
+    (places.iter().map(|&place| level(place)).collect(), seeds)
+}
+
+/// The cell means of two of these axes; `None` where one has too many values for a table.
+pub(in crate::report) fn interaction(
+    cells: &[Cell],
+    keys: &[String],
+    factors: &[Factor],
+    rows: &Factor,
+    columns: &Factor,
+    over: Over,
+) -> Option<Interaction> {
+    let others: Vec<&Factor> = factors.iter().filter(|factor| *factor != rows && *factor != columns).collect();
+    let pair = |row: &str, column: &str| format!("{row}\u{1f}{column}");
+    let crossed = Crossed::new(cells, |cell| pair(&rows.value(cell), &columns.value(cell)), &others, Cell::mean);
+    let row_values = ordered(cells.iter().map(|cell| rows.value(cell)));
+    let column_values = ordered(cells.iter().map(|cell| columns.value(cell)));
+    if row_values.len().max(column_values.len()) > MOST_VALUES {
+        return None;
+    }
+    let pairs: BTreeSet<&String> = crossed.results.keys().map(|(value, _)| value).collect();
+    let there: Vec<String> = pairs.into_iter().cloned().collect();
+    let all = crossed.combinations(&there);
+    let complete = crossed.complete(&there);
+    let mean = |row: &String, column: &String| crossed.mean(&pair(row, column), &complete);
+    let means = row_values.iter().map(|row| column_values.iter().map(|column| mean(row, column)).collect()).collect();
+    let note = match complete.len() {
+        _ if there.is_empty() => Some("Nothing here has a result yet.".to_owned()),
+        0 => Some("In no combination of the other settings do all of these cells have a result.".to_owned()),
+        n if n < all.len() => Some(format!(
+            "Over {n} of {} combinations of the other settings: those in which all of these cells have a result.",
+            all.len()
+        )),
+        _ => None,
+    };
+    Some(Interaction { rows: rows.keys(keys), columns: columns.keys(keys), over, row_values, column_values, means, note })
+}
+
+/// Distinct values: numbers by size with `off` and `full` after them, words as they came.
+pub(in crate::report) fn ordered(values: impl Iterator<Item = String>) -> Vec<String> {
+    let (mut seen, mut distinct) = (BTreeSet::new(), Vec::new());
+    for value in values {
+        if seen.insert(value.clone()) {
+            distinct.push(value);
+        }
+    }
+    let sizes: Option<Vec<f64>> = distinct.iter().map(|value| size(value)).collect();
+    if let Some(sizes) = sizes {
+        let mut pairs: Vec<(f64, String)> = sizes.into_iter().zip(distinct).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        distinct = pairs.into_iter().map(|(_, value)| value).collect();
+    }
+    distinct
+}
+
+/// A value as a number: `off` and `full` are beyond all others, and of values that move together the first one counts.
+pub(in crate::report) fn size(value: &str) -> Option<f64> {
+    match value.split(" · ").next().unwrap_or(value) {
+        "off" | "full" => Some(f64::INFINITY),
+        other => other.replace('_', "").parse().ok().filter(|n: &f64| n.is_finite()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Stream;
+
+    fn keys(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    /// A complete grid over three axes with these effects: 100 + 10 a + b (0, 3, 9) + interaction of a with c.
+    fn grid() -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for a in 0..2 {
+            for (b, effect) in [("0.5", 3.0), ("off", 9.0), ("0.25", 0.0)] {
+                for c in 0..2 {
+                    let response = 100.0 + 10.0 * f64::from(a) + effect + f64::from(a * c);
+                    let values = vec![(32 << a).to_string(), b.to_owned(), ["cosine", "linear"][c as usize].to_owned()];
+                    let results = (1..=3).map(|seed| (seed, response)).collect();
+                    cells.push(Cell { values, results });
+                }
+            }
+        }
+        cells
+    }
+
+    fn means(effect: &Effect) -> Vec<(String, Option<f64>)> {
+        effect.levels.iter().map(|level| (level.value.clone(), level.mean)).collect()
+    }
+
+    fn all(cells: &[Cell], names: &[&str]) -> Vec<Effect> {
+        let keys = keys(names);
+        let found = factors(cells, &keys, |_| false);
+        found.iter().map(|factor| effect(cells, &keys, &found, factor, Over::Chosen, true)).collect()
+    }
+
+    #[test]
+    fn main_effects_are_recovered_exactly() {
+        let effects = all(&grid(), &["a", "b", "c"]);
+        let text = |value: &str| value.to_owned();
+        assert_eq!(means(&effects[0]), [(text("32"), Some(104.0)), (text("64"), Some(114.5))]);
+        assert_eq!(
+            means(&effects[1]),
+            [(text("0.25"), Some(105.25)), (text("0.5"), Some(108.25)), (text("off"), Some(114.25))],
+            "the differences are 3 and 6, in the order of size"
+        );
+        assert_eq!(means(&effects[2]), [(text("cosine"), Some(109.0)), (text("linear"), Some(109.5))]);
+        assert!(effects.iter().all(|effect| effect.note.is_none() && effect.cells == effect.all_cells));
+    }
+
+    #[test]
+    fn a_missing_cell_takes_its_combination_out_and_nothing_else() {
+        let mut cells = grid();
+        cells[0].results.clear();
+        let effects = all(&cells, &["a", "b", "c"]);
+        let difference = |effect: &Effect, i: usize, j: usize| effect.levels[i].mean.unwrap() - effect.levels[j].mean.unwrap();
+        assert_eq!(difference(&effects[1], 1, 0), 3.0, "still exact");
+        assert_eq!(difference(&effects[1], 2, 1), 6.0);
+        assert_eq!((effects[1].cells, effects[1].all_cells), (3, 4));
+        assert_eq!(
+            effects[1].note.as_deref(),
+            Some("Over 3 of 4 combinations of the other settings: those in which every value has a result.")
+        );
+    }
+
+    #[test]
+    fn without_a_complete_combination_there_is_no_mean() {
+        let mut cells = grid();
+        cells.iter_mut().filter(|cell| cell.values[1] == "off").for_each(|cell| cell.results.clear());
+        let effects = all(&cells, &["a", "b", "c"]);
+        assert!(effects[1].levels.iter().all(|level| level.mean.is_none()));
+        assert!(effects[1].note.as_deref().unwrap().starts_with("In no combination"));
+        assert_eq!(effects[0].cells, 4, "the others have means where both values are there");
+    }
+
+    #[test]
+    fn an_extra_point_does_not_empty_the_table() {
+        let mut cells = grid();
+        cells.push(Cell {
+            values: vec!["32".to_owned(), "7".to_owned(), "cosine".to_owned()],
+            results: (1..=3).map(|seed| (seed, 1.0)).collect(),
+        });
+        let effects = all(&cells, &["a", "b", "c"]);
+        assert_eq!(effects[1].levels.iter().filter(|level| level.mean.is_some()).count(), 3);
+        assert!(effects[1].note.as_deref().unwrap().contains("7 was tried with a few combinations only"));
+    }
+
+    #[test]
+    fn settings_that_move_together_are_one_axis_and_what_follows_is_none() {
+        let row = |width: &str, layers: &str, length: &str, stride: &str, y: f64| Cell {
+            values: [width, layers, length, stride].map(str::to_owned).to_vec(),
+            results: vec![(1, y)],
+        };
+        let mut cells = Vec::new();
+        for (width, layers, a) in [("128", "4", 0.0), ("256", "6", 1.0)] {
+            for (length, stride, b) in [("32", "32", 0.0), ("64", "64", 2.0), ("128", "64", 5.0)] {
+                cells.push(row(width, layers, length, stride, a + b));
+            }
+        }
+        let effects = all(&cells, &["width", "layers", "length", "stride"]);
+        let names: Vec<String> = effects.iter().map(|effect| effect.keys.join("+")).collect();
+        assert_eq!(names, ["width+layers", "length"]);
+        assert_eq!(effects[0].levels[1].value, "256 · 6");
+        assert!((effects[0].levels[1].mean.unwrap() - effects[0].levels[0].mean.unwrap() - 1.0).abs() < 1e-12);
+        let keys = keys(&["width", "layers", "length", "stride"]);
+        let skipped = factors(&cells, &keys, |key| key == "length");
+        assert_eq!(skipped.len(), 2, "without the length its stride stands for itself");
+    }
+
+    #[test]
+    fn two_axes_have_exact_cell_means_and_blanks_where_a_cell_is_missing() {
+        let mut cells = grid();
+        let keys = keys(&["a", "b", "c"]);
+        cells.iter_mut().filter(|c| c.values[0] == "64" && c.values[1] == "off").for_each(|cell| cell.results.clear());
+        let found = factors(&cells, &keys, |_| false);
+        let table = interaction(&cells, &keys, &found, &found[0], &found[1], Over::Chosen).unwrap();
+        assert_eq!(table.column_values, ["0.25", "0.5", "off"]);
+        assert_eq!(table.means, [vec![Some(100.0), Some(103.0), Some(109.0)], vec![Some(110.5), Some(113.5), None]]);
+        assert_eq!(table.note, None);
+        let table = interaction(&cells, &keys, &found, &found[0], &found[2], Over::Chosen).unwrap();
+        assert_eq!(table.means, [[101.5, 101.5], [111.5, 112.5]].map(|row| row.map(Some).to_vec()), "over 0.25 and 0.5");
+        assert!(table.note.unwrap().starts_with("Over 2 of 3"));
+    }
+
+    /// Two axes of three values each and some seeds: effects of `a` 0, 0 and `lead`; each cell scatters by its own deviation, and a seed
+    /// does its part to all alike.
+    fn trained(number: u64, seeds: i64, lead: f64) -> (Vec<Cell>, Vec<String>) {
+        let mut stream = Stream::new(number, "cells", &[seeds as u64]);
+        let blocks: Vec<f64> = (0..seeds).map(|_| 2.0 * stream.normal()).collect();
+        let mut cells = Vec::new();
+        for a in 0..3 {
+            for b in 0..3 {
+                let deviation = [1.0, 0.3, 2.0][b];
+                let mean = b as f64 + if a == 2 { lead } else { 0.0 };
+                let results = (0..seeds).map(|seed| (seed, mean + blocks[seed as usize] + deviation * stream.normal())).collect();
+                cells.push(Cell { values: vec![a.to_string(), b.to_string()], results });
+            }
+        }
+        (cells, keys(&["a", "b"]))
+    }
+
+    #[test]
+    fn the_limits_of_a_value_hold_as_often_as_they_say() {
+        let (mut holds, mut all) = (0, 0);
+        for number in 0..2_000 {
+            let (cells, keys) = trained(number, 4, 1.0);
+            let found = factors(&cells, &keys, |_| false);
+            let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, true);
+            let mean = effect.levels.iter().filter_map(|level| level.mean).sum::<f64>() / 3.0;
+            for (level, truth) in effect.levels.iter().zip([-1.0 / 3.0, -1.0 / 3.0, 2.0 / 3.0]) {
+                let limits = level.limits.unwrap();
+                holds += usize::from(limits.lower - mean <= truth && truth <= limits.upper - mean);
+                all += 1;
+            }
+        }
+        let share = holds as f64 / all as f64;
+        assert!((0.93..0.97).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_value_that_loses_is_out_and_equal_ones_are_seldom() {
+        let (mut lost, mut wrong) = (0, 0);
+        for number in 0..500 {
+            let (cells, keys) = trained(number, 3, 5.0);
+            let found = factors(&cells, &keys, |_| false);
+            let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, true);
+            let set: Vec<bool> = effect.levels.iter().map(|level| level.in_best_set.unwrap()).collect();
+            lost += usize::from(!set[2]);
+            wrong += usize::from(!set[0]);
+        }
+        assert!(lost > 400 && wrong < 40, "{lost} {wrong}");
+    }
+
+    #[test]
+    fn two_seeds_have_no_bars_and_one_has_no_verdict_either() {
+        let of = |seeds| {
+            let (cells, keys) = trained(1, seeds, 1.0);
+            let found = factors(&cells, &keys, |_| false);
+            effect(&cells, &keys, &found, &found[0], Over::Chosen, true)
+        };
+        let (two, one) = (of(2), of(1));
+        assert!(two.levels.iter().all(|level| level.limits.is_none() && level.in_best_set.is_some()));
+        assert!(one.levels.iter().all(|level| level.limits.is_none() && level.in_best_set.is_none() && level.mean.is_some()));
+    }
+
+    #[test]
+    fn a_seed_without_a_complete_combination_drops_out() {
+        let (mut cells, keys) = trained(1, 3, 1.0);
+        // With seed 2 only value 0 of the first axis was trained.
+        cells.iter_mut().filter(|cell| cell.values[0] != "0").for_each(|cell| cell.results.retain(|(seed, _)| *seed != 2));
+        let found = factors(&cells, &keys, |_| false);
+        let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, true);
+        assert_eq!((effect.seeds, effect.cells), (2, 3));
+    }
+}
