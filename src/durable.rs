@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 const PREFIX: &str = ".tmp-";
 
@@ -137,6 +137,33 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of all files below a folder; what cannot be read counts for nothing.
+pub fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// Whether so many bytes can be written below a folder: room for them is taken and given back, since the free space that a file
+/// system tells knows nothing of quotas. Where that cannot be tried, it is taken to be so.
+pub fn has_room(folder: &Path, bytes: u64) -> bool {
+    let path = temporary(&folder.join("room"));
+    let full = |e: std::io::Error| {
+        e.kind() == std::io::ErrorKind::FileTooLarge || Error::io("reserve", &path, e).kind() == Kind::DiskFull
+    };
+    let result = match File::create(&path) {
+        Ok(file) => rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).map_err(std::io::Error::from),
+        Err(error) => Err(error),
+    };
+    // Where it cannot be removed it is swept later.
+    let _ = fs::remove_file(&path);
+    !result.is_err_and(full)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +201,17 @@ mod tests {
         assert_eq!(read_json::<u32>(&path).unwrap(), Some(7));
         fs::write(&path, "{").unwrap();
         assert!(read_json::<u32>(&path).unwrap_err().to_string().ends_with("a.json is damaged"));
+    }
+
+    #[test]
+    fn room_is_there_or_not_and_nothing_is_left_of_the_trial() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(has_room(dir.path(), 1 << 20));
+        assert!(!has_room(dir.path(), 1 << 60), "an exbibyte");
+        assert_eq!((fs::read_dir(dir.path()).unwrap().count(), size(dir.path())), (0, 0));
+        assert!(has_room(&dir.path().join("missing"), 1), "what cannot be tried is no full disk");
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/b"), [0; 7]).unwrap();
+        assert_eq!(size(dir.path()), 7);
     }
 }

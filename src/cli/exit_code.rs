@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::error::Kind;
-use crate::schedule::{Stop, Summary};
+use crate::schedule::{Cause, Stop, Summary};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Code {
     Interrupted,
     /// 143: interrupted by SIGTERM; can be resumed.
     Terminated,
+    /// Of a worker alone: what its trial failed of, which its runner acts upon.
+    Failed(Cause),
 }
 
 impl Code {
@@ -41,6 +43,7 @@ impl Code {
             Self::Busy => 75,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::Failed(cause) => cause.exit_code().unwrap_or(Self::Internal.number()),
         }
     }
 
@@ -55,6 +58,14 @@ impl Code {
         }
     }
 
+    /// The code of a worker whose trial failed of an error of this kind.
+    pub fn of_worker(kind: Kind) -> Self {
+        match kind {
+            Kind::Busy => Self::Busy,
+            kind => Self::Failed(Cause::of(kind)),
+        }
+    }
+
     /// The code for a run that ended so. `terminated` says whether SIGTERM asked it to stop, rather than Ctrl-C.
     pub fn of_run(summary: &Summary, terminated: bool) -> Self {
         match summary.stopped {
@@ -63,6 +74,7 @@ impl Code {
             Some(Stop::Asked) if terminated => Self::Terminated,
             Some(Stop::Asked) => Self::Interrupted,
             Some(Stop::Deadline) => Self::Stopped,
+            Some(Stop::DiskFull) if summary.left > 0 => Self::Stopped,
             _ => Self::SomeFailed,
         }
     }
@@ -89,6 +101,8 @@ mod tests {
             (run(1, 0, 2, Some(Stop::Asked)), false, 130),
             (run(1, 0, 2, Some(Stop::Asked)), true, 143),
             (run(1, 0, 2, Some(Stop::Deadline)), false, 5),
+            (run(1, 0, 2, Some(Stop::DiskFull)), false, 5),
+            (run(2, 1, 0, Some(Stop::DiskFull)), false, 3),
             (run(0, 2, 1, Some(Stop::SameFailure { reason: "x".to_owned(), trials: 2 })), false, 3),
         ] {
             assert_eq!(Code::of_run(&summary, terminated).number(), code, "{summary:?}");

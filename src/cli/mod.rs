@@ -15,7 +15,7 @@ use clap::Parser;
 
 use args::Votive;
 use exit_code::Code;
-use output::{say, say_as_is, style};
+use output::{say_as_is, say_error, style};
 
 use crate::runner::Failure;
 
@@ -28,10 +28,7 @@ pub fn main() -> ExitCode {
             Code::Usage.into()
         }
         Err(Failure::Other(error)) => {
-            say(&format!("error: {}", error.chain()));
-            if let Some(help) = error.help_text() {
-                say(&format!("hint: {help}"));
-            }
+            say_error(&error);
             Code::of(error.kind()).into()
         }
     }

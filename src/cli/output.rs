@@ -22,6 +22,14 @@ pub(super) fn say(text: &str) {
     say_as_is(&wrapped(text, Look::of(std::io::stderr()).width));
 }
 
+/// An error, with what to do about it.
+pub(super) fn say_error(error: &Error) {
+    say(&format!("error: {}", error.chain()));
+    if let Some(help) = error.help_text() {
+        say(&format!("hint: {help}"));
+    }
+}
+
 /// Lines on standard error that stay as they are: commands and paths to be copied, drawings.
 pub(super) fn say_as_is(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -1,7 +1,7 @@
 //! Measuring each distinct shape before the night, in a process of its own, so that time and peak memory are those that a worker
 //! will have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Settings, Train};
 use crate::model::Config;
 use crate::model::gpu::cuda::Search;
-use crate::plan::{Plan, Trial};
+use crate::plan::{Plan, Trial, TrialId};
 use crate::runs::ExperimentFolder;
 use crate::schedule::this_program;
 
@@ -67,6 +67,20 @@ impl Shape {
         let text = serde_json::to_string(self).unwrap_or_default();
         blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
     }
+}
+
+/// Numbers the shapes of these trials, by what decides the memory of one: equal numbers, equal needs.
+pub fn shapes(plan: &Plan, trials: &[&Trial], device: Device) -> Result<HashMap<TrialId, usize>> {
+    // How many run at a time, and on how many threads each, is what is changed where memory does not suffice.
+    let how = How { device, slots: 0, threads: 0, search: Search { libraries: None, cache: PathBuf::new() } };
+    let mut numbers = HashMap::new();
+    let mut shapes = HashMap::with_capacity(trials.len());
+    for trial in trials {
+        let next = numbers.len();
+        let number = *numbers.entry(Shape::of(trial, plan, &how)?.key()).or_insert(next);
+        shapes.insert(trial.id.clone(), number);
+    }
+    Ok(shapes)
 }
 
 /// On what trials will run.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::difference::Difference;
 use super::notice::{Listener, Notice};
+use super::probe::shapes;
 use super::session::Session;
 use super::signals::Signals;
 use super::workers::work_off;
@@ -53,9 +54,12 @@ pub(super) fn score_again(
         return Ok(Summary::default());
     }
     listener.notice(&Notice::ScoringAgain { trials: stale.len(), why: reasons(stale) });
+    let trials: Vec<&Trial> = stale.iter().map(|stale| stale.trial).collect();
+    let shapes = shapes(&session.plan, &trials, session.device)?;
     let candidate = |stale: &Stale<'_>| Candidate {
         id: stale.trial.id.clone(),
         round: 0,
+        shape: shapes[&stale.trial.id],
         clip_norm: stale.trial.settings.train.clip_norm,
         family: None,
         twins: None,

@@ -1,6 +1,6 @@
 //! The flow of `votive run`: plan, look at what is over, probe, train what is missing, report.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::ZonedDateTime;
 
@@ -9,7 +9,7 @@ use super::deadline::deadline;
 use super::device::cuda_libraries;
 use super::failure::Failure;
 use super::notice::{Expected, Listener, Notice};
-use super::probe::{How, Probes};
+use super::probe::{How, Probes, shapes};
 use super::rescore;
 use super::session::{Asked, Session};
 use super::signals::Signals;
@@ -22,7 +22,7 @@ use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
 use crate::report::Report;
-use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, now_utc, reopen};
+use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, now_utc, reopen, state_of};
 use crate::schedule::{Candidate, Conclusion, Layout, Machine, Policy, Queue, Summary, Work, layout};
 use crate::train::checkpoint;
 
@@ -143,13 +143,27 @@ impl Run<'_> {
                 return Err(error.help("`votive status` lists the ids"));
             }
         }
-        let which = |trial: &Trial| if self.is_retried(&trial.id) { Reopen::Unfinished } else { Reopen::Failed };
-        let standing = trials.iter().map(|trial| reopen(&self.session.folder.trial(&trial.id), which(trial))).collect();
+        let folder = |trial: &Trial| self.session.folder.trial(&trial.id);
+        let shapes = self.shapes()?;
+        // Whether a shape fits is asked of one trial for all of them.
+        let did_not_fit = |trial: &Trial| state_of(&folder(trial)).status == Status::DidNotFit;
+        let retried = trials.iter().filter(|trial| self.is_retried(&trial.id) && did_not_fit(trial));
+        let open: HashSet<usize> = retried.map(|trial| shapes[&trial.id]).collect();
+        let is_open = |trial: &Trial| open.contains(&shapes[&trial.id]) && did_not_fit(trial);
+        let again = |trial: &Trial| self.is_retried(&trial.id) || is_open(trial);
+        let which = |trial: &Trial| if again(trial) { Reopen::Unfinished } else { Reopen::Failed };
+        let standing = trials.iter().map(|trial| reopen(&folder(trial), which(trial))).collect();
         let (asked, slots) = (self.asked_slots(), self.slots());
         if asked.is_some_and(|asked| slots.is_some_and(|slots| slots < asked)) {
             self.listener.notice(&Notice::OneAfterAnother);
         }
         standing
+    }
+
+    /// The number of each trial's shape.
+    fn shapes(&self) -> Result<HashMap<TrialId, usize>> {
+        let plan = &self.session.plan;
+        shapes(plan, &plan.trials.iter().collect::<Vec<_>>(), self.session.device)
     }
 
     fn asked_slots(&self) -> Option<usize> {
@@ -167,8 +181,8 @@ impl Run<'_> {
 
     fn policy(&self, slots: usize) -> Policy {
         let run = &self.session.experiment.base.run;
-        let (cores, until_utc) = (self.machine.cores, self.until_utc);
-        Policy { slots, cores, threads: run.threads, retries: run.retries, until_utc, ..Policy::default() }
+        let (cores, until_utc, on_gpu) = (self.machine.cores, self.until_utc, !self.session.device.is_cpu());
+        Policy { slots, cores, threads: run.threads, on_gpu, retries: run.retries, until_utc, ..Policy::default() }
     }
 
     /// Which trials could be the same as each other. Those whose source is gone are opened again.
@@ -246,6 +260,7 @@ impl Run<'_> {
     /// Every trial, for the queue to choose from.
     fn candidates(&self, families: &Families, standing: &[State], probes: Option<&Probes>) -> Result<Vec<Candidate>> {
         let plan = &self.session.plan;
+        let shapes = self.shapes()?;
         let mut candidates = Vec::with_capacity(plan.trials.len());
         for (trial, state) in plan.trials.iter().zip(standing) {
             // It goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
@@ -254,12 +269,13 @@ impl Run<'_> {
             let measured = probes.map(|probes| probes.of(trial, plan)).transpose()?.flatten();
             candidates.push(Candidate {
                 id: trial.id.clone(),
+                shape: shapes[&trial.id],
                 round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
                 clip_norm: trial.settings.train.clip_norm,
                 family: families.of_trial(&trial.id),
                 twins: families.twins_of(&trial.id),
                 expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
-                standing: state.status.into(),
+                standing: state.into(),
             });
         }
         Ok(candidates)

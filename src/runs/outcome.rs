@@ -78,10 +78,10 @@ impl Outcome {
         self.end == End::Diverged && self.reason.as_ref().is_some_and(by_the_mean)
     }
 
-    /// Of a trial that is given up: what its worker said last is all that is known of it.
-    pub fn given_up(reason: &str, progress: Option<&Progress>, finished_utc: i64, program: &str) -> Self {
+    /// Of a trial that is given up, with this end: what its worker said last is all that is known of it.
+    pub fn given_up(end: End, reason: &str, progress: Option<&Progress>, finished_utc: i64, program: &str) -> Self {
         Self {
-            end: End::Failed,
+            end,
             reason: Some(reason.to_owned()),
             steps: progress.map_or(0, |p| p.step),
             tokens_seen: progress.map_or(0, |p| p.tokens_seen),
@@ -194,6 +194,36 @@ pub struct Attempt {
     pub ended: Option<String>,
     /// The last lines it said, where it ended badly.
     pub last_lines: Vec<String>,
+}
+
+impl Attempt {
+    /// Whether it ended badly: without an outcome, and not because somebody stopped it. Of one that was killed with its runner
+    /// nobody knows.
+    pub fn ended_badly(&self) -> bool {
+        const WELL: [&str; 6] = ["completed", "diverged", "did not fit", "failed", "interrupted", "killed"];
+        self.ended.as_deref().is_some_and(|ended| !WELL.contains(&ended))
+    }
+}
+
+#[cfg(test)]
+impl Attempt {
+    /// A first attempt that goes on: what tests begin with.
+    pub(crate) fn example() -> Self {
+        Self {
+            attempt: 1,
+            pid: 1,
+            host: String::new(),
+            slot: 1,
+            threads: 1,
+            device: Device::Cpu,
+            program: String::new(),
+            from_step: 0,
+            started_utc: 1,
+            ended_utc: None,
+            ended: None,
+            last_lines: Vec::new(),
+        }
+    }
 }
 
 /// What a trial is doing now: derived from its folder, never stored.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::family::limit;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
-use crate::runs::{End, Status};
+use crate::runs::{Attempt, End, State, Status};
 
 /// What a trial's folder says when the runner starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,18 +14,22 @@ pub enum Standing {
     Waiting,
     /// Started, not finished, nobody is at it.
     Interrupted,
+    /// The same, and its last attempt ended badly.
+    Failed,
     /// A worker that is not ours holds its lock: an earlier runner's that is still saving, or one started by hand.
     HeldElsewhere,
     /// It is over.
     Done(End),
 }
 
-impl From<Status> for Standing {
+impl From<&State> for Standing {
     /// A damaged trial is worked on again; one that is to be tried again must be reopened in its folder first.
-    fn from(status: Status) -> Self {
-        match status {
+    fn from(state: &State) -> Self {
+        let failed = state.attempts.last().is_some_and(Attempt::ended_badly);
+        match state.status {
             Status::Waiting => Self::Waiting,
             Status::Running => Self::HeldElsewhere,
+            Status::Interrupted if failed => Self::Failed,
             Status::Interrupted | Status::Damaged => Self::Interrupted,
             Status::Completed => Self::Done(End::Completed),
             Status::Diverged => Self::Done(End::Diverged),
@@ -42,6 +46,8 @@ pub struct Candidate {
     pub id: TrialId,
     /// Which of its configuration's seeds it has, from 0: a round is one seed of every configuration.
     pub round: usize,
+    /// The number of its shape: trials of the same one need the same memory.
+    pub shape: usize,
     /// Its largest gradient norm.
     pub clip_norm: ClipNorm,
     /// The number of its family: trials that are equal but for the clip norm, of which one may turn out to be the same as another.
@@ -67,57 +73,28 @@ pub struct Start {
     pub threads: u32,
 }
 
-/// The rules of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// Trials at a time.
-    pub slots: usize,
-    /// Cores that the slots share.
-    pub cores: usize,
-    /// CPU threads a slot; `None` shares the cores that are free among the slots that will be used.
-    pub threads: Option<usize>,
-    /// How often a trial that crashed, hung or was killed is started again.
-    pub retries: u32,
-    /// Seconds before the first retry; four times as many before each further one, at most [`Policy::LONGEST_BACKOFF`].
-    pub backoff_seconds: f64,
-    /// When everything must have ended, microseconds since 1970 (UTC).
-    pub until_utc: Option<i64>,
-    /// After so many trials one after another that failed for the same reason nothing is started any more.
-    pub same_failures: usize,
+/// What has become of a trial that is to be started. In the order of starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Begun {
+    /// Started before, and stopped.
+    Interrupted,
+    /// Never started.
+    Fresh,
+    /// Its last attempt ended badly.
+    Failed,
 }
 
-impl Policy {
-    /// Longest pause before a retry, seconds.
-    pub const LONGEST_BACKOFF: f64 = 300.0;
-
-    /// Microseconds to wait after this many failures.
-    pub(super) fn backoff(&self, failures: u32) -> i64 {
-        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
-        let seconds = (self.backoff_seconds * 4f64.powi(exponent)).min(Self::LONGEST_BACKOFF);
-        (seconds * 1e6) as i64
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { slots: 1, cores: 1, threads: None, retries: 2, backoff_seconds: 2.0, until_utc: None, same_failures: 5 }
-    }
-}
-
-/// Which of two trials is started first: one seed of every configuration; within a round what was interrupted; then those of
-/// families, `off` and large clip norms before smaller (where those never bind, smaller ones need not be trained at all: see
-/// `family`); then the longest, since a long trial begun last leaves the other slots idle.
-pub(super) fn order(a: (&Candidate, bool), b: (&Candidate, bool)) -> Ordering {
-    let ((a, a_interrupted), (b, b_interrupted)) = (a, b);
+/// Which of two trials is started first: one seed of every configuration; within a round what was interrupted, and at its end what
+/// failed, so that it keeps nothing from being tried at all; then those of families, `off` and large clip norms before smaller
+/// (where those never bind, smaller ones need not be trained at all: see `family`); then the longest, since a long trial
+/// begun last leaves the other slots idle.
+pub(super) fn order(a: (&Candidate, Begun), b: (&Candidate, Begun)) -> Ordering {
+    let ((a, a_begun), (b, b_begun)) = (a, b);
     // A trial of unknown length may be the longest.
     let seconds = |c: &Candidate| c.expected_seconds.unwrap_or(f64::INFINITY);
     // What is trained in any case has nobody waiting for it, whatever its clip norm.
     let limit = |c: &Candidate| if c.family.is_some() { limit(c) } else { f64::NEG_INFINITY };
-    a.round
-        .cmp(&b.round)
-        .then(b_interrupted.cmp(&a_interrupted))
-        .then(limit(b).total_cmp(&limit(a)))
-        .then(seconds(b).total_cmp(&seconds(a)))
+    a.round.cmp(&b.round).then(a_begun.cmp(&b_begun)).then(limit(b).total_cmp(&limit(a))).then(seconds(b).total_cmp(&seconds(a)))
 }
 
 #[cfg(test)]
@@ -125,27 +102,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_has_a_standing() {
-        for (status, standing) in [
-            (Status::Waiting, Standing::Waiting),
-            (Status::Running, Standing::HeldElsewhere),
-            (Status::Interrupted, Standing::Interrupted),
-            (Status::Damaged, Standing::Interrupted),
-            (Status::Completed, Standing::Done(End::Completed)),
-            (Status::Diverged, Standing::Done(End::Diverged)),
-            (Status::DidNotFit, Standing::Done(End::DidNotFit)),
-            (Status::Failed, Standing::Done(End::Failed)),
+    fn every_state_has_a_standing() {
+        for (status, ended, standing) in [
+            (Status::Waiting, None, Standing::Waiting),
+            (Status::Running, None, Standing::HeldElsewhere),
+            (Status::Interrupted, None, Standing::Interrupted),
+            (Status::Interrupted, Some("interrupted"), Standing::Interrupted),
+            (Status::Interrupted, Some("killed for memory"), Standing::Failed),
+            (Status::Interrupted, Some("crashed: exit code 101"), Standing::Failed),
+            (Status::Damaged, None, Standing::Interrupted),
+            (Status::Completed, Some("crashed: exit code 101"), Standing::Done(End::Completed)),
+            (Status::Diverged, None, Standing::Done(End::Diverged)),
+            (Status::DidNotFit, None, Standing::Done(End::DidNotFit)),
+            (Status::Failed, None, Standing::Done(End::Failed)),
         ] {
-            assert_eq!(Standing::from(status), standing);
+            let ended = ended.map(str::to_owned);
+            let attempts = vec![Attempt { ended, ..Attempt::example() }];
+            let state = State { status, progress: None, outcome: None, attempts, reason: None };
+            assert_eq!(Standing::from(&state), standing, "{state:?}");
         }
-    }
-
-    #[test]
-    fn the_pause_grows_fourfold_up_to_five_minutes() {
-        let policy = Policy::default();
-        let seconds: Vec<i64> = (1..=6).map(|n| policy.backoff(n) / 1_000_000).collect();
-        assert_eq!(seconds, [2, 8, 32, 128, 300, 300]);
-        assert_eq!(policy.backoff(u32::MAX), 300_000_000);
     }
 
     #[test]
@@ -153,6 +128,7 @@ mod tests {
         let make = |round, clip_norm, expected_seconds| Candidate {
             id: TrialId::of(""),
             round,
+            shape: 0,
             clip_norm,
             family: Some(7),
             twins: None,
@@ -162,17 +138,19 @@ mod tests {
         let alone = |clip_norm, seconds| Candidate { family: None, ..make(0, clip_norm, Some(seconds)) };
         // In the order in which they are to start.
         let right = [
-            (make(0, ClipNorm::At(0.1), Some(1.0)), true),
-            (make(0, ClipNorm::Off, None), false),
-            (make(0, ClipNorm::Off, Some(9.0)), false),
-            (make(0, ClipNorm::Off, Some(1.0)), false),
-            (make(0, ClipNorm::At(2.0), Some(1.0)), false),
-            (make(0, ClipNorm::At(1.0), Some(9.0)), false),
-            (make(0, ClipNorm::At(1.0), Some(2.0)), false),
-            (alone(ClipNorm::At(0.1), 8.0), false),
-            (alone(ClipNorm::Off, 7.0), false),
-            (make(1, ClipNorm::Off, Some(99.0)), true),
-            (make(1, ClipNorm::Off, Some(99.0)), false),
+            (make(0, ClipNorm::At(0.1), Some(1.0)), Begun::Interrupted),
+            (make(0, ClipNorm::Off, None), Begun::Fresh),
+            (make(0, ClipNorm::Off, Some(9.0)), Begun::Fresh),
+            (make(0, ClipNorm::Off, Some(1.0)), Begun::Fresh),
+            (make(0, ClipNorm::At(2.0), Some(1.0)), Begun::Fresh),
+            (make(0, ClipNorm::At(1.0), Some(9.0)), Begun::Fresh),
+            (make(0, ClipNorm::At(1.0), Some(2.0)), Begun::Fresh),
+            (alone(ClipNorm::At(0.1), 8.0), Begun::Fresh),
+            (alone(ClipNorm::Off, 7.0), Begun::Fresh),
+            (make(0, ClipNorm::Off, Some(9.0)), Begun::Failed),
+            (make(0, ClipNorm::At(1.0), None), Begun::Failed),
+            (make(1, ClipNorm::Off, Some(99.0)), Begun::Interrupted),
+            (make(1, ClipNorm::Off, Some(99.0)), Begun::Fresh),
         ];
         for (i, a) in right.iter().enumerate() {
             for (j, b) in right.iter().enumerate() {

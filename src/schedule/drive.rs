@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::estimate::seconds;
 use super::{Cause, Event, Executor, Exit, Failure, Finished, Queue, Start, Stop, Summary};
 use crate::plan::TrialId;
-use crate::runs::{End, Progress, now_utc};
+use crate::runs::{Progress, now_utc};
 
 /// Value of the stop flag: running workers finish their step, save and leave.
 pub const STOP_AFTER_STEP: u8 = 1;
@@ -85,13 +85,14 @@ impl Drive<'_> {
         loop {
             let now = now_utc();
             self.obey(stop.load(Ordering::Acquire), now);
-            self.record_aliases(now);
+            self.look_at_disk(now);
+            self.record_aliases();
             let started = self.start_all(now);
             if self.queue.is_over(now) {
                 return;
             }
             if started || Instant::now() >= overview_at {
-                self.look_at_held(now);
+                self.look_at_held();
                 (self.sink)(&Event::Overview(self.queue.overview(now)));
                 overview_at = Instant::now() + self.pace.overview;
             }
@@ -123,12 +124,21 @@ impl Drive<'_> {
         }
     }
 
+    /// Looks whether a full disk has room again, when it is time.
+    fn look_at_disk(&mut self, now: i64) {
+        if let Some(trial) = self.queue.disk_to_look_at(now).cloned() {
+            let has_room = self.executor.has_room(&trial);
+            let events = self.queue.on_disk(has_room, now);
+            self.tell(&events);
+        }
+    }
+
     /// Has those trials recorded that are the same as one that was trained.
-    fn record_aliases(&mut self, now: i64) {
+    fn record_aliases(&mut self) {
         while let Some((trial, source)) = self.queue.next_alias() {
             // Where that cannot be done the trial is trained like any other: only time is lost.
             let outcome = self.executor.alias(&trial, &source).ok();
-            let events = self.queue.on_alias(&trial, outcome, now);
+            let events = self.queue.on_alias(&trial, outcome);
             self.tell(&events);
         }
     }
@@ -145,7 +155,12 @@ impl Drive<'_> {
                     (self.sink)(&Event::Started { trial, attempt, slot, threads });
                 }
                 Err(error) => {
-                    let failure = Failure { cause: Cause::NotStarted, reason: error.chain(), last_lines: Vec::new() };
+                    // A want of memory or a fault of a device is not the trial's, which has not begun.
+                    let cause = match Cause::of(error.kind()) {
+                        cause @ (Cause::Refused | Cause::BadData | Cause::Disk) => cause,
+                        _ => Cause::NotStarted,
+                    };
+                    let failure = Failure { cause, reason: error.chain(), last_lines: Vec::new() };
                     self.on_finished(Finished { trial, exit: Exit::Failed(failure), progress: None });
                 }
             }
@@ -165,21 +180,23 @@ impl Drive<'_> {
             exit = Exit::Failed(Failure { cause: Cause::Hang, reason, last_lines: Vec::new() });
         }
         let events = self.queue.on_exit(&trial, exit, now);
-        for event in &events {
-            if let Event::Ended { trial, end: End::Failed, reason, outcome: None, .. } = event {
-                let reason = reason.as_deref().unwrap_or("failed");
-                // Where not even that can be written the trial is found without an outcome, and is tried again next time.
-                let _ = self.executor.give_up(trial, reason);
-            }
-        }
         self.tell(&events);
     }
 
-    fn look_at_held(&mut self, now: i64) {
+    /// Has the end of a trial written that no worker wrote.
+    fn write_end(&mut self, event: &Event) {
+        if let Event::Ended { trial, end, reason, outcome: None, .. } = event {
+            let reason = reason.as_deref().unwrap_or("failed");
+            // Where not even that can be written the trial is found without an outcome, and is tried again next time.
+            let _ = self.executor.give_up(trial, *end, reason);
+        }
+    }
+
+    fn look_at_held(&mut self) {
         let held: Vec<TrialId> = self.queue.held_elsewhere().cloned().collect();
         for trial in held {
             let standing = self.executor.standing(&trial);
-            let events = self.queue.on_standing(&trial, standing, now);
+            let events = self.queue.on_standing(&trial, standing);
             self.tell(&events);
         }
     }
@@ -222,6 +239,7 @@ impl Drive<'_> {
 
     fn tell(&mut self, events: &[Event]) {
         for event in events {
+            self.write_end(event);
             (self.sink)(event);
         }
     }

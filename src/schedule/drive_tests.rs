@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::error::{Error, Result};
 use crate::experiment::settings::ClipNorm;
-use crate::runs::{Outcome, Progress};
+use crate::runs::{End, Outcome, Progress};
 use crate::schedule::{Candidate, Left, Policy, Standing};
 
 /// What a pretended worker does.
@@ -17,6 +17,8 @@ enum Script {
     Deaf,
     /// Cannot be started.
     CannotStart,
+    /// Cannot be started, since what it needs is damaged.
+    BadData,
 }
 
 /// An executor without processes: each trial follows its scripts, one an attempt, the last one again and again.
@@ -29,7 +31,9 @@ struct Pretend {
     standings: VecDeque<Standing>,
     /// What workers say, one after the other; the last one again and again.
     progress: VecDeque<Progress>,
-    given_up: Vec<(TrialId, String)>,
+    given_up: Vec<(TrialId, End, String)>,
+    /// Whether the disk has room, one look after the other; after the last one it has.
+    room: VecDeque<bool>,
     /// What an alias is recorded with; without it none can be.
     outcome_of_source: Option<Outcome>,
     said: Vec<String>,
@@ -41,6 +45,7 @@ impl Executor for Pretend {
         let script = if scripts.len() > 1 { scripts.pop_front().unwrap() } else { scripts[0].clone() };
         match &script {
             Script::CannotStart => return Err(Error::internal("no processes left")),
+            Script::BadData => return Err(Error::data("the text is damaged")),
             Script::Ends(exit) => self.ready.push(Finished {
                 trial: start.trial.clone(),
                 exit: exit.clone(),
@@ -95,9 +100,13 @@ impl Executor for Pretend {
         }
     }
 
-    fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
-        self.given_up.push((trial.clone(), reason.to_owned()));
+    fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()> {
+        self.given_up.push((trial.clone(), end, reason.to_owned()));
         Ok(())
+    }
+
+    fn has_room(&mut self, _trial: &TrialId) -> bool {
+        self.room.pop_front().unwrap_or(true)
     }
 }
 
@@ -130,6 +139,7 @@ fn run_with(
         .map(|n| Candidate {
             id: id(n),
             round: 0,
+            shape: n,
             clip_norm: ClipNorm::Off,
             family: None,
             twins: None,
@@ -187,7 +197,7 @@ fn many_short_trials_cost_next_to_nothing() {
 fn a_crash_is_retried_and_the_runner_gives_up_at_last() {
     let (pretend, events, summary) = run(&[&[crash(), done(End::Completed)], &[crash()]], 2);
     assert_eq!((summary.completed, summary.failed), (1, 1));
-    assert_eq!(pretend.given_up, [(id(1), "exit code 1".to_owned())]);
+    assert_eq!(pretend.given_up, [(id(1), End::Failed, "crashed: exit code 1".to_owned())]);
     assert_eq!((pretend.attempts[&id(0)], pretend.attempts[&id(1)]), (2, 2));
     let firsts = events.iter().filter(|e| matches!(e, Event::Failed { first: true, .. })).count();
     assert_eq!(firsts, 1);
@@ -197,7 +207,7 @@ fn a_crash_is_retried_and_the_runner_gives_up_at_last() {
 fn a_worker_that_cannot_be_started_is_a_failure_like_others() {
     let (pretend, events, summary) = run(&[&[Script::CannotStart, done(End::Completed)], &[Script::CannotStart]], 1);
     assert_eq!((summary.completed, summary.failed), (1, 1));
-    assert_eq!(pretend.given_up, [(id(1), "no processes left".to_owned())]);
+    assert_eq!(pretend.given_up, [(id(1), End::Failed, "not started: no processes left".to_owned())]);
     assert!(events.iter().any(|e| matches!(e, Event::Failed { cause: Cause::NotStarted, .. })));
 }
 
@@ -290,7 +300,7 @@ fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
     pretend.scripts.insert(id(0), [Script::Works].into());
     let expected_seconds = Some(100.0);
     let (clip_norm, standing) = (ClipNorm::Off, Standing::Interrupted);
-    let candidate = Candidate { id: id(0), round: 0, clip_norm, family: None, twins: None, expected_seconds, standing };
+    let candidate = Candidate { id: id(0), round: 0, shape: 0, clip_norm, family: None, twins: None, expected_seconds, standing };
     let (stop, begin) = (AtomicU8::new(0), Instant::now());
     let mut ends = None;
     let mut sink = |event: &Event| {
@@ -314,7 +324,7 @@ fn a_silent_worker_is_killed_and_counts_as_hung() {
     assert_eq!(pretend.said, ["killed"]);
     let hung = events
         .iter()
-        .any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason, .. } if reason == "silent for more than 0.05 s"));
+        .any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason, .. } if reason == "hung: silent for more than 0.05 s"));
     assert!(hung);
     assert!(summary.all_completed(), "it is tried again");
 }
@@ -346,6 +356,7 @@ fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
         let family = |n: usize| Candidate {
             id: id(n),
             round: 0,
+            shape: n,
             clip_norm: ClipNorm::Off,
             family: Some(1),
             twins: None,
@@ -371,4 +382,39 @@ fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
         assert_eq!((words, pretend.said.len()), (starts, said));
         assert!(summary.all_completed());
     }
+}
+
+#[test]
+fn a_shape_that_does_not_fit_is_written_down_for_each_of_its_trials() {
+    let killed = Script::Ends(Exit::Failed(Failure {
+        cause: Cause::Memory,
+        reason: "killed for memory".to_owned(),
+        last_lines: Vec::new(),
+    }));
+    let candidates = (0..3).map(|n| Candidate {
+        id: id(n),
+        round: 0,
+        shape: n / 2,
+        clip_norm: ClipNorm::Off,
+        family: None,
+        twins: None,
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    });
+    let mut pretend = Pretend::default();
+    for (n, script) in [killed.clone(), killed, done(End::Completed)].into_iter().enumerate() {
+        pretend.scripts.insert(id(n), [script].into());
+    }
+    let summary = drive(Queue::new(candidates.collect(), policy(1)), &mut pretend, &mut |_| {}, &AtomicU8::new(0), quick());
+    assert_eq!((summary.did_not_fit, summary.completed), (2, 1));
+    let reasons = ["killed for memory, also when nothing else ran".to_owned(), format!("as {}, which has the same shape", id(0))];
+    assert_eq!(pretend.given_up, [0, 1].map(|n| (id(n), End::DidNotFit, reasons[n].clone())));
+    assert_eq!((pretend.attempts[&id(0)], pretend.attempts.get(&id(1))), (2, None));
+}
+
+#[test]
+fn what_cannot_be_started_for_bad_data_is_given_up_at_once() {
+    let (pretend, _, summary) = run(&[&[Script::BadData], &[done(End::Completed)]], 1);
+    assert_eq!((summary.completed, summary.failed), (1, 1));
+    assert_eq!(pretend.given_up, [(id(0), End::Failed, "bad data: the text is damaged".to_owned())]);
 }

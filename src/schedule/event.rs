@@ -70,8 +70,17 @@ pub enum Event {
         trial: TrialId,
         /// After this pause.
         in_seconds: f64,
-        /// How often it can still be started again after that.
+        /// How often it can still be started again after that, whatever it fails of then.
         retries_left: u32,
+        /// What it is given so that its memory suffices; `None` where that is not what it failed of.
+        lighter: Option<Lighter>,
+    },
+    /// It ran out of memory, and waits for what becomes of another one of its shape, which was killed before it.
+    Waits {
+        /// The trial.
+        trial: TrialId,
+        /// The other one.
+        other: TrialId,
     },
     /// The trial is over.
     Ended {
@@ -106,6 +115,10 @@ pub enum Event {
         /// Why.
         why: Left,
     },
+    /// The disk is full: nothing is started until it has room. Running trials go on.
+    DiskFull,
+    /// The disk has room again.
+    DiskHasRoom,
     /// Nothing is started any more.
     Stopping {
         /// Why.
@@ -113,6 +126,16 @@ pub enum Event {
     },
     /// How the whole run stands.
     Overview(Overview),
+}
+
+/// How a trial is tried again that ran out of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lighter {
+    /// On fewer threads, at most so many: fewer windows are worked on at once. The result is the same to the bit.
+    Threads(u32),
+    /// While no other trial runs.
+    Alone,
 }
 
 /// Why a trial is left.
@@ -139,19 +162,21 @@ pub enum Stop {
     Asked,
     /// The deadline has come, or is too near for what is left.
     Deadline,
-    /// Trial after trial failed for the same reason, and none ended well in between.
+    /// Trials of one shape after another failed for the same reason, and none ended well in between.
     SameFailure {
         /// The reason.
         reason: String,
-        /// How many trials.
+        /// How many trials, each of another shape.
         trials: usize,
     },
+    /// The disk was full for too long.
+    DiskFull,
 }
 
 impl Stop {
     /// Whether running workers save and leave too, or may end their trials.
     pub fn reaches_running(&self) -> bool {
-        !matches!(self, Self::SameFailure { .. })
+        matches!(self, Self::Asked | Self::Deadline)
     }
 }
 
@@ -160,8 +185,9 @@ impl fmt::Display for Stop {
         match self {
             Self::Asked => f.write_str("stopped on request"),
             Self::Deadline => f.write_str("stopped by the deadline"),
+            Self::DiskFull => f.write_str("stopped: the disk has been full for too long"),
             Self::SameFailure { reason, trials } => {
-                write!(f, "stopped: {trials} trials one after another failed for the same reason ({reason})")
+                write!(f, "stopped: {trials} trials of different shapes failed one after another for the same reason ({reason})")
             }
         }
     }
@@ -266,10 +292,11 @@ impl Event {
             | Self::Progressed { trial, .. }
             | Self::Failed { trial, .. }
             | Self::Retrying { trial, .. }
+            | Self::Waits { trial, .. }
             | Self::Ended { trial, .. }
             | Self::Aliased { trial, .. }
             | Self::Left { trial, .. } => Some(trial),
-            Self::Stopping { .. } | Self::Overview(_) => None,
+            Self::DiskFull | Self::DiskHasRoom | Self::Stopping { .. } | Self::Overview(_) => None,
         }
     }
 
@@ -338,6 +365,9 @@ mod tests {
         assert!(Stop::Asked.reaches_running() && Stop::Deadline.reaches_running());
         let same = Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 };
         assert!(!same.reaches_running());
-        assert_eq!(same.to_string(), "stopped: 5 trials one after another failed for the same reason (exit code 1)");
+        assert_eq!(
+            same.to_string(),
+            "stopped: 5 trials of different shapes failed one after another for the same reason (exit code 1)"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Exit, Standing, Start};
 use crate::error::Result;
 use crate::plan::TrialId;
-use crate::runs::{Outcome, Progress};
+use crate::runs::{End, Outcome, Progress};
 
 /// A worker that ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,9 @@ pub trait Executor {
     /// can be trained.
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>>;
 
-    /// Writes that a trial failed for good: its worker cannot any more.
-    fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()>;
+    /// Writes that a trial is over with this end: its worker cannot any more, or there was none.
+    fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()>;
+
+    /// Whether the disk has room for the trial to go on, which found it full.
+    fn has_room(&mut self, trial: &TrialId) -> bool;
 }

@@ -2,15 +2,17 @@
 
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::runs::Outcome;
 
 /// Exit code of a worker whose trial another worker holds.
 pub const HELD_ELSEWHERE: i32 = 75;
 /// Exit codes of a worker that saved and left: a shell's numbers for SIGINT and SIGTERM.
 const SAVED_AND_LEFT: [i32; 2] = [130, 143];
-/// Exit code of a worker that stopped for want of disk space.
-const DISK: i32 = 5;
+/// Exit code of a worker that panicked.
+const PANIC: i32 = 101;
+/// The signal of a program that gives up, as where it gets no memory.
+const SIGABRT: i32 = 6;
 /// The signal that nobody can catch; the kernel's means against a lack of memory.
 const SIGKILL: i32 = 9;
 
@@ -38,22 +40,106 @@ pub struct Failure {
     pub last_lines: Vec<String>,
 }
 
-/// What sort of failure.
+impl Failure {
+    /// What happened, for people: the cause, what is known of it, and what the worker said itself.
+    ///
+    /// `crashed: exit code 101: index out of bounds`
+    pub fn sentence(&self) -> String {
+        let name = match self.cause {
+            Cause::NotStarted => "not started",
+            Cause::Crash => "crashed",
+            Cause::Hang => "hung",
+            Cause::Refused => "refused",
+            Cause::BadData => "bad data",
+            Cause::Device => "the device failed",
+            Cause::Unknown => "ended for an unknown reason",
+            // The reason says it all.
+            Cause::Memory | Cause::Disk => "",
+        };
+        // Where the cause follows from the exit code, the code says nothing more.
+        let told_by_code = self.cause.exit_code().is_some() && !matches!(self.cause, Cause::Memory | Cause::Disk);
+        let said = said(&self.last_lines);
+        let reason = if told_by_code && said.is_some() { "" } else { self.reason.as_str() };
+        let parts = [name, reason, said.unwrap_or_default()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+    }
+}
+
+/// What a worker said of its own end: its error, or the message of its panic.
+fn said(last_lines: &[String]) -> Option<&str> {
+    let error = last_lines.iter().rev().find_map(|line| line.strip_prefix("error: "));
+    let panic = || {
+        let place = last_lines.iter().rposition(|line| line.starts_with("thread '") && line.contains("panicked at"))?;
+        last_lines.get(place + 1).map(String::as_str)
+    };
+    error.or_else(panic)
+}
+
+/// What sort of failure. What follows from each is said in `policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// No worker could be started.
     NotStarted,
-    /// It ended with an error, a panic or a signal.
+    /// It ended with an error of Votive or of the system, a panic or a signal.
     Crash,
-    /// The kernel killed it because memory ran out.
+    /// It got no memory, or was killed because memory ran out: the machine's or the device's.
     Memory,
     /// It said nothing for too long and was killed.
     Hang,
     /// The disk is full.
     Disk,
-    /// It says that the trial cannot work at all.
+    /// It says that the trial asks for what is not possible.
     Refused,
+    /// A text, a tokenizer or a checkpoint does not hold what it should.
+    BadData,
+    /// The GPU or its driver failed.
+    Device,
+    /// It was killed by somebody, or ended without a word.
+    Unknown,
+}
+
+impl Cause {
+    const ALL: [Self; 9] = [
+        Self::NotStarted,
+        Self::Crash,
+        Self::Memory,
+        Self::Hang,
+        Self::Disk,
+        Self::Refused,
+        Self::BadData,
+        Self::Device,
+        Self::Unknown,
+    ];
+
+    /// What an error of this kind is a failure of, in a worker.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Usage => Self::Refused,
+            Kind::Data => Self::BadData,
+            Kind::DiskFull => Self::Disk,
+            Kind::OutOfMemory => Self::Memory,
+            Kind::Device => Self::Device,
+            Kind::Io | Kind::Busy | Kind::Nothing | Kind::Internal => Self::Crash,
+        }
+    }
+
+    /// The exit code by which a worker tells its runner of this cause; `None` where it cannot.
+    pub fn exit_code(self) -> Option<u8> {
+        match self {
+            Self::Refused => Some(2),
+            Self::Disk => Some(5),
+            // As `sysexits.h` has them: data error, software unavailable, operating system error.
+            Self::BadData => Some(65),
+            Self::Device => Some(69),
+            Self::Memory => Some(71),
+            Self::NotStarted | Self::Crash | Self::Hang | Self::Unknown => None,
+        }
+    }
+
+    fn of_exit_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.exit_code().is_some_and(|own| i32::from(own) == code))
+    }
 }
 
 /// What the system says of an ended process, and what we know besides.
@@ -71,7 +157,7 @@ pub(super) struct Evidence {
 
 /// What the end of a worker means. An outcome counts whatever the exit code: it is written last.
 pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, last_lines: Vec<String>) -> Exit {
-    let failed = |cause, reason: String| Exit::Failed(Failure { cause, reason, last_lines });
+    let failed = |cause, reason: String| Exit::Failed(Failure { cause, reason, last_lines: last_lines.clone() });
     match outcome {
         Ok(Some(outcome)) => return Exit::Done(Box::new(outcome)),
         Err(error) => return failed(Cause::Crash, error.chain()),
@@ -80,15 +166,24 @@ pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, las
     if evidence.killed_by_us {
         return Exit::Interrupted;
     }
+    // Rust's allocator says so before it aborts.
+    let refused_memory = || last_lines.iter().any(|line| line.starts_with("memory allocation of "));
     match (evidence.code, evidence.signal) {
         (Some(code), _) if SAVED_AND_LEFT.contains(&code) => Exit::Interrupted,
         (Some(HELD_ELSEWHERE), _) => Exit::HeldElsewhere,
-        (Some(DISK), _) => failed(Cause::Disk, "the disk is full".to_owned()),
-        (Some(0), _) => failed(Cause::Crash, "ended without an outcome".to_owned()),
-        (Some(code), _) => failed(Cause::Crash, format!("exit code {code}")),
+        (Some(0), _) => failed(Cause::Unknown, "no outcome was written".to_owned()),
+        (Some(code), _) => match Cause::of_exit_code(code) {
+            Some(Cause::Memory) => failed(Cause::Memory, "memory ran out".to_owned()),
+            Some(Cause::Disk) => failed(Cause::Disk, "the disk is full".to_owned()),
+            Some(cause) => failed(cause, format!("exit code {code}")),
+            None if code == PANIC => failed(Cause::Crash, format!("exit code {code} (panic)")),
+            None => failed(Cause::Crash, format!("exit code {code}")),
+        },
         (None, Some(SIGKILL)) if evidence.memory_ran_out => failed(Cause::Memory, "killed for memory".to_owned()),
+        (None, Some(SIGABRT)) if refused_memory() => failed(Cause::Memory, "memory ran out".to_owned()),
+        (None, Some(SIGKILL)) => failed(Cause::Unknown, signal_name(SIGKILL)),
         (None, Some(signal)) => failed(Cause::Crash, signal_name(signal)),
-        (None, None) => failed(Cause::Crash, "ended in an unknown way".to_owned()),
+        (None, None) => failed(Cause::Unknown, "neither an exit code nor a signal".to_owned()),
     }
 }
 
@@ -109,16 +204,6 @@ fn signal_name(signal: i32) -> String {
     format!("signal {signal} ({word})")
 }
 
-/// How an attempt that ended badly is described in its file.
-pub(super) fn describe(failure: &Failure) -> String {
-    match failure.cause {
-        Cause::NotStarted => format!("not started: {}", failure.reason),
-        Cause::Hang => format!("hung: {}", failure.reason),
-        Cause::Memory => failure.reason.clone(),
-        Cause::Crash | Cause::Disk | Cause::Refused => format!("crashed: {}", failure.reason),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,26 +218,33 @@ mod tests {
         Evidence { code: None, signal: Some(signal), killed_by_us: false, memory_ran_out: false }
     }
 
+    fn of(cause: Cause, reason: &str) -> Exit {
+        Exit::Failed(Failure { cause, reason: reason.to_owned(), last_lines: Vec::new() })
+    }
+
     fn crash(reason: &str) -> Exit {
-        Exit::Failed(Failure { cause: Cause::Crash, reason: reason.to_owned(), last_lines: Vec::new() })
+        of(Cause::Crash, reason)
     }
 
     #[test]
     fn without_an_outcome_the_exit_code_or_signal_decides() {
-        let memory = Failure { cause: Cause::Memory, reason: "killed for memory".to_owned(), last_lines: Vec::new() };
-        let disk = Failure { cause: Cause::Disk, reason: "the disk is full".to_owned(), last_lines: Vec::new() };
         for (evidence, exit) in [
             (code(130), Exit::Interrupted),
             (code(143), Exit::Interrupted),
             (code(75), Exit::HeldElsewhere),
-            (code(0), crash("ended without an outcome")),
-            (code(101), crash("exit code 101")),
-            (code(5), Exit::Failed(disk)),
+            (code(0), of(Cause::Unknown, "no outcome was written")),
+            (code(1), crash("exit code 1")),
+            (code(101), crash("exit code 101 (panic)")),
+            (code(2), of(Cause::Refused, "exit code 2")),
+            (code(5), of(Cause::Disk, "the disk is full")),
+            (code(65), of(Cause::BadData, "exit code 65")),
+            (code(69), of(Cause::Device, "exit code 69")),
+            (code(71), of(Cause::Memory, "memory ran out")),
             (signal(11), crash("signal 11 (segmentation fault)")),
             (signal(6), crash("signal 6 (abort)")),
-            (signal(9), crash("signal 9 (killed)")),
+            (signal(9), of(Cause::Unknown, "signal 9 (killed)")),
             (signal(64), crash("signal 64")),
-            (Evidence { memory_ran_out: true, ..signal(9) }, Exit::Failed(memory)),
+            (Evidence { memory_ran_out: true, ..signal(9) }, of(Cause::Memory, "killed for memory")),
             (Evidence { memory_ran_out: true, ..signal(11) }, crash("signal 11 (segmentation fault)")),
             (Evidence { killed_by_us: true, ..signal(9) }, Exit::Interrupted),
             (Evidence { killed_by_us: true, memory_ran_out: true, ..signal(9) }, Exit::Interrupted),
@@ -183,15 +275,45 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_says_how_it_ended() {
-        let failure = |cause, reason: &str| Failure { cause, reason: reason.to_owned(), last_lines: Vec::new() };
-        for (failure, text) in [
-            (failure(Cause::Crash, "signal 9 (killed)"), "crashed: signal 9 (killed)"),
-            (failure(Cause::Memory, "killed for memory"), "killed for memory"),
-            (failure(Cause::Hang, "silent for 60 s"), "hung: silent for 60 s"),
-            (failure(Cause::NotStarted, "no such file"), "not started: no such file"),
+    fn an_allocation_that_is_refused_is_a_want_of_memory() {
+        let said = vec!["memory allocation of 8589934592 bytes failed".to_owned()];
+        let Exit::Failed(failure) = classify(signal(6), Ok(None), said) else { panic!() };
+        assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Memory, "memory ran out"));
+    }
+
+    #[test]
+    fn every_cause_that_a_worker_tells_is_understood_by_its_runner() {
+        for kind in [Kind::Usage, Kind::Data, Kind::DiskFull, Kind::OutOfMemory, Kind::Device] {
+            let cause = Cause::of(kind);
+            let exit = classify(code(i32::from(cause.exit_code().unwrap())), Ok(None), Vec::new());
+            assert!(matches!(exit, Exit::Failed(Failure { cause: c, .. }) if c == cause), "{kind:?}");
+        }
+        assert_eq!(Cause::of(Kind::Io).exit_code(), None);
+    }
+
+    #[test]
+    fn each_cause_has_its_sentence_with_what_the_worker_said() {
+        let failure = |cause, reason: &str, said: &[&str]| {
+            let last_lines = said.iter().map(|s| (*s).to_owned()).collect();
+            Failure { cause, reason: reason.to_owned(), last_lines }.sentence()
+        };
+        let panic = ["thread 'main' (7) panicked at src/a.rs:1:2:", "index out of bounds", "note: run with `RUST_BACKTRACE=1`"];
+        for (sentence, expected) in [
+            (failure(Cause::Crash, "signal 11 (segmentation fault)", &["x"]), "crashed: signal 11 (segmentation fault)"),
+            (failure(Cause::Crash, "exit code 101 (panic)", &panic), "crashed: exit code 101 (panic): index out of bounds"),
+            (failure(Cause::Crash, "exit code 1", &["error: a", "error: b", "hint: c"]), "crashed: exit code 1: b"),
+            (failure(Cause::Memory, "killed for memory", &[]), "killed for memory"),
+            (failure(Cause::Memory, "memory ran out", &["error: 3 GB"]), "memory ran out: 3 GB"),
+            (failure(Cause::Hang, "silent for more than 60 s", &[]), "hung: silent for more than 60 s"),
+            (failure(Cause::NotStarted, "no such file", &[]), "not started: no such file"),
+            (failure(Cause::Disk, "the disk is full", &[]), "the disk is full"),
+            (failure(Cause::Refused, "exit code 2", &["error: no such GPU"]), "refused: no such GPU"),
+            (failure(Cause::Refused, "exit code 2", &[]), "refused: exit code 2"),
+            (failure(Cause::BadData, "exit code 65", &["error: a.bin is damaged"]), "bad data: a.bin is damaged"),
+            (failure(Cause::Device, "exit code 69", &["error: a kernel failed"]), "the device failed: a kernel failed"),
+            (failure(Cause::Unknown, "signal 9 (killed)", &[]), "ended for an unknown reason: signal 9 (killed)"),
         ] {
-            assert_eq!(describe(&failure), text);
+            assert_eq!(sentence, expected);
         }
     }
 }

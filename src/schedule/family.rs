@@ -10,16 +10,16 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::Candidate;
-use super::candidate::order;
+use super::candidate::{Begun, order};
 use crate::experiment::settings::ClipNorm;
 use crate::runs::{End, Outcome};
 
-/// A trial that may start now: its place in the queue, what is known of it, and whether it was started before.
-pub(super) type Ready<'a> = (usize, (&'a Candidate, bool));
+/// A trial that may start now: its place in the queue, what is known of it, and what has become of it.
+pub(super) type Ready<'a> = (usize, (&'a Candidate, Begun));
 
 /// Which of these is started first, the first of equals. `at_work` are the families of which a trial runs, or will run again
-/// after a pause: it may show that its relatives need not be trained, so they are started only where there is nothing
-/// else, and then the one that is least likely to be the same comes first. Its twins are not started at all.
+/// after a pause (not one that failed): it may show that its relatives need not be trained, so they are started only where
+/// there is nothing else, and then the one that is least likely to be the same comes first. Its twins are not started at all.
 pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSet<usize>) -> Option<usize> {
     let ready = ready.filter(|(_, (candidate, _))| candidate.twins.is_none_or(|number| !at_work.contains(&number)));
     let waits = |(_, (candidate, _)): &Ready<'_>| relations(candidate).any(|number| at_work.contains(&number));
@@ -30,8 +30,8 @@ pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSe
 }
 
 /// As the order of all trials, but with the smallest clip norms first: those are the ones most likely to bind.
-fn last_resort(a: (&Candidate, bool), b: (&Candidate, bool)) -> Ordering {
-    let (first, second) = (a.0.round.cmp(&b.0.round), b.1.cmp(&a.1));
+fn last_resort(a: (&Candidate, Begun), b: (&Candidate, Begun)) -> Ordering {
+    let (first, second) = (a.0.round.cmp(&b.0.round), a.1.cmp(&b.1));
     first.then(second).then(limit(a.0).total_cmp(&limit(b.0))).then_with(|| order(a, b))
 }
 

@@ -19,7 +19,7 @@ fn number(trial: &TrialId) -> usize {
 fn member(n: usize, family: usize, limit: f64) -> Candidate {
     let clip_norm = if limit > 0.0 { ClipNorm::At(limit) } else { ClipNorm::Off };
     let (round, family) = (0, Some(family));
-    Candidate { id: id(n), round, clip_norm, family, twins: None, expected_seconds: None, standing: Standing::Waiting }
+    Candidate { id: id(n), round, shape: n, clip_norm, family, twins: None, expected_seconds: None, standing: Standing::Waiting }
 }
 
 fn queue(candidates: &[Candidate], slots: usize) -> Queue {
@@ -48,7 +48,7 @@ fn record_all(queue: &mut Queue, outcome: &Outcome) -> Vec<(usize, usize)> {
     let mut aliases = Vec::new();
     while let Some((trial, source)) = queue.next_alias() {
         let outcome = Outcome { alias_of: Some(source.clone()), ..outcome.clone() };
-        let events = queue.on_alias(&trial, Some(Box::new(outcome)), 0);
+        let events = queue.on_alias(&trial, Some(Box::new(outcome)));
         assert!(matches!(&events[..], [Event::Aliased { trial: t, source: s, .. }] if *t == trial && *s == source));
         aliases.push((number(&trial), number(&source)));
     }
@@ -93,7 +93,7 @@ fn where_a_twin_fails_or_cannot_be_recorded_the_next_one_is_trained() {
     assert_eq!(start_all(&mut queue, SECOND), [1]);
     queue.on_exit(&id(1), done(End::Completed, 1.0, 1), SECOND);
     assert_eq!(queue.next_alias(), Some((id(2), id(1))));
-    queue.on_alias(&id(2), None, SECOND);
+    queue.on_alias(&id(2), None);
     assert_eq!(start_all(&mut queue, SECOND), [2]);
 }
 
@@ -181,22 +181,25 @@ fn an_alias_that_cannot_be_recorded_is_trained() {
     start_all(&mut queue, 0);
     queue.on_exit(&id(0), done(End::Completed, 1.0, 0), SECOND);
     let (trial, _) = queue.next_alias().unwrap();
-    assert!(queue.on_alias(&trial, None, SECOND).is_empty());
+    assert!(queue.on_alias(&trial, None).is_empty());
     assert_eq!(record_all(&mut queue, &outcome(End::Completed, 1.0, 0)), [(2, 0)]);
     assert_eq!(start_all(&mut queue, SECOND), [1]);
-    assert!(queue.on_alias(&id(1), None, SECOND).is_empty(), "it runs: nobody asked");
+    assert!(queue.on_alias(&id(1), None).is_empty(), "it runs: nobody asked");
     queue.on_exit(&id(1), done(End::Completed, 1.0, 0), 2 * SECOND);
     assert!(queue.is_over(2 * SECOND));
 }
 
 #[test]
-fn relatives_wait_for_one_that_pauses_before_its_retry_while_there_is_something_else() {
-    let mut queue = queue(&[member(0, 1, 0.0), member(1, 1, 8.0), member(2, 2, 1.0)], 1);
-    assert_eq!(start_all(&mut queue, 0), [0]);
-    queue.on_exit(&id(0), crash(), 0);
-    assert_eq!(start_all(&mut queue, 1), [2], "not the relative");
-    queue.on_exit(&id(2), done(End::Completed, 9.0, 1), SECOND);
-    assert_eq!(start_all(&mut queue, SECOND), [1], "no slot stays empty");
+fn relatives_wait_for_one_that_was_stopped_while_there_is_something_else_and_never_for_one_that_failed() {
+    for (exit, then) in [(Exit::Interrupted, [2, 1]), (crash(), [1, 2])] {
+        let mut queue = queue(&[member(0, 1, 0.0), member(1, 1, 8.0), member(2, 2, 1.0)], 1);
+        assert_eq!(start_all(&mut queue, 0), [0]);
+        queue.on_exit(&id(0), exit, 0);
+        for n in then {
+            assert_eq!(start_all(&mut queue, 1), [n]);
+            queue.on_exit(&id(n), done(End::Completed, 9.0, 1), 1);
+        }
+    }
 }
 
 #[test]

@@ -14,19 +14,21 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::exit::{Evidence, classify, describe};
+use super::exit::{Evidence, classify};
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Standing, Start};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    Attempt, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
+    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
     read_progress, state_of, write_outcome,
 };
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// What a disk that was full must hold at least before a trial goes on, bytes.
+const LEAST_ROOM: u64 = 16_000_000;
 /// Added to a worker's `oom_score_adj`: where memory runs out, the kernel takes a worker and not the runner.
 const OOM_SCORE: &str = "500";
 
@@ -162,7 +164,7 @@ impl<'a> LocalExecutor<'a> {
         let exit = classify(evidence, outcome, last_lines.clone());
         let note = match &exit {
             _ if self.settings.work == Work::ScoreAgain => None,
-            Exit::Failed(failure) => Some(describe(failure)),
+            Exit::Failed(failure) => Some(failure.sentence()),
             Exit::Interrupted if worker.killed => Some("killed".to_owned()),
             _ => None,
         };
@@ -240,7 +242,7 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn standing(&mut self, trial: &TrialId) -> Standing {
-        state_of(&self.experiment.trial(trial)).status.into()
+        (&state_of(&self.experiment.trial(trial))).into()
     }
 
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {
@@ -250,7 +252,7 @@ impl Executor for LocalExecutor<'_> {
         }
     }
 
-    fn give_up(&mut self, trial: &TrialId, reason: &str) -> Result<()> {
+    fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()> {
         if self.settings.work == Work::ScoreAgain {
             // It stays as finished as it was, with the scores that it had.
             return Ok(());
@@ -259,8 +261,15 @@ impl Executor for LocalExecutor<'_> {
         // Somebody else is at it after all: the outcome is theirs to write.
         let Some(_lock) = TrialLock::take(&folder)? else { return Ok(()) };
         let progress = read_progress(&folder);
-        let outcome = Outcome::given_up(reason, progress.as_ref(), now_utc(), &self.settings.version);
+        let outcome = Outcome::given_up(end, reason, progress.as_ref(), now_utc(), &self.settings.version);
         write_outcome(&folder, &outcome)
+    }
+
+    fn has_room(&mut self, trial: &TrialId) -> bool {
+        let folder = self.experiment.trial(trial);
+        // It finds room where a checkpoint like those that are there does.
+        let needs = crate::durable::size(&folder.checkpoints()).max(LEAST_ROOM);
+        crate::durable::has_room(folder.path(), needs)
     }
 }
 

@@ -101,10 +101,10 @@ fn a_crash_is_told_with_its_last_lines_and_written_into_the_attempt() {
     let script =
         "i=0; while [ $i -lt 100 ]; do echo line $i >&2; i=$((i+1)); done; echo to stdout; printf 'no end' >&2; exit 101";
     let failure = failure(run(dir.path(), script));
-    assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Crash, "exit code 101"));
+    assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Crash, "exit code 101 (panic)"));
     assert_eq!((failure.last_lines.len(), failure.last_lines[19].as_str()), (20, "no end"));
     let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
-    assert_eq!(attempt.ended.as_deref(), Some("crashed: exit code 101"));
+    assert_eq!(attempt.ended.as_deref(), Some("crashed: exit code 101 (panic)"));
     assert_eq!((attempt.slot, attempt.threads, attempt.device), (2, 3, Device::Cpu));
     assert_eq!(attempt.last_lines, failure.last_lines);
     assert!(attempt.ended_utc.is_some() && attempt.pid > 1);
@@ -122,7 +122,7 @@ fn exit_codes_without_an_outcome_have_their_meanings() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(run(dir.path(), "exit 130"), Exit::Interrupted);
     assert_eq!(run(dir.path(), "exit 75"), Exit::HeldElsewhere);
-    assert_eq!(failure(run(dir.path(), "exit 0")).reason, "ended without an outcome");
+    assert_eq!(failure(run(dir.path(), "exit 0")).reason, "no outcome was written");
 }
 
 #[test]
@@ -251,10 +251,10 @@ fn a_trial_given_up_has_an_outcome_unless_somebody_else_is_at_it() {
     let mut executor = shell(dir.path(), "");
     let folder = folder(dir.path());
     let lock = TrialLock::take(&folder).unwrap().unwrap();
-    executor.give_up(&start().trial, "exit code 3").unwrap();
+    executor.give_up(&start().trial, End::Failed, "exit code 3").unwrap();
     assert_eq!(executor.standing(&start().trial), Standing::HeldElsewhere);
     drop(lock);
-    executor.give_up(&start().trial, "exit code 3").unwrap();
+    executor.give_up(&start().trial, End::Failed, "exit code 3").unwrap();
     let state = state_of(&folder);
     assert_eq!((executor.standing(&start().trial), state.reason.as_deref()), (Standing::Done(End::Failed), Some("exit code 3")));
 }
@@ -291,6 +291,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
         let stand = |id: &TrialId| Candidate {
             id: id.clone(),
             round: 0,
+            shape: 0,
             clip_norm: ClipNorm::Off,
             family: None,
             twins: None,
@@ -334,7 +335,7 @@ fn a_worker_that_scores_again_is_judged_by_its_exit_code_and_leaves_no_attempt()
         let mut executor = shell_for(Work::ScoreAgain, dir.path(), script);
         executor.start(&start()).unwrap();
         let exit = end_of(&mut executor);
-        executor.give_up(&start().trial, "it crashed").unwrap();
+        executor.give_up(&start().trial, End::Failed, "it crashed").unwrap();
         exit
     };
     assert!(matches!(run("exit 0"), Exit::Done(_)));

@@ -4,6 +4,10 @@
 //! started and tells [`Event`]s, which are facts for others to show. An [`Executor`] does: [`LocalExecutor`] starts a process
 //! a trial on this machine. [`drive()`] joins the two until nothing is left to do.
 //!
+//! What follows when an attempt ends badly depends on its [`Cause`] (`policy`): never tried again, tried again from its checkpoint, tried with
+//! more memory while others of its shape wait (`shapes`), or the whole queue waits for the disk (`disk`). A failure of one shape
+//! keeps no trial of another from being started.
+//!
 //! Trials that differ in nothing but their clip norm may turn out to be the same, to the bit: then one is trained and the others
 //! are recorded ([`Executor::alias`]); `family` says who waits for whom.
 //!
@@ -12,6 +16,7 @@
 //! a worker of an earlier runner by the lock of its trial, waits for it, and never kills by a stored process id.
 
 mod candidate;
+mod disk;
 mod drive;
 mod estimate;
 mod event;
@@ -21,17 +26,20 @@ mod family;
 mod layout;
 mod local;
 mod memory;
+mod policy;
 mod queue;
+mod shapes;
 mod tail;
 mod watch;
 
-pub use candidate::{Candidate, Policy, Standing, Start};
+pub use candidate::{Candidate, Standing, Start};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
-pub use event::{Conclusion, Event, Left, Overview, Stop, Summary};
+pub use event::{Conclusion, Event, Left, Lighter, Overview, Stop, Summary};
 pub use executor::{Executor, Finished};
 pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE};
 pub use layout::{Layout, Machine, layout};
 pub use local::{LocalExecutor, LocalSettings, MakeAlias, Prepare, Work, this_program};
 pub use memory::Memory;
+pub use policy::Policy;
 pub use queue::Queue;
 pub use watch::watch_runner;

@@ -8,12 +8,18 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::candidate::order;
+use super::candidate::{Begun, order};
+use super::disk::Disk;
 use super::estimate::{Experience, Track, seconds, until_all_end};
 use super::family::{self, Verdict};
+use super::shapes::{Room, Shapes};
 use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
+
+mod failures;
+
+use failures::Streak;
 
 /// The trials of an experiment and what becomes of them.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub struct Queue {
     stops_running: bool,
     anything_failed: bool,
     streak: Streak,
+    shapes: Shapes,
+    disk: Disk,
     experience: Experience,
 }
 
@@ -35,8 +43,12 @@ struct Trial {
     /// Whether it was started before, in this run or an earlier one.
     interrupted: bool,
     place: Place,
-    /// Attempts of this run that ended badly.
+    /// Whether its last attempt ended badly, in this run or an earlier one.
+    failed: bool,
+    /// Attempts of this run that count against [`Policy::retries`].
     failures: u32,
+    /// Attempts of this run that were killed for memory.
+    killed_for_memory: u32,
     /// Seconds of this run's attempts.
     spent: f64,
     /// Share of the expected seconds that is left.
@@ -55,26 +67,29 @@ enum Place {
     Over(Conclusion),
 }
 
+impl Place {
+    /// To be started without a pause, whatever the clock is set to.
+    const AT_ONCE: Self = Self::Queued { ready_utc: i64::MIN };
+}
+
 #[derive(Debug)]
 struct Running {
     slot: u32,
     threads: u32,
+    room: Room,
     since_utc: i64,
     track: Option<Track>,
-}
-
-/// Trials that failed one after another for the same reason.
-#[derive(Debug, Default)]
-struct Streak {
-    reason: String,
-    trials: BTreeSet<usize>,
 }
 
 impl Queue {
     /// A queue of these trials, in the order of the file. Their ids differ.
     pub fn new(candidates: Vec<Candidate>, policy: Policy) -> Self {
         let index = candidates.iter().enumerate().map(|(i, c)| (c.id.clone(), i)).collect();
-        let trials = candidates.into_iter().map(Trial::new).collect();
+        let trials: Vec<Trial> = candidates.into_iter().map(Trial::new).collect();
+        let mut shapes = Shapes::default();
+        for trial in trials.iter().filter(|t| matches!(t.place, Place::Over(Conclusion::DoneBefore(End::Completed)))) {
+            shapes.completed(trial.candidate.shape);
+        }
         Self {
             trials,
             index,
@@ -83,6 +98,8 @@ impl Queue {
             stops_running: false,
             anything_failed: false,
             streak: Streak::default(),
+            shapes,
+            disk: Disk::default(),
             experience: Experience::default(),
         }
     }
@@ -100,24 +117,62 @@ impl Queue {
     /// What is to be started now; `None` where no slot is free or nothing may start. The trial counts as running from here on:
     /// where it cannot be started after all, tell [`Queue::on_exit`].
     pub fn next(&mut self, now: i64) -> Option<Start> {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.disk.is_full() || self.one_runs_alone() {
             return None;
         }
         let slot = self.free_slot()?;
-        let ready = |i: &usize| matches!(self.trials[*i].place, Place::Queued { ready_utc } if ready_utc <= now);
-        let may_start = (0..self.trials.len()).filter(ready).filter(|i| self.can_end(*i, now));
-        let best = family::first(may_start.map(|i| (i, self.trials[i].rank())), &self.families_at_work(now))?;
-        let threads = self.threads();
+        let ready = (0..self.trials.len()).filter(|i| self.may_start(*i, now));
+        let (alone, beside): (Vec<usize>, Vec<usize>) = ready.partition(|i| self.room(*i) == Room::Alone);
+        let at_work = self.families_at_work(now);
+        let first = |of: Vec<usize>| family::first(of.into_iter().map(|i| (i, self.trials[i].rank())), &at_work);
+        // What runs alone keeps all slots: it comes when nothing else is left to start.
+        let best = first(beside).or_else(|| if self.has_nothing_else_to_do(now) { first(alone) } else { None })?;
+        let (room, most_threads) = (self.room(best), self.shapes.most_threads(self.trials[best].candidate.shape));
+        let threads = self.threads().min(most_threads);
         let trial = &mut self.trials[best];
-        trial.place = Place::Running(Running { slot, threads, since_utc: now, track: None });
+        trial.place = Place::Running(Running { slot, threads, room, since_utc: now, track: None });
         Some(Start { trial: trial.candidate.id.clone(), slot, threads })
     }
 
-    /// Families of which a trial is worked on, or will be again after its pause.
+    /// Whether a trial may start now, were it its turn.
+    fn may_start(&self, i: usize, now: i64) -> bool {
+        let ready = matches!(self.trials[i].place, Place::Queued { ready_utc } if ready_utc <= now);
+        ready && self.can_end(i, now) && !self.waits_for_another(i, now)
+    }
+
+    /// How a trial is started.
+    fn room(&self, i: usize) -> Room {
+        self.shapes.room(self.trials[i].candidate.shape)
+    }
+
+    /// Whether another trial of its shape shows first how much memory they need.
+    fn waits_for_another(&self, i: usize, now: i64) -> bool {
+        let Some(other) = self.shapes.trying(self.trials[i].candidate.shape).filter(|other| *other != i) else { return false };
+        match self.trials[other].place {
+            Place::Running(_) => true,
+            Place::Queued { ready_utc } => self.can_end(other, now.max(ready_utc)),
+            Place::HeldElsewhere | Place::SameAs(_) | Place::Over(_) => false,
+        }
+    }
+
+    fn one_runs_alone(&self) -> bool {
+        self.trials.iter().any(|t| t.running().is_some_and(|r| r.room == Room::Alone))
+    }
+
+    /// Whether nothing runs, and nothing that may run beside others waits for the end of a pause.
+    fn has_nothing_else_to_do(&self, now: i64) -> bool {
+        (0..self.trials.len()).all(|i| match self.trials[i].place {
+            Place::Running(_) => false,
+            Place::Queued { ready_utc } => ready_utc <= now || self.room(i) == Room::Alone || !self.can_end(i, ready_utc),
+            _ => true,
+        })
+    }
+
+    /// Families of which a trial is worked on, or will be again after its pause. One that failed keeps no relative waiting.
     fn families_at_work(&self, now: i64) -> HashSet<usize> {
         let at_work = |trial: &&Trial| match trial.place {
             Place::Running(_) | Place::HeldElsewhere | Place::SameAs(_) => true,
-            Place::Queued { ready_utc } => ready_utc > now,
+            Place::Queued { ready_utc } => ready_utc > now && !trial.failed,
             Place::Over(_) => false,
         };
         self.trials.iter().filter(at_work).flat_map(|trial| family::relations(&trial.candidate)).collect()
@@ -133,14 +188,14 @@ impl Queue {
     }
 
     /// The alias was recorded with this outcome; without one it could not be, and the trial is trained.
-    pub fn on_alias(&mut self, id: &TrialId, outcome: Option<Box<Outcome>>, now: i64) -> Vec<Event> {
+    pub fn on_alias(&mut self, id: &TrialId, outcome: Option<Box<Outcome>>) -> Vec<Event> {
         let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return Vec::new() };
         let Place::SameAs(source) = &trial.place else { return Vec::new() };
         let source = source.clone();
         let Some(outcome) = outcome else {
             (trial.candidate.family, trial.candidate.twins) = (None, None);
-            trial.place = Place::Queued { ready_utc: now };
-            return Vec::new();
+            trial.place = Place::AT_ONCE;
+            return self.end_what_cannot_fit();
         };
         trial.place = Place::Over(Conclusion::Ended(outcome.end));
         vec![Event::Aliased { trial: id.clone(), source, end: outcome.end, outcome }]
@@ -160,20 +215,22 @@ impl Queue {
     /// A worker ended, or could not be started. Not running ones are passed over.
     pub fn on_exit(&mut self, id: &TrialId, exit: Exit, now: i64) -> Vec<Event> {
         let Some(i) = self.running_index(id) else { return Vec::new() };
+        let ran = self.trials[i].running().map_or((Room::Planned, 1), |r| (r.room, r.threads));
         let took = self.take_time(i, now);
         match exit {
             Exit::Done(outcome) => self.on_done(i, outcome, took),
             Exit::Interrupted => self.on_interrupted(i, now),
             Exit::HeldElsewhere => {
+                self.shapes.ended(self.trials[i].candidate.shape, i);
                 self.trials[i].place = Place::HeldElsewhere;
                 vec![Event::HeldElsewhere { trial: id.clone() }]
             }
-            Exit::Failed(failure) => self.on_failure(i, failure, took, now),
+            Exit::Failed(failure) => self.on_failure(i, failure, ran, took, now),
         }
     }
 
     /// A trial that another worker held stands so now.
-    pub fn on_standing(&mut self, id: &TrialId, standing: Standing, now: i64) -> Vec<Event> {
+    pub fn on_standing(&mut self, id: &TrialId, standing: Standing) -> Vec<Event> {
         let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return Vec::new() };
         if !matches!(trial.place, Place::HeldElsewhere) {
             return Vec::new();
@@ -184,10 +241,11 @@ impl Queue {
                 trial.place = Place::Over(Conclusion::DoneBefore(end));
                 vec![Event::Skipped { trial: id.clone(), end }]
             }
-            Standing::Waiting | Standing::Interrupted => {
-                trial.interrupted |= standing == Standing::Interrupted;
-                trial.place = Place::Queued { ready_utc: now };
-                Vec::new()
+            Standing::Waiting | Standing::Interrupted | Standing::Failed => {
+                trial.interrupted |= standing != Standing::Waiting;
+                trial.failed |= standing == Standing::Failed;
+                trial.place = Place::AT_ONCE;
+                self.end_what_cannot_fit()
             }
         }
     }
@@ -248,7 +306,7 @@ impl Queue {
                 Place::HeldElsewhere => Left::HeldElsewhere,
                 Place::SameAs(_) => Left::NotStarted,
                 Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
-                Place::Queued { .. } if self.trials[i].failures > 0 => Left::Failed,
+                Place::Queued { .. } if self.trials[i].failures + self.trials[i].killed_for_memory > 0 => Left::Failed,
                 Place::Queued { .. } => Left::NotStarted,
             };
             events.push(self.leave(i, why));
@@ -356,15 +414,20 @@ impl Queue {
     fn on_done(&mut self, i: usize, outcome: Box<Outcome>, took: f64) -> Vec<Event> {
         let (end, reason) = (outcome.end, outcome.reason.clone());
         let mut events = Vec::new();
+        self.shapes.ended(self.trials[i].candidate.shape, i);
+        self.disk.trial_ended();
         if end == End::Failed {
             let reason = reason.clone().unwrap_or_else(|| "failed".to_owned());
-            events.push(self.failed_event(i, Failure { cause: Cause::Refused, reason, last_lines: Vec::new() }));
+            let failure = Failure { cause: Cause::Refused, reason, last_lines: Vec::new() };
+            self.count_alike(i, &failure);
+            events.push(self.failed_event(i, failure));
         } else {
             self.streak = Streak::default();
         }
         self.find_aliases(i, &outcome);
         if end == End::Completed {
             let trial = &self.trials[i];
+            self.shapes.completed(trial.candidate.shape);
             self.experience.add(trial.spent, trial.candidate.expected_seconds);
         }
         events.push(self.end(i, end, reason, took, Some(outcome)));
@@ -388,41 +451,16 @@ impl Queue {
 
     fn on_interrupted(&mut self, i: usize, now: i64) -> Vec<Event> {
         // Somebody stopped this worker alone: it is started again, but not for ever.
-        self.trials[i].failures += 1;
-        let out_of_retries = self.trials[i].failures > self.policy.retries;
-        vec![if self.stop.is_some() || out_of_retries { self.leave(i, Left::Interrupted) } else { self.retry(i, now) }]
-    }
-
-    fn on_failure(&mut self, i: usize, failure: Failure, took: f64, now: i64) -> Vec<Event> {
-        let reason = failure.reason.clone();
-        let mut events = vec![self.failed_event(i, failure)];
-        let stopping = self.stop_after_same_failures();
-        self.trials[i].failures += 1;
-        events.push(if self.trials[i].failures > self.policy.retries {
-            self.end(i, End::Failed, Some(reason), took, None)
-        } else if self.stop.is_some() {
-            self.leave(i, Left::Failed)
+        let trial = &mut self.trials[i];
+        trial.failures += 1;
+        let failures = trial.failures;
+        self.shapes.ended(trial.candidate.shape, i);
+        let out_of_retries = failures > self.policy.retries;
+        vec![if self.stop.is_some() || out_of_retries {
+            self.leave(i, Left::Interrupted)
         } else {
-            self.retry(i, now)
-        });
-        events.extend(stopping);
-        events
-    }
-
-    fn failed_event(&mut self, i: usize, failure: Failure) -> Event {
-        if self.streak.reason != failure.reason {
-            self.streak = Streak { reason: failure.reason.clone(), trials: BTreeSet::new() };
-        }
-        self.streak.trials.insert(i);
-        let first = !std::mem::replace(&mut self.anything_failed, true);
-        let Failure { cause, reason, last_lines } = failure;
-        Event::Failed { trial: self.trials[i].candidate.id.clone(), cause, reason, last_lines, first }
-    }
-
-    fn stop_after_same_failures(&mut self) -> Vec<Event> {
-        let trials = self.streak.trials.len();
-        let again = trials >= self.policy.same_failures.max(1);
-        if again { self.stop(Stop::SameFailure { reason: self.streak.reason.clone(), trials }) } else { Vec::new() }
+            self.retry(i, failures, None, now)
+        }]
     }
 
     fn end(&mut self, i: usize, end: End, reason: Option<String>, took: f64, outcome: Option<Box<Outcome>>) -> Event {
@@ -436,30 +474,27 @@ impl Queue {
         trial.place = Place::Over(Conclusion::Left(why));
         Event::Left { trial: trial.candidate.id.clone(), why }
     }
-
-    fn retry(&mut self, i: usize, now: i64) -> Event {
-        let trial = &mut self.trials[i];
-        let pause = self.policy.backoff(trial.failures);
-        trial.interrupted = true;
-        trial.place = Place::Queued { ready_utc: now.saturating_add(pause) };
-        let retries_left = self.policy.retries.saturating_sub(trial.failures);
-        Event::Retrying { trial: trial.candidate.id.clone(), in_seconds: seconds(pause), retries_left }
-    }
 }
 
 impl Trial {
     fn new(candidate: Candidate) -> Self {
         let place = match candidate.standing {
-            Standing::Waiting | Standing::Interrupted => Place::Queued { ready_utc: i64::MIN },
+            Standing::Waiting | Standing::Interrupted | Standing::Failed => Place::AT_ONCE,
             Standing::HeldElsewhere => Place::HeldElsewhere,
             Standing::Done(end) => Place::Over(Conclusion::DoneBefore(end)),
         };
-        let interrupted = candidate.standing == Standing::Interrupted;
-        Self { candidate, interrupted, place, failures: 0, spent: 0.0, share_left: 1.0 }
+        let failed = candidate.standing == Standing::Failed;
+        let interrupted = failed || candidate.standing == Standing::Interrupted;
+        Self { candidate, interrupted, failed, place, failures: 0, killed_for_memory: 0, spent: 0.0, share_left: 1.0 }
     }
 
-    fn rank(&self) -> (&Candidate, bool) {
-        (&self.candidate, self.interrupted)
+    fn rank(&self) -> (&Candidate, Begun) {
+        let begun = match (self.failed, self.interrupted) {
+            (true, _) => Begun::Failed,
+            (false, true) => Begun::Interrupted,
+            (false, false) => Begun::Fresh,
+        };
+        (&self.candidate, begun)
     }
 
     fn running(&self) -> Option<&Running> {

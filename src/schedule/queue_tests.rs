@@ -2,22 +2,24 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::experiment::settings::ClipNorm;
+use crate::schedule::Lighter;
 
-const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 
-fn id(n: usize) -> TrialId {
+pub(super) fn id(n: usize) -> TrialId {
     TrialId::of(&n.to_string())
 }
 
 /// Which candidate has this id.
-fn number(trial: &TrialId) -> usize {
+pub(super) fn number(trial: &TrialId) -> usize {
     (0..1000).find(|n| id(*n) == *trial).unwrap()
 }
 
-fn waiting(n: usize) -> Candidate {
+pub(super) fn waiting(n: usize) -> Candidate {
     Candidate {
         id: id(n),
         round: 0,
+        shape: n,
         clip_norm: ClipNorm::At(1.0),
         family: None,
         twins: None,
@@ -30,7 +32,7 @@ fn queue(count: usize, policy: Policy) -> Queue {
     Queue::new((0..count).map(waiting).collect(), policy)
 }
 
-fn done(end: End) -> Exit {
+pub(super) fn done(end: End) -> Exit {
     Exit::Done(Box::new(Outcome { reason: (end != End::Completed).then(|| "a reason".to_owned()), ..Outcome::example(end) }))
 }
 
@@ -39,15 +41,22 @@ fn crash(reason: &str) -> Exit {
 }
 
 /// Starts all that can start now; their numbers.
-fn start_all(queue: &mut Queue, now: i64) -> Vec<usize> {
+pub(super) fn start_all(queue: &mut Queue, now: i64) -> Vec<usize> {
     std::iter::from_fn(|| queue.next(now)).map(|s| number(&s.trial)).collect()
 }
 
 /// The words of some events.
-fn words(events: &[Event]) -> Vec<String> {
+pub(super) fn words(events: &[Event]) -> Vec<String> {
     let word = |e: &Event| match e {
         Event::Failed { first, .. } => format!("failed{}", if *first { " first" } else { "" }),
-        Event::Retrying { in_seconds, retries_left, .. } => format!("retrying in {in_seconds}, {retries_left} left"),
+        Event::Retrying { in_seconds, retries_left, lighter: None, .. } => {
+            format!("retrying in {in_seconds}, {retries_left} left")
+        }
+        Event::Retrying { in_seconds, lighter: Some(Lighter::Alone), .. } => format!("alone in {in_seconds}"),
+        Event::Retrying { in_seconds, lighter: Some(Lighter::Threads(n)), .. } => format!("on {n} threads in {in_seconds}"),
+        Event::Waits { other, .. } => format!("waits for {}", number(other)),
+        Event::DiskFull => "disk full".to_owned(),
+        Event::DiskHasRoom => "disk has room".to_owned(),
         Event::Ended { end, .. } => format!("ended {end:?}"),
         Event::Left { why, .. } => format!("left {why:?}"),
         Event::Stopping { why } => format!("{why}"),
@@ -178,7 +187,7 @@ fn five_trials_that_fail_alike_stop_the_queue() {
     for n in 0..5 {
         assert_eq!(start_all(&mut queue, 0), [n]);
         let said = words(&queue.on_exit(&id(n), crash("exit code 3"), 0));
-        let stopped = "stopped: 5 trials one after another failed for the same reason (exit code 3)";
+        let stopped = "stopped: 5 trials of different shapes failed one after another for the same reason (exit code 3)";
         assert_eq!(said.last().unwrap() == stopped, n == 4, "{said:?}");
     }
     assert!(queue.is_over(0) && !queue.stops_running());
@@ -202,8 +211,10 @@ fn another_reason_or_an_end_in_between_starts_the_count_again() {
 
 #[test]
 fn one_trial_that_fails_again_and_again_does_not_stop_the_others() {
-    let mut queue = queue(2, Policy { retries: 20, backoff_seconds: 0.0, ..Policy::default() });
-    for _ in 0..20 {
+    let mut queue = queue(2, Policy { slots: 2, retries: 20, backoff_seconds: 0.0, ..Policy::default() });
+    assert_eq!(start_all(&mut queue, 0), [0, 1]);
+    queue.on_exit(&id(0), crash("exit code 3"), 0);
+    for _ in 0..19 {
         assert_eq!(start_all(&mut queue, 0), [0]);
         queue.on_exit(&id(0), crash("exit code 3"), 0);
     }
@@ -349,7 +360,7 @@ fn a_trial_that_another_worker_holds_is_waited_for() {
         assert_eq!(words(&queue.begin()), ["held"]);
         assert_eq!(queue.next(0), None);
         assert!(!queue.is_over(0));
-        assert_eq!(words(&queue.on_standing(&id(0), standing, 0)), said);
+        assert_eq!(words(&queue.on_standing(&id(0), standing)), said);
         assert_eq!(start_all(&mut queue, 0), starts);
         assert_eq!(queue.is_over(0), standing == Standing::Done(End::Completed));
     }
@@ -387,7 +398,7 @@ fn what_happens_to_trials_that_do_not_run_is_passed_over() {
     let mut queue = queue(1, Policy::default());
     assert!(queue.on_exit(&id(0), crash("a"), 0).is_empty());
     assert!(queue.on_exit(&id(7), crash("a"), 0).is_empty());
-    assert!(queue.on_standing(&id(0), Standing::Done(End::Completed), 0).is_empty());
+    assert!(queue.on_standing(&id(0), Standing::Done(End::Completed)).is_empty());
     queue.on_progress(&id(7), 0.5, 0);
     assert_eq!(start_all(&mut queue, 0), [0]);
 }
@@ -396,12 +407,15 @@ fn what_happens_to_trials_that_do_not_run_is_passed_over() {
 struct Naive {
     candidates: Vec<Candidate>,
     policy: Policy,
-    /// Numbers of queued trials, with the time from which they may start and whether they were started before.
-    queued: Vec<(usize, i64, bool)>,
+    /// Numbers of queued trials, with the time from which they may start and whether they
+    /// were stopped (0), never started (1), or failed (2).
+    queued: Vec<(usize, i64, u8)>,
     running: Vec<usize>,
     failures: Vec<u32>,
     stopped: bool,
+    failed: Vec<usize>,
     last_reason: String,
+    /// Shapes that failed for that reason.
     alike: Vec<usize>,
 }
 
@@ -411,7 +425,7 @@ impl Naive {
             .iter()
             .enumerate()
             .filter(|(_, c)| matches!(c.standing, Standing::Waiting | Standing::Interrupted))
-            .map(|(i, c)| (i, i64::MIN, c.standing == Standing::Interrupted))
+            .map(|(i, c)| (i, i64::MIN, u8::from(c.standing != Standing::Interrupted)))
             .collect();
         let failures = vec![0; candidates.len()];
         Self {
@@ -421,6 +435,7 @@ impl Naive {
             running: Vec::new(),
             failures,
             stopped: false,
+            failed: Vec::new(),
             last_reason: String::new(),
             alike: Vec::new(),
         }
@@ -430,8 +445,8 @@ impl Naive {
         if self.stopped || self.running.len() >= self.policy.slots {
             return None;
         }
-        let mut best: Option<(usize, bool)> = None;
-        for &(i, ready, interrupted) in &self.queued {
+        let mut best: Option<(usize, u8)> = None;
+        for &(i, ready, begun) in &self.queued {
             let c = &self.candidates[i];
             let end = now + (c.expected_seconds.unwrap_or(0.0) * 1e6) as i64;
             let until = self.policy.until_utc.unwrap();
@@ -446,12 +461,12 @@ impl Naive {
             let long = |c: &Candidate| c.expected_seconds.unwrap_or(1e300);
             let better = match best {
                 None => true,
-                Some((b, b_interrupted)) => {
+                Some((b, b_begun)) => {
                     let b_c = &self.candidates[b];
                     if c.round != b_c.round {
                         c.round < b_c.round
-                    } else if interrupted != b_interrupted {
-                        interrupted
+                    } else if begun != b_begun {
+                        begun < b_begun
                     } else if norm(c) != norm(b_c) {
                         norm(c) > norm(b_c)
                     } else if long(c) != long(b_c) {
@@ -462,7 +477,7 @@ impl Naive {
                 }
             };
             if better {
-                best = Some((i, interrupted));
+                best = Some((i, begun));
             }
         }
         let (i, _) = best?;
@@ -473,30 +488,35 @@ impl Naive {
 
     fn exit(&mut self, i: usize, exit: &Exit, now: i64) {
         self.running.retain(|r| *r != i);
-        let mut again = false;
+        let mut again = None;
         match exit {
-            Exit::Done(_) => self.alike.clear(),
+            Exit::Done(_) => {
+                self.alike.clear();
+                self.last_reason.clear();
+            }
             Exit::HeldElsewhere => {}
-            Exit::Interrupted => again = true,
+            Exit::Interrupted => again = Some(if self.failed.contains(&i) { 2 } else { 0 }),
             Exit::Failed(failure) => {
                 if failure.reason != self.last_reason {
                     self.alike.clear();
                     self.last_reason = failure.reason.clone();
                 }
-                self.alike.retain(|a| *a != i);
-                self.alike.push(i);
+                let shape = self.candidates[i].shape;
+                self.alike.retain(|a| *a != shape);
+                self.alike.push(shape);
                 self.stopped |= self.alike.len() >= self.policy.same_failures;
-                again = true;
+                self.failed.push(i);
+                again = Some(2);
             }
         }
-        if again {
+        if let Some(begun) = again {
             self.failures[i] += 1;
             if self.failures[i] <= self.policy.retries && !self.stopped {
                 let mut pause = self.policy.backoff_seconds;
                 for _ in 1..self.failures[i] {
                     pause *= 4.0;
                 }
-                self.queued.push((i, now + (pause.min(300.0) * 1e6) as i64, true));
+                self.queued.push((i, now + (pause.min(300.0) * 1e6) as i64, begun));
             }
         }
     }
@@ -559,6 +579,8 @@ proptest! {
             id: id(n),
             round: *round,
             clip_norm: if *norm == 0 { ClipNorm::Off } else { ClipNorm::At(f64::from(*norm)) },
+            // Some have the same shape, which keeps none of them waiting while memory suffices.
+            shape: n % 5,
             // Some are of a family, each of its own, so that nobody waits.
             family: (n % 3 > 0).then_some(n),
             twins: None,

@@ -85,9 +85,6 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, stop: &AtomicBool) -> 
             tracing::info!(step, "saved and leaves");
             return Ok(None);
         }
-        Err(error) if error.kind() == Kind::OutOfMemory => {
-            outcome(End::DidNotFit, Some(error.chain()), train::Summary::default())
-        }
         Err(error) => return Err(error),
     };
     let record = recorder.into_record();

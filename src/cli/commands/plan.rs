@@ -1,7 +1,5 @@
 //! `votive plan`: the trials and what each comes to; nothing is started.
 
-use std::path::Path;
-
 use comfy_table::presets::NOTHING;
 use serde_json::json;
 
@@ -12,6 +10,7 @@ use crate::cli::show::plan::{arithmetic, exclusions, heads, only};
 use crate::cli::show::terminal::Terminal;
 use crate::cli::show::words::{bytes, counted, short, thousands};
 use crate::corpus::Prepared;
+use crate::durable;
 use crate::error::Result;
 use crate::experiment::Cell;
 use crate::experiment::settings::Family;
@@ -163,7 +162,7 @@ fn text(session: &Session, look: Look) -> Result<String> {
     }
     let trials: u64 = plan.trials.iter().map(|t| t.facts.disk_bytes).sum();
     // Texts and tokenizers are prepared by now.
-    let disk = trials + REPORT + size(&session.folder.cache()) + size(&session.folder.tokenizers());
+    let disk = trials + REPORT + durable::size(&session.folder.cache()) + durable::size(&session.folder.tokenizers());
     let flops: f64 = plan.trials.iter().map(|t| t.facts.flops).sum();
     let largest = plan.trials.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
     let memory = if session.device.is_cpu() { "memory" } else { "the device's memory" };
@@ -195,17 +194,6 @@ fn unknown(prepared: &Prepared) -> Option<String> {
     let named = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     let more = if parts.len() > 1 && prepared.unknown_tokens > parts.len() as u64 { " …" } else { "" };
     Some(format!("    {tokens} for something that its vocabulary does not have{named}{more}"))
-}
-
-/// Bytes of all files below a folder; what cannot be read counts for nothing.
-fn size(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let sizes = entries.map(|entry| match entry.metadata() {
-        Ok(found) if found.is_dir() => size(&entry.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    });
-    sizes.sum()
 }
 
 /// When a column is left out where the terminal is narrow, and whether it is a number: those after the swept settings.

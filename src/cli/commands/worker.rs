@@ -2,12 +2,13 @@
 
 use crate::cli::args::Worker as Arguments;
 use crate::cli::exit_code::Code;
+use crate::cli::output::say_error;
 use crate::runner::Failure;
 use crate::runs::TrialFolder;
 use crate::worker::{Assignment, Leaves, work};
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
-    let leaves = work(&Assignment {
+    let ended = work(&Assignment {
         folder: TrialFolder::at(&arguments.folder),
         score_again: arguments.score_again,
         attempt: arguments.attempt,
@@ -15,9 +16,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         threads: arguments.threads,
         device: arguments.device,
         cuda_libraries: arguments.cuda_libraries.clone(),
-    })?;
-    Ok(match leaves {
-        Leaves::Done => Code::Ok,
-        Leaves::Interrupted => Code::Interrupted,
+    });
+    Ok(match ended {
+        Ok(Leaves::Done) => Code::Ok,
+        Ok(Leaves::Interrupted) => Code::Interrupted,
+        Err(error) => {
+            say_error(&error);
+            Code::of_worker(error.kind())
+        }
     })
 }

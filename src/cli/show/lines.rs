@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::words::{clock, duration, harmless, plural, thousands};
 use crate::runs::{End, Outcome, Progress};
-use crate::schedule::{Event, Left, Overview, Stop};
+use crate::schedule::{Event, Left, Lighter, Overview, Stop};
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// The line for an event of the trial called `label`; `None` for what has no line of its own.
@@ -29,15 +29,22 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
             let lines: String = last_lines[shown..].iter().map(|l| format!("\n            | {}", harmless(l))).collect();
             ("failed", format!("{label}: {}{lines}", harmless(reason)))
         }
-        Event::Retrying { in_seconds, retries_left, .. } => {
-            ("retrying", format!("{label}: in {}, {}", duration(*in_seconds), more_tries(*retries_left)))
+        Event::Retrying { in_seconds, retries_left, lighter, .. } => {
+            let how = lighter.map_or_else(|| more_tries(*retries_left), more_memory);
+            ("retrying", format!("{label}: in {}, {how}", duration(*in_seconds)))
         }
+        Event::DiskFull => {
+            ("disk full", "nothing is started until it has room: looked at every 30 s; running trials go on".to_owned())
+        }
+        Event::DiskHasRoom => ("disk", "has room again: trials go on".to_owned()),
         Event::Ended { end, reason, seconds, outcome, .. } => {
             return ended(*end, label, reason.as_deref(), *seconds, outcome.as_deref());
         }
         Event::Left { why: Left::Interrupted, .. } => ("interrupted", format!("{label}: goes on from its last checkpoint")),
         Event::Stopping { why } => ("stopping", stopping(why)),
-        Event::Left { .. } | Event::Skipped { .. } | Event::Aliased { .. } | Event::Overview(_) => return None,
+        Event::Left { .. } | Event::Skipped { .. } | Event::Aliased { .. } | Event::Waits { .. } | Event::Overview(_) => {
+            return None;
+        }
     };
     Some(format!("{word:<11} {rest}"))
 }
@@ -50,6 +57,19 @@ pub(crate) fn alias(label: &str, source: &str, outcome: &Outcome) -> String {
         (None, None) => String::new(),
     };
     format!("{:<11} {label}: the same as {source}{what}", "alias")
+}
+
+/// The line for the trial called `label` that ran out of memory after the one called `other`.
+pub(super) fn waits(label: &str, other: &str) -> String {
+    format!("{:<11} {label}: until {other}, which has the same shape, has shown what fits", "waiting")
+}
+
+fn more_memory(lighter: Lighter) -> String {
+    match lighter {
+        Lighter::Threads(1) => "on 1 thread, which needs less memory; others of its shape wait".to_owned(),
+        Lighter::Threads(threads) => format!("on {threads} threads, which need less memory; others of its shape wait"),
+        Lighter::Alone => "alone, when nothing else is left to start; others of its shape wait".to_owned(),
+    }
 }
 
 fn more_tries(retries_left: u32) -> String {

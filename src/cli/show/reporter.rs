@@ -102,6 +102,7 @@ impl Reporter {
             let label = event.trial().map_or("", named);
             let text = match event {
                 Event::Aliased { source, outcome, .. } => Some(lines::alias(label, named(source), outcome)),
+                Event::Waits { other, .. } => Some(lines::waits(label, named(other))),
                 _ => lines::line(event, label),
             };
             if let Some(text) = text {
@@ -178,10 +179,16 @@ impl Reporter {
             Event::Ended { trial, .. }
             | Event::Failed { trial, .. }
             | Event::Retrying { trial, .. }
+            | Event::Waits { trial, .. }
             | Event::Aliased { trial, .. }
             | Event::Left { trial, .. }
             | Event::HeldElsewhere { trial } => bars.ended(trial),
-            Event::Skipped { .. } | Event::StartsOver { .. } | Event::Stopping { .. } | Event::Overview(_) => {}
+            Event::Skipped { .. }
+            | Event::StartsOver { .. }
+            | Event::DiskFull
+            | Event::DiskHasRoom
+            | Event::Stopping { .. }
+            | Event::Overview(_) => {}
         }
     }
 }
@@ -192,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::runs::{End, Outcome, Progress};
-    use crate::schedule::{Cause, Stop};
+    use crate::schedule::{Cause, Lighter, Stop};
     use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
     const SECOND: i64 = 1_000_000;
@@ -311,13 +318,26 @@ mod tests {
             (ended(End::DidNotFit, None, None), "did not fit L=64, seed 1: for an unknown reason\n"),
             (ended(End::Failed, Some("exit code 1"), None), "given up    L=64, seed 1: exit code 1\n"),
             (
-                Event::Retrying { trial: id(), in_seconds: 2.0, retries_left: 1 },
+                Event::Retrying { trial: id(), in_seconds: 2.0, retries_left: 1, lighter: None },
                 "retrying    L=64, seed 1: in 2.0 s, 1 more try left after that\n",
             ),
             (
-                Event::Retrying { trial: id(), in_seconds: 8.0, retries_left: 0 },
+                Event::Retrying { trial: id(), in_seconds: 8.0, retries_left: 0, lighter: None },
                 "retrying    L=64, seed 1: in 8.0 s, for the last time\n",
             ),
+            (
+                Event::Retrying { trial: id(), in_seconds: 2.0, retries_left: 2, lighter: Some(Lighter::Threads(2)) },
+                "retrying    L=64, seed 1: in 2.0 s, on 2 threads, which need less memory; others of its shape wait\n",
+            ),
+            (
+                Event::Retrying { trial: id(), in_seconds: 8.0, retries_left: 2, lighter: Some(Lighter::Alone) },
+                "retrying    L=64, seed 1: in 8.0 s, alone, when nothing else is left to start; others of its shape wait\n",
+            ),
+            (
+                Event::Waits { trial: id(), other: id() },
+                "waiting     L=64, seed 1: until L=64, seed 1, which has the same shape, has shown what fits\n",
+            ),
+            (Event::DiskFull, "disk full   nothing is started until it has room: looked at every 30 s; running trials go on\n"),
             (
                 Event::Stopping { why: Stop::Deadline },
                 "stopping    stopped by the deadline; running trials finish their step and save\n",

@@ -1,0 +1,171 @@
+//! What follows when an attempt ends badly.
+
+use std::collections::BTreeSet;
+
+use super::{Place, Queue};
+use crate::plan::TrialId;
+use crate::runs::End;
+use crate::schedule::estimate::seconds;
+use crate::schedule::policy::Consequence;
+use crate::schedule::shapes::{Next, Room};
+use crate::schedule::{Cause, Event, Failure, Left, Lighter, Stop};
+
+/// Shapes that failed one after another for the same reason. Trials of one shape count once: what ails it need not ail others.
+#[derive(Debug, Default)]
+pub(super) struct Streak {
+    of: Option<(Cause, String)>,
+    shapes: BTreeSet<usize>,
+}
+
+impl Queue {
+    /// The worker of trial `i` ended badly after `took` seconds; it had run with this room and so many threads.
+    pub(super) fn on_failure(&mut self, i: usize, failure: Failure, ran: (Room, u32), took: f64, now: i64) -> Vec<Event> {
+        let consequence = failure.cause.consequence();
+        let sentence = failure.sentence();
+        if matches!(consequence, Consequence::Final | Consequence::Retry) {
+            self.count_alike(i, &failure);
+        }
+        let mut events = vec![self.failed_event(i, failure)];
+        let stopping = self.stop_after_same_failures();
+        events.extend(match consequence {
+            Consequence::Final => self.give_up(i, sentence, took),
+            Consequence::Retry => self.try_again(i, sentence, took, now),
+            Consequence::MoreMemory => self.on_memory(i, sentence, ran, took, now),
+            Consequence::WaitForDisk => self.on_full_disk(i, now),
+        });
+        events.extend(stopping);
+        events
+    }
+
+    fn give_up(&mut self, i: usize, sentence: String, took: f64) -> Vec<Event> {
+        self.shapes.ended(self.trials[i].candidate.shape, i);
+        vec![self.end(i, End::Failed, Some(sentence), took, None)]
+    }
+
+    fn try_again(&mut self, i: usize, sentence: String, took: f64, now: i64) -> Vec<Event> {
+        let trial = &mut self.trials[i];
+        trial.failures += 1;
+        trial.failed = true;
+        if trial.failures > self.policy.retries {
+            return self.give_up(i, sentence, took);
+        }
+        self.shapes.ended(trial.candidate.shape, i);
+        if self.stop.is_some() {
+            return vec![self.leave(i, Left::Failed)];
+        }
+        let failures = self.trials[i].failures;
+        vec![self.retry(i, failures, None, now)]
+    }
+
+    fn on_memory(&mut self, i: usize, sentence: String, ran: (Room, u32), took: f64, now: i64) -> Vec<Event> {
+        let trial = &mut self.trials[i];
+        trial.failed = true;
+        trial.killed_for_memory += 1;
+        let (kills, shape, id) = (trial.killed_for_memory, trial.candidate.shape, trial.candidate.id.clone());
+        match self.shapes.killed(shape, i, &id, ran, self.policy.on_gpu) {
+            next @ (Next::NoneFits | Next::DoesNotFit) => {
+                let reason = format!("{sentence}, also when nothing else ran");
+                let mut events = vec![self.end(i, End::DidNotFit, Some(reason), took, None)];
+                if next == Next::NoneFits {
+                    events.extend(self.end_what_cannot_fit());
+                }
+                events
+            }
+            Next::Again | Next::Waits(_) if self.stop.is_some() => vec![self.leave(i, Left::Failed)],
+            Next::Again => {
+                let lighter = match self.shapes.room(shape) {
+                    Room::Alone => Lighter::Alone,
+                    Room::Planned | Room::HalfThreads => Lighter::Threads(self.shapes.most_threads(shape)),
+                };
+                vec![self.retry(i, kills, Some(lighter), now)]
+            }
+            Next::Waits(other) => {
+                self.trials[i].place = Place::AT_ONCE;
+                vec![Event::Waits { trial: id, other: self.trials[other].candidate.id.clone() }]
+            }
+        }
+    }
+
+    /// Ends those trials that wait to be started although another one has shown that their shape does not fit.
+    pub(super) fn end_what_cannot_fit(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for i in 0..self.trials.len() {
+            let Some(shown_by) = self.shapes.does_not_fit(self.trials[i].candidate.shape) else { continue };
+            if matches!(self.trials[i].place, Place::Queued { .. }) {
+                let reason = format!("as {shown_by}, which has the same shape");
+                events.push(self.end(i, End::DidNotFit, Some(reason), 0.0, None));
+            }
+        }
+        events
+    }
+
+    fn on_full_disk(&mut self, i: usize, now: i64) -> Vec<Event> {
+        self.shapes.ended(self.trials[i].candidate.shape, i);
+        let news = self.disk.found_full(i, now);
+        if self.stop.is_some() {
+            return vec![self.leave(i, Left::Interrupted)];
+        }
+        // The trial has not failed: it goes on as if it had been stopped.
+        self.trials[i].interrupted = true;
+        self.trials[i].place = Place::AT_ONCE;
+        if news { vec![Event::DiskFull] } else { Vec::new() }
+    }
+
+    /// The trial for which it is time to look whether the full disk has room; tell [`Queue::on_disk`].
+    pub fn disk_to_look_at(&self, now: i64) -> Option<&TrialId> {
+        self.disk.to_look(now).filter(|_| self.stop.is_none()).map(|i| &self.trials[i].candidate.id)
+    }
+
+    /// Somebody looked whether the full disk has room.
+    pub fn on_disk(&mut self, has_room: bool, now: i64) -> Vec<Event> {
+        if !self.disk.is_full() {
+            return Vec::new();
+        }
+        let too_long = self.disk.looked(has_room, now);
+        let mut events = if has_room { vec![Event::DiskHasRoom] } else { Vec::new() };
+        if too_long {
+            events.extend(self.stop(Stop::DiskFull));
+        }
+        events
+    }
+
+    pub(super) fn count_alike(&mut self, i: usize, failure: &Failure) {
+        let of = (failure.cause, failure.reason.clone());
+        if self.streak.of.as_ref() != Some(&of) {
+            self.streak = Streak { of: Some(of), shapes: BTreeSet::new() };
+        }
+        self.streak.shapes.insert(self.trials[i].candidate.shape);
+    }
+
+    pub(super) fn failed_event(&mut self, i: usize, failure: Failure) -> Event {
+        let first = !std::mem::replace(&mut self.anything_failed, true);
+        let reason = failure.sentence();
+        let Failure { cause, last_lines, .. } = failure;
+        Event::Failed { trial: self.trials[i].candidate.id.clone(), cause, reason, last_lines, first }
+    }
+
+    pub(super) fn stop_after_same_failures(&mut self) -> Vec<Event> {
+        let trials = self.streak.shapes.len();
+        match &self.streak.of {
+            Some((_, reason)) if trials >= self.policy.same_failures.max(1) => {
+                let reason = reason.clone();
+                self.stop(Stop::SameFailure { reason, trials })
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Has a trial started again after the pause that follows so many failures.
+    pub(super) fn retry(&mut self, i: usize, failures: u32, lighter: Option<Lighter>, now: i64) -> Event {
+        let trial = &mut self.trials[i];
+        let pause = self.policy.backoff(failures);
+        trial.interrupted = true;
+        trial.place = Place::Queued { ready_utc: now.saturating_add(pause) };
+        let retries_left = self.policy.retries.saturating_sub(trial.failures);
+        Event::Retrying { trial: trial.candidate.id.clone(), in_seconds: seconds(pause), retries_left, lighter }
+    }
+}
+
+#[cfg(test)]
+#[path = "failures_tests.rs"]
+mod tests;
