@@ -170,10 +170,10 @@ fn promised(configurations: usize, seeds: usize) -> f64 {
 
 /// Measures a cell of every spread, prints it, and asks that it holds but for chance in so few experiments.
 fn check(configurations: usize, seeds: usize, experiments: u64) {
-    let chance = |rate: f64| 4.0 * (rate * (1.0 - rate) / experiments as f64).sqrt();
-    let within = |rate: f64, promised: f64| {
-        experiments >= LONG && rate <= promised || experiments < LONG && rate <= promised + chance(promised)
-    };
+    let deviation = |rate: f64| (rate * (1.0 - rate) / experiments as f64).sqrt();
+    let within = |rate: f64, promised: f64| rate <= promised + if experiments >= LONG { 0.0 } else { 4.0 * deviation(promised) };
+    // Of two configurations the test is exact, and 5 % are a little over 5.5 in one of so many cells.
+    let sole_winners = 0.055 + deviation(0.055);
     for spread in SPREADS {
         let found = rates(spread, &vec![0.0; configurations], seeds, experiments);
         let worst = found.out.iter().copied().fold(0.0, f64::max);
@@ -184,7 +184,7 @@ fn check(configurations: usize, seeds: usize, experiments: u64) {
         );
         let cell = format!("{configurations} configurations, {seeds} seeds, {spread}");
         assert!(within(worst, promised(configurations, seeds)), "{cell}: the best is out in {out:.1} %");
-        assert!(within(found.sole, 0.055), "{cell}: a sole winner among equals in {sole:.1} %");
+        assert!(within(found.sole, sole_winners), "{cell}: a sole winner among equals in {sole:.1} %");
         assert!(within(found.group_out, 0.15), "{cell}: a whole group out in {group:.1} %");
     }
 }
