@@ -13,6 +13,8 @@ use super::{Report, verdict, words};
 const NAMED: usize = 3;
 /// A reach over all configurations that is so many times that over a typical one is told apart from it.
 const UNEVEN: f64 = 2.0;
+/// A lead of so much more than the winner's perplexity is none that anybody looks for: the loser's would be twice as high.
+const DOUBLE: f64 = 1.0;
 /// Values of a setting that are written out.
 const VALUES: usize = 6;
 
@@ -195,19 +197,21 @@ fn reach(statistics: &Statistics, is_open: bool) -> Option<String> {
     // A few that scatter far more than the others would make the reach over all of them say nothing.
     let apart = found.lead > UNEVEN * found.typical;
     let (lead, over) = if apart { (found.typical, " over a typical other configuration") } else { (found.lead, "") };
+    let seeds = words::count(found.seeds, "seed");
     let mut text = match (found.seeds, &statistics.scatter) {
+        _ if !statistics.by_bytes && statistics.difference_shown(lead) > DOUBLE => format!(
+            "With {seeds} each not even half the perplexity{over} would be found four times in five: results scatter too much for so few \
+             seeds"
+        ),
         (2, Some(scatter)) if scatter.deviation > 0.0 => format!(
             "With two seeds each only large leads are found, four times in five those of {}{over}: {:.0} times the scatter of a single \
              trial",
             shown(lead),
             lead / scatter.deviation
         ),
-        (seeds, _) => {
-            let seeds = words::count(seeds, "seed");
-            format!("With {seeds} each the experiment can detect a lead of {}{over}, four times in five", shown(lead))
-        }
+        _ => format!("With {seeds} each the experiment can detect a lead of {}{over}, four times in five", shown(lead)),
     };
-    if apart {
+    if apart && statistics.difference_shown(found.lead) <= DOUBLE {
         text.push_str(&format!("; over all of them, of which some scatter far more, {}", size(statistics, found.lead)));
     }
     match found.seeds_to_separate.filter(|_| is_open) {

@@ -157,3 +157,12 @@ fn a_combination_with_fewer_tried_values_is_not_out_for_that() {
     }
     assert!(out <= 5, "{out} of 40");
 }
+
+/// A reach of a thousand per cent is nobody's: it is said what it means.
+#[test]
+fn a_reach_beyond_twice_the_perplexity_is_told_in_words() {
+    let plan = plan(&[32, 64, 128], &[OFF], &[1, 2]);
+    let verdict = night(&plan, &scattered(&[1.6, 1.5, 1.4], 2, 0.5), JSON).report().verdict();
+    assert!(verdict.contains("With 2 seeds each not even half the perplexity would be found four times in five"), "{verdict}");
+    assert!(!verdict.contains("can detect") && !verdict.contains("large leads"), "{verdict}");
+}
