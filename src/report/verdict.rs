@@ -25,7 +25,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     sentences.extend(on_test(report, best));
     sentences.extend(standing::sentences(report));
     sentences.extend(reference(report, best));
-    sentences.extend(other_context(report, best, &ranked));
+    sentences.extend(other_context(report, report.comparison.best().unwrap_or(best), &ranked));
     sentences.extend(got_worse(&ranked));
     sentences.extend(report.confounding.sentences());
     sentences
