@@ -302,30 +302,3 @@ pub fn keep_weights_only(folder: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-/// Which of the checkpoints on disk go, now that one was written at step `newest`: all but the newest `keep_last` ones, the
-/// best one and the newest. A pure decision.
-pub fn superseded(on_disk: &[u64], newest: u64, keep_last: usize, best: Option<u64>) -> Vec<u64> {
-    let mut older: Vec<u64> = on_disk.iter().copied().filter(|&step| step != newest && Some(step) != best).collect();
-    older.sort_unstable();
-    older.truncate(older.len().saturating_sub(keep_last.saturating_sub(1)));
-    older
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_and_the_best_stay() {
-        for (on_disk, newest, keep, best, gone) in [
-            (vec![10, 20, 30], 30, 1, None, vec![10, 20]),
-            (vec![10, 20, 30], 30, 1, Some(10), vec![20]),
-            (vec![10, 20, 30], 30, 2, None, vec![10]),
-            (vec![10, 20, 30], 30, 0, Some(30), vec![10, 20]),
-            (vec![10], 10, 1, None, vec![]),
-        ] {
-            assert_eq!(superseded(&on_disk, newest, keep, best), gone, "{on_disk:?} {newest} {keep} {best:?}");
-        }
-    }
-}

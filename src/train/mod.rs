@@ -10,6 +10,8 @@ mod divergence;
 pub mod evaluate;
 pub mod export;
 mod job;
+mod keeper;
+mod place;
 pub mod pretrained;
 pub mod recorder;
 pub mod sample;
@@ -17,6 +19,7 @@ mod scoring;
 mod trainer;
 
 pub use job::Job;
+pub use place::Place;
 pub use sample::Sample;
 pub use scoring::rescore;
-pub use trainer::{Ended, Place, Summary, run};
+pub use trainer::{Ended, Summary, run};

@@ -1,5 +1,7 @@
 //! What a trial tells while it trains: the rows, and the trait that receives them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -220,6 +222,11 @@ impl Phase {
             Self::Scoring => "scoring",
         }
     }
+}
+
+/// Now, as rows have it: microseconds since 1970 (UTC).
+pub(super) fn now_utc() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
 /// Receives what a trial tells. Rows of a step come in order; an evaluation at a step before the checkpoint of that step.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::backend::{self, Backend, Hardware, State};
 use super::checkpoint::{self, Best};
 use super::evaluate::{self, GROUP, Layout, Predicted, Scores};
-use super::recorder::{CheckpointKind, EvaluationRow, Phase, Positions, Protocol, Recorder, TokenNll};
+use super::recorder::{CheckpointKind, EvaluationRow, Phase, Positions, Protocol, Recorder, TokenNll, now_utc};
 use super::{Job, Place};
 use crate::corpus::{Part, TokenFile};
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ impl Weights {
             scored_bytes: scores.bytes as i64,
             nll_sum: scores.sum,
             seconds: started.elapsed().as_secs_f64(),
-            time_utc: super::trainer::now_utc(),
+            time_utc: now_utc(),
         }
     }
 }

@@ -1,22 +1,21 @@
 //! The step loop.
 
-mod checkpoints;
 mod feed;
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use self::feed::Feed;
-use super::Job;
 use super::backend::{self, Backend, Hardware, State, Step, StepResult};
-use super::checkpoint::{self, Best, Loaded, Reason};
+use super::checkpoint::{self, ARITHMETIC, Best, Loaded, Position, Reason};
 use super::divergence::Losses;
 use super::evaluate::{self, GROUP, Layout, Predicted};
+use super::keeper::Keeper;
 use super::pretrained;
-use super::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, Recorder, StepRow};
+use super::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, Recorder, StepRow, now_utc};
 use super::sample::{self, Sample};
 use super::scoring::{self, HeldOut, Weights};
+use super::{Job, Place};
 use crate::error::{Error, Result};
 use crate::experiment::settings::Budget;
 use crate::model::{Config, initial_values};
@@ -25,17 +24,6 @@ use crate::plan::is_due;
 
 /// Seconds of work that a device has before it are enough: whoever asks to stop waits for it.
 const AHEAD: f64 = 0.25;
-
-/// Where a trial lives.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// The experiment's folder: the job's files are relative to it.
-    pub experiment: &'a Path,
-    /// The folder of the trial's checkpoints.
-    pub checkpoints: &'a Path,
-    /// The checkpoints' folder as the rows name it, relative to the trial's folder.
-    pub name: &'a str,
-}
 
 /// How a call of [`run`] ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,10 +59,6 @@ pub struct Summary {
     pub scores: Vec<EvaluationRow>,
     /// What the final weights write; none where the trial did not get there.
     pub sample: Option<Sample>,
-}
-
-pub(super) fn now_utc() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
 /// A step on its way.
@@ -115,8 +99,7 @@ struct Trial<'a> {
     /// What the weights of the last step gave on the validation part so far.
     predicted: Predicted,
     losses: Losses,
-    /// Steps of the checkpoints that have a row and are on disk.
-    kept: Vec<u64>,
+    keeper: Keeper<'a>,
 }
 
 /// Trains a trial from its newest checkpoint, or from its first step, to the end of its budget, and scores it.
@@ -216,36 +199,31 @@ impl<'a> Trial<'a> {
             Some(Loaded { position, state, written }) => (Some(position), (!state.first.is_empty()).then_some(written)),
             None => (None, None),
         };
-        let mut trial = Self {
+        let step = position.as_ref().map_or(0, |position| position.step);
+        if position.is_some() {
+            tracing::info!(step, attempt, "goes on from a checkpoint");
+        }
+        let held_out = HeldOut::open(job, place)?;
+        recorder.resume(step as i64)?;
+        Ok(Self {
             job,
             config,
             place,
+            keeper: Keeper::reconciled(job, place, position.as_ref(), written, recorder)?,
             recorder,
             backend,
-            held_out: HeldOut::open(job, place)?,
+            held_out,
             schedule: LearningRate::new(&job.settings.train),
             attempt,
-            step: 0,
-            tokens_seen: 0,
-            training_seconds: 0.0,
+            step,
+            tokens_seen: position.as_ref().map_or(0, |position| position.tokens_seen),
+            training_seconds: position.as_ref().map_or(0.0, |position| position.training_seconds),
             last_seconds: 0.0,
             completed: Instant::now(),
-            best: None,
+            best: position.as_ref().and_then(|position| position.best),
             predicted: Predicted::default(),
             losses: Losses::new(job.corpus.vocabulary, position.as_ref().map_or(&[], |position| &position.recent_losses)),
-            kept: Vec::new(),
-        };
-        if let Some(position) = &position {
-            trial.step = position.step;
-            trial.tokens_seen = position.tokens_seen;
-            trial.training_seconds = position.training_seconds;
-            trial.best = position.best;
-            trial.kept.clone_from(&position.kept);
-            tracing::info!(step = position.step, attempt, "goes on from a checkpoint");
-        }
-        trial.recorder.resume(trial.step as i64)?;
-        trial.reconcile(position.as_ref(), written)?;
-        Ok(trial)
+        })
     }
 
     /// What goes on from a checkpoint, or why it would not go on bit for bit.
@@ -371,6 +349,29 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
+    /// Writes the position, the weights and the moments.
+    fn save(&mut self, reason: Reason, validation_loss: Option<f64>) -> Result<()> {
+        // First the rows up to here, then the checkpoint: whoever goes on from it finds them all.
+        self.recorder.flush()?;
+        let position = Position {
+            version: 1,
+            arithmetic: ARITHMETIC,
+            made_by: self.backend.made_by().cloned(),
+            program: crate::program(),
+            trial: self.job.id.to_string(),
+            reason,
+            step: self.step,
+            tokens_seen: self.tokens_seen,
+            training_seconds: self.training_seconds,
+            best: self.best,
+            validation_loss,
+            recent_losses: self.losses.to_vec(),
+            kept: self.keeper.kept().to_vec(),
+            time_utc: now_utc(),
+        };
+        self.keeper.save(&self.config, &position, &self.backend.state()?, self.recorder)
+    }
+
     /// The weights of this step.
     fn weights(&self, kind: CheckpointKind) -> Weights {
         Weights { kind, step: self.step, tokens_seen: self.tokens_seen }
@@ -402,7 +403,7 @@ impl<'a> Trial<'a> {
     fn interrupt(mut self) -> Result<Ended> {
         self.recorder.phase(Phase::Saving);
         // A checkpoint of this very step is already there, and may have a row: it is not replaced by one without.
-        if self.step > 0 && !self.kept.contains(&self.step) {
+        if self.step > 0 && !self.keeper.kept().contains(&self.step) {
             self.save(Reason::Interrupted, None)?;
         }
         self.recorder.flush()?;
@@ -450,7 +451,7 @@ impl<'a> Trial<'a> {
             scores.extend(in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?);
         }
         self.recorder.flush()?;
-        self.tidy()?;
+        self.keeper.tidy(self.step, self.best.map(|best| best.step), self.recorder)?;
         self.recorder.flush()?;
         Ok(Ended::Completed(Summary { sample, ..self.summary(scores) }))
     }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
-use super::{Backend, Lent, Pending, State, Step, StepResult, only_f32};
+use super::common::{Pending, only_f32};
+use super::interface::{Backend, Lent, State, Step, StepResult};
 use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Backend, Lent, Pending, State, Step, StepResult, copy_all, only_f32};
+use super::common::{Pending, copy_all, only_f32};
+use super::interface::{Backend, Lent, State, Step, StepResult};
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::cpu::{Engine, MicroBatch, shard_size};

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Backend, Hardware, Lent, State, Step, StepResult, copy_all};
+use super::common::copy_all;
+use super::interface::{Backend, Hardware, Lent, State, Step, StepResult};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::gpu::{self, Engine, Member, Options, Stamp};
