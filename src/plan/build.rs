@@ -6,39 +6,15 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::same_tokenizers::SameTokenizers;
-use super::{EpochShape, EvaluationPlan, Excluded, Facts, Numbers, Plan, Trial, TrialId, footprint, unfit};
+use super::{
+    Circumstances, EpochShape, EvaluationPlan, Excluded, Facts, Known, Plan, Refusal, Trial, TrialId, Warning, footprint, unfit,
+};
 use crate::corpus::{Prepared, Windows};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Model, Part, Settings, Tokenizer};
-use crate::experiment::{Configuration, Experiment, Folder, Problem, Problems, Surroundings, Unfit};
+use crate::experiment::{Configuration, Experiment, Folder, Surroundings, Unfit};
 use crate::model::{Config, Pretrained, shape};
-
-/// What is known of a text and its tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Known {
-    /// The text, split and tokenized.
-    pub prepared: Prepared,
-    /// What `model.from` leads to.
-    pub from: Option<Pretrained>,
-}
-
-/// What a plan is made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Circumstances<'a> {
-    /// What trials run on; its kind is part of each trial's id.
-    pub device: Device,
-    /// Bytes that one trial may use; `None` where unknown.
-    pub memory_bytes: Option<u64>,
-    /// Threads that one trial may have.
-    pub threads: usize,
-    /// Most trials that are planned.
-    pub limit: u64,
-    /// The common context that an earlier run of this experiment fixed.
-    pub common_context: Option<usize>,
-    /// The numbers that configurations of this experiment have so far.
-    pub numbers: &'a Numbers,
-}
 
 /// Plans every trial of an experiment, and says what a person should know about the plan. `known` tells what the text of a
 /// configuration comes to, `look` what lies in a folder that a model starts from.
@@ -157,41 +133,6 @@ impl Surroundings for Asking<'_> {
         let found = (self.look)(model.from.as_deref()?);
         self.answer(found).map(|found| found.says(model))
     }
-}
-
-/// Why there is no plan.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The file asks for something that is not possible.
-    File(Problems),
-    /// Something else, such as a text that is too short.
-    Other(Error),
-}
-
-impl From<Problems> for Refusal {
-    fn from(problems: Problems) -> Self {
-        Self::File(problems)
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-/// What a person should know about a plan.
-#[derive(Debug, Clone)]
-pub enum Warning {
-    /// About a place of the file.
-    File(Problem),
-    /// About one configuration.
-    Configuration {
-        /// The configuration.
-        label: String,
-        /// The remark.
-        text: String,
-    },
 }
 
 impl Plan {

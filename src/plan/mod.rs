@@ -2,16 +2,22 @@
 
 mod budget;
 mod build;
+mod circumstances;
 mod evaluation;
 mod footprint;
+mod id;
 mod numbers;
 mod on_device;
 mod same_tokenizers;
 mod trial;
+mod warning;
 
 pub use budget::{EpochShape, Length};
-pub use build::{Circumstances, Known, Refusal, Warning, build, kinship, label_name};
+pub use build::{build, kinship, label_name};
+pub use circumstances::{Circumstances, Known};
 pub use evaluation::{Costs, EvaluationPlan, is_due};
+pub use id::TrialId;
 pub use numbers::{Numbers, choice};
 pub use on_device::unfit;
-pub use trial::{Excluded, Facts, Plan, Trial, TrialId};
+pub use trial::{Excluded, Facts, Plan, Trial};
+pub use warning::{Refusal, Warning};

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::difference::Difference;
-use super::probe::Memory;
+use super::memory::Memory;
 use crate::corpus::Stage;
 use crate::error::Error;
 use crate::experiment::Problem;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::Memory;
 use super::notice::{Listener, Notice};
 use crate::device::Device;
 use crate::durable;
@@ -145,15 +146,6 @@ impl Measured {
         };
         Ok(self.start_seconds + minutes + steps * self.step_seconds + periodic + in_full)
     }
-}
-
-/// Memory of a trial, bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Of the machine: by it, it is decided how many trials run at a time.
-    pub host: u64,
-    /// Of a GPU.
-    pub device: Option<u64>,
 }
 
 /// What is known of the shapes of a plan.

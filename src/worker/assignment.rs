@@ -29,6 +29,15 @@ pub struct Assignment {
     pub cuda_libraries: Option<PathBuf>,
 }
 
+/// How a worker leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// What it was told to do is done.
+    Done,
+    /// It was asked to stop, and has saved.
+    Interrupted,
+}
+
 impl Assignment {
     /// What the trial's folder says is to be done.
     ///

@@ -23,20 +23,11 @@ use crate::error::{Error, Kind, Result};
 use crate::runs::TrialLock;
 use crate::schedule::watch_runner;
 
-pub use assignment::Assignment;
+pub use assignment::{Assignment, Leaves};
 pub use probe::probe;
 
 /// How long the lock of a worker that is just leaving is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
-
-/// How a worker leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leaves {
-    /// What it was told to do is done.
-    Done,
-    /// It was asked to stop, and has saved.
-    Interrupted,
-}
 
 /// Does what a worker is told to, from lock to outcome. Call it once in a process: it takes the log, the signals and standard input.
 ///

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Leaves;
-use super::assignment::Assignment;
+use super::assignment::{Assignment, Leaves};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::record::ScoresAgain;

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Leaves;
-use super::assignment::Assignment;
+use super::assignment::{Assignment, Leaves};
 use super::memory::peak_memory_bytes;
 use super::note::Noting;
 use crate::durable;

@@ -10,8 +10,7 @@ use super::words::{bytes, clock, counted, duration, plural, thousands};
 use crate::corpus::Stage;
 use crate::experiment::Style;
 use crate::plan::{TrialId, Warning};
-use crate::runner::probe::Memory;
-use crate::runner::{Difference, Expected, Notice};
+use crate::runner::{Difference, Expected, Memory, Notice};
 use crate::schedule::Summary;
 
 /// Remarks about configurations that are shown.

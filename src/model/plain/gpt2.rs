@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::layers::{attention, layer_norm, linear_in_out, split_heads};
-use super::{Pass, Weights};
+use super::pass::{Pass, Weights};
 use crate::error::Result;
 use crate::experiment::settings::Activation;
 use crate::model::Config;

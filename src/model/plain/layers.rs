@@ -1,10 +1,10 @@
 //! Layers from elementary operations, each with a gradient. Shapes: B windows, T tokens, C width, H heads, D head width.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 
-use super::{DropoutSource, Pass};
+use super::pass::Pass;
 use crate::error::Result;
-use crate::model::dropout::{Place, Site, attention_mask, mask};
+use crate::model::dropout::Site;
 
 /// x [N, in] × weight [in, out] + bias: GPT-2's `Conv1D`. The product is made in `compute`, the result is in 32 bits.
 pub(super) fn linear_in_out(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, compute: DType) -> Result<Tensor> {
@@ -58,31 +58,6 @@ pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, layer: usize, pass: 
     let weights = dropout.apply(&weights, b, layer, Site::Attention)?;
     let mixed = weights.to_dtype(compute)?.matmul(&v)?.to_dtype(DType::F32)?;
     Ok(mixed.transpose(1, 2)?.reshape((b * t, h * d))?)
-}
-
-/// Dropout from the program's own streams: a mask is a function of seed, step, window, layer and site only.
-#[derive(Clone, Copy)]
-pub(super) struct Dropout<'a> {
-    pub(super) rate: f64,
-    pub(super) source: Option<DropoutSource>,
-    pub(super) device: &'a Device,
-}
-
-impl Dropout<'_> {
-    /// Zeroes each value of `x` ([B·T, C], or [B, H, T, T] for attention weights), which holds this many whole windows one
-    /// after another, with probability `rate`, and scales the others by 1 / (1 − rate).
-    pub(super) fn apply(&self, x: &Tensor, windows: usize, layer: usize, site: Site) -> Result<Tensor> {
-        let Some(source) = self.source.filter(|_| self.rate > 0.0) else { return Ok(x.clone()) };
-        let mut values = Vec::with_capacity(x.elem_count());
-        for window in 0..windows {
-            let place = Place { seed: source.seed, step: source.step, sequence: source.first + window, layer, site };
-            values.extend(match site {
-                Site::Attention => attention_mask(place, self.rate, x.dim(1)?, x.dim(2)?),
-                _ => mask(place, self.rate, x.dim(0)? / windows, x.dim(1)?),
-            });
-        }
-        Ok((x * Tensor::from_vec(values, x.shape(), self.device)?)?)
-    }
 }
 
 /// Rotary position embedding in the half-split form of Hugging Face (Su et al. 2021): (x1, x2) → (x1 cos − x2 sin,

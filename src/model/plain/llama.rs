@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::layers::{attention, linear_out_in, repeat_heads, rms_norm, rotary, split_heads};
-use super::{Pass, Weights};
+use super::pass::{Pass, Weights};
 use crate::error::Result;
 use crate::model::Config;
 

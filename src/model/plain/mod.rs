@@ -11,6 +11,7 @@ mod gpt2;
 mod joined;
 mod layers;
 mod llama;
+mod pass;
 mod tables;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -23,7 +24,8 @@ use crate::experiment::settings::{Family, Precision};
 pub use cache::Cache;
 use joined::wide;
 pub use joined::{cut, join, square_sum};
-use layers::Dropout;
+pub use pass::DropoutSource;
+use pass::{Dropout, Pass, Weights};
 use tables::Tables;
 
 /// A model with its weights and their gradients on one device.
@@ -60,74 +62,6 @@ impl Windows<'_> {
     /// Number of windows.
     pub fn sequences(&self) -> usize {
         self.inputs.len() / self.length.max(1)
-    }
-}
-
-/// Where the dropout of a training step comes from.
-#[derive(Debug, Clone, Copy)]
-pub struct DropoutSource {
-    /// The trial's seed.
-    pub seed: u64,
-    /// The step, from 0.
-    pub step: u64,
-    /// Index of the first window within the step: a window's mask does not depend on how the step is cut.
-    pub first: usize,
-}
-
-/// One forward pass: what goes through, and how.
-struct Pass<'a> {
-    /// Tokens in a window.
-    length: usize,
-    dropout: Dropout<'a>,
-    /// What products are made in.
-    compute: DType,
-    tables: &'a Tables,
-    /// What is kept of the tokens before these; there is one window then.
-    cache: Option<&'a Cache>,
-}
-
-impl Pass<'_> {
-    /// The position of a window's first token.
-    fn first(&self) -> usize {
-        self.cache.map_or(0, Cache::length)
-    }
-
-    /// The keys and values that a layer's queries look at [B, KV, P + T, D], given those of this pass [B, KV, T, D].
-    fn keys_and_values(&self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
-        match self.cache {
-            Some(cache) => cache.extend(layer, &keys, &values),
-            None => Ok((keys, values)),
-        }
-    }
-}
-
-/// Weights by place in [`Config::parameters`], taken one after another as a forward pass needs them.
-struct Weights<'a> {
-    config: &'a Config,
-    parameters: &'a [Parameter],
-    values: Vec<&'a Tensor>,
-    next: usize,
-}
-
-impl<'a> Weights<'a> {
-    /// The next weight. The order of use is the order of the list, and the name is checked.
-    fn take(&mut self, end: &str) -> Result<&'a Tensor> {
-        let place = self.next;
-        self.next += 1;
-        match self.parameters.get(place) {
-            Some(parameter) if parameter.name.ends_with(end) => Ok(self.values[place]),
-            other => Err(Error::internal(format!("parameter {place} should be `…{end}` and is {:?}", other.map(|p| &p.name)))),
-        }
-    }
-
-    /// The next weight where the model has biases, else nothing.
-    fn bias(&mut self, end: &str) -> Result<Option<&'a Tensor>> {
-        if self.config.bias { self.take(end).map(Some) } else { Ok(None) }
-    }
-
-    /// The first weight of the list: the token embedding.
-    fn embedding(&self) -> &'a Tensor {
-        self.values[0]
     }
 }
 

@@ -15,7 +15,6 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::model::gpu::kernels::{PRELUDE, Source};
 
-use super::Operand;
 use super::driver::functions;
 use super::libraries::{self, Found};
 
@@ -27,6 +26,15 @@ const BUILTINS_MISSING: i32 = 7;
 
 /// Programs that are compiled at the same time, at most.
 const THREADS: usize = 4;
+
+/// The type of what products read: activations and the weights beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    Bf16,
+}
 
 functions! {
     /// The functions of `libnvrtc` that are called.

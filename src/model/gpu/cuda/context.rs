@@ -4,8 +4,22 @@ use std::cell::Cell;
 
 use crate::error::{Error, Result};
 
-use super::Counts;
 use super::driver::{self, Driver};
+
+/// How often the GPU was asked for something since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kernels launched, or recorded into a graph.
+    pub launches: u64,
+    /// Products started, or recorded into a graph.
+    pub products: u64,
+    /// Times the host waited for the stream.
+    pub waits: u64,
+    /// Arrays and pinned pieces allocated.
+    pub allocations: u64,
+    /// Graphs launched.
+    pub replays: u64,
+}
 
 /// A context that is open on this thread, and one stream in it. Whatever lies on the GPU keeps it open.
 pub(super) struct Context {

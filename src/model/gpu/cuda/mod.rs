@@ -19,6 +19,8 @@ mod sight;
 
 use std::rc::Rc;
 
+pub use compile::Operand;
+pub use context::Counts;
 pub use graph::Graph;
 pub use launch::{Argument, Kernel, Kernels};
 pub(super) use memory::allocated;
@@ -36,30 +38,6 @@ use self::products::Multiplier;
 use self::sight::Seen;
 
 use super::kernels::{SOURCES, Source};
-
-/// The type of what products read: activations and the weights beside them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operand {
-    /// 32-bit floats.
-    F32,
-    /// bfloat16.
-    Bf16,
-}
-
-/// How often the GPU was asked for something since it was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Kernels launched, or recorded into a graph.
-    pub launches: u64,
-    /// Products started, or recorded into a graph.
-    pub products: u64,
-    /// Times the host waited for the stream.
-    pub waits: u64,
-    /// Arrays and pinned pieces allocated.
-    pub allocations: u64,
-    /// Graphs launched.
-    pub replays: u64,
-}
 
 /// One GPU: its context, one stream, a handle for products with a workspace of its own.
 pub struct Gpu {
