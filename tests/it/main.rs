@@ -3,6 +3,7 @@
 mod alias;
 mod arithmetic;
 mod bad_input;
+mod circles;
 mod cli;
 mod compare;
 mod damaged;
