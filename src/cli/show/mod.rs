@@ -6,6 +6,8 @@ pub mod explain;
 pub(super) mod lines;
 pub(super) mod notice;
 pub(super) mod plan;
+pub(super) mod plan_csv;
+mod plan_table;
 pub mod reporter;
 mod screen;
 pub mod status;

@@ -1,10 +1,22 @@
-//! A plan as a whole, in words.
+//! A plan in words.
 
-use super::words::{counted, thousands};
-use crate::plan::{self, Plan};
+use super::plan_table::{SHOWN, table};
+use super::words::{bytes, counted, short, thousands};
+use crate::corpus::Prepared;
+use crate::durable;
+use crate::error::Result;
+use crate::experiment::settings::Family;
+use crate::model::shape;
+use crate::plan::Plan;
+use crate::runner::Session;
+use crate::runner::alias::Families;
+use crate::terminal::{Look, wrapped};
+
+/// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
+const REPORT: u64 = 5_000_000;
 
 /// The plan's one line of arithmetic.
-pub(crate) fn arithmetic(plan: &Plan) -> String {
+pub(super) fn arithmetic(plan: &Plan) -> String {
     let excluded: u64 = plan.excluded.iter().map(|e| e.count).sum();
     let mut text = counted(plan.combinations, "combination");
     if excluded > 0 {
@@ -19,7 +31,7 @@ pub(crate) fn arithmetic(plan: &Plan) -> String {
 }
 
 /// What was excluded and why, a line a rule.
-pub(crate) fn exclusions(plan: &Plan) -> Vec<String> {
+pub(super) fn exclusions(plan: &Plan) -> Vec<String> {
     let rules = plan.excluded.iter().filter(|e| e.count > 0);
     rules
         .map(|e| match &e.why {
@@ -30,11 +42,124 @@ pub(crate) fn exclusions(plan: &Plan) -> Vec<String> {
 }
 
 /// What `--only` leaves.
-pub(crate) fn only(left: usize, of: usize) -> String {
+pub(super) fn only(left: usize, of: usize) -> String {
     format!("  `--only` leaves {left} of {of} trials")
 }
 
-/// Short names of the swept keys, for the heads of columns.
-pub(crate) fn heads(plan: &Plan) -> Vec<String> {
-    plan.swept.iter().map(|key| plan::label_name(key)).collect()
+/// What a plan comes to: its texts, its trials, and what they need in all.
+pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
+    let plan = &session.plan;
+    let mut lines = vec![format!("{}: {}", plan.experiment, arithmetic(plan))];
+    lines.extend(exclusions(plan).into_iter().map(|line| format!("  {line}")));
+    lines.extend(session.only().map(|(left, of)| only(left, of)));
+    lines.extend(texts(session));
+    if !session.device.is_cpu() {
+        lines.push(format!("  on {}, one trial at a time", session.device_in_words()));
+    }
+    lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
+    lines.extend(repeated(session)?);
+    for line in &mut lines {
+        *line = wrapped(line, look.width);
+    }
+    lines.push(table(plan, look)?);
+    let after = lines.len();
+    if plan.trials.len() > SHOWN {
+        lines.push(format!("… and {} more: `--csv` lists all of them", plan.trials.len() - SHOWN));
+    }
+    lines.push(in_all(session));
+    lines.push("evaluation: what scoring on the way costs, as a share of the training work".to_owned());
+    lines.push(
+        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
+    );
+    for line in &mut lines[after..] {
+        *line = wrapped(line, look.width);
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// What the trials learn from and start from.
+fn texts(session: &Session) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (label, known) in session.texts() {
+        let prepared = &known.prepared;
+        let held_out = prepared.validation.as_ref().map_or(0, |part| part.tokens);
+        lines.push(format!(
+            "  text with {label}: {} tokens of {} kinds from {}: {} to train on, {} held out ({} scored)",
+            thousands(prepared.text_tokens),
+            thousands(prepared.vocabulary as u64),
+            bytes(prepared.text_bytes),
+            thousands(prepared.train.tokens),
+            thousands(held_out),
+            thousands(known.prepared.scored_tokens.saturating_sub(1)),
+        ));
+        lines.extend(unknown(prepared));
+        if let Some(from) = &known.from {
+            let config = &from.config;
+            lines.push(format!(
+                "  starting from {}: {} of {} and {}, {} wide, {} parameters",
+                from.folder.display(),
+                match config.family {
+                    Family::Gpt2 => "gpt2",
+                    Family::Llama => "llama",
+                },
+                counted(config.layers as u64, "layer"),
+                counted(config.heads as u64, "head"),
+                config.width,
+                thousands(shape::parameter_count(config)),
+            ));
+        }
+    }
+    lines
+}
+
+/// How many tokens stand for something that the vocabulary does not have.
+fn unknown(prepared: &Prepared) -> Option<String> {
+    let nothing_held_out = prepared.validation.is_none() && prepared.test.is_none();
+    let tokens = match (prepared.unknown_tokens, if nothing_held_out { "" } else { "held-out " }) {
+        (0, _) => return None,
+        (1, part) => format!("1 {part}token stands"),
+        (n, part) => format!("{} {part}tokens stand", thousands(n)),
+    };
+    let parts: Vec<String> = prepared.unknown_parts.iter().map(|part| format!("`{}`", part.escape_debug())).collect();
+    let named = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    let more = if parts.len() > 1 && prepared.unknown_tokens > parts.len() as u64 { " …" } else { "" };
+    Some(format!("    {tokens} for something that its vocabulary does not have{named}{more}"))
+}
+
+/// How many trials are, or may turn out to be, the same as another.
+fn repeated(session: &Session) -> Result<Vec<String>> {
+    let (plan, mut lines) = (&session.plan, Vec::new());
+    let families = Families::of(session, false, &[])?;
+    let (certain, same) = (families.certain(&plan.trials) as u64, families.possible(&plan.trials) as u64);
+    if certain > 0 {
+        let (are, need) = if certain == 1 { ("is", "needs") } else { ("are", "need") };
+        lines.push(format!(
+            "  {} {are} the same as another and {need} no training: their tokenizers are equal",
+            counted(certain, "trial")
+        ));
+    }
+    if same > 0 {
+        lines.push(format!(
+            "  up to {} may turn out to be the same as another, to the bit, and need no training: where their clip norm never binds",
+            counted(same, "trial")
+        ));
+    }
+    Ok(lines)
+}
+
+/// What all trials need together.
+fn in_all(session: &Session) -> String {
+    let plan = &session.plan;
+    let trials: u64 = plan.trials.iter().map(|t| t.facts.disk_bytes).sum();
+    // Texts and tokenizers are prepared by now.
+    let disk = trials + REPORT + durable::size(&session.folder.cache()) + durable::size(&session.folder.tokenizers());
+    let flops: f64 = plan.trials.iter().map(|t| t.facts.flops).sum();
+    let largest = plan.trials.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
+    let memory = if session.device.is_cpu() { "memory" } else { "the device's memory" };
+    format!(
+        "in all {}FLOP of training, at most about {} of {memory} a trial, at most about {} on disk when done",
+        short(flops),
+        bytes(largest),
+        bytes(disk)
+    )
 }
