@@ -115,12 +115,14 @@ impl Corpora {
         Ok(known)
     }
 
-    /// What is known of a configuration's text.
-    ///
-    /// # Errors
-    /// Where it was not prepared.
+    /// What is known of a trial's text. With `model.from` its tokenizer is the one of that folder, which its configuration did not name:
+    /// then the text is looked up anew, in files that are there already.
     pub(super) fn known(&self, settings: &Settings) -> Result<Rc<Known>> {
-        self.prepared(settings).ok_or_else(|| Error::internal("a text was not prepared"))
+        struct Silent;
+        impl Listener for Silent {
+            fn notice(&self, _notice: &Notice<'_>) {}
+        }
+        self.prepare(settings, &Silent)
     }
 
     fn prepared(&self, settings: &Settings) -> Option<Rc<Known>> {
