@@ -5,7 +5,7 @@
 //! million scored tokens, and vocabularies of 16 to 2,900 tokens. Where the final weights were the best ones the estimate of memory
 //! was 0.9 to 1.2 times the peak; the tests hold it against seven of these.
 
-use super::Circumstances;
+use super::{Circumstances, Facts};
 use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{Engine, Settings, WhenDone};
@@ -15,6 +15,8 @@ use crate::model::{Config, gpu, shape};
 const PROCESS: u64 = 50_000_000;
 /// Weights once more where the trial writes its sample, and twice where the best ones are read from their file.
 const COPIES_OF_WEIGHTS: u64 = 3;
+/// Beside the steps that a probe makes: buffers of what is recorded, pages of the program that only a whole trial needs.
+const RECORDS: u64 = 16_000_000;
 /// Of each scored token: what each window gave for it, its losses by both protocols, its rows on their way to the file.
 const MEMORY_OF_A_SCORE: u64 = 100;
 /// Of each token of the vocabulary in a tokenizer that was read: its text, its number, its merges.
@@ -51,6 +53,13 @@ pub(super) fn memory(
             Ok(gpu::AROUND + shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length))
         }
     }
+}
+
+/// What a worker holds of the machine's memory beside what a process holds that only makes its steps, bytes: what it records, the
+/// losses of scored tokens, its tokenizer, and its weights once more while they are written.
+pub fn memory_beside_steps(facts: &Facts) -> u64 {
+    let tokens = MEMORY_OF_A_SCORE * facts.validation_tokens + MEMORY_OF_A_TOKEN * facts.vocabulary;
+    RECORDS + 4 * facts.parameters + tokens
 }
 
 /// Most bytes that stay in a trial's folder when it is complete, after so many steps: the best weights are counted as others than
@@ -114,6 +123,28 @@ mod tests {
             let estimate = memory(&config, &settings, batch, scored, circumstances).unwrap();
             let ratio = estimate as f64 / (peak * 1e6);
             assert!((0.8..=1.2).contains(&ratio), "{family:?} {shape:?}: {ratio:.2} of {peak} MB");
+        }
+    }
+
+    #[test]
+    fn what_a_probe_measures_and_what_it_does_not_do_come_to_what_a_trial_holds() {
+        // Parameters; `VmHWM` in MB of the probe and of the trial, with one thread and 13,207 scored tokens.
+        for (parameters, probed, peak) in [
+            (8_720, 30.3, 44.8),
+            (8_720, 30.5, 50.5),
+            (240_480, 40.4, 61.3),
+            (240_480, 43.0, 57.5),
+            (1_615_872, 90.5, 115.3),
+            (1_615_872, 103.7, 121.4),
+            (3_600_768, 166.5, 182.7),
+            (3_600_768, 174.9, 184.3),
+            (10_698_624, 380.4, 415.6),
+            (21_345_408, 671.1, 752.5),
+        ] {
+            let facts = Facts { parameters, validation_tokens: 13_207, vocabulary: 69, ..Facts::default() };
+            let expected = probed * 1e6 + memory_beside_steps(&facts) as f64;
+            let ratio = expected / (peak * 1e6);
+            assert!((0.85..=1.15).contains(&ratio), "{parameters} parameters: {ratio:.2} of {peak} MB");
         }
     }
 

@@ -16,6 +16,7 @@ pub use budget::{EpochShape, Length};
 pub use build::{build, kinship, label_name};
 pub use circumstances::{Circumstances, Known};
 pub use evaluation::{Costs, EvaluationPlan, is_due};
+pub use footprint::memory_beside_steps;
 pub use id::TrialId;
 pub use numbers::{Numbers, choice};
 pub use on_device::unfit;

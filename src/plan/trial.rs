@@ -64,7 +64,7 @@ pub struct Trial {
 }
 
 /// What is known of a trial before it starts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// Content of all text and its split.
     #[serde(default)]

@@ -22,18 +22,22 @@ pub struct TrialState {
     pub attempts: Vec<Attempt>,
     /// How it ended, where it did.
     pub outcome: Option<Outcome>,
+    /// The memory that a probe said it would take, bytes: of the machine on the processor, of the device elsewhere. `None` where
+    /// none was made.
+    pub probed_memory_bytes: Option<i64>,
 }
 
 impl TrialState {
     /// Of a trial that nobody has started.
     fn waiting() -> Self {
-        Self { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None }
+        Self { status: Status::Waiting, reason: None, attempts: Vec::new(), outcome: None, probed_memory_bytes: None }
     }
 }
 
 impl From<State> for TrialState {
     fn from(state: State) -> Self {
-        Self { status: state.status, reason: state.reason, attempts: state.attempts, outcome: state.outcome }
+        let State { status, reason, attempts, outcome, .. } = state;
+        Self { status, reason, attempts, outcome, probed_memory_bytes: None }
     }
 }
 
@@ -120,32 +124,7 @@ fn blank(plan: &Plan) -> Trial {
         seed: 0,
         values: vec![String::new(); plan.swept.len()],
         settings: Settings::default(),
-        facts: Facts {
-            text_hash: String::new(),
-            validation_hash: None,
-            tokenizer_hash: String::new(),
-            vocabulary: 0,
-            text_tokens: 0,
-            text_windows: 0,
-            train_tokens: 0,
-            train_bytes: 0,
-            validation_tokens: 0,
-            validation_words: 0,
-            unknown_share: 0.0,
-            windows: 0,
-            steps_per_epoch: 0,
-            partial_batch: 0,
-            steps: 0,
-            tokens_per_step: 0,
-            target_tokens: 0,
-            distinct_targets: 0,
-            views: 0.0,
-            epochs: 0.0,
-            parameters: 0,
-            flops: 0.0,
-            memory_bytes: 0,
-            disk_bytes: 0,
-        },
+        facts: Facts::default(),
         from: None,
     }
 }
@@ -254,6 +233,7 @@ fn state_cells(planned: Planned, state: &TrialState) -> Vec<NamedCell> {
         int("tokens_seen", tokens),
         float("training_seconds", seconds),
         float("tokens_per_second", rate),
+        int("probed_memory_bytes", state.probed_memory_bytes),
         int("peak_memory_bytes", outcome.map(|o| o.peak_memory_bytes)),
         int("peak_device_memory_bytes", outcome.and_then(|o| o.peak_device_memory_bytes)),
         float("common_loss", common.and_then(EvaluationRow::loss)),
@@ -313,7 +293,7 @@ pub(crate) mod tests {
     use crate::experiment::settings::{BatchSize, ClipNorm, Train};
     use crate::plan::Numbers;
     use crate::record::rows::tests::evaluation;
-    use crate::runs::{End, ExperimentFolder, begin_attempt, write_outcome};
+    use crate::runs::{End, ExperimentFolder, begin_attempt, keep_probed_memory, write_outcome};
 
     /// A plan over sequence length and clip norm with these numbers of configurations and seeds.
     pub(crate) fn plan(lengths: &[usize], clips: &[ClipNorm], seeds: &[u64]) -> Plan {
@@ -396,12 +376,19 @@ pub(crate) mod tests {
                 clipping: None,
                 alias_of: None,
             }),
+            probed_memory_bytes: None,
         }
     }
 
     /// A trial that ended otherwise.
     pub(crate) fn ended(status: Status, reason: &str, last_lines: &[&str]) -> TrialState {
-        TrialState { status, reason: Some(reason.to_owned()), attempts: vec![attempt(last_lines)], outcome: None }
+        TrialState {
+            status,
+            reason: Some(reason.to_owned()),
+            attempts: vec![attempt(last_lines)],
+            outcome: None,
+            probed_memory_bytes: None,
+        }
     }
 
     /// A trial that nobody has started.
@@ -411,6 +398,10 @@ pub(crate) mod tests {
 
     /// Puts these states into the folders of the trials: what is read back from there is the same.
     pub(crate) fn write_states(folder: &ExperimentFolder, plan: &Plan, states: &[TrialState]) {
+        let probed = plan.trials.iter().zip(states).filter_map(|(trial, state)| Some((trial.id.clone(), state.probed_memory_bytes?)));
+        std::fs::create_dir_all(folder.cache()).unwrap();
+        let _ = std::fs::remove_file(folder.probed());
+        keep_probed_memory(folder, probed.collect()).unwrap();
         for (trial, state) in plan.trials.iter().zip(states) {
             let folder = folder.trial(&trial.id);
             std::fs::create_dir_all(folder.path()).unwrap();
@@ -557,6 +548,18 @@ pub(crate) mod tests {
         write_trials(&path, &plan, &states).unwrap();
         let table = Table::read(&path, trials_schema(&plan)).unwrap();
         assert_eq!(table.int64("peak_device_memory_bytes"), [None, Some(3_000_000_000)]);
+        assert_eq!(table.int64("peak_memory_bytes"), [Some(1 << 27); 2]);
+    }
+
+    #[test]
+    fn what_a_probe_said_of_a_trials_memory_stands_beside_what_it_took() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let states = [completed(2.0, None), TrialState { probed_memory_bytes: Some(130_000_000), ..completed(2.0, None) }];
+        write_trials(&path, &plan, &states).unwrap();
+        let table = Table::read(&path, trials_schema(&plan)).unwrap();
+        assert_eq!(table.int64("probed_memory_bytes"), [None, Some(130_000_000)]);
         assert_eq!(table.int64("peak_memory_bytes"), [Some(1 << 27); 2]);
     }
 

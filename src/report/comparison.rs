@@ -95,6 +95,9 @@ pub(super) struct Configuration {
     pub(super) test_bits_per_byte: Option<Figure>,
     pub(super) tokens_per_second: Option<f64>,
     pub(super) training_seconds: Option<f64>,
+    /// What the plan and the probe expected of a trial: of the machine on the processor, of the device elsewhere.
+    pub(super) planned_memory_bytes: Option<i64>,
+    pub(super) probed_memory_bytes: Option<i64>,
     pub(super) peak_memory_bytes: Option<f64>,
     /// Of a GPU; `None` where none was used.
     pub(super) peak_device_memory_bytes: Option<f64>,
@@ -419,6 +422,9 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
     let status = words(frame, "status")?;
     let (tokenizer, contents) = (words(frame, "tokenizer")?, contents(frame));
     let (parameters, vocabulary) = (integers(frame, "parameters")?, integers(frame, "vocabulary")?);
+    // Tables of an earlier version lack them.
+    let column = |name: &str| integers(frame, name).unwrap_or_else(|_| vec![None; frame.height()]);
+    let (planned_memory, probed_memory) = (column("memory_bytes"), column("probed_memory_bytes"));
     let values: Vec<Vec<Option<String>>> =
         protocol.swept.iter().map(|key| words(frame, &column_of(key))).collect::<Result<_>>()?;
     let (mut configurations, mut places) = (Vec::<Configuration>::new(), BTreeMap::new());
@@ -427,6 +433,7 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
         let order = *places.entry(number).or_insert(configurations.len());
         if order < configurations.len() {
             count(&mut configurations[order], &status[row]);
+            configurations[order].probed_memory_bytes = configurations[order].probed_memory_bytes.max(probed_memory[row]);
             continue;
         }
         let mut configuration = Configuration {
@@ -445,6 +452,8 @@ fn plain_configurations(frame: &DataFrame, protocol: &Protocol) -> Result<Vec<Co
             test_bits_per_byte: None,
             tokens_per_second: None,
             training_seconds: None,
+            planned_memory_bytes: planned_memory[row],
+            probed_memory_bytes: probed_memory[row],
             peak_memory_bytes: None,
             peak_device_memory_bytes: None,
             parameters: parameters[row],

@@ -10,7 +10,7 @@
 //! `bits_per_byte`, `bits_per_byte_spread` (null where tokenizers differ and this one is not known to give every text back), `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
 //! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
 //! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
-//! `peak_memory_bytes` (of the host), `peak_device_memory_bytes` (of a GPU), `status` {status: number of
+//! `planned_memory_bytes`, `probed_memory_bytes` (of the host, or of a GPU where one was used), `peak_memory_bytes` (of the host), `peak_device_memory_bytes` (of a GPU), `status` {status: number of
 //! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
 //! where `by_bytes`): {`margin`, `scatter` {`deviation`, `degrees`, `blocks`, `seeds`, `compared`}, `no_set` (why there is no set of the
 //! best), `leader`, `diverged` (whether a seed of it did), `sole_winner`, `fresh` (what fresh
@@ -69,6 +69,8 @@ pub(super) fn summary(report: &Report) -> Value {
                 "parameters": c.parameters,
                 "tokens_per_second": c.tokens_per_second,
                 "training_seconds": c.training_seconds,
+                "planned_memory_bytes": c.planned_memory_bytes,
+                "probed_memory_bytes": c.probed_memory_bytes,
                 "peak_memory_bytes": c.peak_memory_bytes,
                 "peak_device_memory_bytes": c.peak_device_memory_bytes,
                 "status": c.status,
@@ -147,6 +149,8 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
     columns.extend([
         numbers("tokens_per_second", &|c| c.tokens_per_second),
         numbers("training_seconds", &|c| c.training_seconds),
+        integers("planned_memory_bytes", &|c| c.planned_memory_bytes),
+        integers("probed_memory_bytes", &|c| c.probed_memory_bytes),
         numbers("peak_memory_bytes", &|c| c.peak_memory_bytes),
         numbers("peak_device_memory_bytes", &|c| c.peak_device_memory_bytes),
         integers("parameters", &|c| c.parameters),

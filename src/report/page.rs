@@ -217,6 +217,7 @@ fn provenance(report: &Report) -> Value {
         add("last end", time(finished));
     }
     add("largest memory of a trial", memory(&comparison.configurations));
+    add("expected of it", expected_memory(&comparison.configurations));
     self::pairs(pairs)
 }
 
@@ -231,6 +232,16 @@ fn memory(configurations: &[Configuration]) -> String {
         (false, true) => format!("{device_bytes} of the GPU"),
         (false, false) => String::new(),
     }
+}
+
+/// `210 MB by the plan, 192 MB by the probe`; empty where nothing is known.
+fn expected_memory(configurations: &[Configuration]) -> String {
+    let largest =
+        |of: &dyn Fn(&Configuration) -> Option<i64>| configurations.iter().filter_map(of).max().filter(|&bytes| bytes > 0);
+    let said = |bytes: Option<i64>, by: &str| bytes.map(|bytes| format!("{} by the {by}", words::bytes(bytes)));
+    let planned = said(largest(&|c| c.planned_memory_bytes), "plan");
+    let probed = said(largest(&|c| c.probed_memory_bytes), "probe");
+    planned.into_iter().chain(probed).collect::<Vec<_>>().join(", ")
 }
 
 fn pairs(pairs: Vec<(String, String)>) -> Value {

@@ -214,6 +214,24 @@ fn the_memory_of_a_gpu_is_shown_beside_the_hosts() {
 }
 
 #[test]
+fn what_plan_and_probe_expected_of_a_trials_memory_is_shown_beside_what_it_took() {
+    let (mut plan, mut states) = three_lengths();
+    for (trial, state) in plan.trials.iter_mut().zip(&mut states) {
+        (trial.facts.memory_bytes, state.probed_memory_bytes) = (210_000_000, Some(140_000_000));
+    }
+    let report = night(&plan, &states, "{}").report();
+    let page = page::html(&report).unwrap();
+    assert!(page.contains("134 MB") && page.contains("210 MB by the plan, 140 MB by the probe"));
+    let summary = report.summary();
+    assert_eq!(summary["configurations"][0]["planned_memory_bytes"], 210_000_000);
+    assert_eq!(summary["configurations"][0]["probed_memory_bytes"], 140_000_000);
+    assert!(files::leaderboard(&report).unwrap().contains("210000000,140000000,134217728.0,"));
+    states.iter_mut().for_each(|state| state.probed_memory_bytes = None);
+    let page = page::html(&night(&plan, &states, "{}").report()).unwrap();
+    assert!(page.contains("210 MB by the plan") && !page.contains("by the probe"), "where none was made");
+}
+
+#[test]
 fn a_text_that_tells_two_apart_no_better_than_chance_ties_them_whatever_the_seeds_say() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2, 3]);
     let states: Vec<TrialState> = [1.50, 1.62, 1.55, 1.60, 1.721, 1.65].map(|loss| completed(loss, None)).into();

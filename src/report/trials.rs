@@ -13,7 +13,7 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::record::{Planned, TrialState, states_as_parquet};
-use crate::runs::{ExperimentFolder, state_of};
+use crate::runs::{ExperimentFolder, probed_memory, state_of};
 
 /// Reads it; damaged files are listed. An error of kind [`Kind::Nothing`] where there is neither a plan nor a table.
 pub(super) fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFrame> {
@@ -57,6 +57,7 @@ fn as_they_stand(folder: &ExperimentFolder, plan: &DataFrame) -> Result<DataFram
     let described: Option<Value> = durable::read_json(&folder.experiment_json()).ok().flatten();
     let context = described.and_then(|json| json["common_context"].as_u64());
     let context = context.unwrap_or_else(|| lengths.iter().map(|&length| count(length)).min().unwrap_or(0));
+    let probed = probed_memory(folder);
     let state = |row: usize| -> Result<(Planned, TrialState)> {
         let id = ids[row].as_deref().and_then(TrialId::parse);
         let id = id.ok_or_else(|| Error::data(format!("{} names no trial in a row", folder.plan_parquet().display())))?;
@@ -66,7 +67,8 @@ fn as_they_stand(folder: &ExperimentFolder, plan: &DataFrame) -> Result<DataFram
             validation_tokens: count(tokens[row]),
             validation_words: count(text[row]),
         };
-        Ok((planned, state_of(&folder.trial(&id)).into()))
+        let probed_memory_bytes = probed.get(&id).copied();
+        Ok((planned, TrialState { probed_memory_bytes, ..state_of(&folder.trial(&id)).into() }))
     };
     let states = (0..plan.height()).map(state).collect::<Result<Vec<_>>>()?;
     let states = frames::from_bytes(states_as_parquet(&states)?)?;

@@ -131,6 +131,15 @@ pub enum Notice<'a> {
         /// Of so many.
         all: usize,
     },
+    /// Trials that run at a time need more memory than is free.
+    LittleMemory {
+        /// Trials at a time.
+        slots: usize,
+        /// What they will take together, bytes.
+        needed: u64,
+        /// What is free, bytes.
+        free: u64,
+    },
     /// Shapes were measured.
     Probed {
         /// How many.

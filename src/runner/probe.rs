@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Settings, Train};
 use crate::model::Config;
 use crate::model::gpu::cuda::Search;
-use crate::plan::{Plan, Trial, TrialId};
-use crate::runs::ExperimentFolder;
+use crate::plan::{Plan, Trial, TrialId, memory_beside_steps};
+use crate::runs::{ExperimentFolder, keep_probed_memory};
 use crate::schedule::this_program;
 
 /// How long probing goes on before it is told how far it is.
@@ -118,7 +118,7 @@ pub struct Measured {
     pub native_seconds: f64,
     /// Seconds until the first step.
     pub start_seconds: f64,
-    /// Most memory of the host that was held, bytes.
+    /// Most memory of the host that was held by the process that measured, bytes.
     pub peak_memory_bytes: i64,
     /// Most memory of a GPU that was taken, bytes; `None` on the processor, and where nobody counts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +145,13 @@ impl Measured {
             _ => 0.0,
         };
         Ok(self.start_seconds + minutes + steps * self.step_seconds + periodic + in_full)
+    }
+
+    /// The memory that a trial of this shape will take.
+    fn memory(&self, trial: &Trial) -> Memory {
+        let known = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+        let host = known(self.peak_memory_bytes) + memory_beside_steps(&trial.facts);
+        Memory { host, device: self.peak_device_memory_bytes.map(known) }
     }
 }
 
@@ -194,6 +201,7 @@ impl Probes {
         }
         if all > 0 {
             durable::write_json(&path, &probes.by_key)?;
+            keep_probed_memory(folder, probes.said_of(plan, wanted)?)?;
             let seconds = started.elapsed().as_secs_f64();
             let largest = probes.largest(plan, wanted)?;
             listener.notice(&Notice::Probed { shapes: all, seconds, largest });
@@ -207,16 +215,26 @@ impl Probes {
         Ok(self.by_key.get(&shape.key()).copied())
     }
 
-    /// The most memory that one of the trials will hold; of the host 0 where nothing was measured.
+    /// The most memory that one of the trials will take; of those that could not be measured what is planned.
     pub fn largest(&self, plan: &Plan, trials: &[&Trial]) -> Result<Memory> {
         let mut largest = Memory::default();
         for trial in trials {
-            let Some(measured) = self.of(trial, plan)? else { continue };
-            let known = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
-            largest.host = largest.host.max(known(measured.peak_memory_bytes));
-            largest.device = largest.device.max(measured.peak_device_memory_bytes.map(known));
+            let measured = self.of(trial, plan)?.map(|measured| measured.memory(trial));
+            largest = largest.largest(measured.unwrap_or_else(|| Memory::planned(trial, self.how.device)));
         }
         Ok(largest)
+    }
+
+    /// The memory of each measured trial, as the plan counts it: of the device where there is one, bytes.
+    fn said_of(&self, plan: &Plan, trials: &[&Trial]) -> Result<BTreeMap<TrialId, i64>> {
+        let mut said = BTreeMap::new();
+        for trial in trials {
+            if let Some(measured) = self.of(trial, plan)? {
+                let Memory { host, device } = measured.memory(trial);
+                said.insert(trial.id.clone(), device.unwrap_or(host) as i64);
+            }
+        }
+        Ok(said)
     }
 }
 

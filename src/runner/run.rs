@@ -236,14 +236,29 @@ impl Run<'_> {
             return Ok(Summary::of(ends.map(Conclusion::DoneBefore), None));
         }
         let planned = missing.iter().map(|trial| trial.facts.memory_bytes).max().unwrap_or(0);
+        let told = self.session.device.is_cpu() && self.tell_little_memory(1, planned);
         let probes = self.probe(&missing, self.layout(missing.len(), planned))?;
-        // What was measured may need more memory than was expected: then fewer trials run at a time.
-        let measured =
-            probes.as_ref().map(|probes| probes.largest(&self.session.plan, &missing)).transpose()?.unwrap_or_default();
-        let shape = self.layout(missing.len(), measured.host.max(planned / 4));
+        // What was measured decides how many trials run at a time: the plan's estimate may be too high, or too low.
+        let largest = match &probes {
+            Some(probes) => probes.largest(&self.session.plan, &missing)?.host,
+            None => planned,
+        };
+        let shape = self.layout(missing.len(), largest);
+        if !told && (self.session.device.is_cpu() || probes.is_some()) {
+            self.tell_little_memory(shape.slots, largest);
+        }
         let candidates = self.candidates(families, standing, probes.as_ref())?;
         self.announce(&missing, &candidates, shape);
         work_off(self.session, Queue::new(candidates, self.policy(shape.slots)), Work::Train, self.signals, self.listener)
+    }
+
+    /// Tells where so many trials that take so much memory each need more than is free; whether they do.
+    fn tell_little_memory(&self, slots: usize, bytes: u64) -> bool {
+        let free = self.machine.too_little_for(slots, bytes);
+        if let Some(free) = free {
+            self.listener.notice(&Notice::LittleMemory { slots, needed: bytes.saturating_mul(slots as u64), free });
+        }
+        free.is_some()
     }
 
     /// Measures every distinct shape, unless that is not wanted.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::session::Session;
 use crate::error::Result;
+use crate::plan::Trial;
 use crate::record::{TrialState, write_trials};
 use crate::report::Report;
-use crate::runs::state_of;
+use crate::runs::{probed_memory, state_of};
 use crate::schedule::Event;
 
 /// Between two rewritings of `trials.parquet` while trials run.
@@ -19,7 +20,12 @@ const PAUSE: u32 = 49;
 /// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases.
 pub(super) fn write_tables(session: &Session) -> Result<usize> {
     let plan = session.whole();
-    let states: Vec<TrialState> = plan.trials.iter().map(|trial| state_of(&session.folder.trial(&trial.id)).into()).collect();
+    let probed = probed_memory(&session.folder);
+    let state = |trial: &Trial| TrialState {
+        probed_memory_bytes: probed.get(&trial.id).copied(),
+        ..state_of(&session.folder.trial(&trial.id)).into()
+    };
+    let states: Vec<TrialState> = plan.trials.iter().map(state).collect();
     write_trials(&session.folder.trials_parquet(), plan, &states)?;
     Ok(states.iter().filter(|state| state.outcome.as_ref().is_some_and(|o| o.alias_of.is_some())).count())
 }

@@ -64,6 +64,11 @@ impl ExperimentFolder {
         self.0.join("cache")
     }
 
+    /// The memory that probes said each trial would take; decides nothing.
+    pub fn probed(&self) -> PathBuf {
+        self.cache().join("probed.json")
+    }
+
     /// All trials.
     pub fn trials(&self) -> PathBuf {
         self.0.join("trials")

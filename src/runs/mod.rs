@@ -31,6 +31,7 @@ mod events;
 mod layout;
 mod lock;
 mod outcome;
+mod probed;
 mod stamp;
 mod state;
 
@@ -41,5 +42,6 @@ pub use events::{Entry, EventLog, read_events};
 pub use layout::{ExperimentFolder, TrialFolder};
 pub use lock::{RunnerLock, TrialLock, is_held, runner_of, worker_of};
 pub use outcome::{Attempt, End, Outcome, Progress, Status};
+pub use probed::{keep_probed_memory, probed_memory};
 pub use stamp::{Holder, host, now_utc, rfc3339};
 pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};

@@ -19,6 +19,13 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// The memory that is free, where so many trials that take so much each need more.
+    pub fn too_little_for(&self, slots: usize, trial_bytes: u64) -> Option<u64> {
+        self.memory.free.filter(|&free| trial_bytes.saturating_mul(slots as u64) > free)
+    }
+}
+
 /// Slots and threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -86,6 +93,15 @@ mod tests {
                 assert!(slots <= trials.max(1));
             }
         }
+    }
+
+    #[test]
+    fn it_is_too_little_where_all_slots_together_need_more_than_is_free() {
+        let machine = |free| Machine { cores: 2, memory: Memory { free, total: None } };
+        assert_eq!(machine(Some(8)).too_little_for(1, 206), Some(8));
+        assert_eq!(machine(Some(300)).too_little_for(1, 206), None);
+        assert_eq!(machine(Some(300)).too_little_for(2, 206), Some(300));
+        assert_eq!(machine(None).too_little_for(2, 206), None, "nothing is known");
     }
 
     #[test]

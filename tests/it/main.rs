@@ -20,6 +20,7 @@ mod gradients;
 #[path = "../host_gpu/mod.rs"]
 mod host_gpu;
 mod layering;
+mod memory;
 mod names;
 mod parquet;
 mod protocol;

@@ -108,6 +108,13 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::NothingToTrain { trials } => format!("nothing to train: all {trials} trials are over already"),
         Notice::NotProbed(error) => format!("probe       {}", error.chain()),
         Notice::Probing { done, all } => format!("probing     {done} of {all} shapes"),
+        Notice::LittleMemory { slots, needed, free } => {
+            let who = if *slots == 1 { "a trial takes".to_owned() } else { format!("{slots} trials at a time take") };
+            let (needed, free) = (bytes(*needed), bytes(*free));
+            let less = if *slots == 1 { "stop other programs, or train smaller models" } else { "set a smaller `run.slots`" };
+            let they = if *slots == 1 { "it" } else { "they" };
+            format!("note        {who} about {needed} of memory, and {free} are free here: {they} may be killed for it ({less})")
+        }
         Notice::Probed { shapes, seconds, largest } => {
             let memory = memory(*largest).map_or_else(String::new, |memory| format!("; a trial takes at most {memory}"));
             format!("probed      {shapes} shape{} in {}{memory}", plural(*shapes as u64), duration(*seconds))
@@ -219,6 +226,18 @@ pub(crate) fn left(summary: &Summary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_little_memory_is_said_with_both_figures() {
+        let said = |slots| prose(&Notice::LittleMemory { slots, needed: 206_000_000, free: 8_000_000 });
+        assert_eq!(
+            said(1),
+            "note        a trial takes about 206 MB of memory, and 8.00 MB are free here: it may be killed for it (stop other \
+             programs, or train smaller models)"
+        );
+        assert!(said(4).contains("4 trials at a time take about 206 MB of memory"), "{}", said(4));
+        assert!(said(4).ends_with("they may be killed for it (set a smaller `run.slots`)"));
+    }
 
     #[test]
     fn the_memory_of_a_gpu_is_said_beside_the_hosts() {

@@ -1,0 +1,95 @@
+//! Memory: what one trial takes is known before the night, and the limits of containers, services and batch jobs are seen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Said, Scene, json, numbers};
+
+/// A model whose training takes some 250 MB, and a moment.
+const WIDE: &str = "\
+name: small
+corpus: {text: builtin:keeper, max_bytes: 40000}
+model: {layers: 2, heads: 4, width: 512}
+train:
+  sequence_length: 32
+  batch_size: 4
+  budget: {steps: 2}
+evaluate: {max_bytes: 1000}
+seeds: 3
+";
+
+/// One of these trials fits below it beside its runner; two do not.
+const LIMIT: u64 = 450_000_000;
+
+/// A control group with a limit of memory; taken away where the test ends.
+struct Group(PathBuf);
+
+impl Group {
+    /// One of the version that this machine has; where there can be none, why.
+    fn with_limit(bytes: u64) -> Result<Self, String> {
+        let (one, two) = (Path::new("/sys/fs/cgroup/memory"), Path::new("/sys/fs/cgroup"));
+        let (above, limit) = if one.join("memory.limit_in_bytes").exists() {
+            (one, "memory.limit_in_bytes")
+        } else {
+            let controllers = fs::read_to_string(two.join("cgroup.subtree_control")).unwrap_or_default();
+            if !controllers.split_whitespace().any(|controller| controller == "memory") {
+                fs::write(two.join("cgroup.subtree_control"), "+memory").map_err(|e| format!("no limits of memory: {e}"))?;
+            }
+            (two, "memory.max")
+        };
+        let group = Self(above.join(format!("votive-test-{}", std::process::id())));
+        fs::create_dir(&group.0).map_err(|e| format!("no control group: {e}"))?;
+        fs::write(group.0.join(limit), bytes.to_string()).map_err(|e| format!("no limit: {e}"))?;
+        Ok(group)
+    }
+
+    /// Runs a command in it.
+    fn run(&self, command: &Command) -> Said {
+        let mut inside = Command::new("sh");
+        inside.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(&self.0);
+        inside.arg(command.get_program()).args(command.get_args()).current_dir(command.get_current_dir().unwrap());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        Said::of(inside.output().unwrap())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Nothing is in it any more.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn below_a_limit_that_one_trial_fits_one_runs_at_a_time_and_none_is_killed() {
+    let group = match Group::with_limit(LIMIT) {
+        Ok(group) => group,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let scene = Scene::new(WIDE);
+    let said = group.run(&scene.command(&["run", "small.yaml"])).exits(0);
+    said.says("1 at a time").says_nothing_of("killed");
+    assert_eq!(scene.attempts(), [1, 1, 1]);
+}
+
+#[test]
+fn what_a_probe_says_of_a_trials_memory_is_what_it_takes() {
+    let scene = Scene::new(WIDE);
+    scene.votive(&["run", "small.yaml"]).exits(0);
+    let table = scene.table();
+    for (probed, peak) in numbers(&table, "probed_memory_bytes").into_iter().zip(numbers(&table, "peak_memory_bytes")) {
+        let ratio = probed.unwrap() / peak.unwrap();
+        // Pages of the program that others have read count for a trial or not.
+        assert!((0.8..=1.25).contains(&ratio), "{ratio:.2} of {peak:?}");
+    }
+    let configuration = &scene.summary()["configurations"][0];
+    assert_eq!(configuration["probed_memory_bytes"].as_f64(), numbers(&table, "probed_memory_bytes")[0]);
+    assert!(configuration["planned_memory_bytes"].as_f64() > Some(1e8));
+    assert!(json(&scene.experiment().probed()).is_object());
+}
