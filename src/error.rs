@@ -30,6 +30,8 @@ pub enum Kind {
     Busy,
     /// There is nothing to report.
     Nothing,
+    /// The time that was given is over.
+    Deadline,
     /// A mistake in Votive itself.
     Internal,
 }

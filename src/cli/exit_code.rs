@@ -53,7 +53,7 @@ impl Code {
             Kind::Usage => Self::Usage,
             Kind::Busy => Self::Busy,
             Kind::Nothing => Self::Nothing,
-            Kind::DiskFull => Self::Stopped,
+            Kind::DiskFull | Kind::Deadline => Self::Stopped,
             Kind::Data | Kind::Io | Kind::OutOfMemory | Kind::Device | Kind::Internal => Self::Internal,
         }
     }

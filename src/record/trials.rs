@@ -398,7 +398,8 @@ pub(crate) mod tests {
 
     /// Puts these states into the folders of the trials: what is read back from there is the same.
     pub(crate) fn write_states(folder: &ExperimentFolder, plan: &Plan, states: &[TrialState]) {
-        let probed = plan.trials.iter().zip(states).filter_map(|(trial, state)| Some((trial.id.clone(), state.probed_memory_bytes?)));
+        let probed =
+            plan.trials.iter().zip(states).filter_map(|(trial, state)| Some((trial.id.clone(), state.probed_memory_bytes?)));
         std::fs::create_dir_all(folder.cache()).unwrap();
         let _ = std::fs::remove_file(folder.probed());
         keep_probed_memory(folder, probed.collect()).unwrap();

@@ -179,6 +179,7 @@ pub(super) fn record_at_once(
     session: &Session,
     families: &mut Families,
     states: &mut [State],
+    must_end: &dyn Fn() -> bool,
     listener: &dyn Listener,
 ) -> Result<()> {
     let sources = sources(session, families, states);
@@ -196,6 +197,9 @@ pub(super) fn record_at_once(
             }
             Kin::Open => continue,
         };
+        if must_end() {
+            break;
+        }
         match record(session, trial, source) {
             Ok(outcome) => {
                 said += 1;

@@ -1,31 +1,80 @@
 //! When everything must have ended.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
 use jiff::{ToSpan, ZonedDateTime};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::experiment::{clock_time, duration};
+use crate::schedule::{Deadline, Moment};
 
-/// The next time after `now` that the clock shows `until`, or `time` after it, whichever comes first: microseconds since 1970, UTC.
-pub(super) fn deadline(until: Option<&str>, time: Option<&str>, now: &ZonedDateTime) -> Result<Option<i64>> {
-    let mut ends = Vec::new();
+/// Between two looks whether the deadline has come.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a thread has that does the work of the first one.
+const STACK: usize = 8 << 20;
+
+/// The next time after `now` that the clock shows `until`, or `time` after it, whichever comes first. `began` is the same moment.
+pub(super) fn deadline(until: Option<&str>, time: Option<&str>, now: &ZonedDateTime, began: Moment) -> Result<Deadline> {
+    let mut deadline = Deadline::default();
     if let Some(text) = until {
         let (hour, minute) =
             clock_time(text).ok_or_else(|| Error::usage(format!("`{text}` is not a clock time")).help("write it as `07:00`"))?;
         let failed = |e| Error::internal("the deadline cannot be computed").caused_by(e);
         let today = now.with().time(jiff::civil::time(hour as i8, minute as i8, 0, 0)).build().map_err(failed)?;
         let next = if today > *now { today } else { today.checked_add(1.day()).map_err(failed)? };
-        ends.push(next.timestamp().as_microsecond());
+        deadline.until_utc = Some(next.timestamp().as_microsecond());
     }
     if let Some(text) = time {
         let length = duration(text)
             .ok_or_else(|| Error::usage(format!("`{text}` is not a duration")).help("write it as `8h` or `1h30m`"))?;
-        ends.push(now.timestamp().as_microsecond().saturating_add(length.as_micros() as i64));
+        deadline.until_elapsed = Some(began.elapsed.saturating_add(length.as_micros() as i64));
     }
-    Ok(ends.into_iter().min())
+    Ok(deadline)
+}
+
+/// What `work` comes to, which has no part that looks at the time: it is done on a thread of its own. What it says on its way goes to
+/// `hear`.
+///
+/// # Errors
+/// Those of the work; of kind [`Kind::Deadline`] where that came first. What was begun then is given up with this process, and files
+/// are written whole or not at all.
+pub(super) fn before<T: Send + 'static, S: Send + 'static>(
+    deadline: Deadline,
+    work: impl FnOnce(&dyn Fn(S)) -> Result<T> + Send + 'static,
+    hear: &dyn Fn(S),
+) -> Result<T> {
+    enum Said<S, T> {
+        OnTheWay(S),
+        Done(Result<T>),
+    }
+    let failed = |e| Error::internal("no thread can be started").caused_by(e);
+    let (say, said) = channel();
+    // Where the deadline came first nobody hears the thread any more.
+    let on_thread = move || {
+        let result = work(&|on_the_way| drop(say.send(Said::OnTheWay(on_the_way))));
+        drop(say.send(Said::Done(result)));
+    };
+    thread::Builder::new().name("prepares".to_owned()).stack_size(STACK).spawn(on_thread).map_err(failed)?;
+    loop {
+        match said.recv_timeout(LOOK) {
+            Ok(Said::Done(result)) => return result,
+            Ok(Said::OnTheWay(on_the_way)) => hear(on_the_way),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the preparation of a text panicked")),
+        }
+        if deadline.has_come(Moment::now()) {
+            let error = Error::new(Kind::Deadline, "the deadline has come while the text was prepared: nothing was started");
+            return Err(error.help("the same command with a later deadline goes on with what is prepared"));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use jiff::tz::TimeZone;
 
     use super::*;
@@ -33,7 +82,8 @@ mod tests {
     /// Seconds from 14:51:45 until the deadline.
     fn seconds(until: Option<&str>, time: Option<&str>) -> Result<Option<i64>> {
         let now = jiff::civil::date(2026, 11, 23).at(14, 51, 45, 0).to_zoned_datetime(TimeZone::UTC).unwrap();
-        Ok(deadline(until, time, &now)?.map(|utc| (utc - now.timestamp().as_microsecond()) / 1_000_000))
+        let began = Moment { utc: now.timestamp().as_microsecond(), elapsed: 77 };
+        Ok(deadline(until, time, &now, began)?.left(began).map(|left| left / 1_000_000))
     }
 
     #[test]
@@ -50,5 +100,25 @@ mod tests {
             assert_eq!(seconds(until, time).unwrap(), at, "{until:?} {time:?}");
         }
         assert!(seconds(Some("25:00"), None).is_err() && seconds(None, Some("soon")).is_err());
+    }
+
+    #[test]
+    fn work_is_heard_and_given_up_where_the_deadline_comes_first() {
+        let heard = RefCell::new(Vec::new());
+        let hear = |n: u32| heard.borrow_mut().push(n);
+        let work = |say: &dyn Fn(u32)| {
+            (1..=3).for_each(say);
+            Ok("done")
+        };
+        assert_eq!(before(Deadline::default(), work, &hear).unwrap(), "done");
+        assert_eq!(*heard.borrow(), [1, 2, 3]);
+        let past = Deadline { until_utc: Some(0), until_elapsed: None };
+        let slow = |_: &dyn Fn(u32)| {
+            thread::sleep(Duration::from_secs(60));
+            Ok(())
+        };
+        assert_eq!(before(past, slow, &hear).unwrap_err().kind(), Kind::Deadline);
+        let fails = |_: &dyn Fn(u32)| Err::<(), _>(Error::data("no text"));
+        assert_eq!(before(Deadline::default(), fails, &hear).unwrap_err().kind(), Kind::Data);
     }
 }

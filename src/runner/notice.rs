@@ -173,7 +173,7 @@ pub enum Notice<'a> {
 }
 
 /// When a run is expected to end.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Expected {
     /// Seconds of all trials together, as many at a time as there are slots.
     pub seconds: f64,
@@ -183,6 +183,6 @@ pub struct Expected {
     pub ends_utc: i64,
     /// The deadline, where all is not done before.
     pub cut_off_utc: Option<i64>,
-    /// Trials that take longer than what is left until the deadline; 0 without one.
-    pub too_long: usize,
+    /// The labels of trials that take longer than what is left until the deadline; none without one.
+    pub too_long: Vec<String>,
 }

@@ -2,10 +2,11 @@
 //! will have.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ use crate::schedule::this_program;
 
 /// How long probing goes on before it is told how far it is.
 const QUIET: Duration = Duration::from_secs(3);
+
+/// Between two looks whether a process has ended, or is to be stopped.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What is to be measured: one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -163,8 +167,15 @@ pub struct Probes {
 
 impl Probes {
     /// Measures every shape of the `wanted` trials that is not known yet, and tells what it did. A shape that cannot be measured is
-    /// left out: its trials will show why.
-    pub fn measure(folder: &ExperimentFolder, plan: &Plan, wanted: &[&Trial], how: How, listener: &dyn Listener) -> Result<Self> {
+    /// left out: its trials will show why. So is what was not measured yet when `stop` says so, which is asked all the time.
+    pub fn measure(
+        folder: &ExperimentFolder,
+        plan: &Plan,
+        wanted: &[&Trial],
+        how: How,
+        stop: &(dyn Fn() -> bool + Sync),
+        listener: &dyn Listener,
+    ) -> Result<Self> {
         let started = Instant::now();
         let path = folder.cache().join("probes.json");
         let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
@@ -182,16 +193,20 @@ impl Probes {
         // As many at a time as there will be trials: what shares the machine then shares it now.
         for group in missing.chunks(probes.how.slots.max(1)) {
             let search = &probes.how.search;
-            let results: Vec<Result<Measured>> = std::thread::scope(|scope| {
-                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape, search))).collect();
+            if stop() {
+                break;
+            }
+            let results: Vec<Result<Option<Measured>>> = thread::scope(|scope| {
+                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape, search, stop))).collect();
                 runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
             });
             for ((key, _), result) in group.iter().zip(results) {
-                done += 1;
+                done += usize::from(!matches!(result, Ok(None)));
                 match result {
-                    Ok(measured) => {
+                    Ok(Some(measured)) => {
                         probes.by_key.insert(key.clone(), measured);
                     }
+                    Ok(None) => {}
                     Err(error) => listener.notice(&Notice::NotProbed(error)),
                 }
             }
@@ -199,12 +214,15 @@ impl Probes {
                 listener.notice(&Notice::Probing { done, all });
             }
         }
-        if all > 0 {
+        let said = probes.said_of(plan, wanted)?;
+        if !said.is_empty() {
+            keep_probed_memory(folder, said)?;
+        }
+        if done > 0 {
             durable::write_json(&path, &probes.by_key)?;
-            keep_probed_memory(folder, probes.said_of(plan, wanted)?)?;
             let seconds = started.elapsed().as_secs_f64();
             let largest = probes.largest(plan, wanted)?;
-            listener.notice(&Notice::Probed { shapes: all, seconds, largest });
+            listener.notice(&Notice::Probed { shapes: done, seconds, largest });
         }
         Ok(probes)
     }
@@ -238,8 +256,8 @@ impl Probes {
     }
 }
 
-/// Measures a shape in a process of its own.
-fn run(shape: &Shape, search: &Search) -> Result<Measured> {
+/// Measures a shape in a process of its own, which is killed where `stop` says so; then there is nothing.
+fn run(shape: &Shape, search: &Search, stop: &dyn Fn() -> bool) -> Result<Option<Measured>> {
     let failed = |what: &str| Error::internal(format!("a shape could not be measured: {what}"));
     let threads = shape.threads.to_string();
     let mut child = Command::new(this_program()?)
@@ -257,18 +275,62 @@ fn run(shape: &Shape, search: &Search) -> Result<Measured> {
     if let Some(mut pipe) = child.stdin.take() {
         pipe.write_all(&text).map_err(|e| failed("no pipe").caused_by(e))?;
     }
-    let output = child.wait_with_output().map_err(|e| failed("no answer").caused_by(e))?;
+    let Some(output) = output(child, stop).map_err(|e| failed("no answer").caused_by(e))? else { return Ok(None) };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
         return Err(failed(&format!("{} ({last})", output.status)));
     }
-    serde_json::from_slice(&output.stdout).map_err(|e| failed("an answer that cannot be read").caused_by(e))
+    serde_json::from_slice(&output.stdout).map(Some).map_err(|e| failed("an answer that cannot be read").caused_by(e))
+}
+
+/// What a process said when it has ended; `None` where it was killed because `stop` said so.
+fn output(mut child: Child, stop: &dyn Fn() -> bool) -> io::Result<Option<Output>> {
+    let (said, complained) = (child.stdout.take(), child.stderr.take());
+    thread::scope(|scope| {
+        let (stdout, stderr) = (scope.spawn(|| read(said)), scope.spawn(|| read(complained)));
+        let status = loop {
+            match child.try_wait()? {
+                Some(status) => break Some(status),
+                None if stop() => {
+                    child.kill()?;
+                    child.wait()?;
+                    break None;
+                }
+                None => thread::sleep(LOOK),
+            }
+        };
+        let [stdout, stderr] = [stdout, stderr].map(|reads| reads.join().unwrap_or_default());
+        Ok(status.map(|status| Output { status, stdout, stderr }))
+    })
+}
+
+/// All of a stream; what can be read of it.
+fn read(stream: Option<impl io::Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        // What is missing of an answer is seen by who reads it.
+        let _ = stream.read_to_end(&mut bytes);
+    }
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_waited_for_to_its_end_or_killed_where_time_is_over() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let ended = output(shell("echo 7; echo no >&2; exit 3"), &|| false).unwrap().unwrap();
+        assert_eq!((ended.status.code(), &*ended.stdout, &*ended.stderr), (Some(3), &b"7\n"[..], &b"no\n"[..]));
+        let began = Instant::now();
+        let stopped = output(shell("exec sleep 60"), &|| began.elapsed() > Duration::from_millis(50)).unwrap();
+        assert!(stopped.is_none() && began.elapsed() < Duration::from_secs(30));
+    }
 
     #[test]
     fn what_an_earlier_version_measured_is_read() {

@@ -1,6 +1,7 @@
 //! The flow of `votive run`: plan, look at what is over, probe, train what is missing, report.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use jiff::ZonedDateTime;
 
@@ -17,13 +18,13 @@ use super::tables::write_tables;
 use super::workers::work_off;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::experiment::settings::On;
+use crate::experiment::settings::{self, On};
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
 use crate::report::Report;
 use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, now_utc, reopen, state_of};
-use crate::schedule::{Candidate, Conclusion, Layout, Machine, Policy, Queue, Summary, Work, layout};
+use crate::schedule::{Candidate, Conclusion, Deadline, Layout, Machine, Moment, Policy, Queue, Summary, Work, layout};
 use crate::train::checkpoint;
 
 /// What is asked of a run.
@@ -71,20 +72,23 @@ pub struct Ended {
 /// Of kind [`Kind::Busy`](crate::error::Kind::Busy) where another runner holds the experiment; where the file is not right; where
 /// what must be written cannot be.
 pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener) -> Result<Ended, Failure> {
-    let session = Session::open(&request.asked, listener)?;
+    // A text may take long to prepare: that time counts.
+    let (now, began) = (ZonedDateTime::now(), Moment::now());
+    let ends = |run: &settings::Run| {
+        deadline(request.until.as_deref().or(run.until.as_deref()), run.time.as_deref(), &now, began)
+    };
+    let session = Session::open_before(&ends, &request.asked, listener)?;
     let settings = &session.experiment.base.run;
     if settings.on == On::Slurm {
         return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
     }
     session.refuse_unfit()?;
     signals.outlive_the_terminal()?;
-    let until = request.until.as_deref().or(settings.until.as_deref());
-    let until_utc = deadline(until, settings.time.as_deref(), &ZonedDateTime::now())?;
     durable::create_folder(&session.folder.trials())?;
     let _lock = RunnerLock::take(&session.folder)?;
     durable::sweep(session.folder.path())?;
     describe(&session, listener)?;
-    let run = Run { session: &session, request, signals, listener, machine: Machine::this(), until_utc };
+    let run = Run { session: &session, request, signals, listener, machine: Machine::this() };
     let mut standing = run.standing()?;
     let mut families = run.families(&mut standing)?;
     let scored = run.score_again(&mut standing)?;
@@ -126,10 +130,17 @@ struct Run<'a> {
     signals: &'a Signals,
     listener: &'a dyn Listener,
     machine: Machine,
-    until_utc: Option<i64>,
 }
 
 impl Run<'_> {
+    fn must_end(&self) -> bool {
+        must_end(self.session.deadline, self.signals.stop())
+    }
+
+    fn until_utc(&self) -> Option<i64> {
+        self.session.deadline.utc(Moment::now())
+    }
+
     fn is_retried(&self, id: &TrialId) -> bool {
         self.request.retry.iter().any(|begins| id.as_str().starts_with(begins.as_str()))
     }
@@ -181,7 +192,7 @@ impl Run<'_> {
 
     fn policy(&self, slots: usize) -> Policy {
         let run = &self.session.experiment.base.run;
-        let (cores, until_utc, on_gpu) = (self.machine.cores, self.until_utc, !self.session.device.is_cpu());
+        let (cores, until_utc, on_gpu) = (self.machine.cores, self.until_utc(), !self.session.device.is_cpu());
         Policy { slots, cores, threads: run.threads, on_gpu, retries: run.retries, until_utc, ..Policy::default() }
     }
 
@@ -208,7 +219,7 @@ impl Run<'_> {
     /// What earlier runs left: trials that are the same as one that is over, some that are scored otherwise, some that diverged by
     /// another rule.
     fn look_back(&self, families: &mut Families, standing: &mut [State]) -> Result<()> {
-        alias::record_at_once(self.session, families, standing, self.listener)?;
+        alias::record_at_once(self.session, families, standing, &|| self.must_end(), self.listener)?;
         let plan = &self.session.plan;
         let stale = rescore::stale(plan, standing);
         if !self.request.rescore && !stale.is_empty() {
@@ -269,7 +280,10 @@ impl Run<'_> {
         let session = self.session;
         let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
         let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search };
-        Probes::measure(&session.folder, &session.plan, missing, how, self.listener).map(Some)
+        self.signals.watch()?;
+        let (deadline, stop) = (session.deadline, self.signals.stop());
+        let must_end = || must_end(deadline, stop);
+        Probes::measure(&session.folder, &session.plan, missing, how, &must_end, self.listener).map(Some)
     }
 
     /// Every trial, for the queue to choose from.
@@ -298,16 +312,24 @@ impl Run<'_> {
 
     /// Tells what will happen, and when it ends.
     fn announce(&self, missing: &[&Trial], candidates: &[Candidate], shape: Layout) {
-        let missing_ids: HashSet<&TrialId> = missing.iter().map(|trial| &trial.id).collect();
-        let open = candidates.iter().filter(|candidate| missing_ids.contains(&candidate.id));
-        let seconds: Option<Vec<f64>> = open.map(|candidate| candidate.expected_seconds).collect();
+        let by_id: HashMap<&TrialId, &Trial> = missing.iter().map(|trial| (&trial.id, *trial)).collect();
+        let open = candidates.iter().filter_map(|candidate| Some((*by_id.get(&candidate.id)?, candidate.expected_seconds)));
+        let seconds: Option<Vec<(&Trial, f64)>> = open.map(|(trial, seconds)| Some((trial, seconds?))).collect();
+        let expected = seconds.map(|trials| {
+            let seconds: Vec<f64> = trials.iter().map(|(_, seconds)| *seconds).collect();
+            let mut expected = expected(&seconds, shape.slots, now_utc(), self.until_utc());
+            let window = expected.cut_off_utc.map_or(f64::INFINITY, |until| (until - expected.now_utc) as f64 / 1e6);
+            let too_long = trials.iter().filter(|(_, seconds)| *seconds > window);
+            expected.too_long = too_long.map(|(trial, _)| self.session.label(trial)).collect();
+            expected
+        });
         self.listener.notice(&Notice::Training {
             missing: missing.len(),
             trials: self.session.plan.trials.len(),
             device: self.session.device_in_words(),
             slots: shape.slots,
             threads: shape.threads,
-            expected: seconds.map(|seconds| expected(&seconds, shape.slots, now_utc(), self.until_utc)),
+            expected,
         });
     }
 
@@ -329,17 +351,18 @@ impl Run<'_> {
     }
 }
 
+/// Whether nothing more is to be begun: the deadline has come, or somebody asked to stop.
+fn must_end(deadline: Deadline, stop: &AtomicU8) -> bool {
+    deadline.has_come(Moment::now()) || stop.load(Ordering::Acquire) != 0
+}
+
 /// When trials that take so many seconds each end together, as many at a time as there are slots.
 fn expected(seconds: &[f64], slots: usize, now_utc: i64, until_utc: Option<i64>) -> Expected {
     let longest = seconds.iter().copied().fold(0.0, f64::max);
     let together = (seconds.iter().sum::<f64>() / slots as f64).max(longest);
     let ends_utc = now_utc.saturating_add((together * 1e6) as i64);
     let cut_off_utc = until_utc.filter(|&until| ends_utc > until);
-    let too_long = cut_off_utc.map_or(0, |until| {
-        let window = (until - now_utc) as f64 / 1e6;
-        seconds.iter().filter(|&&seconds| seconds > window).count()
-    });
-    Expected { seconds: together, now_utc, ends_utc, cut_off_utc, too_long }
+    Expected { seconds: together, now_utc, ends_utc, cut_off_utc, too_long: Vec::new() }
 }
 
 #[cfg(test)]
@@ -351,10 +374,10 @@ mod tests {
         const SECOND: i64 = 1_000_000;
         let at = |seconds: &[f64], slots, until: Option<i64>| expected(seconds, slots, 0, until.map(|s| s * SECOND));
         let open = at(&[10.0, 20.0, 30.0], 2, None);
-        assert_eq!((open.seconds, open.ends_utc, open.cut_off_utc, open.too_long), (30.0, 30 * SECOND, None, 0));
+        assert_eq!((open.seconds, open.ends_utc, open.cut_off_utc), (30.0, 30 * SECOND, None));
         assert_eq!(at(&[10.0, 20.0, 40.0], 2, None).seconds, 40.0, "the longest alone");
         assert_eq!(at(&[10.0, 20.0, 30.0], 2, Some(30)).cut_off_utc, None, "all of it is reached");
         let cut_off = at(&[10.0, 20.0, 30.0], 1, Some(15));
-        assert_eq!((cut_off.cut_off_utc, cut_off.too_long), (Some(15 * SECOND), 2));
+        assert_eq!(cut_off.cut_off_utc, Some(15 * SECOND));
     }
 }

@@ -20,7 +20,7 @@ use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
 use crate::model::gpu::cuda::Listed;
 use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, build};
 use crate::runs::{Description, ExperimentFolder};
-use crate::schedule::Machine;
+use crate::schedule::{Deadline, Machine};
 use crate::train::Job;
 use crate::train::device::Found;
 
@@ -56,6 +56,8 @@ pub struct Session {
     /// All of it, where `--only` took some away.
     whole: Option<Plan>,
     corpora: Corpora,
+    /// When everything must have ended.
+    pub(super) deadline: Deadline,
 }
 
 impl Session {
@@ -64,7 +66,17 @@ impl Session {
     /// # Errors
     /// Where the file, its texts or its starting weights are not right; where no trial is left.
     pub fn open(asked: &Asked, listener: &dyn Listener) -> Result<Self, Failure> {
+        Self::open_before(&|_| Ok(Deadline::default()), asked, listener)
+    }
+
+    /// As [`Session::open`], until the deadline that is found in the file.
+    pub(super) fn open_before(
+        deadline: &dyn Fn(&settings::Run) -> Result<Deadline>,
+        asked: &Asked,
+        listener: &dyn Listener,
+    ) -> Result<Self, Failure> {
         let (experiment, warnings) = load(&asked.file, &asked.overrides)?;
+        let deadline = deadline(&experiment.base.run)?;
         for warning in &warnings {
             listener.notice(&Notice::File(warning));
         }
@@ -73,7 +85,7 @@ impl Session {
         let before = Description::read(&folder).ok();
         let kept = before.as_ref().and_then(|described| described.device).filter(|_| !asked.anew);
         let Found { device, gpu, .. } = usable_device(&experiment, kept, listener)?;
-        let corpora = Corpora::new(experiment.folder.clone(), folder.clone());
+        let corpora = Corpora::new(experiment.folder.clone(), folder.clone(), deadline);
         let fixed = before.as_ref().and_then(|described| described.common_context);
         let numbers = numbers(&folder, before);
         let machine = Machine::this();
@@ -99,7 +111,7 @@ impl Session {
             Some(filter) => (part(&plan, filter, asked.only.as_deref().unwrap_or_default())?, Some(plan)),
             None => (plan, None),
         };
-        Ok(Self { experiment, folder, device, gpu, plan, whole, corpora })
+        Ok(Self { experiment, folder, device, gpu, plan, whole, corpora, deadline })
     }
 
     /// What trials run on, in words.

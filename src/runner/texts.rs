@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::deadline::before;
 use super::notice::{Listener, Notice};
 use crate::corpus::{self, Prepared, Stage};
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::experiment::{Experiment, Problems};
 use crate::model::Pretrained;
 use crate::plan::Known;
 use crate::runs::ExperimentFolder;
+use crate::schedule::Deadline;
 use crate::train::pretrained;
 
 /// Between two notices about the preparation of a text.
@@ -23,6 +25,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Corpora {
     base: PathBuf,
     folder: ExperimentFolder,
+    /// When preparation is given up.
+    deadline: Deadline,
     texts: RefCell<Vec<Text>>,
     folders: RefCell<HashMap<String, Pretrained>>,
 }
@@ -37,8 +41,8 @@ struct Text {
 }
 
 impl Corpora {
-    pub(super) fn new(base: PathBuf, folder: ExperimentFolder) -> Self {
-        Self { base, folder, texts: RefCell::default(), folders: RefCell::default() }
+    pub(super) fn new(base: PathBuf, folder: ExperimentFolder, deadline: Deadline) -> Self {
+        Self { base, folder, deadline, texts: RefCell::default(), folders: RefCell::default() }
     }
 
     /// What is known of a folder to start from; each is read once.
@@ -98,11 +102,18 @@ impl Corpora {
             return Ok(known);
         }
         let from = settings.model.from.as_deref().map(|from| self.look(from, tokenizer)).transpose()?;
-        let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
-        let base = &self.base;
-        let request = corpus::Request { corpus, tokenizer, base, tokenizers: &tokenizers, cache: &cache, scored_bytes: most };
-        let told = Told::new(tokenizer.label());
-        let prepared = corpus::prepare(&request, &|stage| told.tell(stage, listener))?;
+        let prepare = {
+            let (corpus, tokenizer, base) = (corpus.clone(), tokenizer.clone(), self.base.clone());
+            let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
+            move |say: &dyn Fn(Stage)| {
+                let (corpus, tokenizer, base, tokenizers, cache) = (&corpus, &tokenizer, &*base, &*tokenizers, &*cache);
+                let request = corpus::Request { corpus, tokenizer, base, tokenizers, cache, scored_bytes: most };
+                let told = Told::new();
+                corpus::prepare(&request, &|stage| told.tell(stage, say))
+            }
+        };
+        let label = tokenizer.label();
+        let prepared = before(self.deadline, prepare, &|stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage }))?;
         let known = Rc::new(Known { prepared, from });
         let text = Text {
             corpus: corpus.clone(),
@@ -150,19 +161,18 @@ impl Corpora {
 
 /// Tells how far the preparation of a text is, where it takes more than a moment.
 struct Told {
-    tokenizer: String,
     last: Cell<Instant>,
 }
 
 impl Told {
-    fn new(tokenizer: String) -> Self {
-        Self { tokenizer, last: Cell::new(Instant::now()) }
+    fn new() -> Self {
+        Self { last: Cell::new(Instant::now()) }
     }
 
-    fn tell(&self, stage: Stage, listener: &dyn Listener) {
+    fn tell(&self, stage: Stage, say: &dyn Fn(Stage)) {
         if self.last.get().elapsed() >= TOLD_EVERY {
             self.last.set(Instant::now());
-            listener.notice(&Notice::Preparing { tokenizer: &self.tokenizer, stage });
+            say(stage);
         }
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn work_off(
         }
         tables.after(event);
     };
-    let summary = drive(queue, &mut executor, &mut tell_all, signals.stop(), Pace::default());
+    let pace = Pace { deadline: session.deadline, ..Pace::default() };
+    let summary = drive(queue, &mut executor, &mut tell_all, signals.stop(), pace);
     listener.end();
     Ok(summary)
 }

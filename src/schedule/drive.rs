@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::estimate::seconds;
-use super::{Cause, Event, Executor, Exit, Failure, Finished, Queue, Start, Stop, Summary};
+use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Moment, Queue, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::{Progress, now_utc};
 
@@ -14,7 +15,7 @@ pub const STOP_AFTER_STEP: u8 = 1;
 /// Value of the stop flag: running workers are killed.
 pub const STOP_NOW: u8 = 2;
 
-/// How often the loop looks around.
+/// How often the loop looks around, and how long at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Between two looks at the progress of running trials and at the stop flag. A worker that ends is seen at once.
@@ -23,11 +24,13 @@ pub struct Pace {
     pub overview: Duration,
     /// Longest silence of a worker before it is killed as hung; `None` waits for ever.
     pub silence: Option<Duration>,
+    /// When everything must have ended; without one that of the queue's policy counts.
+    pub deadline: Deadline,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { look: Duration::from_millis(200), overview: Duration::from_secs(1), silence: None }
+        Self { look: Duration::from_millis(200), overview: Duration::from_secs(1), silence: None, deadline: Deadline::default() }
     }
 }
 
@@ -43,8 +46,9 @@ pub fn drive(
     for event in queue.begin() {
         sink(&event);
     }
+    let clock = Clock::start();
     let mut drive =
-        Drive { queue: &mut queue, executor, sink, pace, asked: HashSet::new(), killed: HashSet::new(), heard: HashMap::new() };
+        Drive { queue: &mut queue, executor, sink, pace, clock, asked: HashSet::new(), killed: HashSet::new(), heard: HashMap::new() };
     drive.until_over(stop);
     let (events, summary) = queue.finish();
     for event in events {
@@ -58,6 +62,7 @@ struct Drive<'a> {
     executor: &'a mut dyn Executor,
     sink: &'a mut dyn FnMut(&Event),
     pace: Pace,
+    clock: Clock,
     /// Running trials whose worker was asked to stop.
     asked: HashSet<TrialId>,
     /// Running trials whose worker was killed.
@@ -68,8 +73,8 @@ struct Drive<'a> {
 
 /// The last sign of life of a worker.
 struct Heard {
-    /// When, by our clock.
-    at_utc: i64,
+    /// When, by the queue's clock.
+    at: i64,
     /// The time in what it wrote, which changes with each sign of life.
     said_utc: Option<i64>,
     /// Whether it was killed because there was none for too long.
@@ -83,7 +88,7 @@ impl Drive<'_> {
         let mut overview_at = Instant::now();
         let mut look_at = overview_at + self.pace.look;
         loop {
-            let now = now_utc();
+            let now = self.clock.now();
             self.obey(stop.load(Ordering::Acquire), now);
             self.look_at_disk(now);
             self.record_aliases();
@@ -93,7 +98,7 @@ impl Drive<'_> {
             }
             if started || Instant::now() >= overview_at {
                 self.look_at_held();
-                (self.sink)(&Event::Overview(self.queue.overview(now)));
+                self.tell_overview(now);
                 overview_at = Instant::now() + self.pace.overview;
             }
             for finished in self.executor.wait(look_at.saturating_duration_since(Instant::now())) {
@@ -106,8 +111,18 @@ impl Drive<'_> {
         }
     }
 
+    /// How the whole run stands; when it ends by the clock on the wall, which may have been set.
+    fn tell_overview(&mut self, now: i64) {
+        let mut overview = self.queue.overview(now);
+        overview.ends_utc = overview.ends_utc.map(|ends| ends.saturating_sub(now).saturating_add(now_utc()));
+        (self.sink)(&Event::Overview(overview));
+    }
+
     /// Follows the stop flag and the deadline.
     fn obey(&mut self, flag: u8, now: i64) {
+        if let Some(left) = self.pace.deadline.left(Moment::now()) {
+            self.queue.move_deadline(now.saturating_add(left));
+        }
         let mut events = if flag >= STOP_AFTER_STEP { self.queue.stop(Stop::Asked) } else { Vec::new() };
         events.extend(self.queue.tick(now));
         self.tell(&events);
@@ -151,7 +166,7 @@ impl Drive<'_> {
             match self.executor.start(&start) {
                 Ok(attempt) => {
                     any = true;
-                    self.heard.insert(trial.clone(), Heard { at_utc: now, said_utc: None, hung: false, starts_over: false });
+                    self.heard.insert(trial.clone(), Heard { at: now, said_utc: None, hung: false, starts_over: false });
                     (self.sink)(&Event::Started { trial, attempt, slot, threads });
                 }
                 Err(error) => {
@@ -170,7 +185,7 @@ impl Drive<'_> {
 
     fn on_finished(&mut self, finished: Finished) {
         let Finished { trial, mut exit, progress } = finished;
-        let now = now_utc();
+        let now = self.clock.now();
         self.tell_start_over(&trial, progress.as_ref());
         self.asked.remove(&trial);
         self.killed.remove(&trial);
@@ -202,7 +217,7 @@ impl Drive<'_> {
     }
 
     fn look_at_progress(&mut self) {
-        let now = now_utc();
+        let now = self.clock.now();
         let running: Vec<TrialId> = self.queue.running().cloned().collect();
         for trial in running {
             let progress = self.executor.progress(&trial);
@@ -210,7 +225,7 @@ impl Drive<'_> {
             let Some(heard) = self.heard.get_mut(&trial) else { continue };
             match progress {
                 Some(progress) if heard.said_utc != Some(progress.time_utc) => {
-                    heard.at_utc = now;
+                    heard.at = now;
                     heard.said_utc = Some(progress.time_utc);
                     if !progress.is_starting() {
                         self.queue.on_progress(&trial, progress.fraction, now);
@@ -218,7 +233,7 @@ impl Drive<'_> {
                     (self.sink)(&Event::Progressed { trial, progress });
                 }
                 _ => {
-                    let silent = seconds(now - heard.at_utc);
+                    let silent = seconds(now - heard.at);
                     let too_long = self.pace.silence.is_some_and(|longest| silent > longest.as_secs_f64());
                     if too_long && self.killed.insert(trial.clone()) {
                         heard.hung = true;

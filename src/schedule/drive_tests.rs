@@ -162,7 +162,7 @@ fn run_with(
 }
 
 fn quick() -> Pace {
-    Pace { look: Duration::from_millis(5), overview: Duration::from_millis(20), silence: None }
+    Pace { look: Duration::from_millis(5), overview: Duration::from_millis(20), silence: None, deadline: Deadline::default() }
 }
 
 fn policy(slots: usize) -> Policy {
@@ -245,6 +245,23 @@ fn at_the_deadline_workers_are_asked_to_leave() {
     let (pretend, _, summary) = run_with(&[works, works], policy, Standing::Waiting, Pretend::default(), quick(), |_, _| {});
     assert_eq!(pretend.said, ["asked"]);
     assert_eq!((summary.left, summary.stopped), (2, Some(Stop::Deadline)));
+}
+
+#[test]
+fn the_deadline_of_the_loop_is_looked_at_all_the_time() {
+    const SOON: i64 = 200_000;
+    let deadlines: [fn() -> Deadline; 3] = [
+        || Deadline { until_utc: Some(now_utc() + SOON), until_elapsed: None },
+        || Deadline { until_utc: None, until_elapsed: Some(Moment::now().elapsed + SOON) },
+        // The clock was set back by a day since the deadline was computed: the length of time counts.
+        || Deadline { until_utc: Some(now_utc() + 86_400_000_000), until_elapsed: Some(Moment::now().elapsed + SOON) },
+    ];
+    for (n, deadline) in deadlines.iter().enumerate() {
+        let (works, pace) = (&[Script::Works] as &[Script], Pace { deadline: deadline(), ..quick() });
+        let (pretend, _, summary) = run_with(&[works, works], policy(1), Standing::Waiting, Pretend::default(), pace, |_, _| {});
+        assert_eq!(pretend.said, ["asked"], "{n}");
+        assert_eq!((summary.left, summary.stopped), (2, Some(Stop::Deadline)));
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //! a worker of an earlier runner by the lock of its trial, waits for it, and never kills by a stored process id.
 
 mod candidate;
+mod clock;
 mod disk;
 mod drive;
 mod estimate;
@@ -33,6 +34,7 @@ mod tail;
 mod watch;
 
 pub use candidate::{Candidate, Standing, Start};
+pub use clock::{Deadline, Moment};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
 pub use event::{Conclusion, Event, Left, Lighter, Overview, Stop, Summary};
 pub use executor::{Executor, Finished};

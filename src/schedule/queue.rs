@@ -117,11 +117,14 @@ impl Queue {
     /// What is to be started now; `None` where no slot is free or nothing may start. The trial counts as running from here on:
     /// where it cannot be started after all, tell [`Queue::on_exit`].
     pub fn next(&mut self, now: i64) -> Option<Start> {
-        if self.stop.is_some() || self.disk.is_full() || self.one_runs_alone() {
+        if self.stop.is_some() || self.is_late(now) || self.disk.is_full() || self.one_runs_alone() {
             return None;
         }
         let slot = self.free_slot()?;
         let ready = (0..self.trials.len()).filter(|i| self.may_start(*i, now));
+        // What cannot end before the deadline goes on another time: it is begun only where nothing shorter is left.
+        let late_ones_too = !self.any_can_end(now);
+        let ready = ready.filter(|i| late_ones_too || self.can_end(*i, now));
         let (alone, beside): (Vec<usize>, Vec<usize>) = ready.partition(|i| self.room(*i) == Room::Alone);
         let at_work = self.families_at_work(now);
         let first = |of: Vec<usize>| family::first(of.into_iter().map(|i| (i, self.trials[i].rank())), &at_work);
@@ -137,7 +140,7 @@ impl Queue {
     /// Whether a trial may start now, were it its turn.
     fn may_start(&self, i: usize, now: i64) -> bool {
         let ready = matches!(self.trials[i].place, Place::Queued { ready_utc } if ready_utc <= now);
-        ready && self.can_end(i, now) && !self.waits_for_another(i, now)
+        ready && !self.waits_for_another(i, now)
     }
 
     /// How a trial is started.
@@ -250,9 +253,14 @@ impl Queue {
         }
     }
 
+    /// The deadline is this now: the clock on the wall may have been set.
+    pub fn move_deadline(&mut self, until_utc: i64) {
+        self.policy.until_utc = Some(until_utc);
+    }
+
     /// Looks at the time: the deadline may have come.
     pub fn tick(&mut self, now: i64) -> Vec<Event> {
-        let late = self.policy.until_utc.is_some_and(|until| now >= until);
+        let late = self.is_late(now);
         let work_is_left = self.trials.iter().any(|t| !matches!(t.place, Place::Over(_)));
         if late && work_is_left { self.stop(Stop::Deadline) } else { Vec::new() }
     }
@@ -288,11 +296,11 @@ impl Queue {
     /// Whether nothing runs and nothing will be started any more.
     pub fn is_over(&self, now: i64) -> bool {
         let stopped = self.stop.is_some();
-        (0..self.trials.len()).all(|i| match self.trials[i].place {
+        self.trials.iter().all(|trial| match trial.place {
             Place::Running(_) | Place::SameAs(_) => false,
             Place::Over(_) => true,
             Place::HeldElsewhere => stopped,
-            Place::Queued { ready_utc } => stopped || !self.can_end(i, now.max(ready_utc)),
+            Place::Queued { ready_utc } => stopped || self.is_late(now.max(ready_utc)),
         })
     }
 
@@ -371,6 +379,19 @@ impl Queue {
         let Some(until) = self.policy.until_utc else { return true };
         let needs = self.expected(i).map_or(0, super::estimate::micros);
         now < until && now.saturating_add(needs) <= until
+    }
+
+    /// Whether a trial that waits, or its pause, can end before the deadline.
+    fn any_can_end(&self, now: i64) -> bool {
+        (0..self.trials.len()).any(|i| match self.trials[i].place {
+            Place::Queued { ready_utc } => self.can_end(i, now.max(ready_utc)),
+            _ => false,
+        })
+    }
+
+    /// Whether the deadline has come.
+    fn is_late(&self, now: i64) -> bool {
+        self.policy.until_utc.is_some_and(|until| now >= until)
     }
 
     fn free_slot(&self) -> Option<u32> {

@@ -222,7 +222,7 @@ fn one_trial_that_fails_again_and_again_does_not_stop_the_others() {
 }
 
 #[test]
-fn nothing_is_started_that_cannot_end_before_the_deadline() {
+fn what_cannot_end_before_the_deadline_is_begun_only_where_nothing_shorter_is_left() {
     let candidates = vec![
         Candidate { expected_seconds: Some(100.0), ..waiting(0) },
         Candidate { expected_seconds: Some(30.0), ..waiting(1) },
@@ -230,13 +230,25 @@ fn nothing_is_started_that_cannot_end_before_the_deadline() {
     ];
     let policy = Policy { slots: 9, until_utc: Some(60 * SECOND), ..Policy::default() };
     let mut queue = Queue::new(candidates.clone(), policy.clone());
-    assert_eq!(start_all(&mut queue, 0), [2, 1]);
-    let mut queue = Queue::new(candidates.clone(), policy.clone());
+    assert_eq!(start_all(&mut queue, 0), [2, 1, 0], "of unknown length, short enough, too long");
+    let one_slot = Policy { slots: 1, ..policy.clone() };
+    let mut queue = Queue::new(candidates.clone(), one_slot.clone());
     assert_eq!(start_all(&mut queue, 31 * SECOND), [2]);
-    queue.on_exit(&id(2), crash("a"), 59 * SECOND);
+    queue.on_exit(&id(2), crash("a"), 32 * SECOND);
+    assert_eq!(start_all(&mut queue, 32 * SECOND), [0usize; 0], "its pause ends in time, and it may be short");
+    assert_eq!(start_all(&mut queue, 34 * SECOND), [2]);
+    queue.on_exit(&id(2), done(End::Completed), 35 * SECOND);
+    assert_eq!(start_all(&mut queue, 35 * SECOND), [0], "the longest that is left: it goes on another time");
+    assert_eq!(words(&queue.tick(60 * SECOND)), ["stopped by the deadline"]);
+    queue.on_exit(&id(0), Exit::Interrupted, 60 * SECOND);
+    let (events, summary) = queue.finish();
+    assert_eq!((words(&events), summary.left), (vec!["left NotStarted".to_owned()], 2));
+    let mut queue = Queue::new(vec![waiting(0)], one_slot);
+    assert_eq!(start_all(&mut queue, 58 * SECOND), [0]);
+    queue.on_exit(&id(0), crash("a"), 59 * SECOND);
     assert!(queue.is_over(59 * SECOND), "its pause is longer than what is left of the night");
     let (events, summary) = queue.finish();
-    assert_eq!(words(&events), ["left WouldNotEnd", "left WouldNotEnd", "left WouldNotEnd"]);
+    assert_eq!(words(&events), ["left WouldNotEnd"]);
     assert_eq!(summary.stopped, Some(Stop::Deadline));
     let mut queue = Queue::new(candidates, policy);
     assert_eq!(start_all(&mut queue, 60 * SECOND), [0usize; 0]);
@@ -275,8 +287,8 @@ fn finished_trials_teach_how_long_the_others_take() {
     assert_eq!(queue.overview(20 * SECOND).ends_utc, Some(55 * SECOND), "never later than the deadline");
     assert_eq!(start_all(&mut queue, 20 * SECOND), [1]);
     queue.on_exit(&id(1), done(End::Completed), 40 * SECOND);
-    assert_eq!(start_all(&mut queue, 40 * SECOND), [0usize; 0], "20 seconds do not fit into 15");
-    assert!(queue.is_over(40 * SECOND));
+    assert!(!queue.any_can_end(40 * SECOND), "20 seconds do not fit into 15");
+    assert_eq!(start_all(&mut queue, 40 * SECOND), [2], "and nothing shorter is left");
 }
 
 #[test]
@@ -446,11 +458,13 @@ impl Naive {
             return None;
         }
         let mut best: Option<(usize, u8)> = None;
+        let until = self.policy.until_utc.unwrap();
+        let ends = |i: usize, from: i64| from + (self.candidates[i].expected_seconds.unwrap_or(0.0) * 1e6) as i64;
+        let in_time = |i: usize, from: i64| from < until && ends(i, from) <= until;
+        let only_late_ones = !self.queued.iter().any(|&(i, ready, _)| in_time(i, ready.max(now)));
         for &(i, ready, begun) in &self.queued {
             let c = &self.candidates[i];
-            let end = now + (c.expected_seconds.unwrap_or(0.0) * 1e6) as i64;
-            let until = self.policy.until_utc.unwrap();
-            if ready > now || end > until || now >= until {
+            if ready > now || now >= until || !(only_late_ones || in_time(i, now)) {
                 continue;
             }
             let norm = |c: &Candidate| match (c.family, c.clip_norm) {

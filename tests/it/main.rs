@@ -7,6 +7,7 @@ mod circles;
 mod cli;
 mod compare;
 mod damaged;
+mod deadline;
 mod devices;
 mod environment;
 mod experiments;

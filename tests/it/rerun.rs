@@ -139,15 +139,6 @@ fn at_the_deadline_running_trials_save_and_the_rest_waits() {
 }
 
 #[test]
-fn nothing_is_started_that_cannot_end_in_time() {
-    let scene = Scene::new(&SMALL.replace("budget: {steps: 40}", LONG));
-    let run = ["run", "small.yaml", "--set", "run.time=3s"];
-    let said = scene.votive(&run).exits(5).says("1 trial takes longer than that alone");
-    said.says("1 trial left: 1 would not have ended before the deadline");
-    assert_eq!(scene.trials().len(), 0);
-}
-
-#[test]
 fn only_trains_a_part_and_forgets_nothing_of_the_rest() {
     let scene = Scene::new(&small("grid: {train.batch_size: [4, 8, 16]}"));
     let said = scene.run(&["--only", "batch_size >= 8"]).exits(0).says("`--only` leaves 2 of 3 trials");

@@ -125,7 +125,7 @@ fn prose(notice: &Notice<'_>) -> String {
             let (s, each) = (plural(*missing as u64), plural(*threads as u64));
             let text =
                 format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each");
-            text + &expected.map_or_else(String::new, |expected| ends(expected, &TimeZone::system()))
+            text + &expected.as_ref().map_or_else(String::new, |expected| ends(expected, &TimeZone::system()))
         }
         Notice::Stopping => "stopping: each trial finishes its step and saves (once more: kill)".to_owned(),
         Notice::Killing => "killing the workers: they go on from their last checkpoints".to_owned(),
@@ -186,18 +186,32 @@ fn diverged_before(ids: &[&TrialId]) -> String {
 }
 
 /// When all is done, and how much of it before the deadline.
-fn ends(expected: Expected, zone: &TimeZone) -> String {
-    let Expected { seconds, now_utc: now, ends_utc: ends, cut_off_utc, too_long } = expected;
+fn ends(expected: &Expected, zone: &TimeZone) -> String {
+    let &Expected { seconds, now_utc: now, ends_utc: ends, cut_off_utc, ref too_long } = expected;
     let mut text = format!("; about {}, ends about {}", duration(seconds), clock(ends, now, zone));
-    if let Some(until) = cut_off_utc {
-        let share = (until - now) as f64 / (ends - now) as f64;
-        text += &format!("\nnote        until {} about {:.0}% of that is reached", clock(until, now, zone), 100.0 * share);
-        if too_long > 0 {
-            let takes = if too_long == 1 { "trial takes" } else { "trials take" };
-            text += &format!("; {too_long} {takes} longer than that alone");
+    match cut_off_utc {
+        Some(until) if until <= now => text += "\nnote        the deadline has come: nothing is started",
+        Some(until) => {
+            let share = (until - now) as f64 / (ends - now) as f64;
+            text += &format!("\nnote        until {} about {:.0}% of that is reached", clock(until, now, zone), 100.0 * share);
+            text += &too_long_in_words(too_long);
         }
+        None => {}
     }
     text
+}
+
+/// `; 1 trial takes longer than that alone, comes last, and goes on next time: seed 2`; empty where none does.
+fn too_long_in_words(labels: &[String]) -> String {
+    let one = labels.len() == 1;
+    let (takes, comes, goes) = if one { ("trial takes", "comes", "goes") } else { ("trials take", "come", "go") };
+    let shown = labels.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    let more = labels.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    match labels.len() {
+        0 => String::new(),
+        n => format!("; {n} {takes} longer than that alone, {comes} last, and {goes} on next time: {shown}{more}"),
+    }
 }
 
 /// `3.10 GB of the GPU, 400 MB of the host`; `None` where no GPU is used.
@@ -272,13 +286,18 @@ mod tests {
         const SECOND: i64 = 1_000_000;
         // 20:00 UTC.
         let now = 1_795_464_000 * SECOND;
-        let open = Expected { seconds: 7_200.0, now_utc: now, ends_utc: now + 7_200 * SECOND, cut_off_utc: None, too_long: 0 };
-        assert_eq!(ends(open, &TimeZone::UTC), "; about 2 h 00 min, ends about 22:00");
-        let cut_off = Expected { cut_off_utc: Some(now + 3_600 * SECOND), too_long: 1, ..open };
+        let (seconds, ends_utc) = (7_200.0, now + 7_200 * SECOND);
+        let open = Expected { seconds, now_utc: now, ends_utc, cut_off_utc: None, too_long: Vec::new() };
+        assert_eq!(ends(&open, &TimeZone::UTC), "; about 2 h 00 min, ends about 22:00");
+        let cut_off = Expected { cut_off_utc: Some(now + 3_600 * SECOND), too_long: vec!["width 8".to_owned()], ..open.clone() };
         assert_eq!(
-            ends(cut_off, &TimeZone::UTC),
+            ends(&cut_off, &TimeZone::UTC),
             "; about 2 h 00 min, ends about 22:00\nnote        until 21:00 about 50% of that is reached; 1 trial takes longer than that \
-             alone"
+             alone, comes last, and goes on next time: width 8"
         );
+        let many = Expected { too_long: (0..10).map(|n| format!("width {n}")).collect(), ..cut_off };
+        assert!(ends(&many, &TimeZone::UTC).ends_with("; width 7; and 2 more"), "{}", ends(&many, &TimeZone::UTC));
+        let over = Expected { cut_off_utc: Some(now - SECOND), ..many };
+        assert!(ends(&over, &TimeZone::UTC).ends_with("\nnote        the deadline has come: nothing is started"));
     }
 }

@@ -1,0 +1,45 @@
+//! The deadline counts from the first moment on and is looked at in every stage.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{SMALL, Scene, small};
+
+/// What takes hours.
+const LONG: &str = "budget: {steps: 1000000}";
+
+#[test]
+fn a_text_that_takes_longer_to_prepare_is_given_up() {
+    let scene = Scene::new(
+        "name: small\ncorpus: {text: long.txt}\ntokenizer: {kind: bpe, vocab_size: 8000}\nmodel: {layers: 1, heads: 2, width: 16}\n\
+         run: {time: 1s}\n",
+    );
+    // Many different words, so that there is much to learn.
+    let words = (0..6_000_000_u64).map(|n| format!("{:x} ", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32));
+    scene.put("long.txt", words.collect::<String>());
+    let began = Instant::now();
+    scene.votive(&["run", "small.yaml"]).exits(5).says("the deadline has come while the text was prepared");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(scene.trials().is_empty());
+}
+
+#[test]
+fn shapes_are_not_measured_any_more_when_it_has_come() {
+    let widths = "grid: {model.width: [1024, 1040, 1056, 1072, 1088, 1104]}\nrun: {time: 3s}";
+    let scene = Scene::new(&small(widths).replace("layers: 1", "layers: 6").replace("batch_size: 8", "batch_size: 64"));
+    let began = Instant::now();
+    let said = scene.votive(&["run", "small.yaml"]).exits(5);
+    said.says("stopped by the deadline").says("6 of 6 trials are not done").says_nothing_of("started ");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_trial_longer_than_the_night_is_named_begun_and_goes_on_the_next_night() {
+    let scene = Scene::new(&SMALL.replace("budget: {steps: 40}", LONG));
+    let run = ["run", "small.yaml", "--set", "run.time=6s"];
+    let said = scene.votive(&run).exits(5).says("1 trial takes longer than that alone, comes last, and goes on next time");
+    said.says("1 trial left: 1 interrupted");
+    let before = scene.steps();
+    assert!(before > 0);
+    scene.votive(&run).exits(5);
+    assert!(scene.steps() > before, "it went on where it stopped");
+}
