@@ -62,6 +62,8 @@ pub enum Notice<'a> {
         kept: usize,
         /// The labels of those that are planned no longer.
         gone: Vec<&'a str>,
+        /// Whether the text, or how it is split, is another than it was.
+        text: bool,
     },
     /// More than one slot was asked for, on a GPU.
     OneAfterAnother,

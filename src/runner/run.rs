@@ -56,8 +56,8 @@ pub struct Ended {
     pub terminated: bool,
     /// The experiment's folder.
     pub folder: ExperimentFolder,
-    /// The report, which is written there.
-    pub report: Report,
+    /// The report, which is written there; why not, where it could not be.
+    pub report: Result<Report>,
     /// Trials of the whole plan that were not trained, since they are the same as another.
     pub aliases: usize,
     /// Trials of the whole plan.
@@ -74,9 +74,8 @@ pub struct Ended {
 pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener) -> Result<Ended, Failure> {
     // A text may take long to prepare: that time counts.
     let (now, began) = (ZonedDateTime::now(), Moment::now());
-    let ends = |run: &settings::Run| {
-        deadline(request.until.as_deref().or(run.until.as_deref()), run.time.as_deref(), &now, began)
-    };
+    let ends =
+        |run: &settings::Run| deadline(request.until.as_deref().or(run.until.as_deref()), run.time.as_deref(), &now, began);
     let session = Session::open_before(&ends, &request.asked, listener)?;
     let settings = &session.experiment.base.run;
     if settings.on == On::Slurm {
@@ -93,11 +92,11 @@ pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener) -> Res
     let mut families = run.families(&mut standing)?;
     let scored = run.score_again(&mut standing)?;
     if scored.stopped.is_some() {
-        return Ok(run.finish(None, scored)?);
+        return Ok(run.finish(None, scored));
     }
     run.look_back(&mut families, &mut standing)?;
     let trained = run.train(&families, &standing)?;
-    Ok(run.finish(Some(trained), scored)?)
+    Ok(run.finish(Some(trained), scored))
 }
 
 /// Tells what is planned, and writes it down.
@@ -119,7 +118,10 @@ fn tell_changes(session: &Session, listener: &dyn Listener) {
     let kept = before.trials.len() - gone.len();
     let added = ids.len() - kept.min(ids.len());
     if added > 0 || !gone.is_empty() {
-        listener.notice(&Notice::Changed { added, kept, gone });
+        // The hash is that of the text and its split.
+        let hashes = || session.whole().trials.iter().map(|trial| &trial.facts.text_hash);
+        let text = before.text_hash.as_ref().is_some_and(|before| hashes().all(|hash| hash != before));
+        listener.notice(&Notice::Changed { added, kept, gone, text });
     }
 }
 
@@ -334,20 +336,25 @@ impl Run<'_> {
     }
 
     /// The tables and the report, at the end.
-    fn finish(&self, trained: Option<Summary>, scored: Summary) -> Result<Ended> {
-        let aliases = write_tables(self.session)?;
-        let report = Report::read(&self.session.folder)?;
-        report.write(&self.session.folder.report())?;
-        Ok(Ended {
+    fn finish(&self, trained: Option<Summary>, scored: Summary) -> Ended {
+        let folder = &self.session.folder;
+        let tables = write_tables(self.session);
+        let aliases = *tables.as_ref().unwrap_or(&0);
+        let report = tables.and_then(|_| {
+            let report = Report::read(folder)?;
+            report.write(&folder.report())?;
+            Ok(report)
+        });
+        Ended {
             trained,
             scored,
             terminated: self.signals.terminated(),
-            folder: self.session.folder.clone(),
+            folder: folder.clone(),
             report,
             aliases,
             trials: self.session.whole().trials.len(),
             equal_tokenizers: self.session.has_equal_tokenizers(),
-        })
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Description {
     /// The numbers of all configurations that were ever planned.
     #[serde(default)]
     pub numbers: Numbers,
+    /// The hash of its text and its split, of the first where there are several; an early version wrote none.
+    #[serde(default)]
+    pub text_hash: Option<String>,
     /// Its planned trials.
     pub trials: Vec<DescribedTrial>,
 }

@@ -100,7 +100,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_moves_a_clock_time_and_no_length_of_time() {
-        let (until, time) = (Deadline { until_utc: Some(7 * HOUR), ..Deadline::default() }, Deadline { until_elapsed: Some(2 * HOUR), ..Deadline::default() });
+        let (until, time) = (
+            Deadline { until_utc: Some(7 * HOUR), ..Deadline::default() },
+            Deadline { until_elapsed: Some(2 * HOUR), ..Deadline::default() },
+        );
         let set_back = at(5 * HOUR - HOUR, HOUR);
         assert_eq!(until.left(set_back), Some(3 * HOUR), "it is 04:00 by the clock on the wall");
         assert_eq!(time.left(set_back), Some(HOUR), "one of the two hours has passed");

@@ -47,8 +47,16 @@ pub fn drive(
         sink(&event);
     }
     let clock = Clock::start();
-    let mut drive =
-        Drive { queue: &mut queue, executor, sink, pace, clock, asked: HashSet::new(), killed: HashSet::new(), heard: HashMap::new() };
+    let mut drive = Drive {
+        queue: &mut queue,
+        executor,
+        sink,
+        pace,
+        clock,
+        asked: HashSet::new(),
+        killed: HashSet::new(),
+        heard: HashMap::new(),
+    };
     drive.until_over(stop);
     let (events, summary) = queue.finish();
     for event in events {

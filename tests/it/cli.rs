@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{SMALL, Scene, Signal, small};
+use crate::support::{SMALL, Said, Scene, Signal, small};
 
 #[test]
 fn help_names_every_command_and_every_exit_code() {
@@ -49,6 +49,20 @@ fn check_says_that_a_file_is_right_and_what_is_odd_about_it() {
     assert!(!scene.path().join("runs").exists(), "it writes nothing");
     scene.write(&small("grid: {train.batch_size: [4]}"));
     scene.votive(&["check", "small.yaml"]).exits(0).says("warning").says("small.yaml is right: 1 configuration, 1 trial\n");
+}
+
+#[test]
+fn a_report_that_cannot_be_shown_or_written_hides_nothing_of_the_trials() {
+    let scene = Scene::new(SMALL);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut run = scene.command(&["run", "small.yaml", "--no-probe"]);
+    Said::of(run.stdout(full).output().unwrap()).exits(0).says("warning: the report is written and cannot be shown");
+    let report = scene.experiment().report();
+    fs::remove_dir_all(&report).unwrap();
+    fs::write(&report, "in its place").unwrap();
+    let said = scene.run(&[]).exits(1).says("error: the report cannot be written").says("nothing to train");
+    said.says("hint: `votive report runs/small` writes it again");
+    scene.run(&["--set", "train.budget={steps: 1000000}", "--set", "run.time=2s"]).exits(5).says("the report cannot be written");
 }
 
 #[test]

@@ -139,6 +139,19 @@ fn at_the_deadline_running_trials_save_and_the_rest_waits() {
 }
 
 #[test]
+fn where_a_word_of_the_text_has_changed_it_is_said_that_the_text_has() {
+    let scene = Scene::new(&SMALL.replace("builtin:keeper", "text.txt"));
+    let text = "the keeper of the lighthouse wrote a line.\n".repeat(1_000);
+    scene.put("text.txt", &text);
+    scene.run(&[]).exits(0).says_nothing_of("has changed");
+    scene.put("text.txt", text.replacen("keeper", "captain", 1));
+    let said = scene.run(&[]).exits(0).says("1 trial added, 0 kept, 1 no longer planned");
+    said.says("the text, or how it is split, is not what it was");
+    scene.write(&SMALL.replace("builtin:keeper", "text.txt").replace("width: 16", "width: 32"));
+    scene.run(&[]).exits(0).says("the experiment has changed").says_nothing_of("or how it is split");
+}
+
+#[test]
 fn only_trains_a_part_and_forgets_nothing_of_the_rest() {
     let scene = Scene::new(&small("grid: {train.batch_size: [4, 8, 16]}"));
     let said = scene.run(&["--only", "batch_size >= 8"]).exits(0).says("`--only` leaves 2 of 3 trials");

@@ -8,6 +8,7 @@ use crate::cli::show::notice;
 use crate::cli::show::terminal::{Terminal, tell};
 use crate::error::Result;
 use crate::runner::{Ended, Failure, Request, Signals, run};
+use crate::schedule::Summary;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let request = Request {
@@ -20,21 +21,64 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         alias: !arguments.no_alias,
     };
     let ended = run(&request, &Signals::new(tell), &Terminal::default())?;
-    show_report(&ended.report, &ended.folder.report())?;
+    show(&ended);
     if let Some(line) = notice::aliases(ended.aliases, ended.trials, ended.equal_tokenizers) {
         say(&line);
     }
     if let Some(line) = ended.trained.as_ref().and_then(notice::left) {
         say(&line);
     }
-    Ok(code(&ended))
+    Ok(code(ended.trained.as_ref(), &ended.scored, ended.terminated, ended.report.is_ok()))
 }
 
-/// What a run exits with. Scores that could not be made again are no success.
-fn code(ended: &Ended) -> Code {
-    let Some(trained) = &ended.trained else { return Code::of_run(&ended.scored, ended.terminated) };
-    match Code::of_run(trained, ended.terminated) {
-        Code::Ok if !ended.scored.all_completed() => Code::SomeFailed,
-        code => code,
+/// Shows the report, or says why there is none. That it cannot be shown changes nothing of what the run came to.
+fn show(ended: &Ended) {
+    match &ended.report {
+        Ok(report) => {
+            if let Err(error) = show_report(report, &ended.folder.report()) {
+                say(&format!("warning: the report is written and cannot be shown: {}", error.chain()));
+            }
+        }
+        Err(error) => {
+            say(&format!("error: the report cannot be written: {}", error.chain()));
+            say(&format!("hint: `votive report {}` writes it again", ended.folder.path().display()));
+        }
+    }
+}
+
+/// What a run exits with. Scores that could not be made again are no success, nor is a report that could not be written; what
+/// became of the trials comes first.
+fn code(trained: Option<&Summary>, scored: &Summary, terminated: bool, reported: bool) -> Code {
+    let of_trials = match trained {
+        None => Code::of_run(scored, terminated),
+        Some(trained) => match Code::of_run(trained, terminated) {
+            Code::Ok if !scored.all_completed() => Code::SomeFailed,
+            code => code,
+        },
+    };
+    if of_trials == Code::Ok && !reported { Code::Internal } else { of_trials }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Stop;
+
+    #[test]
+    fn what_became_of_the_trials_comes_before_scores_and_scores_before_the_report() {
+        let run = |completed, stopped| Summary { trials: 3, completed, left: 3 - completed, stopped, ..Summary::default() };
+        let (all, none) = (run(3, None), Summary::default());
+        for (trained, scored, reported, expected) in [
+            (Some(&all), &none, true, Code::Ok),
+            (Some(&all), &none, false, Code::Internal),
+            (Some(&all), &run(2, None), true, Code::SomeFailed),
+            (Some(&all), &run(2, None), false, Code::SomeFailed),
+            (Some(&run(1, Some(Stop::Deadline))), &none, false, Code::Stopped),
+            (Some(&run(1, Some(Stop::Asked))), &all, false, Code::Interrupted),
+            (None, &run(1, Some(Stop::Asked)), true, Code::Interrupted),
+        ] {
+            assert_eq!(code(trained, scored, false, reported), expected, "{trained:?} {scored:?} {reported}");
+        }
+        assert_eq!(code(Some(&run(1, Some(Stop::Asked))), &none, true, true), Code::Terminated);
     }
 }

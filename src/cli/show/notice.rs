@@ -75,7 +75,7 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::Text(remark) => (*remark).to_owned(),
         Notice::Device(why) => format!("note        {why}"),
         Notice::Only { left, of } => only(*left, *of),
-        Notice::Changed { added, kept, gone } => changed(*added, *kept, gone),
+        Notice::Changed { added, kept, gone, text } => changed(*added, *kept, gone, *text),
         Notice::OneAfterAnother => {
             "note        on a GPU trials run one after another: `run.slots` is for the processor".to_owned()
         }
@@ -143,9 +143,12 @@ fn preparing(tokenizer: &str, stage: Stage) -> String {
     }
 }
 
-fn changed(added: usize, kept: usize, gone: &[&str]) -> String {
+fn changed(added: usize, kept: usize, gone: &[&str], text_changed: bool) -> String {
     let (s, no_longer) = (plural(added as u64), gone.len());
-    let text = format!("the experiment has changed: {added} trial{s} added, {kept} kept, {no_longer} no longer planned");
+    let mut text = format!("the experiment has changed: {added} trial{s} added, {kept} kept, {no_longer} no longer planned");
+    if text_changed {
+        text += "\n  the text, or how it is split, is not what it was: what was trained on the old one does not count here";
+    }
     let mut labels = gone.to_vec();
     labels.dedup();
     let more = labels.len().saturating_sub(NAMED);
@@ -270,10 +273,11 @@ mod tests {
 
     #[test]
     fn labels_that_are_planned_no_longer_are_named_once_each_and_not_all() {
-        assert_eq!(changed(1, 2, &[]), "the experiment has changed: 1 trial added, 2 kept, 0 no longer planned");
+        assert_eq!(changed(1, 2, &[], false), "the experiment has changed: 1 trial added, 2 kept, 0 no longer planned");
         let many: Vec<String> = (0..10).map(|n| format!("{n} off")).collect();
         let gone: Vec<&str> = many.iter().flat_map(|label| [label.as_str(); 2]).collect();
-        let said = changed(0, 2, &gone);
+        assert!(changed(1, 0, &["the only one"], true).contains("planned\n  the text, or how it is split, is not what it was: "));
+        let said = changed(0, 2, &gone, false);
         assert!(said.starts_with("the experiment has changed: 0 trials added, 2 kept, 20 no longer planned\n"), "{said}");
         assert!(
             said.ends_with("on disk, but unranked: 0 off; 1 off; 2 off; 3 off; 4 off; 5 off; 6 off; 7 off; and 2 more"),
