@@ -64,6 +64,11 @@ pub enum Event {
         /// Whether it is the first of this run.
         first: bool,
     },
+    /// Somebody stopped its worker, and nothing else: it saved and left. What follows from it is told next.
+    Stopped {
+        /// The trial.
+        trial: TrialId,
+    },
     /// It will be started again.
     Retrying {
         /// The trial.
@@ -291,6 +296,7 @@ impl Event {
             | Self::StartsOver { trial, .. }
             | Self::Progressed { trial, .. }
             | Self::Failed { trial, .. }
+            | Self::Stopped { trial }
             | Self::Retrying { trial, .. }
             | Self::Waits { trial, .. }
             | Self::Ended { trial, .. }

@@ -476,12 +476,13 @@ impl Queue {
         trial.failures += 1;
         let failures = trial.failures;
         self.shapes.ended(trial.candidate.shape, i);
+        if self.stop.is_some() {
+            return vec![self.leave(i, Left::Interrupted)];
+        }
+        let stopped = Event::Stopped { trial: self.trials[i].candidate.id.clone() };
         let out_of_retries = failures > self.policy.retries;
-        vec![if self.stop.is_some() || out_of_retries {
-            self.leave(i, Left::Interrupted)
-        } else {
-            self.retry(i, failures, None, now)
-        }]
+        let then = if out_of_retries { self.leave(i, Left::Interrupted) } else { self.retry(i, failures, None, now) };
+        vec![stopped, then]
     }
 
     fn end(&mut self, i: usize, end: End, reason: Option<String>, took: f64, outcome: Option<Box<Outcome>>) -> Event {

@@ -54,6 +54,7 @@ pub(super) fn words(events: &[Event]) -> Vec<String> {
         }
         Event::Retrying { in_seconds, lighter: Some(Lighter::Alone), .. } => format!("alone in {in_seconds}"),
         Event::Retrying { in_seconds, lighter: Some(Lighter::Threads(n)), .. } => format!("on {n} threads in {in_seconds}"),
+        Event::Stopped { .. } => "stopped alone".to_owned(),
         Event::Waits { other, .. } => format!("waits for {}", number(other)),
         Event::DiskFull => "disk full".to_owned(),
         Event::DiskHasRoom => "disk has room".to_owned(),
@@ -353,9 +354,9 @@ fn a_request_to_stop_reaches_workers_that_the_same_failure_had_let_run() {
 fn a_worker_that_is_stopped_by_somebody_else_is_started_again_but_not_for_ever() {
     let mut queue = queue(1, Policy { retries: 1, ..Policy::default() });
     start_all(&mut queue, 0);
-    assert_eq!(words(&queue.on_exit(&id(0), Exit::Interrupted, 0)), ["retrying in 2, 0 left"]);
+    assert_eq!(words(&queue.on_exit(&id(0), Exit::Interrupted, 0)), ["stopped alone", "retrying in 2, 0 left"]);
     start_all(&mut queue, 2 * SECOND);
-    assert_eq!(words(&queue.on_exit(&id(0), Exit::Interrupted, 2 * SECOND)), ["left Interrupted"]);
+    assert_eq!(words(&queue.on_exit(&id(0), Exit::Interrupted, 2 * SECOND)), ["stopped alone", "left Interrupted"]);
     assert_eq!(queue.finish().1.left, 1);
 }
 

@@ -178,6 +178,7 @@ impl Reporter {
             Event::Progressed { trial, progress } => bars.progressed(trial, progress),
             Event::Ended { trial, .. }
             | Event::Failed { trial, .. }
+            | Event::Stopped { trial }
             | Event::Retrying { trial, .. }
             | Event::Waits { trial, .. }
             | Event::Aliased { trial, .. }
@@ -317,6 +318,10 @@ mod tests {
             (ended(End::Diverged, Some("the loss is not finite"), None), "diverged    L=64, seed 1: the loss is not finite\n"),
             (ended(End::DidNotFit, None, None), "did not fit L=64, seed 1: for an unknown reason\n"),
             (ended(End::Failed, Some("exit code 1"), None), "given up    L=64, seed 1: exit code 1\n"),
+            (
+                Event::Stopped { trial: id() },
+                "stopped     L=64, seed 1: somebody stopped its worker (SIGTERM or SIGINT), which has saved\n",
+            ),
             (
                 Event::Retrying { trial: id(), in_seconds: 2.0, retries_left: 1, lighter: None },
                 "retrying    L=64, seed 1: in 2.0 s, 1 more try left after that\n",
