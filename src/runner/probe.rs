@@ -166,6 +166,11 @@ pub struct Probes {
 }
 
 impl Probes {
+    /// What earlier runs measured.
+    pub fn known(folder: &ExperimentFolder, how: How) -> Self {
+        Self { by_key: durable::read_json(&kept(folder)).ok().flatten().unwrap_or_default(), how }
+    }
+
     /// Measures every shape of the `wanted` trials that is not known yet, and tells what it did. A shape that cannot be measured is
     /// left out: its trials will show why. So is what was not measured yet when `stop` says so, which is asked all the time.
     pub fn measure(
@@ -177,9 +182,7 @@ impl Probes {
         listener: &dyn Listener,
     ) -> Result<Self> {
         let started = Instant::now();
-        let path = folder.cache().join("probes.json");
-        let known: BTreeMap<String, Measured> = durable::read_json(&path).ok().flatten().unwrap_or_default();
-        let mut probes = Self { by_key: known, how };
+        let mut probes = Self::known(folder, how);
         let mut missing: BTreeMap<String, Shape> = BTreeMap::new();
         for trial in wanted {
             let shape = Shape::of(trial, plan, &probes.how)?;
@@ -219,7 +222,7 @@ impl Probes {
             keep_probed_memory(folder, said)?;
         }
         if done > 0 {
-            durable::write_json(&path, &probes.by_key)?;
+            durable::write_json(&kept(folder), &probes.by_key)?;
             let seconds = started.elapsed().as_secs_f64();
             let largest = probes.largest(plan, wanted)?;
             listener.notice(&Notice::Probed { shapes: done, seconds, largest });
@@ -254,6 +257,11 @@ impl Probes {
         }
         Ok(said)
     }
+}
+
+/// Where what was measured is kept.
+fn kept(folder: &ExperimentFolder) -> PathBuf {
+    folder.cache().join("probes.json")
 }
 
 /// Measures a shape in a process of its own, which is killed where `stop` says so; then there is nothing.

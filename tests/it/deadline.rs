@@ -42,4 +42,8 @@ fn a_trial_longer_than_the_night_is_named_begun_and_goes_on_the_next_night() {
     assert!(before > 0);
     scene.votive(&run).exits(5);
     assert!(scene.steps() > before, "it went on where it stopped");
+    let time = ["--set", "run.time=6s"];
+    let said = scene.votive(&[&["plan", "small.yaml"], &time[..]].concat()).exits(0);
+    said.says("1 trial takes longer than the time that `run` gives");
+    scene.votive(&["plan", "small.yaml"]).exits(0).says_nothing_of("takes longer than");
 }

@@ -29,7 +29,9 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
             let lines: String = last_lines[shown..].iter().map(|l| format!("\n            | {}", harmless(l))).collect();
             ("failed", format!("{label}: {}{lines}", harmless(reason)))
         }
-        Event::Stopped { .. } => ("stopped", format!("{label}: somebody stopped its worker (SIGTERM or SIGINT), which has saved")),
+        Event::Stopped { .. } => {
+            ("stopped", format!("{label}: somebody stopped its worker (SIGTERM or SIGINT), which has saved"))
+        }
         Event::Retrying { in_seconds, retries_left, lighter, .. } => {
             let how = lighter.map_or_else(|| more_tries(*retries_left), more_memory);
             ("retrying", format!("{label}: in {}, {how}", duration(*in_seconds)))

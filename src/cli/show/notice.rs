@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::lines;
 use super::plan::{arithmetic, exclusions, only};
-use super::words::{bytes, clock, counted, duration, plural, thousands};
+use super::words::{bytes, clock, counted, duration, first_few, plural, thousands};
 use crate::corpus::Stage;
 use crate::experiment::Style;
 use crate::plan::{TrialId, Warning};
@@ -15,8 +15,6 @@ use crate::schedule::Summary;
 
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;
-/// Configurations that are named where some are no longer planned.
-const NAMED: usize = 8;
 
 /// A line, or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,13 +149,10 @@ fn changed(added: usize, kept: usize, gone: &[&str], text_changed: bool) -> Stri
     }
     let mut labels = gone.to_vec();
     labels.dedup();
-    let more = labels.len().saturating_sub(NAMED);
-    labels.truncate(NAMED);
     if labels.is_empty() {
         return text;
     }
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{text}\n  on disk, but unranked: {}{more}", labels.join("; "))
+    format!("{text}\n  on disk, but unranked: {}", first_few(&labels))
 }
 
 /// `context 64 instead of 32; not scored at all`.
@@ -208,12 +203,9 @@ fn ends(expected: &Expected, zone: &TimeZone) -> String {
 fn too_long_in_words(labels: &[String]) -> String {
     let one = labels.len() == 1;
     let (takes, comes, goes) = if one { ("trial takes", "comes", "goes") } else { ("trials take", "come", "go") };
-    let shown = labels.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
-    let more = labels.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     match labels.len() {
         0 => String::new(),
-        n => format!("; {n} {takes} longer than that alone, {comes} last, and {goes} on next time: {shown}{more}"),
+        n => format!("; {n} {takes} longer than that alone, {comes} last, and {goes} on next time: {}", first_few(labels)),
     }
 }
 

@@ -1,15 +1,15 @@
 //! A plan in words.
 
 use super::plan_table::{SHOWN, table};
-use super::words::{bytes, counted, short, thousands};
+use super::words::{bytes, counted, first_few, short, thousands};
 use crate::corpus::Prepared;
 use crate::durable;
 use crate::error::Result;
 use crate::experiment::settings::Family;
 use crate::model::shape;
 use crate::plan::Plan;
-use crate::runner::Session;
 use crate::runner::alias::Families;
+use crate::runner::{Session, too_long};
 use crate::terminal::{Look, wrapped};
 
 /// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
@@ -58,6 +58,7 @@ pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
     }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
     lines.extend(repeated(session)?);
+    lines.extend(not_finishing(session)?);
     for line in &mut lines {
         *line = wrapped(line, look.width);
     }
@@ -124,6 +125,19 @@ fn unknown(prepared: &Prepared) -> Option<String> {
     let named = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     let more = if parts.len() > 1 && prepared.unknown_tokens > parts.len() as u64 { " …" } else { "" };
     Some(format!("    {tokens} for something that its vocabulary does not have{named}{more}"))
+}
+
+/// Which trials are longer than the time that there is, as far as that is known.
+fn not_finishing(session: &Session) -> Result<Option<String>> {
+    let labels = too_long(session)?;
+    let (takes, goes) = if labels.len() == 1 { ("takes", "goes") } else { ("take", "go") };
+    let trials = counted(labels.len() as u64, "trial");
+    Ok((!labels.is_empty()).then(|| {
+        let named = first_few(&labels);
+        format!(
+            "  {trials} {takes} longer than the time that `run` gives, as measured before, and {goes} on in the next run: {named}"
+        )
+    }))
 }
 
 /// How many trials are, or may turn out to be, the same as another.

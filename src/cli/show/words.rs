@@ -16,6 +16,15 @@ pub(crate) fn thousands(n: u64) -> String {
     text
 }
 
+/// The first of several labels: `width 8; width 16; and 3 more`.
+pub(super) fn first_few(labels: &[impl AsRef<str>]) -> String {
+    const NAMED: usize = 8;
+    let named: Vec<&str> = labels.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = labels.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", named.join("; "))
+}
+
 /// Three figures and a letter: 804 k, 10.7 M, 1.23 G.
 pub(crate) fn short(n: f64) -> String {
     let (value, unit) = match n {
