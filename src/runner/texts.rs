@@ -96,7 +96,14 @@ impl Corpora {
     }
 
     /// What is known of a configuration's text, which is prepared where it is not yet; then how far that is is told.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Deadline`](crate::error::Kind::Deadline) where that has come before.
     pub(super) fn prepare(&self, settings: &Settings, listener: &dyn Listener) -> Result<Rc<Known>> {
+        self.prepare_before(self.deadline, settings, listener)
+    }
+
+    fn prepare_before(&self, deadline: Deadline, settings: &Settings, listener: &dyn Listener) -> Result<Rc<Known>> {
         let (corpus, tokenizer, most) = (&settings.corpus, &settings.tokenizer, settings.evaluate.max_bytes);
         if let Some(known) = self.prepared(settings) {
             return Ok(known);
@@ -113,7 +120,7 @@ impl Corpora {
             }
         };
         let label = tokenizer.label();
-        let prepared = before(self.deadline, prepare, &|stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage }))?;
+        let prepared = before(deadline, prepare, &|stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage }))?;
         let known = Rc::new(Known { prepared, from });
         let text = Text {
             corpus: corpus.clone(),
@@ -133,7 +140,7 @@ impl Corpora {
         impl Listener for Silent {
             fn notice(&self, _notice: &Notice<'_>) {}
         }
-        self.prepare(settings, &Silent)
+        self.prepare_before(Deadline::default(), settings, &Silent)
     }
 
     fn prepared(&self, settings: &Settings) -> Option<Rc<Known>> {
