@@ -7,7 +7,7 @@ use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluat
 use super::schema;
 use super::steps::{PART_ROWS, StepsFile};
 use super::table::{Table, write_tables};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::{Clipping, TrialFolder};
 use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
@@ -144,7 +144,18 @@ impl Recorder for ParquetRecorder {
 
     fn step(&mut self, row: &StepRow) -> Result<()> {
         self.steps.push(row);
-        if self.flushed.elapsed() >= self.flush_after { self.flush() } else { Ok(()) }
+        if self.flushed.elapsed() < self.flush_after {
+            return Ok(());
+        }
+        match self.flush() {
+            // The rows stay here until there is room. No checkpoint is written without them.
+            Err(error) if error.kind() == Kind::DiskFull => {
+                tracing::warn!(error = error.chain(), "steps are not written yet");
+                self.flushed = Instant::now();
+                Ok(())
+            }
+            flushed => flushed,
+        }
     }
 
     /// An evaluation of the same weights by the same protocol replaces the earlier one.

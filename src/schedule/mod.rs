@@ -45,3 +45,7 @@ pub use memory::Memory;
 pub use policy::Policy;
 pub use queue::Queue;
 pub use watch::watch_runner;
+
+#[cfg(test)]
+#[path = "simulation_tests.rs"]
+mod simulation;

@@ -16,7 +16,7 @@ use super::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, Recorder, 
 use super::sample::{self, Sample};
 use super::scoring::{self, HeldOut, Weights};
 use super::{Job, Place};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::Budget;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
@@ -343,7 +343,13 @@ impl<'a> Trial<'a> {
                 (false, false) => CheckpointKind::Periodic,
             };
             self.recorder.phase(Phase::Saving);
-            self.save(Reason::Kept(kind), validation_loss)?;
+            match self.save(Reason::Kept(kind), validation_loss) {
+                // What is trained is still in memory, and the next one may find room. The best and the final weights are needed.
+                Err(error) if kind == CheckpointKind::Periodic && error.kind() == Kind::DiskFull => {
+                    tracing::warn!(step = self.step, error = error.chain(), "goes on without a checkpoint");
+                }
+                saved => saved?,
+            }
             self.recorder.phase(Phase::Training);
         }
         Ok(())

@@ -94,9 +94,9 @@ impl Backend for Late {
     }
 }
 
-/// Everything that a trial told, without times.
+/// Everything that a trial told, without times; and how much it has told while the disk is full.
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Told(Vec<String>);
+struct Told(Vec<String>, Option<usize>);
 
 impl Recorder for Told {
     fn starts_over(&mut self, why: &str) {
@@ -140,7 +140,7 @@ impl Recorder for Told {
     }
 
     fn flush(&mut self) -> Result<()> {
-        Ok(())
+        if self.1 == Some(self.0.len()) { Err(Error::new(Kind::DiskFull, "the disk is full")) } else { Ok(()) }
     }
 }
 
@@ -151,6 +151,8 @@ struct Scene {
     dead_from: Option<u64>,
     high_from: Option<u64>,
     made_by: Option<Stamp>,
+    /// How much was told when the disk is full.
+    full_at: Option<usize>,
 }
 
 impl Scene {
@@ -180,15 +182,19 @@ impl Scene {
         let steps = if let Budget::Steps(steps) = budget { steps } else { 0 };
         let (id, seed) = (TrialId::of("a trial"), 1);
         let job = Job { version: Job::VERSION, id, configuration: 1, seed, settings, steps, corpus, evaluation, from: None };
-        Self { folder, job, dead_from: None, high_from: None, made_by: None }
+        Self { folder, job, dead_from: None, high_from: None, made_by: None, full_at: None }
     }
 
     /// One run in this folder, that is asked to stop before step `stop_at`; what it told, how it ended, and the most steps that
     /// were in flight.
     fn run(&self, name: &str, depth: usize, stop_at: Option<u64>) -> (Told, Ended, usize) {
+        self.try_to_run(name, depth, stop_at).unwrap()
+    }
+
+    fn try_to_run(&self, name: &str, depth: usize, stop_at: Option<u64>) -> Result<(Told, Ended, usize)> {
         let checkpoints = self.folder.path().join(name);
         let place = Place { experiment: self.folder.path(), checkpoints: &checkpoints, name: "checkpoints" };
-        let (mut told, most, asked) = (Told::default(), Rc::new(Cell::new(0)), Cell::new(0));
+        let (mut told, most, asked) = (Told(Vec::new(), self.full_at), Rc::new(Cell::new(0)), Cell::new(0));
         let open = |config: &Config, state: &State| -> Result<Box<dyn Backend>> {
             let engine = CpuEngine::new(config, &self.job.settings.train, self.job.seed, 1, state)?;
             let (dead_from, high_from, most) = (self.dead_from, self.high_from, most.clone());
@@ -199,8 +205,8 @@ impl Scene {
             asked.set(asked.get() + 1);
             stop_at.is_some_and(|step| asked.get() > step)
         };
-        let ended = run_on(&open, &self.job, place, 1, &mut told, &stop).unwrap();
-        (told, without_times(ended), most.get())
+        let ended = run_on(&open, &self.job, place, 1, &mut told, &stop)?;
+        Ok((told, without_times(ended), most.get()))
     }
 }
 
@@ -250,6 +256,23 @@ fn a_stop_saves_after_the_last_step_that_was_submitted_and_goes_on_from_there() 
         assert_eq!(in_the_end, ended, "{stop_at}");
     }
     assert!(whole.0.len() > STEPS as usize);
+}
+
+#[test]
+fn where_the_disk_is_full_a_trial_goes_on_without_a_checkpoint_on_the_way_but_not_without_the_best_or_the_final_one() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    let (told, ended, _) = scene.run("room", 1, None);
+    let place = |kind: &str| told.0.iter().position(|line| line.starts_with("CheckpointRow") && line.contains(kind)).unwrap();
+    scene.full_at = Some(place("Periodic"));
+    let (without, ended_without, _) = scene.run("full", 1, None);
+    assert_eq!(ended_without, ended);
+    let steps = |told: &Told| told.0.iter().filter(|line| line.starts_with("StepRow")).count();
+    let checkpoints = |told: &Told| told.0.iter().filter(|line| line.starts_with("CheckpointRow")).count();
+    assert_eq!((steps(&without), checkpoints(&without)), (steps(&told), checkpoints(&told) - 1));
+    for kind in ["Best", "Final"] {
+        scene.full_at = Some(place(kind));
+        assert_eq!(scene.try_to_run(kind, 1, None).unwrap_err().kind(), Kind::DiskFull);
+    }
 }
 
 #[test]

@@ -1,0 +1,589 @@
+//! Nights that are made up: machines with little memory, crashes, hangs, full disks, clocks that are set, and somebody who asks for a
+//! stop. What a worker does is decided here, where nothing of the queue's own state is known; what the queue may do is said again, as
+//! plainly as it can be. A night that goes wrong is told by its number, and `one_night` plays it again.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::*;
+use crate::experiment::settings::ClipNorm;
+use crate::plan::TrialId;
+use crate::runs::{End, Outcome};
+
+const SECOND: i64 = 1_000_000;
+const NIGHTS: u64 = if cfg!(debug_assertions) { 3_000 } else { 100_000 };
+/// Before every night, whatever the clock is set to.
+const LONG_AGO: i64 = -1_000_000 * SECOND;
+/// More events than any night has.
+const LONGEST: usize = 20_000;
+
+/// splitmix64: numbers that look drawn at random, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// What happens to an attempt, as far as it has memory and disk.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Ends(End),
+    Fails(Cause, &'static str),
+    /// Somebody stops this worker alone.
+    Stopped,
+    /// Another worker turns out to be at it.
+    Held,
+}
+
+#[derive(Debug)]
+struct Job {
+    shape: usize,
+    round: usize,
+    seconds: i64,
+    /// One an attempt, the last one again and again.
+    fates: Vec<Fate>,
+    standing: Standing,
+}
+
+/// A trial as the rules see it.
+#[derive(Debug, Default)]
+struct Seen {
+    attempts: usize,
+    begun: bool,
+    /// Failures that count against `retries`.
+    failures: u32,
+    failed_last: bool,
+    ready: i64,
+    /// Running: its end, how, its shape's level when it was started, its threads.
+    running: Option<(i64, Fate, u32, u32)>,
+    over: Option<Conclusion>,
+    held_until: Option<i64>,
+}
+
+/// What the rules say of a shape: 0 as planned, 1 on half the threads, 2 alone, 3 does not fit.
+#[derive(Debug, Default, Clone)]
+struct Level {
+    level: u32,
+    threads: Option<u32>,
+    trying: Option<usize>,
+    completed: bool,
+}
+
+struct Night {
+    dice: Dice,
+    jobs: Vec<Job>,
+    policy: Policy,
+    /// Memory of the machine, and what a trial of each shape needs: in any case, and for each thread.
+    memory: u32,
+    needs: Vec<(u32, u32)>,
+    disk_full: std::ops::Range<i64>,
+    /// Whether looks at the full disk find room although there is none.
+    looks_lie: bool,
+    asked_at: Option<i64>,
+    /// When the clock is set, and by how much.
+    clock_set: Option<(i64, i64)>,
+    seen: Vec<Seen>,
+    levels: Vec<Level>,
+    ids: HashMap<TrialId, usize>,
+    disk_waited_from: Option<i64>,
+    streak: (Option<(Cause, String)>, BTreeSet<usize>),
+    stopped: Option<Stop>,
+}
+
+impl Night {
+    fn of(number: u64) -> Self {
+        let mut dice = Dice(number.wrapping_mul(0xd134_2543_de82_ef95));
+        let shapes = 1 + dice.below(5) as usize;
+        let on_gpu = dice.one_in(4);
+        let slots = if on_gpu { 1 } else { 1 + dice.below(4) as usize };
+        let rough = dice.below(3);
+        let mut jobs = (0..1 + dice.below(10))
+            .map(|_| Job {
+                shape: dice.below(shapes as u64) as usize,
+                round: dice.below(3) as usize,
+                seconds: 1 + dice.below(400) as i64,
+                fates: (0..=dice.below(4)).map(|_| fate(&mut dice, rough)).collect(),
+                standing: match dice.below(12) {
+                    0 => Standing::Done(End::Completed),
+                    1 => Standing::HeldElsewhere,
+                    2 => Standing::Interrupted,
+                    3 | 4 => Standing::Failed,
+                    _ => Standing::Waiting,
+                },
+            })
+            .collect::<Vec<_>>();
+        let policy = Policy {
+            slots,
+            cores: slots * (1 + dice.below(4) as usize),
+            threads: dice.one_in(4).then_some(2),
+            on_gpu,
+            retries: dice.below(3) as u32,
+            until_utc: dice.one_in(3).then(|| (300 + dice.below(4_000) as i64) * SECOND),
+            same_failures: 2 + dice.below(4) as usize,
+            ..Policy::default()
+        };
+        if policy.until_utc.is_some() {
+            // From trials that are completed the queue learns how long others take, and starts none that cannot end in time: what it
+            // learned is not said again here.
+            let fates = jobs.iter_mut().flat_map(|job| &mut job.fates);
+            fates.filter(|fate| **fate == Fate::Ends(End::Completed)).for_each(|fate| *fate = Fate::Ends(End::Diverged));
+        }
+        let full_at = dice.below(1_500) as i64 * SECOND;
+        let full_for = if dice.one_in(4) { dice.below(6_000) as i64 * SECOND } else { 0 };
+        let levels = (0..shapes)
+            .map(|shape| Level {
+                completed: jobs.iter().any(|j| j.shape == shape && j.standing == Standing::Done(End::Completed)),
+                ..Level::default()
+            })
+            .collect();
+        let seen = jobs
+            .iter()
+            .map(|job| Seen {
+                ready: LONG_AGO,
+                begun: job.standing == Standing::Interrupted,
+                failed_last: job.standing == Standing::Failed,
+                over: if let Standing::Done(end) = job.standing { Some(Conclusion::DoneBefore(end)) } else { None },
+                held_until: (job.standing == Standing::HeldElsewhere).then(|| dice.below(900) as i64 * SECOND),
+                ..Seen::default()
+            })
+            .collect();
+        Self {
+            policy,
+            memory: 100,
+            needs: (0..shapes).map(|_| (1 + dice.below(130) as u32, dice.below(30) as u32)).collect(),
+            disk_full: full_at..full_at + full_for,
+            looks_lie: dice.one_in(3),
+            asked_at: dice.one_in(6).then(|| dice.below(2_000) as i64 * SECOND),
+            clock_set: dice.one_in(6).then(|| (dice.below(1_000) as i64 * SECOND, (dice.below(7_200) as i64 - 3_600) * SECOND)),
+            seen,
+            levels,
+            ids: (0..jobs.len()).map(|n| (id(n), n)).collect(),
+            disk_waited_from: None,
+            streak: Default::default(),
+            stopped: None,
+            jobs,
+            dice,
+        }
+    }
+
+    fn queue(&self) -> Queue {
+        let candidate = |(n, job): (usize, &Job)| Candidate {
+            id: id(n),
+            round: job.round,
+            shape: job.shape,
+            clip_norm: ClipNorm::Off,
+            family: None,
+            twins: None,
+            expected_seconds: None,
+            standing: job.standing,
+        };
+        Queue::new(self.jobs.iter().enumerate().map(candidate).collect(), self.policy.clone())
+    }
+
+    /// Memory of a trial on so many threads.
+    fn needs(&self, shape: usize, threads: u32) -> u32 {
+        let (base, of_thread) = self.needs[shape];
+        base + if self.policy.on_gpu { 0 } else { of_thread * threads }
+    }
+
+    fn running(&self) -> impl Iterator<Item = usize> {
+        (0..self.seen.len()).filter(|n| self.seen[*n].running.is_some())
+    }
+
+    /// Whether a trial waits to be started, and nothing but a slot is missing.
+    fn is_startable(&self, n: usize, now: i64) -> bool {
+        let seen = &self.seen[n];
+        let in_time = self.policy.until_utc.is_none_or(|until| now < until);
+        let queued = seen.over.is_none() && seen.running.is_none() && seen.held_until.is_none() && seen.ready <= now;
+        queued && in_time && !self.waits(n, now)
+    }
+
+    /// Whether another one of its shape tries for it.
+    fn waits(&self, n: usize, now: i64) -> bool {
+        let Some(other) = self.levels[self.jobs[n].shape].trying.filter(|other| *other != n) else { return false };
+        let seen = &self.seen[other];
+        let in_time = self.policy.until_utc.is_none_or(|until| now.max(seen.ready) < until);
+        seen.over.is_none() && (seen.running.is_some() || (seen.held_until.is_none() && in_time))
+    }
+
+    fn runs_alone(&self, n: usize) -> bool {
+        self.levels[self.jobs[n].shape].level == 2
+    }
+
+    /// In which order trials of a round start.
+    fn begun(&self, n: usize) -> u8 {
+        let seen = &self.seen[n];
+        match seen.failed_last {
+            true => 2,
+            false => u8::from(!seen.begun),
+        }
+    }
+
+    fn on_start(&mut self, start: &Start, now: i64, world: i64) {
+        let n = self.ids[&start.trial];
+        assert!(self.stopped.is_none(), "started after the stop");
+        assert!(self.disk_waited_from.is_none(), "started while the disk is full");
+        assert!(self.is_startable(n, now), "{n} may not start: {:?}", self.seen[n]);
+        assert!(self.running().count() < self.policy.slots);
+        let others_alone = self.running().any(|other| self.seen[other].running.is_some_and(|r| r.2 == 2));
+        assert!(!others_alone, "another one is to be alone");
+        assert!(!self.runs_alone(n) || self.running().next().is_none(), "{n} is to be alone");
+        if !self.runs_alone(n) {
+            for other in (0..self.jobs.len()).filter(|other| self.is_startable(*other, now) && !self.runs_alone(*other)) {
+                let rank = |n: usize| (self.jobs[n].round, self.begun(n));
+                assert!(rank(n) <= rank(other), "{n} before {other}");
+            }
+        }
+        let level = &self.levels[self.jobs[n].shape];
+        assert!(level.level < 3, "its shape does not fit");
+        assert!(start.threads >= 1 && start.threads <= level.threads.unwrap_or(u32::MAX), "{} threads", start.threads);
+        let (level, seconds) = (level.level, self.jobs[n].seconds);
+        let seen = &mut self.seen[n];
+        let fates = &self.jobs[n].fates;
+        let fate = match (fates.get(seen.attempts), fates.last()) {
+            (Some(fate), _) => *fate,
+            // Not held by others again and again.
+            (None, Some(fate)) if *fate != Fate::Held => *fate,
+            (None, _) => Fate::Ends(End::Diverged),
+        };
+        seen.attempts += 1;
+        seen.begun = true;
+        assert!(seen.failures <= self.policy.retries, "tried too often");
+        let takes = match fate {
+            Fate::Ends(_) => seconds,
+            Fate::Fails(Cause::Hang, _) => seconds / 2 + 120,
+            Fate::Held => 1,
+            Fate::Fails(..) | Fate::Stopped => 1 + seconds / 2,
+        };
+        seen.running = Some((world + takes * SECOND, fate, level, start.threads));
+        self.kill_what_does_not_fit(world);
+    }
+
+    /// The kernel kills the largest as long as all together need too much.
+    fn kill_what_does_not_fit(&mut self, world: i64) {
+        let killed = Fate::Fails(Cause::Memory, "killed for memory");
+        loop {
+            let alive = |n: &usize| self.seen[*n].running.is_some_and(|r| r.1 != killed);
+            let size = |n: usize| self.needs(self.jobs[n].shape, self.seen[n].running.map_or(1, |r| r.3));
+            let alive: Vec<usize> = self.running().filter(alive).collect();
+            if alive.iter().map(|n| size(*n)).sum::<u32>() <= self.memory {
+                return;
+            }
+            let largest = alive.into_iter().max_by_key(|n| size(*n)).expect("somebody needs it");
+            if let Some(running) = &mut self.seen[largest].running {
+                (running.0, running.1) = (world + SECOND, killed);
+            }
+        }
+    }
+
+    /// Tells the queue of a worker's end and holds what follows against the rules.
+    fn on_end(&mut self, queue: &mut Queue, n: usize, now: i64, world: i64) {
+        let (_, mut fate, level, threads) = self.seen[n].running.take().expect("it runs");
+        // What is written at the end finds no room.
+        if self.disk_full.contains(&world) && matches!(fate, Fate::Ends(_)) {
+            fate = Fate::Fails(Cause::Disk, "the disk is full");
+            self.seen[n].attempts -= 1;
+        }
+        if queue.stops_running() && matches!(fate, Fate::Ends(_)) && self.dice.one_in(2) {
+            fate = Fate::Stopped;
+        }
+        let shape = self.jobs[n].shape;
+        let exit = match fate {
+            Fate::Ends(end) => Exit::Done(Box::new(Outcome::example(end))),
+            Fate::Fails(cause, reason) => Exit::Failed(Failure { cause, reason: reason.to_owned(), last_lines: Vec::new() }),
+            Fate::Stopped => Exit::Interrupted,
+            Fate::Held => Exit::HeldElsewhere,
+        };
+        let stopped_before = self.stopped.clone();
+        let events = queue.on_exit(&id(n), exit, now);
+        let stopping = stopped_before.is_some();
+        let seen = &mut self.seen[n];
+        // Unless a pause is told.
+        seen.ready = LONG_AGO;
+        if !matches!(fate, Fate::Fails(Cause::Memory, _)) {
+            self.levels[shape].trying.take_if(|trying| *trying == n);
+        }
+        let retries = self.policy.retries;
+        match fate {
+            Fate::Ends(end) => {
+                seen.over = Some(Conclusion::Ended(end));
+                self.levels[shape].completed |= end == End::Completed;
+                self.streak = Default::default();
+            }
+            Fate::Held => seen.held_until = Some(world + 50 * SECOND),
+            Fate::Stopped => {
+                seen.failures += 1;
+                if stopping || seen.failures > retries {
+                    seen.over = Some(Conclusion::Left(Left::Interrupted));
+                }
+            }
+            Fate::Fails(Cause::Disk, _) => {
+                if stopping {
+                    seen.over = Some(Conclusion::Left(Left::Interrupted));
+                } else {
+                    self.disk_waited_from.get_or_insert(now);
+                }
+            }
+            Fate::Fails(Cause::Memory, _) => {
+                seen.failed_last = true;
+                self.on_kill(n, level, threads, stopping);
+            }
+            Fate::Fails(cause, reason) => {
+                seen.failed_last = true;
+                self.count(cause, reason, shape);
+                let seen = &mut self.seen[n];
+                if matches!(cause, Cause::Refused | Cause::BadData) {
+                    seen.over = Some(Conclusion::Ended(End::Failed));
+                } else {
+                    seen.failures += 1;
+                    if seen.failures > retries {
+                        seen.over = Some(Conclusion::Ended(End::Failed));
+                    } else if self.stopped.is_some() {
+                        seen.over = Some(Conclusion::Left(Left::Failed));
+                    }
+                }
+            }
+        }
+        self.hear(&events, now);
+    }
+
+    fn count(&mut self, cause: Cause, reason: &str, shape: usize) {
+        let of = Some((cause, reason.to_owned()));
+        if self.streak.0 != of {
+            self.streak = (of, BTreeSet::new());
+        }
+        self.streak.1.insert(shape);
+        let trials = self.streak.1.len();
+        if trials >= self.policy.same_failures && self.stopped.is_none() {
+            self.stopped = Some(Stop::SameFailure { reason: reason.to_owned(), trials });
+        }
+    }
+
+    fn on_kill(&mut self, n: usize, level: u32, threads: u32, stopping: bool) {
+        let shape = self.jobs[n].shape;
+        let on_gpu = self.policy.on_gpu;
+        let needs = self.needs(shape, threads);
+        let state = &mut self.levels[shape];
+        if level == state.level {
+            if level == 2 {
+                assert!(needs > self.memory, "it was alone and fits");
+                state.trying = None;
+                self.seen[n].over = Some(Conclusion::Ended(End::DidNotFit));
+                if !state.completed {
+                    state.level = 3;
+                    for other in 0..self.jobs.len() {
+                        if self.jobs[other].shape == shape
+                            && self.seen[other].over.is_none()
+                            && self.seen[other].held_until.is_none()
+                        {
+                            self.seen[other].over = Some(Conclusion::Ended(End::DidNotFit));
+                        }
+                    }
+                }
+                return;
+            }
+            let halves = level == 0 && !on_gpu && threads > 1;
+            (state.level, state.threads) = if halves { (1, Some(threads / 2)) } else { (2, Some(threads)) };
+            state.trying = Some(n);
+        }
+        if stopping {
+            self.seen[n].over = Some(Conclusion::Left(Left::Failed));
+        }
+    }
+
+    /// What the queue tells must be what follows.
+    fn hear(&mut self, events: &[Event], now: i64) {
+        for event in events {
+            match event {
+                Event::Ended { trial, end, .. } => {
+                    assert_eq!(self.seen[self.ids[trial]].over, Some(Conclusion::Ended(*end)), "{event:?}");
+                }
+                Event::Left { trial, why } => {
+                    let seen = &mut self.seen[self.ids[trial]];
+                    assert_eq!(*seen.over.get_or_insert(Conclusion::Left(*why)), Conclusion::Left(*why), "{event:?}");
+                }
+                Event::Skipped { trial, end } => {
+                    assert_eq!(self.seen[self.ids[trial]].over, Some(Conclusion::DoneBefore(*end)));
+                }
+                Event::Retrying { trial, in_seconds, .. } => {
+                    let seen = &mut self.seen[self.ids[trial]];
+                    assert!(seen.over.is_none() && *in_seconds >= 2.0, "{event:?}");
+                    seen.ready = now + (in_seconds * 1e6) as i64;
+                }
+                Event::Waits { trial, .. } => assert!(self.waits(self.ids[trial], now), "{event:?}"),
+                Event::DiskFull => assert_eq!(self.disk_waited_from, Some(now)),
+                Event::DiskHasRoom => self.disk_waited_from = None,
+                Event::Stopping { why } => {
+                    let right = match why {
+                        Stop::Deadline => self.policy.until_utc.is_some_and(|until| now >= until),
+                        Stop::SameFailure { .. } => self.stopped.as_ref() == Some(why),
+                        Stop::Asked | Stop::DiskFull => true,
+                    };
+                    assert!(right, "{event:?}");
+                    self.stopped.get_or_insert(why.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// No slot is empty while a trial could start that no failure of its own shape keeps back.
+    fn nothing_is_held_back(&self, now: i64) {
+        let alone = self.running().any(|n| self.seen[n].running.is_some_and(|r| r.2 == 2));
+        let full = self.running().count() >= self.policy.slots;
+        if self.stopped.is_some() || self.disk_waited_from.is_some() || alone || full {
+            return;
+        }
+        for n in (0..self.jobs.len()).filter(|n| self.is_startable(*n, now)) {
+            let paused = |n: usize| self.seen[n].over.is_none() && !self.runs_alone(n) && self.seen[n].ready > now;
+            let waits_for_others = self.running().next().is_some() || (0..self.jobs.len()).any(paused);
+            assert!(self.runs_alone(n) && waits_for_others, "{n} could start: {:?}", self.seen[n]);
+        }
+    }
+
+    fn play(mut self) -> Summary {
+        let mut queue = self.queue();
+        let (mut world, mut events) = (0, queue.begin());
+        self.hear(&events, 0);
+        for turn in 0.. {
+            assert!(turn < LONGEST, "the night does not end");
+            let now = world + self.clock_set.map_or(0, |(at, by)| if world >= at { by } else { 0 });
+            if self.asked_at.is_some_and(|at| world >= at) {
+                events = queue.stop(Stop::Asked);
+                self.hear(&events, now);
+            }
+            events = queue.tick(now);
+            self.hear(&events, now);
+            for n in 0..self.jobs.len() {
+                if self.seen[n].held_until.is_some_and(|until| world >= until) && self.stopped.is_none() {
+                    self.let_go(&mut queue, n, now);
+                }
+            }
+            if queue.disk_to_look_at(now).is_some() {
+                let has_room = self.looks_lie || !self.disk_full.contains(&world);
+                events = queue.on_disk(has_room, now);
+                self.hear(&events, now);
+            }
+            while let Some(start) = queue.next(now) {
+                self.on_start(&start, now, world);
+            }
+            self.nothing_is_held_back(now);
+            if queue.is_over(now) {
+                break;
+            }
+            if queue.stops_running() {
+                for seen in &mut self.seen {
+                    if let Some(running) = &mut seen.running {
+                        running.0 = running.0.min(world + SECOND);
+                    }
+                }
+            }
+            world = self.next_turn(now, world);
+            let now = world + self.clock_set.map_or(0, |(at, by)| if world >= at { by } else { 0 });
+            for n in 0..self.jobs.len() {
+                if self.seen[n].running.is_some_and(|r| r.0 <= world) {
+                    self.on_end(&mut queue, n, now, world);
+                }
+            }
+        }
+        self.finish(queue)
+    }
+
+    /// Another worker leaves a trial.
+    fn let_go(&mut self, queue: &mut Queue, n: usize, now: i64) {
+        self.seen[n].held_until = None;
+        let does_not_fit = self.levels[self.jobs[n].shape].level == 3;
+        self.seen[n].failed_last = true;
+        if does_not_fit {
+            self.seen[n].over = Some(Conclusion::Ended(End::DidNotFit));
+        }
+        let events = queue.on_standing(&id(n), Standing::Failed);
+        self.hear(&events, now);
+    }
+
+    /// When something can happen next.
+    fn next_turn(&self, now: i64, world: i64) -> i64 {
+        let ends = self.seen.iter().filter_map(|s| s.running.map(|r| r.0));
+        let held = self.seen.iter().filter_map(|s| s.held_until);
+        let ready = self.seen.iter().filter(|s| s.over.is_none()).map(|s| world + s.ready - now);
+        let until = self.policy.until_utc.map(|until| world + until - now);
+        let disk = self.disk_waited_from.map(|_| world + 10 * SECOND);
+        let all = ends.chain(held).chain(ready).chain(until).chain(disk).chain(self.asked_at).chain(self.clock_set.map(|c| c.0));
+        all.filter(|t| *t > world).min().unwrap_or(world + SECOND)
+    }
+
+    fn finish(mut self, mut queue: Queue) -> Summary {
+        let (events, summary) = queue.finish();
+        for event in &events {
+            let Event::Left { trial, why } = event else { panic!("{event:?}") };
+            let seen = &mut self.seen[self.ids[trial]];
+            assert!(seen.over.is_none() && seen.running.is_none(), "{event:?}: concluded twice, or it runs");
+            assert!(summary.stopped.is_some(), "{event:?}, and nothing stopped it");
+            seen.over = Some(Conclusion::Left(*why));
+        }
+        let all = self.seen.iter().map(|seen| seen.over.expect("each trial is concluded"));
+        assert_eq!(summary, Summary::of(all, summary.stopped.clone()));
+        for (n, job) in self.jobs.iter().enumerate() {
+            let least = self.needs(job.shape, 1);
+            if self.seen[n].over == Some(Conclusion::Ended(End::Completed)) {
+                assert!(least <= self.memory, "{n} cannot have fitted");
+            }
+            let untouched = self.seen[n].attempts == 0 && summary.stopped.is_none();
+            let decided = matches!(self.seen[n].over, Some(Conclusion::DoneBefore(_) | Conclusion::Ended(End::DidNotFit)));
+            assert!(!untouched || decided, "{n} was never tried");
+        }
+        summary
+    }
+}
+
+fn fate(dice: &mut Dice, rough: u64) -> Fate {
+    let ends = [Fate::Ends(End::Completed), Fate::Ends(End::Completed), Fate::Ends(End::Completed), Fate::Ends(End::Diverged)];
+    let fails = [
+        Fate::Fails(Cause::Crash, "exit code 101"),
+        Fate::Fails(Cause::Crash, "exit code 101"),
+        Fate::Fails(Cause::Crash, "signal 11"),
+        Fate::Fails(Cause::Device, "exit code 69"),
+        Fate::Fails(Cause::Unknown, "signal 9"),
+        Fate::Fails(Cause::Hang, "silent"),
+        Fate::Fails(Cause::Refused, "exit code 2"),
+        Fate::Fails(Cause::BadData, "exit code 65"),
+        Fate::Fails(Cause::NotStarted, "no process"),
+        Fate::Stopped,
+        Fate::Held,
+    ];
+    if dice.below(4) >= rough { ends[dice.below(4) as usize] } else { fails[dice.below(11) as usize] }
+}
+
+fn id(n: usize) -> TrialId {
+    TrialId::of(&n.to_string())
+}
+
+#[test]
+fn nights_that_are_made_up_end_as_their_causes_say() {
+    let mut seen = Summary::default();
+    for number in 0..NIGHTS {
+        let played = std::panic::catch_unwind(|| Night::of(number).play());
+        let summary = played.unwrap_or_else(|_| panic!("night {number} went wrong: see above"));
+        seen.completed += summary.completed;
+        seen.did_not_fit += summary.did_not_fit;
+        seen.failed += summary.failed;
+        seen.left += summary.left;
+    }
+    // Enough of each sort, so that none of it is without meaning.
+    let least = NIGHTS as usize / 10;
+    assert!([seen.completed, seen.did_not_fit, seen.failed, seen.left].iter().all(|n| *n > least), "{seen:?}");
+}
+
+#[test]
+fn one_night() {
+    let number = std::env::var("VOTIVE_NIGHT").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    Night::of(number).play();
+}
