@@ -29,8 +29,8 @@ impl Hardware {
     }
 }
 
-/// Weights and moments outside of any device, in the order of [`Config::parameters`](crate::model::Config::parameters): arrays of its own, or a backend's
-/// ([`Lent`]).
+/// Weights and moments outside of any device, in the order of [`Config::parameters`](crate::model::Config::parameters): arrays of
+/// its own, or a backend's ([`Lent`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct State<V = Vec<f32>> {
     /// Updates made.
