@@ -24,11 +24,12 @@ fn a_text_that_takes_longer_to_prepare_is_given_up() {
 
 #[test]
 fn shapes_are_not_measured_any_more_when_it_has_come() {
-    let widths = "grid: {model.width: [1024, 1040, 1056, 1072, 1088, 1104]}\nrun: {time: 3s}";
-    let scene = Scene::new(&small(widths).replace("layers: 1", "layers: 6").replace("batch_size: 8", "batch_size: 64"));
+    let widths: Vec<String> = (0..40).map(|n| (512 + 2 * n).to_string()).collect();
+    let rest = format!("grid: {{model.width: [{}]}}\nrun: {{time: 3s, slots: 2, threads: 1}}", widths.join(", "));
+    let scene = Scene::new(&small(&rest).replace("layers: 1", "layers: 4"));
     let began = Instant::now();
     let said = scene.votive(&["run", "small.yaml"]).exits(5);
-    said.says("stopped by the deadline").says("6 of 6 trials are not done").says_nothing_of("started ");
+    said.says("stopped by the deadline").says("40 of 40 trials are not done").says_nothing_of("started ");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 

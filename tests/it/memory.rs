@@ -17,6 +17,7 @@ train:
   budget: {steps: 2}
 evaluate: {max_bytes: 1000}
 seeds: 3
+run: {threads: 1}
 ";
 
 /// One of these trials fits below it beside its runner; two do not.
