@@ -158,7 +158,7 @@ fn a_lead_within_the_limits_is_called_chance_and_a_wide_one_is_not() {
     let verdict = night(&plan, &close, "{}").report().verdict();
     assert!(verdict.contains("The other one is statistically tied with it: length 64 · clip off, +5.1 % ("), "{verdict}");
     assert!(
-        verdict.contains("With two seeds each only large leads are found, ") && verdict.contains("take over 50"),
+        verdict.contains("With 2 seeds each not even half the perplexity would be found") && verdict.contains("take over 50"),
         "{verdict}"
     );
     let verdict = night(&plan, &far, "{}").report().verdict();

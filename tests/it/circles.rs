@@ -173,8 +173,7 @@ fn home(path: &[String], names: &HashMap<(Module, String), Module>, modules: &BT
 
 /// Which modules of its own room each module uses.
 fn uses(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
-    let files: Vec<(&Module, (Vec<Written>, HashSet<&str>))> =
-        modules.iter().map(|(module, code)| (module, written(code))).collect();
+    let files: Vec<_> = modules.iter().map(|(module, code)| (module, written(code))).collect();
     let mut names = HashMap::new();
     for (module, (all, _)) in &files {
         for one in all {

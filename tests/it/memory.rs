@@ -1,5 +1,7 @@
 //! Memory: what one trial takes is known before the night, and the limits of containers, services and batch jobs are seen.
 
+#![expect(clippy::print_stderr, reason = "why a test was skipped must be seen")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

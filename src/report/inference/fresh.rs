@@ -83,10 +83,8 @@ mod tests {
         // Six that scatter a tenth as much as the others, and win now and then.
         let deviations: Vec<f64> = (0..12).map(|c| if c < 6 { 0.1 } else { 1.0 }).collect();
         let (found, truth) = found_and_truth(&deviations, 3, 6..12);
-        println!("noisy: {found}, truly {truth}");
         assert!((0.5..1.5).contains(&(found / truth)), "{found}, truly {truth}");
         let (found, truth) = found_and_truth(&deviations, 3, 0..6);
-        println!("calm: {found}, truly {truth}");
         assert!(found < 0.2 && truth < 0.2, "{found}, truly {truth}");
     }
 }

@@ -41,11 +41,11 @@ pub(super) fn gather(
     let second = ranked.iter().find(|c| judge.twins.get(&c.number) != judge.twins.get(&leader.number));
     let set: BTreeSet<Option<&i64>> =
         against.iter().filter(|line| line.in_best_set == Some(true)).map(|l| judge.twins.get(&l.configuration)).collect();
-    let loses = |c: &&&Configuration| {
+    let loses = |c: &&Configuration| {
         let difference = judge.difference(c.number, leader.number);
         difference.is_some_and(|d| d.estimate > quantile(0.5 * ALPHA, d.degrees) * d.variance.sqrt())
     };
-    let sole = no_set.is_none() && set.len() == 1 && second.as_ref().is_some_and(|c| loses(c)) && !has_diverged(&leader);
+    let sole = no_set.is_none() && set.len() == 1 && second.is_some_and(loses) && !has_diverged(&leader);
     let fit = judge.pairs.fit();
     let (effects, interactions) = settings::by_setting(comparison, protocol, &results, !confounding.forbids_a_set());
     Some(Statistics {
