@@ -11,7 +11,7 @@ const LONG: &str = "budget: {steps: 1000000}";
 fn a_text_that_takes_longer_to_prepare_is_given_up() {
     let scene = Scene::new(
         "name: small\ncorpus: {text: long.txt}\ntokenizer: {kind: bpe, vocab_size: 8000}\nmodel: {layers: 1, heads: 2, width: 16}\n\
-         run: {time: 1s}\n",
+         train: {budget: {steps: 40}}\nrun: {time: 1s}\n",
     );
     // Many different words, so that there is much to learn.
     let words = (0..6_000_000_u64).map(|n| format!("{:x} ", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32));
