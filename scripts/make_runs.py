@@ -142,6 +142,7 @@ def evaluations_table(pattern, trial, steps, tokens_per_step, loss, contexts):
         row.update(context=context, stride=stride, loss=value, perplexity=math.exp(value), nll_sum=value * final["scored_tokens"])
         row["bits_per_byte"] = row["nll_sum"] / (final["scored_bytes"] * math.log(2))
         table.append(row)
+    # The common and the native one, which are the same row where both contexts are the same.
     return pyarrow.Table.from_pylist(table, schema=pattern.schema), table[10], table[-1]
 
 
@@ -214,6 +215,11 @@ def main():
             training_seconds=seconds,
             finished_utc=finished,
         )
+        # The report asks the folders how trials stand: their scores count, and those of the table only until then.
+        first = outcome["scores"][0]
+        fields = ("step", "tokens_seen", "protocol", "context", "stride", "nll_sum")
+        scored = [common] if native is common else [common, native]
+        outcome["scores"] = [dict(first, kind="final", **{field: row[field] for field in fields}) for row in scored]
         for name, content in pattern.json.items():
             if name == "outcome.json":
                 content = outcome
