@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::words::thousands;
 use crate::corpus::{Batches, Windows};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Precision};
@@ -491,15 +492,7 @@ fn width(text: &str) -> usize {
 
 /// A whole number with a comma between thousands.
 fn n<T: TryInto<u64>>(number: T) -> String {
-    let digits = number.try_into().map_or_else(|_| "?".to_owned(), |number| number.to_string());
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    number.try_into().map_or_else(|_| "?".to_owned(), thousands)
 }
 
 fn many(number: u64, thing: &str) -> String {
