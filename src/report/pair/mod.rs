@@ -42,7 +42,7 @@ pub enum Which {
     Configuration(i64),
     /// This trial alone.
     Trial(TrialId),
-    /// The configuration that the report has first.
+    /// The best one, as the report names it.
     Best,
 }
 

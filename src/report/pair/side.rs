@@ -127,7 +127,7 @@ fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Opti
                 Err(error.help("it may belong to an earlier version of the file: `votive run` of the file lists orphans"))
             }
         },
-        Which::Best => match figures.comparison.configurations.first().filter(|c| c.place.is_some()) {
+        Which::Best => match figures.comparison.best() {
             Some(best) => Ok((best.number, None)),
             None => {
                 let error = Error::new(Kind::Nothing, format!("the report of {path} ranks no configuration yet"));

@@ -270,6 +270,15 @@ fn what_does_not_exist_is_said_with_what_does() {
 }
 
 #[test]
+fn the_best_one_is_that_of_the_report_also_where_a_seed_of_the_first_diverged() {
+    let (plan, mut states) = three_seeds();
+    states[5] = crate::record::tests::ended(crate::runs::Status::Diverged, "the loss is not finite at step 7", &[]);
+    let night = night(&plan, &states);
+    let best = Named { folder: night.folder.clone(), which: Which::Best };
+    assert_eq!(Pair::read(&best, &night.named(2)).unwrap().first.configuration, 1);
+}
+
+#[test]
 fn a_comparison_in_words() {
     let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2, 3]);
     for trial in &mut plan.trials {
