@@ -11,8 +11,8 @@ use super::signals::Signals;
 use super::tables::Tables;
 use crate::error::{Error, Result};
 use crate::plan::{Trial, TrialId};
-use crate::runs::{EventLog, now_utc};
-use crate::schedule::{Event, LocalExecutor, LocalSettings, Pace, Queue, Summary, Work, drive};
+use crate::runs::EventLog;
+use crate::schedule::{Event, LocalExecutor, LocalSettings, Pace, Queue, Summary, SystemClock, Work, drive};
 
 /// Works a queue off. From its first call on, signals are watched and obeyed.
 pub(super) fn work_off(
@@ -36,8 +36,7 @@ pub(super) fn work_off(
     let mut log = EventLog::open(&folder.events())?;
     listener.begin(plan.trials.iter().map(|trial| (trial.id.clone(), session.label(trial))).collect());
     let mut tables = Tables::new(session);
-    let mut tell_all = |event: &Event| {
-        let now = now_utc();
+    let mut tell_all = |event: &Event, now: i64| {
         listener.event(event, now);
         if let Some(entry) = event.entry(now)
             && let Err(error) = log.append(&entry)
@@ -47,7 +46,7 @@ pub(super) fn work_off(
         tables.after(event);
     };
     let pace = Pace { deadline: session.deadline, ..Pace::default() };
-    let summary = drive(queue, &mut executor, &mut tell_all, signals.stop(), pace);
+    let summary = drive(queue, &mut executor, &SystemClock, &mut [&mut tell_all], signals.stop(), pace);
     listener.end();
     Ok(summary)
 }

@@ -23,6 +23,31 @@ impl Moment {
     }
 }
 
+/// Where the time comes from.
+pub trait Clock {
+    /// The clocks that deadlines go by.
+    fn moment(&self) -> Moment;
+
+    /// The clock that pauses and silences go by, microseconds: nobody sets it, and it stands still while the machine is suspended. What
+    /// it counts from has no meaning.
+    fn steady(&self) -> i64;
+}
+
+/// The clocks of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn moment(&self) -> Moment {
+        Moment::now()
+    }
+
+    fn steady(&self) -> i64 {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        i64::try_from(BEGAN.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
 /// `CLOCK_BOOTTIME`, which `/proc/uptime` shows in hundredths of a second; elsewhere what the program has run.
 fn elapsed() -> i64 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -60,20 +85,26 @@ impl Deadline {
 }
 
 /// Time as a queue counts it: it begins with what the clock on the wall shows, and then nobody sets it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+#[derive(Clone, Copy)]
+pub(super) struct QueueClock<'a> {
+    clock: &'a dyn Clock,
     began_utc: i64,
-    began: Instant,
+    began: i64,
 }
 
-impl Clock {
-    pub(super) fn start() -> Self {
-        Self { began_utc: now_utc(), began: Instant::now() }
+impl<'a> QueueClock<'a> {
+    pub(super) fn start(clock: &'a dyn Clock) -> Self {
+        Self { clock, began_utc: clock.moment().utc, began: clock.steady() }
     }
 
     /// Microseconds.
     pub(super) fn now(&self) -> i64 {
-        self.began_utc.saturating_add(i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX))
+        self.began_utc.saturating_add(self.clock.steady().saturating_sub(self.began))
+    }
+
+    /// The clocks that deadlines go by.
+    pub(super) fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 }
 
@@ -118,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_queues_clock_begins_with_the_wall_and_goes_on() {
-        let clock = Clock::start();
+        let clock = QueueClock::start(&SystemClock);
         let first = clock.now();
         assert!((first - now_utc()).abs() < MINUTE);
         assert!(clock.now() >= first);

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::clock::Clock;
+use super::clock::{Clock, QueueClock};
 use super::estimate::seconds;
-use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Moment, Queue, Start, Stop, Summary};
+use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Observer, Queue, Start, Stop, Summary};
 use crate::plan::TrialId;
-use crate::runs::{Progress, now_utc};
+use crate::runs::Progress;
 
 /// Value of the stop flag: running workers finish their step, save and leave.
 pub const STOP_AFTER_STEP: u8 = 1;
@@ -34,43 +34,41 @@ impl Default for Pace {
     }
 }
 
-/// Runs the queue to its end: starts what it says, tells it what happened, and tells `sink` every event. `stop` is set by a
+/// Runs the queue to its end: starts what it says, tells it what happened, and tells every observer each event. `stop` is set by a
 /// signal handler: 0, [`STOP_AFTER_STEP`] or [`STOP_NOW`].
 pub fn drive(
     mut queue: Queue,
     executor: &mut dyn Executor,
-    sink: &mut dyn FnMut(&Event),
+    clock: &dyn Clock,
+    observers: &mut [&mut dyn Observer],
     stop: &AtomicU8,
     pace: Pace,
 ) -> Summary {
-    for event in queue.begin() {
-        sink(&event);
-    }
-    let clock = Clock::start();
+    let begun = queue.begin();
+    let clock = QueueClock::start(clock);
     let mut drive = Drive {
         queue: &mut queue,
         executor,
-        sink,
+        observers,
         pace,
         clock,
         asked: HashSet::new(),
         killed: HashSet::new(),
         heard: HashMap::new(),
     };
+    begun.iter().for_each(|event| drive.observe(event));
     drive.until_over(stop);
-    let (events, summary) = queue.finish();
-    for event in events {
-        sink(&event);
-    }
+    let (events, summary) = drive.queue.finish();
+    events.iter().for_each(|event| drive.observe(event));
     summary
 }
 
-struct Drive<'a> {
+struct Drive<'a, 'o> {
     queue: &'a mut Queue,
     executor: &'a mut dyn Executor,
-    sink: &'a mut dyn FnMut(&Event),
+    observers: &'a mut [&'o mut dyn Observer],
     pace: Pace,
-    clock: Clock,
+    clock: QueueClock<'a>,
     /// Running trials whose worker was asked to stop.
     asked: HashSet<TrialId>,
     /// Running trials whose worker was killed.
@@ -91,10 +89,11 @@ struct Heard {
     starts_over: bool,
 }
 
-impl Drive<'_> {
+impl Drive<'_, '_> {
     fn until_over(&mut self, stop: &AtomicU8) {
-        let mut overview_at = Instant::now();
-        let mut look_at = overview_at + self.pace.look;
+        let (look, overview) = (micros_of(self.pace.look), micros_of(self.pace.overview));
+        let mut overview_at = self.clock.now();
+        let mut look_at = overview_at + look;
         loop {
             let now = self.clock.now();
             self.obey(stop.load(Ordering::Acquire), now);
@@ -104,17 +103,18 @@ impl Drive<'_> {
             if self.queue.is_over(now) {
                 return;
             }
-            if started || Instant::now() >= overview_at {
+            if started || self.clock.now() >= overview_at {
                 self.look_at_held();
                 self.tell_overview(now);
-                overview_at = Instant::now() + self.pace.overview;
+                overview_at = self.clock.now() + overview;
             }
-            for finished in self.executor.wait(look_at.saturating_duration_since(Instant::now())) {
+            let until_look = u64::try_from(look_at - self.clock.now()).unwrap_or(0);
+            for finished in self.executor.wait(Duration::from_micros(until_look)) {
                 self.on_finished(finished);
             }
-            if Instant::now() >= look_at {
+            if self.clock.now() >= look_at {
                 self.look_at_progress();
-                look_at = Instant::now() + self.pace.look;
+                look_at = self.clock.now() + look;
             }
         }
     }
@@ -122,13 +122,13 @@ impl Drive<'_> {
     /// How the whole run stands; when it ends by the clock on the wall, which may have been set.
     fn tell_overview(&mut self, now: i64) {
         let mut overview = self.queue.overview(now);
-        overview.ends_utc = overview.ends_utc.map(|ends| ends.saturating_sub(now).saturating_add(now_utc()));
-        (self.sink)(&Event::Overview(overview));
+        overview.ends_utc = overview.ends_utc.map(|ends| ends.saturating_sub(now).saturating_add(self.clock.moment().utc));
+        self.observe(&Event::Overview(overview));
     }
 
     /// Follows the stop flag and the deadline.
     fn obey(&mut self, flag: u8, now: i64) {
-        if let Some(left) = self.pace.deadline.left(Moment::now()) {
+        if let Some(left) = self.pace.deadline.left(self.clock.moment()) {
             self.queue.move_deadline(now.saturating_add(left));
         }
         let mut events = if flag >= STOP_AFTER_STEP { self.queue.stop(Stop::Asked) } else { Vec::new() };
@@ -175,7 +175,7 @@ impl Drive<'_> {
                 Ok(attempt) => {
                     any = true;
                     self.heard.insert(trial.clone(), Heard { at: now, said_utc: None, hung: false, starts_over: false });
-                    (self.sink)(&Event::Started { trial, attempt, slot, threads });
+                    self.observe(&Event::Started { trial, attempt, slot, threads });
                 }
                 Err(error) => {
                     // A want of memory or a fault of a device is not the trial's, which has not begun.
@@ -238,7 +238,7 @@ impl Drive<'_> {
                     if !progress.is_starting() {
                         self.queue.on_progress(&trial, progress.fraction, now);
                     }
-                    (self.sink)(&Event::Progressed { trial, progress });
+                    self.observe(&Event::Progressed { trial, progress });
                 }
                 _ => {
                     let silent = seconds(now - heard.at);
@@ -256,16 +256,27 @@ impl Drive<'_> {
     fn tell_start_over(&mut self, trial: &TrialId, progress: Option<&Progress>) {
         let (Some(heard), Some(why)) = (self.heard.get_mut(trial), progress.and_then(|p| p.starts_over.as_ref())) else { return };
         if !std::mem::replace(&mut heard.starts_over, true) {
-            (self.sink)(&Event::StartsOver { trial: trial.clone(), why: why.clone() });
+            self.observe(&Event::StartsOver { trial: trial.clone(), why: why.clone() });
         }
     }
 
     fn tell(&mut self, events: &[Event]) {
         for event in events {
             self.write_end(event);
-            (self.sink)(event);
+            self.observe(event);
         }
     }
+
+    fn observe(&mut self, event: &Event) {
+        let now_utc = self.clock.moment().utc;
+        for observer in &mut *self.observers {
+            observer.observe(event, now_utc);
+        }
+    }
+}
+
+fn micros_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::*;
 use crate::error::{Error, Result};
 use crate::experiment::settings::ClipNorm;
-use crate::runs::{End, Outcome, Progress};
-use crate::schedule::{Candidate, Left, Policy, Standing};
+use crate::runs::{End, Outcome, Progress, now_utc};
+use crate::schedule::{Candidate, Left, Moment, Policy, Standing, SystemClock};
 
 /// What a pretended worker does.
 #[derive(Clone)]
@@ -152,12 +153,12 @@ fn run_with(
     }
     let stop = AtomicU8::new(0);
     let mut events = Vec::new();
-    let mut sink = |event: &Event| {
+    let mut sink = |event: &Event, _: i64| {
         look(event, &stop);
         events.push(event.clone());
     };
     let queue = Queue::new(candidates, policy);
-    let summary = drive(queue, &mut pretend, &mut sink, &stop, pace);
+    let summary = drive(queue, &mut pretend, &SystemClock, &mut [&mut sink], &stop, pace);
     (pretend, events, summary)
 }
 
@@ -320,7 +321,7 @@ fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
     let candidate = Candidate { id: id(0), round: 0, shape: 0, clip_norm, family: None, twins: None, expected_seconds, standing };
     let (stop, begin) = (AtomicU8::new(0), Instant::now());
     let mut ends = None;
-    let mut sink = |event: &Event| {
+    let mut sink = |event: &Event, _: i64| {
         if let Event::Overview(overview) = event {
             ends = overview.ends_utc;
         }
@@ -328,7 +329,7 @@ fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
             stop.store(STOP_AFTER_STEP, Ordering::Release);
         }
     };
-    drive(Queue::new(vec![candidate], policy(1)), &mut pretend, &mut sink, &stop, quick());
+    drive(Queue::new(vec![candidate], policy(1)), &mut pretend, &SystemClock, &mut [&mut sink], &stop, quick());
     let left = seconds(ends.unwrap() - now_utc());
     assert!((90.0..=100.0).contains(&left), "{left} s");
 }
@@ -385,7 +386,7 @@ fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
             pretend.scripts.insert(id(n), [end.clone()].into());
         }
         let mut words = Vec::new();
-        let mut sink = |event: &Event| match event {
+        let mut sink = |event: &Event, _: i64| match event {
             Event::Started { .. } => words.push("started"),
             Event::Ended { .. } => words.push("ended"),
             Event::Aliased { source, trial, .. } => {
@@ -395,7 +396,7 @@ fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
             _ => {}
         };
         let queue = Queue::new(vec![family(0), family(1)], Policy::default());
-        let summary = drive(queue, &mut pretend, &mut sink, &AtomicU8::new(0), Pace::default());
+        let summary = drive(queue, &mut pretend, &SystemClock, &mut [&mut sink], &AtomicU8::new(0), Pace::default());
         assert_eq!((words, pretend.said.len()), (starts, said));
         assert!(summary.all_completed());
     }
@@ -422,7 +423,8 @@ fn a_shape_that_does_not_fit_is_written_down_for_each_of_its_trials() {
     for (n, script) in [killed.clone(), killed, done(End::Completed)].into_iter().enumerate() {
         pretend.scripts.insert(id(n), [script].into());
     }
-    let summary = drive(Queue::new(candidates.collect(), policy(1)), &mut pretend, &mut |_| {}, &AtomicU8::new(0), quick());
+    let summary =
+        drive(Queue::new(candidates.collect(), policy(1)), &mut pretend, &SystemClock, &mut [], &AtomicU8::new(0), quick());
     assert_eq!((summary.did_not_fit, summary.completed), (2, 1));
     let reasons = ["killed for memory, also when nothing else ran".to_owned(), format!("as {}, which has the same shape", id(0))];
     assert_eq!(pretend.given_up, [0, 1].map(|n| (id(n), End::DidNotFit, reasons[n].clone())));
@@ -434,4 +436,91 @@ fn what_cannot_be_started_for_bad_data_is_given_up_at_once() {
     let (pretend, _, summary) = run(&[&[Script::BadData], &[done(End::Completed)]], 1);
     assert_eq!((summary.completed, summary.failed), (1, 1));
     assert_eq!(pretend.given_up, [(id(0), End::Failed, "bad data: the text is damaged".to_owned())]);
+}
+
+/// A clock that goes on only when somebody waits by it.
+#[derive(Default)]
+struct PretendClock(std::cell::Cell<i64>);
+
+impl Clock for PretendClock {
+    fn moment(&self) -> Moment {
+        Moment { utc: self.0.get(), elapsed: self.0.get() }
+    }
+
+    fn steady(&self) -> i64 {
+        self.0.get()
+    }
+}
+
+/// Workers that never end by themselves, on a clock that waiting moves.
+struct Sleepers<'a>(&'a PretendClock, Pretend);
+
+impl Executor for Sleepers<'_> {
+    fn start(&mut self, start: &Start) -> Result<u32> {
+        self.1.start(start)
+    }
+
+    fn wait(&mut self, at_most: Duration) -> Vec<Finished> {
+        self.0.0.set(self.0.0.get() + at_most.as_micros() as i64);
+        std::mem::take(&mut self.1.ready)
+    }
+
+    fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
+        self.1.progress(trial)
+    }
+
+    fn ask_to_stop(&mut self, trial: &TrialId) {
+        self.1.ask_to_stop(trial);
+    }
+
+    fn kill(&mut self, trial: &TrialId) {
+        self.1.kill(trial);
+    }
+
+    fn standing(&mut self, trial: &TrialId) -> Standing {
+        self.1.standing(trial)
+    }
+
+    fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {
+        self.1.alias(trial, source)
+    }
+
+    fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()> {
+        self.1.give_up(trial, end, reason)
+    }
+
+    fn has_room(&mut self, trial: &TrialId) -> bool {
+        self.1.has_room(trial)
+    }
+}
+
+#[test]
+fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same() {
+    const HOUR: i64 = 3_600_000_000;
+    let clock = PretendClock::default();
+    let mut workers = Sleepers(&clock, Pretend::default());
+    workers.1.scripts.insert(id(0), [Script::Works].into());
+    let candidate = Candidate {
+        id: id(0),
+        round: 0,
+        shape: 0,
+        clip_norm: ClipNorm::Off,
+        family: None,
+        twins: None,
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    };
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let mut one = |event: &Event, now: i64| first.push((event.clone(), now));
+    let mut other = |event: &Event, now: i64| second.push((event.clone(), now));
+    let deadline = Deadline { until_utc: None, until_elapsed: Some(8 * HOUR) };
+    let pace = Pace { overview: Duration::from_secs(60), deadline, ..Pace::default() };
+    let queue = Queue::new(vec![candidate], policy(1));
+    let summary = drive(queue, &mut workers, &clock, &mut [&mut one, &mut other], &AtomicU8::new(0), pace);
+    assert_eq!((summary.left, summary.stopped), (1, Some(Stop::Deadline)));
+    assert_eq!(workers.1.said, ["asked"]);
+    assert!((8 * HOUR..8 * HOUR + 1_000_000).contains(&clock.steady()), "{}", clock.steady());
+    assert_eq!(first, second);
+    let overviews = first.iter().filter(|(event, _)| matches!(event, Event::Overview(_))).count();
+    assert!((480..=490).contains(&overviews), "one a minute: {overviews}");
 }

@@ -198,6 +198,18 @@ impl fmt::Display for Stop {
     }
 }
 
+/// Who hears what happens: one shows it, another writes it down, a third counts.
+pub trait Observer {
+    /// This happened at this time (microseconds since 1970, UTC).
+    fn observe(&mut self, event: &Event, now_utc: i64);
+}
+
+impl<F: FnMut(&Event, i64)> Observer for F {
+    fn observe(&mut self, event: &Event, now_utc: i64) {
+        self(event, now_utc);
+    }
+}
+
 /// How the whole run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Overview {

@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::*;
 use crate::durable;
 use crate::runs::{End, attempts};
-use crate::schedule::{Cause, Failure};
+use crate::schedule::{Cause, Failure, SystemClock};
 
 /// Long enough for anything that happens at all on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -304,8 +304,8 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
     for expected_starts in [true, false] {
         let queue = Queue::new(candidates(&mut executor), policy.clone());
         let mut events = Vec::new();
-        let mut sink = |event: &Event| events.push(event.clone());
-        let summary = drive(queue, &mut executor, &mut sink, &AtomicU8::new(0), Pace::default());
+        let mut sink = |event: &Event, _: i64| events.push(event.clone());
+        let summary = drive(queue, &mut executor, &SystemClock, &mut [&mut sink], &AtomicU8::new(0), Pace::default());
         assert!(summary.all_completed(), "{summary:?}");
         assert_eq!(summary.nothing_was_to_do(), !expected_starts);
         let starts = events.iter().filter(|e| matches!(e, Event::Started { .. })).count();

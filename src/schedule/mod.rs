@@ -34,9 +34,9 @@ mod tail;
 mod watch;
 
 pub use candidate::{Candidate, Standing, Start};
-pub use clock::{Deadline, Moment};
+pub use clock::{Clock, Deadline, Moment, SystemClock};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
-pub use event::{Conclusion, Event, Left, Lighter, Overview, Stop, Summary};
+pub use event::{Conclusion, Event, Left, Lighter, Observer, Overview, Stop, Summary};
 pub use executor::{Executor, Finished};
 pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE};
 pub use layout::{Layout, Machine, layout};
