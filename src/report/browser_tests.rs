@@ -6,10 +6,9 @@ use std::process::Command;
 use polars::prelude::{Column, DataFrame, ParquetWriter};
 
 use super::tests::{NASTY, Night, night};
-use super::*;
 use crate::device::Device;
 use crate::experiment::settings::ClipNorm;
-use crate::plan::{Plan, Trial};
+use crate::plan::{Plan, Trial, TrialId};
 use crate::record::tests::{completed, ended, plan, waiting};
 use crate::record::{ParquetRecorder, TrialState};
 use crate::runs::{Attempt, Status, TrialFolder, begin_attempt};

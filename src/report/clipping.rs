@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use polars::prelude::DataFrame;
 
-use super::confounding::listed;
 use super::frames::{numbers, words};
-use super::words::{capital, count, thousands};
+use super::words::{capital, count, listed, thousands};
 
 /// Clip norms that clipped a larger share of the steps are told.
 const MOSTLY: f64 = 0.5;

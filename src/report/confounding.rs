@@ -229,7 +229,7 @@ impl Confounding {
     /// What changed along, in a sentence; `None` where nothing did.
     pub(super) fn note(&self) -> Option<String> {
         let changed: Vec<String> = self.also_changed.iter().map(|changed| changed.sentence()).collect();
-        let with = listed(&self.swept);
+        let with = words::listed(&self.swept);
         (!changed.is_empty() && !self.swept.is_empty()).then(|| format!("Also changed with {with}: {}.", changed.join(", ")))
     }
 
@@ -250,15 +250,6 @@ impl Changed {
     /// As JSON, its two values by these names.
     pub(super) fn json(&self, low: &str, high: &str) -> Value {
         json!({ "quantity": self.quantity.key, "name": self.quantity.name, low: self.low, high: self.high })
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-pub(super) fn listed(list: &[String]) -> String {
-    match list {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -453,11 +444,5 @@ mod tests {
         }
         plan.swept = vec!["train.budget".to_owned()];
         assert_eq!(confounded(&plan, &states).labels, [rate]);
-    }
-
-    #[test]
-    fn lists_are_written_as_people_do() {
-        let words = |list: &[&str]| listed(&list.iter().map(|&w| w.to_owned()).collect::<Vec<_>>());
-        assert_eq!([words(&[]), words(&["a"]), words(&["a", "b", "c"])], ["", "a", "a, b and c"]);
     }
 }

@@ -1,10 +1,13 @@
 //! Curves of loss and gradient norm: read from a trial's files, smoothed on all points, then thinned so that a page can hold them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::comparison::{Comparison, TrialLine};
 use super::frames::{integers, numbers, read, truths, words};
 use crate::error::{Error, Result};
-use crate::runs::{Clipping, TrialFolder};
+use crate::plan::TrialId;
+use crate::runs::{Clipping, ExperimentFolder, TrialFolder};
 
 /// A trial's loss curve.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,11 +41,47 @@ pub(super) struct Validation {
     pub(super) loss: f64,
 }
 
+/// Points of all curves together: what a page holds in two megabytes.
+const POINTS: usize = 24_000;
+/// Trials whose curves are drawn: some seeds of each of these configurations.
+const DRAWN_TRIALS: usize = 300;
 /// Half of the smoothing's weight lies on the last hundredth of the trial.
 const HALF_LIFE: f64 = 0.01;
 
+/// The curves of the configurations that are drawn, of an alias that of its source; files that cannot be read are listed.
+pub(super) fn curves(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    drawn: &[i64],
+    aliases: &BTreeMap<String, String>,
+    damaged: &mut Vec<String>,
+) -> Vec<Curve> {
+    let most = (DRAWN_TRIALS / drawn.len().max(1)).max(1);
+    let mut seeds: BTreeMap<i64, usize> = drawn.iter().map(|&number| (number, 0)).collect();
+    let few = |trial: &&TrialLine| {
+        seeds.get_mut(&trial.configuration).is_some_and(|seen| {
+            *seen += 1;
+            *seen <= most
+        })
+    };
+    let trials: Vec<_> = comparison.trials.iter().filter(few).collect();
+    let points = (POINTS / trials.len().max(1)).clamp(60, 600);
+    let mut curves = Vec::new();
+    for trial in trials {
+        let Some(id) = TrialId::parse(aliases.get(&trial.id).unwrap_or(&trial.id)) else { continue };
+        match curve(&folder.trial(&id), comparison.common_context, points) {
+            Ok(Some(read)) => {
+                curves.push(Curve { trial_id: trial.id.clone(), configuration: trial.configuration, seed: trial.seed, ..read })
+            }
+            Ok(None) => {}
+            Err(error) => damaged.push(error.chain()),
+        }
+    }
+    curves
+}
+
 /// Reads a trial's curve with at most about `points` points of the training loss. `None` where it has made no step.
-pub(super) fn curve(folder: &TrialFolder, context: Option<i64>, points: usize) -> Result<Option<Curve>> {
+fn curve(folder: &TrialFolder, context: Option<i64>, points: usize) -> Result<Option<Curve>> {
     let mut steps = Steps::default();
     for file in step_files(folder)? {
         steps.read(&file)?;

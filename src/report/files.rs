@@ -28,7 +28,9 @@ use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
 
 use super::comparison::Configuration;
-use super::{Report, Winner, frames, samples, table, verdict, words};
+use super::experiment::Report;
+use super::winner::Winner;
+use super::{frames, samples, table, verdict, words};
 use crate::error::Result;
 
 const SUMMARY_VERSION: u32 = 2;
@@ -243,9 +245,14 @@ pub(super) fn markdown(report: &Report) -> String {
     }
 
     if !report.samples.is_empty() {
-        lines.extend([String::new(), format!("## {}", samples::HEADING), String::new(), escaped(&samples::caption(report))]);
+        lines.extend([
+            String::new(),
+            format!("## {}", samples::HEADING),
+            String::new(),
+            escaped(&samples::caption(&report.samples)),
+        ]);
         for shown in &report.samples {
-            lines.extend([String::new(), format!("{}:", escaped(&samples::name(report, shown))), String::new()]);
+            lines.extend([String::new(), format!("{}:", escaped(&samples::name(shown))), String::new()]);
             lines.push(fenced(&samples::marked(shown)));
         }
     }
@@ -280,8 +287,8 @@ pub(super) struct Failure {
 /// Trials that diverged, failed, did not fit or are damaged.
 pub(super) fn failures(report: &Report) -> Vec<Failure> {
     let name = |number: i64| {
-        let found = report.comparison.configurations.iter().find(|c| c.number == number);
-        found.map(|c| verdict::name(report, c)).filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
+        let found = report.comparison.configuration(number).map(|c| report.name(c));
+        found.filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
     };
     let bad = ["diverged", "failed", "did_not_fit", "damaged"];
     let trials = report.comparison.trials.iter().filter(|t| bad.contains(&t.status.as_str()));

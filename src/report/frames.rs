@@ -33,6 +33,11 @@ pub(super) fn wrong(error: PolarsError) -> Error {
     Error::internal("the figures of the report cannot be computed").caused_by(error.to_string())
 }
 
+/// Carries out what was planned over a frame.
+pub(super) fn collect(frame: LazyFrame) -> Result<DataFrame> {
+    frame.collect().map_err(wrong)
+}
+
 fn column<T>(frame: &DataFrame, name: &str, take: impl Fn(&Column) -> PolarsResult<Vec<Option<T>>>) -> Result<Vec<Option<T>>> {
     frame.column(name).and_then(take).map_err(|e| Error::data(format!("there is no column `{name}`")).caused_by(e.to_string()))
 }

@@ -12,8 +12,10 @@ use plotly::Plot;
 use serde_json::json;
 
 use super::comparison::Configuration;
-use super::figures::{self, Section, rounded, unit};
-use super::{Report, Winner, files, samples, settings, table, verdict, words};
+use super::experiment::Report;
+use super::figures::{self, Section, rounded};
+use super::winner::Winner;
+use super::{files, samples, settings, table, verdict, words};
 use crate::error::{Error, Result};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -71,12 +73,12 @@ pub(super) fn html(report: &Report) -> Result<String> {
             same => pairs(report.settings.same()),
             samples => written(report),
             samples_heading => samples::HEADING,
-            samples_caption => samples::caption(report),
+            samples_caption => samples::caption(&report.samples),
             failures => failures(report),
             damaged => strings(report.damaged.clone()),
             measured => files::how_measured(report),
             provenance => provenance(report),
-            unit => unit(report),
+            unit => report.unit(),
         })
         .map_err(failed)
 }
@@ -162,7 +164,7 @@ fn written(report: &Report) -> Value {
     shown
         .map(|shown| {
             object([
-                ("name", samples::name(report, shown).into()),
+                ("name", samples::name(shown).into()),
                 ("prompt", words::lines(&shown.sample.prompt).into()),
                 ("text", words::lines(&shown.sample.text).into()),
             ])
@@ -211,10 +213,10 @@ fn provenance(report: &Report) -> Value {
     );
     add("reported by", crate::program());
     if let Some(started) = comparison.trials.iter().filter_map(|t| t.started_utc).min() {
-        add("first start", time(started));
+        add("first start", words::time(started));
     }
     if let Some(finished) = comparison.trials.iter().filter_map(|t| t.finished_utc).max() {
-        add("last end", time(finished));
+        add("last end", words::time(finished));
     }
     add("largest memory of a trial", memory(&comparison.configurations));
     add("expected of it", expected_memory(&comparison.configurations));
@@ -288,7 +290,7 @@ fn differing(report: &Report) -> Value {
     }
     let rows = configurations.iter().take(SETTINGS_ROWS).map(|c| {
         let cells = columns.iter().map(|column| report.settings.shown(c.number, column).unwrap_or_default());
-        let cells: Vec<String> = std::iter::once(named(report, c)).chain(cells).collect();
+        let cells: Vec<String> = std::iter::once(report.full_name(c)).chain(cells).collect();
         strings(cells)
     });
     object([
@@ -296,18 +298,6 @@ fn differing(report: &Report) -> Value {
         ("rows", rows.collect()),
         ("more", configurations.len().saturating_sub(SETTINGS_ROWS).into()),
     ])
-}
-
-/// A configuration in words that are never empty.
-fn named(report: &Report, configuration: &Configuration) -> String {
-    let name = verdict::name(report, configuration);
-    if name.is_empty() { format!("configuration {}", configuration.number) } else { name }
-}
-
-/// `2026-11-23 07:12 UTC`.
-pub(super) fn time(microseconds: i64) -> String {
-    let time = jiff::Timestamp::from_microsecond(microseconds);
-    time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 fn shown_sections(sections: &[Section]) -> Value {
@@ -356,7 +346,7 @@ fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
                 "number": c.number,
                 "place": c.place,
                 "under_way": verdict::is_under_way(c),
-                "name": verdict::name(report, c),
+                "name": report.name(c),
                 "short": c.values.join(" · "),
             })
         })
@@ -387,7 +377,7 @@ fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
     let settings = words::keys(&report.protocol.swept).join(" · ");
     let figures: serde_json::Map<String, serde_json::Value> =
         sections.iter().map(|section| (section.id.to_owned(), json!(section.data))).collect();
-    json!({ "unit": unit(report), "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })
+    json!({ "unit": report.unit(), "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })
 }
 
 #[cfg(test)]
@@ -421,10 +411,5 @@ mod tests {
         ] {
             assert_eq!(sort_key(text), expected);
         }
-    }
-
-    #[test]
-    fn times_are_written_in_utc() {
-        assert_eq!(time(1_700_000_000_000_000), "2023-11-14 22:13 UTC");
     }
 }

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Report, verdict, words};
+use super::comparison::Configuration;
+use super::curves::Curve;
+use super::experiment::Report;
+use super::{verdict, words};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 480.0;
@@ -55,7 +58,7 @@ pub(super) fn svg(report: &Report) -> Option<String> {
     text(left - 40.0, 32.0, "title", "start", &cut(&report.protocol.name, 60));
     text(left - 40.0, 54.0, "soft", "start", &cut(verdict::sentences(report).first().map_or("", String::as_str), CHARACTERS));
     text(left - 40.0, 74.0, "tick", "start", "held-out loss, nats per token");
-    let unit = super::figures::unit(report);
+    let unit = report.unit();
     text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", words::keys(&report.protocol.swept).join(" · ")), 70));
     for tick in ticks(low, high, 8) {
         text(left - 8.0, y(tick) + 4.0, "tick", "end", &number(tick));
@@ -93,8 +96,8 @@ pub(super) fn svg(report: &Report) -> Option<String> {
 fn lines(report: &Report) -> Vec<Line> {
     let by_bytes = report.comparison.by_bytes;
     let ranked = report.comparison.configurations.iter().filter(|c| c.place.is_some());
-    let line = |c: &super::comparison::Configuration| {
-        let last = |curve: &super::curves::Curve| curve.validation.last().map(|point| point.step);
+    let line = |c: &Configuration| {
+        let last = |curve: &Curve| curve.validation.last().map(|point| point.step);
         let of = report.curves.iter().filter(|curve| curve.configuration == c.number && !curve.validation.is_empty());
         // A seed that ended early does not cut the others short.
         let far = of.clone().map(last).max().flatten();

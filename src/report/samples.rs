@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::comparison::Comparison;
-use super::{Report, verdict, words};
+use super::comparison::{Comparison, TrialLine};
+use super::words;
 use crate::durable;
 use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
@@ -19,22 +19,29 @@ pub(super) const HEADING: &str = "What they write";
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Shown {
     pub(super) configuration: i64,
+    /// What the configuration is called; empty where nothing is swept.
+    name: String,
     pub(super) trial_id: String,
     pub(super) seed: Option<i64>,
     pub(super) sample: Sample,
 }
 
 /// The texts of the best configurations, of each that of its first trial that has one; files that cannot be read are listed.
-pub(super) fn samples(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> Vec<Shown> {
+pub(super) fn samples(
+    folder: &ExperimentFolder,
+    comparison: &Comparison,
+    swept: &[String],
+    damaged: &mut Vec<String>,
+) -> Vec<Shown> {
     let mut shown = Vec::new();
     for configuration in comparison.configurations.iter().filter(|c| c.place.is_some()).take(SHOWN) {
-        let complete = |t: &&super::comparison::TrialLine| t.configuration == configuration.number && t.status == "completed";
+        let complete = |t: &&TrialLine| t.configuration == configuration.number && t.status == "completed";
         for trial in comparison.trials.iter().filter(complete) {
             let Some(id) = TrialId::parse(&trial.id) else { continue };
             match durable::read_json(&folder.trial(&id).sample()) {
                 Ok(Some(sample)) => {
-                    let (trial_id, seed) = (trial.id.clone(), trial.seed);
-                    shown.push(Shown { configuration: configuration.number, trial_id, seed, sample });
+                    let (trial_id, name) = (trial.id.clone(), words::named(swept, &configuration.values));
+                    shown.push(Shown { configuration: configuration.number, name, trial_id, seed: trial.seed, sample });
                     break;
                 }
                 Ok(None) => {}
@@ -46,14 +53,14 @@ pub(super) fn samples(folder: &ExperimentFolder, comparison: &Comparison, damage
 }
 
 /// How the texts came about.
-pub(super) fn caption(report: &Report) -> String {
-    let Some(first) = report.samples.first() else { return String::new() };
-    let whose = if report.samples.len() == 1 { "" } else { " of the best configurations" };
+pub(super) fn caption(samples: &[Shown]) -> String {
+    let Some(first) = samples.first() else { return String::new() };
+    let whose = if samples.len() == 1 { "" } else { " of the best configurations" };
     let from = match first.sample.sampling.top_k {
         0 => String::new(),
         k => format!(" from the {k} likeliest each time"),
     };
-    let most = report.samples.iter().map(|shown| shown.sample.tokens).max().unwrap_or(0);
+    let most = samples.iter().map(|shown| shown.sample.tokens).max().unwrap_or(0);
     format!(
         "What the final weights{whose} go on with after the first words of the held-out text (set apart): {}, drawn{from} at \
          temperature {}. A glance, and no measure.",
@@ -63,11 +70,10 @@ pub(super) fn caption(report: &Report) -> String {
 }
 
 /// The configuration's name and the seed.
-pub(super) fn name(report: &Report, shown: &Shown) -> String {
-    let configuration = report.comparison.configurations.iter().find(|c| c.number == shown.configuration);
-    let name = configuration.map(|c| verdict::name(report, c)).unwrap_or_default();
-    let seed = shown.seed.map(|seed| format!("seed {seed}")).unwrap_or_default();
-    [name, seed].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+pub(super) fn name(shown: &Shown) -> String {
+    let seed = shown.seed.map(|seed| format!("seed {seed}"));
+    let parts = std::iter::once(shown.name.clone()).chain(seed).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(" · ")
 }
 
 /// Prompt and text as one, the prompt in brackets.

@@ -3,11 +3,11 @@
 //! "Statistically tied with the best" is what is in the set, "out" what is not; "better" is said of a sole winner only.
 
 use super::comparison::Configuration;
-use super::confounding::listed;
+use super::experiment::Report;
 use super::inference::effects::{Effect, Interval};
 use super::inference::reach::MOST_SEEDS;
 use super::statistics::{Against, Relation, Statistics};
-use super::{Report, verdict, words};
+use super::words;
 
 /// Names of tied configurations that are written out.
 const NAMED: usize = 3;
@@ -96,8 +96,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
 }
 
 fn named(report: &Report, number: i64) -> String {
-    let found = report.comparison.configurations.iter().find(|c| c.number == number);
-    found.map(|c| verdict::name(report, c)).unwrap_or_default()
+    report.comparison.configuration(number).map(|c| report.name(c)).unwrap_or_default()
 }
 
 /// What the best one would give that was chosen for being lowest, where that shows.
@@ -244,7 +243,7 @@ pub(super) fn of_effect(effect: &Effect) -> Option<String> {
             values.push(format!("{more} more"));
         }
         let verb = if values.len() == 1 { "is" } else { "are" };
-        (values.len(), format!("{} {verb}", listed(&values)))
+        (values.len(), format!("{} {verb}", words::listed(&values)))
     };
     let lowest = list(&|mean, _| mean == best.1);
     let tied = list(&|mean, member| member && mean != best.1);

@@ -3,7 +3,8 @@
 use comfy_table::{LineStyle, TableStyle};
 
 use super::comparison::{Comparison, Configuration, Figure};
-use super::{Report, standing, verdict, words};
+use super::experiment::Report;
+use super::{standing, verdict, words};
 use crate::terminal::{self, Cells, Column, Look, Tone};
 
 /// Rows shown on a terminal; the files have all.

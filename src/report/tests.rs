@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::random::Stream;
 use crate::record::tests::{completed, ended, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
-use crate::runs::Status;
+use crate::runs::{ExperimentFolder, Status};
 use crate::train::Sample;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow, TokenNll};
 

@@ -3,11 +3,10 @@
 //! It names the configuration with the lowest figure. It says "best of" a number of configurations, never that one
 //! setting is better than another; what is larger than chance is for the statistics to say ([`standing`]).
 
-use super::Report;
 use super::comparison::{Configuration, Figure};
+use super::experiment::{DRAWN, Report};
 use super::standing;
 use super::words;
-use crate::plan::label_name;
 
 /// Configurations on another held-out text that are written out.
 const APART: usize = 8;
@@ -65,7 +64,7 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
             )
         }
     };
-    let name = name(report, best);
+    let name = report.name(best);
     let name = if name.is_empty() { String::new() } else { format!(": {name}") };
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
     let figure_words = format!("{}{}", words::perplexity(figure.mean), standing::over_seeds(best));
@@ -77,7 +76,7 @@ fn diverged_leader(report: &Report, lowest: &Configuration) -> Option<String> {
     let diverged = lowest.status.get("diverged").copied().filter(|&n| n > 0)?;
     let by_bytes = report.comparison.by_bytes;
     let figure = |c: &Configuration| c.figure(by_bytes).map_or_else(String::new, |figure| words::perplexity(figure.mean));
-    let named = |c: &Configuration| Some(name(report, c)).filter(|n| !n.is_empty()).unwrap_or_else(|| format!("#{}", c.number));
+    let named = |c: &Configuration| Some(report.name(c)).filter(|n| !n.is_empty()).unwrap_or_else(|| format!("#{}", c.number));
     let unit = if by_bytes { "Bits per byte" } else { "Perplexity" };
     let of = format!("{diverged} of its {} diverged", words::count(lowest.status.values().sum(), "seed"));
     let best = report.comparison.best().filter(|best| best.number != lowest.number);
@@ -109,13 +108,6 @@ pub(super) fn measured(report: &Report) -> String {
     };
     let weights = if report.protocol.rank_at() == "best" { "best weights, chosen on this very text" } else { "final weights" };
     format!("{context}, {weights}")
-}
-
-/// `length 128 · stride 64`, as a run's lines have it; whole keys where two would be called the same.
-pub(super) fn name(report: &Report, configuration: &Configuration) -> String {
-    let keys = words::apart(&report.protocol.swept, label_name);
-    let pairs = keys.iter().zip(&configuration.values).map(|(key, value)| format!("{key} {}", words::plain(value)));
-    pairs.collect::<Vec<_>>().join(" · ")
 }
 
 /// What the best one comes to on text that neither ranked nor chose it.
@@ -150,7 +142,7 @@ fn other_context(report: &Report, best: &Configuration, ranked: &[&Configuration
         return None;
     }
     let context = if report.protocol.rank_by() == "common" { "With each in its own context" } else { "At the common context" };
-    Some(format!("{context} {} has the lowest, {}.", name(report, winner), words::perplexity(value)))
+    Some(format!("{context} {} has the lowest, {}.", report.name(winner), words::perplexity(value)))
 }
 
 fn got_worse(ranked: &[&Configuration]) -> Option<String> {
@@ -225,7 +217,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     notes.extend(report.confounding.note());
     notes.extend(report.clipping.iter().chain(&comparison.twins).chain(&report.references).cloned());
     if report.not_drawn > 0 {
-        notes.push(format!("Curves are those of the best {}; the files have all.", super::DRAWN));
+        notes.push(format!("Curves are those of the best {}; the files have all.", DRAWN));
     }
     notes
 }

@@ -94,6 +94,12 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `2026-11-23 07:12 UTC`.
+pub(super) fn time(microseconds: i64) -> String {
+    let time = jiff::Timestamp::from_microsecond(microseconds);
+    time.map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
 /// 134 MB.
 pub(super) fn bytes(bytes: i64) -> String {
     match bytes as f64 {
@@ -136,6 +142,15 @@ pub(super) fn numbers(numbers: &[i64]) -> String {
         (0, [first @ .., last]) if !first.is_empty() => format!("{} and {last}", first.join(", ")),
         (0, shown) => shown.join(", "),
         (more, shown) => format!("{} and {} more", shown.join(", "), thousands(more as i64)),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(super) fn listed(list: &[String]) -> String {
+    match list {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -221,6 +236,11 @@ mod tests {
     }
 
     #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(time(1_700_000_000_000_000), "2023-11-14 22:13 UTC");
+    }
+
+    #[test]
     fn keys_are_short_unless_that_is_ambiguous() {
         let list = |keys: &[&str]| keys.iter().map(|&k| k.to_owned()).collect::<Vec<_>>();
         assert_eq!(keys(&list(&["train.sequence_length", "model.width"])), ["sequence length", "width"]);
@@ -235,5 +255,11 @@ mod tests {
         assert_eq!((status("did_not_fit").as_str(), capital("next").as_str()), ("did not fit", "Next"));
         assert_eq!([numbers(&[]), numbers(&[4]), numbers(&[1, 3])], ["", "#4", "#1 and #3"]);
         assert_eq!(numbers(&(1..=10).collect::<Vec<_>>()), "#1, #2, #3, #4, #5, #6, #7, #8 and 2 more");
+    }
+
+    #[test]
+    fn lists_are_written_as_people_do() {
+        let words = |list: &[&str]| listed(&list.iter().map(|&w| w.to_owned()).collect::<Vec<_>>());
+        assert_eq!([words(&[]), words(&["a"]), words(&["a", "b", "c"])], ["", "a", "a, b and c"]);
     }
 }

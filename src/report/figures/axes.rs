@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Axis, Mean, Panel, Section, Table, figure, over, over_words, round, unit, varying};
+use super::section::{Panel, Section, Table, round};
+use super::varying::{Axis, Mean, over, over_words, varying};
 use crate::report::comparison::{Configuration, TrialLine};
+use crate::report::experiment::Report;
 use crate::report::inference::effects::{self, Effect, Over};
 use crate::report::statistics::Statistics;
-use crate::report::{Report, standing, words};
+use crate::report::{standing, words};
 
 /// Points drawn for one axis; beyond them every n-th trial is drawn, the means are of all.
 const POINTS: usize = 1_500;
@@ -41,7 +43,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         caption.push_str(" Bars are 95 % limits of a value less the mean of all values, by its own scatter over the seeds.");
     }
     caption.push_str(" Scales differ between the drawings.");
-    let unit = unit(report);
+    let unit = report.unit();
     Some(Section {
         id: "axes",
         heading: "By setting",
@@ -123,7 +125,7 @@ impl<'a> Drawn<'a> {
 
     /// A row a value.
     fn rows(&self, report: &Report) -> Vec<Vec<String>> {
-        let said = |value: Option<f64>| value.map_or_else(String::new, |v| figure(report, v));
+        let said = |value: Option<f64>| value.map_or_else(String::new, |v| report.figure(v));
         let row = |(value, level): (&String, &Level)| {
             let mine = self.configurations(report).filter(|c| self.axis.value(c) == *value);
             let figures: Vec<f64> = mine.filter_map(|c| Some(c.figure(report.comparison.by_bytes)?.mean)).collect();

@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
-use super::{Panel, Section, Table, chosen_only, figure, name, round, unit};
-use crate::report::{Report, words};
+use super::section::{Panel, Section, Table, round};
+use super::varying::chosen_only;
+use crate::report::experiment::Report;
+use crate::report::words;
 
 pub(super) fn section(report: &Report) -> Option<Section> {
     let by_bytes = report.comparison.by_bytes;
@@ -33,11 +35,11 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             .collect();
         json!({ "x": x, "points": rows })
     };
-    let unit = unit(report);
+    let unit = report.unit();
     let rows = points.iter().enumerate().map(|(row, (c, f, rate, seconds))| {
         let on = |front: &[bool]| if front[row] { "yes" } else { "" }.to_owned();
         let rate = words::thousands(rate.round() as i64);
-        vec![name(report, c), figure(report, f.mean), rate, on(&by_rate), words::duration(*seconds), on(&by_time)]
+        vec![report.full_name(c), report.figure(f.mean), rate, on(&by_rate), words::duration(*seconds), on(&by_time)]
     });
     let headings = [
         ("configuration", false),

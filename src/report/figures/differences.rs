@@ -2,17 +2,18 @@
 
 use serde_json::json;
 
-use super::{Panel, Section, Table, by_number, name, round};
+use super::section::{Panel, Section, Table, round};
+use crate::report::experiment::Report;
 use crate::report::inference::effects::Interval;
 use crate::report::statistics::{Against, Relation};
-use crate::report::{Report, words};
+use crate::report::words;
 
 /// Rows drawn, the best ones; the table has more.
 const DRAWN: usize = 30;
 
 pub(super) fn section(report: &Report) -> Option<Section> {
     let statistics = report.statistics.as_ref()?;
-    let by_number = by_number(report);
+    let by_number = report.comparison.by_number();
     // What has the very same results as the best has no limits, and lies at 0.
     let at_best = |line: &Against| (line.relation == Some(Relation::Same)).then_some(Interval { lower: 0.0, upper: 0.0 });
     let lines: Vec<_> = statistics.against.iter().filter_map(|line| Some((line, line.limits.or(at_best(line))?))).collect();
@@ -42,7 +43,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             Some(false) => "out",
             None => "",
         };
-        let configuration = name(report, by_number.get(&line.configuration)?);
+        let configuration = report.full_name(by_number.get(&line.configuration)?);
         Some([configuration, line.seeds.to_string()].into_iter().chain(numbers).chain([tied.to_owned()]).collect())
     });
     let headings =

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Panel, Section, Table, by_number, name, round};
-use crate::report::Report;
+use super::section::{Panel, Section, Table, round};
+use crate::report::experiment::Report;
 use crate::runs::Clipping;
 
 /// Configurations whose norms are drawn as ranges; the table has more.
@@ -32,7 +32,7 @@ impl From<Clipping> for Norms {
 }
 
 pub(super) fn section(report: &Report) -> Option<Section> {
-    let by_number = by_number(report);
+    let by_number = report.comparison.by_number();
     let mut lines: Vec<(i64, Norms)> = Vec::new();
     for configuration in report.comparison.configurations.iter().map(|c| c.number) {
         let of = report.curves.iter().filter(|curve| curve.configuration == configuration);
@@ -58,7 +58,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             0.0 => "not binding".to_owned(),
             share => format!("{:.1} %", 100.0 * share),
         };
-        Some([name(report, by_number.get(number)?), clip].into_iter().chain(norms).chain([share]).collect())
+        Some([report.full_name(by_number.get(number)?), clip].into_iter().chain(norms).chain([share]).collect())
     });
     let headings = [
         ("configuration", false),

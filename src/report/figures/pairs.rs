@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::{Axis, Mean, Panel, Section, Table, figure, over, over_words, round, unit, varying};
-use crate::report::Report;
+use super::section::{Panel, Section, Table, round};
+use super::varying::{Axis, Mean, over, over_words, varying};
+use crate::report::experiment::Report;
 use crate::report::inference::effects::{Interaction, Over};
 
 /// Drawings at most: five settings have ten pairs.
@@ -28,7 +29,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
                 for (other, cell) in across.values.iter().zip(row) {
                     if let Some(value) = cell.mean {
                         let names = [&down.label, one, &across.label, other].map(String::clone);
-                        rows.push(names.into_iter().chain([figure(report, value), cell.count.to_string()]).collect());
+                        rows.push(names.into_iter().chain([report.figure(value), cell.count.to_string()]).collect());
                     }
                 }
             }
@@ -44,7 +45,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
                     Some(found) => found.note.clone().unwrap_or_default(),
                     None => "Means whatever the other settings are, which are not the same in all cells.".to_owned(),
                 },
-                label: format!("mean {} of each combination of {} and {}", unit(report), down.label, across.label),
+                label: format!("mean {} of each combination of {} and {}", report.unit(), down.label, across.label),
             });
         }
     }
@@ -56,7 +57,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         caption: format!(
             "Mean {} of the configurations with both values: the stronger the colour, the lower. Where rows have the same pattern, one setting does not change what the \
              other does. A blank cell has no result: excluded, not planned, or ended without one.",
-            unit(report)
+            report.unit()
         ),
         panels,
         side_by_side: true,

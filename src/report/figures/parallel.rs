@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::{Panel, Section, chosen_only, round, unit, varying};
-use crate::report::Report;
+use super::section::{Panel, Section, round};
+use super::varying::{chosen_only, varying};
+use crate::report::experiment::Report;
 
 /// Lines drawn: the best ones.
 const LINES: usize = 400;
@@ -27,7 +28,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             Some(json!([c.number, round(c.figure(by_bytes)?.mean), at?]))
         })
         .collect();
-    let unit = unit(report);
+    let unit = report.unit();
     let mut caption =
         "A line is a configuration, from its settings to its result, coloured by the result. Choose values to keep only the \
          configurations that have them; choose them again to let go."

@@ -4,81 +4,20 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 
-use super::{Panel, Section, Table, by_number, name};
-use crate::plan::TrialId;
-use crate::report::comparison::Comparison;
-use crate::report::{Report, words};
-use crate::runs::{Attempt, ExperimentFolder, attempts, read_progress};
+use super::section::{Panel, Section, Table};
+use crate::report::experiment::Report;
+use crate::report::stays::Stay;
+use crate::report::words;
 
 /// Attempts that are drawn: the latest.
 const DRAWN: usize = 2_000;
-/// Trials whose attempts are read.
-const TRIALS: usize = 10_000;
-
-/// A trial's stay in a slot.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::report) struct Stay {
-    trial_id: String,
-    configuration: i64,
-    seed: Option<i64>,
-    status: String,
-    attempt: Attempt,
-    /// Where it still runs: when its worker was last heard of.
-    heard_utc: Option<i64>,
-}
-
-/// The attempts of all trials, by start; files that cannot be read are listed.
-pub(super) fn stays(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> Vec<Stay> {
-    let mut stays = Vec::new();
-    for trial in comparison.trials.iter().take(TRIALS) {
-        let Some(id) = TrialId::parse(&trial.id) else { continue };
-        let trial_folder = folder.trial(&id);
-        let progress = if trial.status == "running" { read_progress(&trial_folder) } else { None };
-        match attempts(&trial_folder) {
-            Ok(list) => stays.extend(list.into_iter().map(|attempt| Stay {
-                trial_id: trial.id.clone(),
-                configuration: trial.configuration,
-                seed: trial.seed,
-                status: trial.status.clone(),
-                heard_utc: progress.as_ref().filter(|p| p.attempt == attempt.attempt).map(|p| p.time_utc),
-                attempt,
-            })),
-            Err(error) => damaged.push(error.chain()),
-        }
-    }
-    stays.sort_by_key(|stay| (stay.attempt.started_utc, stay.attempt.slot));
-    stays
-}
-
-impl Stay {
-    /// Host and slot, the host only where there are several.
-    fn row(&self, hosts: bool) -> String {
-        if hosts {
-            format!("{} · {}", words::plain(&self.attempt.host), self.attempt.slot)
-        } else {
-            self.attempt.slot.to_string()
-        }
-    }
-
-    /// How it ended: one of few words for its colour, and what its file says.
-    fn end(&self, is_last: bool) -> (&'static str, String) {
-        match self.attempt.ended.as_deref() {
-            Some("completed") => ("completed", "completed".to_owned()),
-            Some(said) if ["diverged", "did_not_fit", "did not fit"].contains(&said) => ("diverged", words::status(said)),
-            Some(said) if said.starts_with("interrupted") || said.starts_with("stopped") => ("interrupted", words::plain(said)),
-            Some(said) => ("failed", words::plain(said)),
-            None if is_last && self.status == "running" => ("running", "running".to_owned()),
-            None => ("failed", "killed; its end is not known".to_owned()),
-        }
-    }
-}
 
 pub(super) fn section(report: &Report) -> Option<Section> {
-    let stays = &report.sources.stays;
+    let stays = &report.stays;
     if stays.len() < 2 {
         return None;
     }
-    let by_number = by_number(report);
+    let by_number = report.comparison.by_number();
     let hosts = stays.iter().any(|stay| stay.attempt.host != stays[0].attempt.host);
     let known_end = |stay: &Stay| stay.attempt.ended_utc.or(stay.heard_utc).unwrap_or(stay.attempt.started_utc);
     let last = stays.iter().map(known_end).max()?;
@@ -108,11 +47,11 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         }
         rows.push(vec![
             stay.trial_id.clone(),
-            by_number.get(&stay.configuration).map(|c| name(report, c)).unwrap_or_default(),
+            by_number.get(&stay.configuration).map(|c| report.full_name(c)).unwrap_or_default(),
             stay.seed.map_or_else(String::new, |seed| seed.to_string()),
             stay.attempt.attempt.to_string(),
             row,
-            crate::report::page::time(begun),
+            words::time(begun),
             words::duration(seconds),
             words::thousands(stay.attempt.from_step),
             said,

@@ -2,7 +2,7 @@
 
 use polars::prelude::DataFrame;
 
-use super::Pair;
+use super::side::{Side, pairs};
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::report::frames::{integers, numbers, read, words};
@@ -11,7 +11,7 @@ use crate::runs::ExperimentFolder;
 
 /// The noise of this one stretch of text in a difference, and what it was found from.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::report) struct OverText {
+pub(super) struct OverText {
     /// Variance of the mean difference over the scored tokens.
     pub(super) variance: f64,
     pub(super) text: Text,
@@ -32,16 +32,13 @@ struct Scored {
     nll: Vec<f64>,
 }
 
-/// The noise of the text in a pair, or why it is not known. Files that cannot be read are listed.
-pub(super) fn over_text(pair: &Pair, damaged: &mut Vec<String>) -> Result<OverText, String> {
-    if pair.by_bytes {
-        return Err("the two have different tokens, which cannot be paired".to_owned());
-    }
-    let (first, second) = (&pair.first, &pair.second);
+/// The noise of the text in the difference of two sides that have the same tokenizer, or why it is not known. Files that cannot be read
+/// are listed.
+pub(super) fn over_text(first: &Side, second: &Side, damaged: &mut Vec<String>) -> Result<OverText, String> {
     let (a, b): (Vec<_>, Vec<_>) = (first.subjects.iter().collect(), second.subjects.iter().collect());
     let mut positions: Option<(Vec<i64>, Vec<i64>)> = None;
     let (mut sums, mut count) = (Vec::<f64>::new(), 0.0);
-    for (x, y) in super::pairs(&a, &b) {
+    for (x, y) in pairs(&a, &b) {
         let one = scored(&first.folder, &x.id, first.score, damaged);
         let other = scored(&second.folder, &y.id, second.score, damaged);
         let (Some(one), Some(other)) = (one, other) else { continue };

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::difference::{Finding, Pair};
 use super::side::Side;
-use super::{Finding, Pair};
-use crate::report::confounding::listed;
 use crate::report::controlled::Forbids;
 use crate::report::inference::effects::Interval;
-use crate::report::words;
+use crate::report::words::{self, listed};
 
 const VERSION: u32 = 2;
 

@@ -1,20 +1,35 @@
 //! The two sides of a comparison, found in their experiments.
 
-use polars::prelude::DataFrame;
-
-use super::{Named, Which};
 use crate::error::{Error, Kind, Result};
-use crate::plan::choice;
-use crate::report::comparison::{Comparison, compare};
-use crate::report::protocol::Protocol;
+use crate::plan::{TrialId, choice};
+use crate::report::ranking::Ranking;
 use crate::report::subject::{Subject, subjects};
-use crate::report::trials::trials;
 use crate::report::words;
 use crate::runs::ExperimentFolder;
 
+/// A configuration or a trial, by where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The experiment's folder.
+    pub folder: ExperimentFolder,
+    /// Which one there.
+    pub which: Which,
+}
+
+/// Which configuration or trial of an experiment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The configuration of this number, with all its complete trials.
+    Configuration(i64),
+    /// This trial alone.
+    Trial(TrialId),
+    /// The best one, as the report names it.
+    Best,
+}
+
 /// One of the two.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::report) struct Side {
+pub(super) struct Side {
     /// Where it lies.
     pub(super) folder: ExperimentFolder,
     /// Its experiment's name.
@@ -54,35 +69,19 @@ impl Side {
     }
 }
 
-/// An experiment's table, how it ranks, and the ranking.
-pub(in crate::report) struct Figures {
-    pub(in crate::report) frame: DataFrame,
-    pub(in crate::report) protocol: Protocol,
-    pub(in crate::report) comparison: Comparison,
-}
-
-/// Reads them; damaged files are listed.
-pub(in crate::report) fn figures(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<Figures> {
-    let frame = trials(folder, damaged)?;
-    let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
-    let protocol = Protocol::read_or_default(folder, &columns, damaged);
-    let comparison = compare(&frame, &protocol)?;
-    Ok(Figures { frame, protocol, comparison })
-}
-
-/// Finds both sides, by the figure that ranks in both experiments; and the figures of the first one's experiment.
-pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> Result<(Side, Side, Figures)> {
-    let (a, b) = (figures(&first.folder, damaged)?, figures(&second.folder, damaged)?);
+/// Finds both sides, by the figure that ranks in both experiments; and the ranking of the first one's experiment.
+pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> Result<(Side, Side, Ranking)> {
+    let (a, b) = (Ranking::read(&first.folder, damaged)?, Ranking::read(&second.folder, damaged)?);
     // Where each ranks by another figure, the one that every experiment has is taken for both.
     let score = if a.protocol.score() == b.protocol.score() { a.protocol.score() } else { "common" };
     let (first, second) = (side(first, &a, score)?, side(second, &b, score)?);
     Ok((first, second, a))
 }
 
-fn side(named: &Named, figures: &Figures, score: &'static str) -> Result<Side> {
+fn side(named: &Named, ranking: &Ranking, score: &'static str) -> Result<Side> {
     let path = named.folder.path().display();
-    let all = subjects(&figures.frame, score)?;
-    let (configuration, trial) = asked(named, figures, &all)?;
+    let all = subjects(&ranking.frame, score)?;
+    let (configuration, trial) = asked(named, ranking, &all)?;
     let mine = |s: &&Subject| s.configuration == configuration && trial.as_ref().is_none_or(|id| *id == s.id);
     let subjects: Vec<Subject> = all.iter().filter(mine).filter(|s| s.counts()).cloned().collect();
     if subjects.is_empty() {
@@ -94,24 +93,24 @@ fn side(named: &Named, figures: &Figures, score: &'static str) -> Result<Side> {
         let error = Error::new(Kind::Nothing, format!("{what} has no result to compare, and is {status}"));
         return Err(error.help(format!("`votive status {path}` says how it stands")));
     }
-    let shown = figures.comparison.configurations.iter().find(|c| c.number == configuration);
+    let shown = ranking.comparison.configuration(configuration);
     Ok(Side {
         folder: named.folder.clone(),
-        experiment: figures.protocol.name.clone(),
+        experiment: ranking.protocol.name.clone(),
         configuration,
         trial,
-        name: shown.map(|c| words::named(&figures.protocol.swept, &c.values)).unwrap_or_default(),
+        name: shown.map(|c| words::named(&ranking.protocol.swept, &c.values)).unwrap_or_default(),
         subjects,
-        swept: figures.protocol.swept.clone(),
+        swept: ranking.protocol.swept.clone(),
         values: shown.map(|c| c.values.clone()).unwrap_or_default(),
-        is_lossless: shown.is_some_and(|c| figures.protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
+        is_lossless: shown.is_some_and(|c| ranking.protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
         score,
-        margin: figures.protocol.margin,
+        margin: ranking.protocol.margin,
     })
 }
 
 /// The configuration that is asked for, and the trial where it is one alone.
-fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Option<String>)> {
+fn asked(named: &Named, ranking: &Ranking, all: &[Subject]) -> Result<(i64, Option<String>)> {
     let path = named.folder.path().display();
     match &named.which {
         Which::Configuration(number) if all.iter().any(|s| s.configuration == *number) => Ok((*number, None)),
@@ -127,7 +126,7 @@ fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Opti
                 Err(error.help("it may belong to an earlier version of the file: `votive run` of the file lists orphans"))
             }
         },
-        Which::Best => match figures.comparison.best() {
+        Which::Best => match ranking.comparison.best() {
             Some(best) => Ok((best.number, None)),
             None => {
                 let error = Error::new(Kind::Nothing, format!("the report of {path} ranks no configuration yet"));
@@ -135,4 +134,13 @@ fn asked(named: &Named, figures: &Figures, all: &[Subject]) -> Result<(i64, Opti
             }
         },
     }
+}
+
+/// Trials of the same seed on both sides; of two single trials these two, whatever their seeds.
+pub(super) fn pairs<'a>(first: &[&'a Subject], second: &[&'a Subject]) -> Vec<(&'a Subject, &'a Subject)> {
+    if let ([one], [other]) = (first, second) {
+        return vec![(one, other)];
+    }
+    let same = |x: &&Subject| second.iter().find(|y| y.seed == x.seed && x.seed.is_some());
+    first.iter().filter_map(|x| Some((*x, *same(x)?))).collect()
 }

@@ -1,11 +1,13 @@
 //! Pairs in experiments made by the recorder.
 
+use super::difference::Finding;
 use super::*;
 use crate::durable;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::Plan;
 use crate::record::tests::{completed, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
+use crate::runs::ExperimentFolder;
 use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
 
 struct Night {

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::super::comparison::{Comparison, Configuration};
-use super::super::confounding::Confounding;
-use super::super::inference::effects::Interval;
-use super::super::inference::fresh::optimism;
-use super::super::inference::pairs::Pairs;
-use super::super::inference::reach::{Reach, deviations, reach};
-use super::super::inference::rule::{ALPHA, level, quantile};
-use super::super::protocol::Protocol;
+use super::findings::{Against, Relation, Scatter, Statistics};
+use super::judge::Judge;
+use super::settings;
 use super::text_files::noise_of_text;
-use super::{Against, Judge, Relation, Scatter, Statistics, settings};
+use crate::report::comparison::{Comparison, Configuration};
+use crate::report::confounding::Confounding;
+use crate::report::inference::effects::Interval;
+use crate::report::inference::fresh::optimism;
+use crate::report::inference::pairs::Pairs;
+use crate::report::inference::reach::{Reach, deviations, reach};
+use crate::report::inference::rule::{ALPHA, level, quantile};
+use crate::report::protocol::Protocol;
 use crate::runs::ExperimentFolder;
 
-pub(super) fn gather(
+/// The statistics of a comparison; `None` where no configuration is ranked. Files of single tokens that cannot be read are
+/// listed.
+pub(in crate::report) fn statistics(
     folder: &ExperimentFolder,
     comparison: &Comparison,
     protocol: &Protocol,

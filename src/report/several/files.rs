@@ -1,4 +1,4 @@
-//! Several experiments for people and for programs: on the terminal, as Markdown, a page, CSV and JSON.
+//! Several experiments as files: Markdown, a page, CSV and JSON.
 //!
 //! # `summary.json`
 //!
@@ -12,184 +12,16 @@ use minijinja::{AutoEscape, Environment, context};
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Map, Value, json};
 
-use super::comparison::Figure;
-use super::confounding::listed;
-use super::files::{defused, escaped};
-use super::several::{Group, Line, Several};
-use super::table::{LINES, ROWS};
-use super::{frames, words};
+use super::groups::{Line, Several};
+use super::sentences::{apart, measured, notes, verdict};
+use super::table::{Shown, columns};
 use crate::error::{Error, Result};
-use crate::terminal::{self, Cells, Column as Drawn, Look, Tone};
+use crate::report::files::{defused, escaped};
+use crate::report::frames;
+use crate::report::words::listed;
 
 const VERSION: u32 = 1;
-const TEMPLATE: &str = include_str!("several.html");
-
-/// A column: heading, whether it holds numbers, its cells.
-struct Shown {
-    heading: String,
-    number: bool,
-    cells: Vec<String>,
-    /// Where a terminal is narrow: when it is left out.
-    keep: Option<u8>,
-}
-
-impl Shown {
-    fn keep(self, keep: u8) -> Self {
-        Self { keep: Some(keep), ..self }
-    }
-
-    fn column(&self) -> Drawn {
-        let cells = if self.number { Cells::Numbers } else { Cells::Words };
-        Drawn { heading: self.heading.clone(), cells, keep: self.keep }
-    }
-}
-
-fn columns(group: &Group) -> Vec<Shown> {
-    let column = |heading: &str, number: bool, cell: &dyn Fn(usize, &Line) -> String| Shown {
-        heading: heading.to_owned(),
-        number,
-        cells: group.lines.iter().enumerate().map(|(place, line)| cell(place, line)).collect(),
-        keep: None,
-    };
-    let mut columns = vec![
-        column("", true, &|place, _| (place + 1).to_string()),
-        column("experiment", false, &|_, line| words::plain(&line.experiment)),
-        column("#", true, &|_, line| line.configuration.number.to_string()),
-    ];
-    for (place, key) in words::keys(&group.settings).iter().enumerate() {
-        let numeric = |line: &Line| line.values[place].parse::<f64>().is_ok() || ["off", "full"].contains(&&*line.values[place]);
-        columns.push(column(key, group.lines.iter().all(numeric), &|_, line| words::plain(&line.values[place])).keep(9));
-    }
-    let of_test = |line: &Line| line.configuration.test_perplexity;
-    columns.push(figures(group, "perplexity", |line| line.configuration.perplexity));
-    if group.lines.iter().any(|line| of_test(line).is_some()) {
-        columns.push(figures(group, "test", of_test).keep(4));
-    }
-    columns.push(column("seeds", true, &|_, line| line.configuration.seeds.to_string()).keep(3));
-    columns.push(
-        column("parameters", true, &|_, line| line.configuration.parameters.map_or_else(String::new, words::thousands)).keep(2),
-    );
-    columns.push(
-        column("training", true, &|_, line| line.configuration.training_seconds.map_or_else(String::new, words::duration))
-            .keep(1),
-    );
-    columns
-}
-
-/// A column of perplexities, all with as many decimals as the smallest one.
-fn figures(group: &Group, heading: &str, figure: impl Fn(&Line) -> Option<Figure>) -> Shown {
-    let smallest = group.lines.iter().filter_map(|line| Some(figure(line)?.mean)).fold(f64::INFINITY, f64::min);
-    let cell = |line: &Line| figure(line).map_or_else(String::new, |figure| figure.shown(smallest));
-    Shown { heading: heading.to_owned(), number: true, cells: group.lines.iter().map(cell).collect(), keep: None }
-}
-
-/// What may be said of a group, in sentences.
-fn verdict(group: &Group) -> Vec<String> {
-    let Some(best) = group.lines.first() else { return Vec::new() };
-    let experiments = group.experiments();
-    let of = format!(
-        "{} of {}",
-        words::count(group.lines.len(), "configuration"),
-        if experiments.len() == 1 { "one experiment".to_owned() } else { format!("{} experiments", experiments.len()) }
-    );
-    let figure = best.configuration.perplexity;
-    let perplexity = figure.map_or_else(String::new, |f| words::perplexity(f.mean));
-    let seeds = match figure.and_then(|f| f.spread.map(|spread| words::spread(f.mean, spread))) {
-        Some(spread) => format!(" ± {spread} over {}", words::count(best.configuration.seeds, "seed")),
-        None => " with one seed".to_owned(),
-    };
-    let name = format!("{}#{}", words::plain(&best.experiment), best.configuration.number);
-    let mut sentences = vec![format!("Lowest of {of}: {name}. Perplexity {perplexity}{seeds}.")];
-    if !group.uncontrolled.is_empty() {
-        sentences.push(format!(
-            "It is not called better than lines that differ from it beside their settings, in {}.",
-            group.uncontrolled.join(", in ")
-        ));
-    } else if let Some(next) = group.lines.get(1) {
-        sentences.push(format!(
-            "Whether it is better is for `votive compare {name} {}#{}` to say.",
-            words::plain(&next.experiment),
-            next.configuration.number
-        ));
-    }
-    if have_several_tests(group) {
-        sentences.push(
-            "Figures under \"test\" are of the test part of each experiment: they compare only where those are one text."
-                .to_owned(),
-        );
-    }
-    sentences
-}
-
-/// Whether what is shown as test figures may be of several texts.
-fn have_several_tests(group: &Group) -> bool {
-    let tested = group.lines.iter().filter(|line| line.configuration.test_perplexity.is_some());
-    let of = |line: &&Line| (line.setting("corpus.test").map(str::to_owned), line.configuration.content.text.clone());
-    let parts: Vec<_> = tested.map(|line| of(&line)).collect();
-    parts.windows(2).any(|pair| pair[0] != pair[1])
-}
-
-/// How a group was measured.
-fn measured(group: &Group) -> String {
-    let number = |n: Option<i64>| n.map_or_else(|| "?".to_owned(), words::thousands);
-    let m = &group.measured;
-    format!(
-        "{}: held-out text {}, tokenizer {}, {} tokens scored in windows of {} that move by {} ({}).",
-        listed(&group.experiments().iter().map(|name| words::plain(name)).collect::<Vec<_>>()),
-        if m.text.is_empty() { "unknown" } else { &m.text },
-        words::plain(&m.tokenizer),
-        number(m.scored_tokens),
-        number(m.context),
-        number(m.stride),
-        match m.score {
-            "common" => "common context, final weights",
-            "native" => "each in its own context, final weights",
-            "best_common" => "common context, best weights",
-            _ => "each in its own context, best weights",
-        }
-    )
-}
-
-/// Why a group does not stand in the first table.
-fn apart(several: &Several, place: usize) -> Option<String> {
-    let (first, group) = (several.groups.first()?, several.groups.get(place)?);
-    (place > 0).then(|| format!("Not comparable with the first table: another {}.", group.measured.differences(&first.measured)))
-}
-
-fn notes(several: &Several) -> Vec<String> {
-    let mut notes = Vec::new();
-    if several.unranked > 0 {
-        let verb = if several.unranked == 1 { "has" } else { "have" };
-        notes.push(format!("{} {verb} no figure and stand in no table.", words::count(several.unranked, "configuration")));
-    }
-    notes
-}
-
-pub(super) fn terminal(several: &Several, look: Look) -> String {
-    let mut text = String::new();
-    let wrapped = |line: &str| format!("{}\n", terminal::wrapped(line, look.width));
-    for (place, group) in several.groups.iter().enumerate() {
-        if let Some(why) = apart(several, place) {
-            text += &format!("\n{}", wrapped(&why));
-        }
-        let columns = columns(group);
-        let row = |row: usize| {
-            let tone = if row == 0 { Tone::Good } else { Tone::Plain };
-            (tone, columns.iter().map(|column| column.cells[row].clone()).collect())
-        };
-        let rows: Vec<terminal::Row> = (0..group.lines.len().min(ROWS)).map(row).collect();
-        let drawn = terminal::table(&columns.iter().map(Shown::column).collect::<Vec<_>>(), &rows, LINES, look);
-        text += &drawn.text;
-        text.extend(drawn.note(look.width, "`--into DIR` writes them").as_deref().map(wrapped));
-        if group.lines.len() > ROWS {
-            text += &format!("… and {} more\n", words::thousands((group.lines.len() - ROWS) as i64));
-        }
-        text += &wrapped(&measured(group));
-        text += &wrapped(&verdict(group).join(" "));
-    }
-    text.extend(notes(several).iter().map(|note| wrapped(note)));
-    text
-}
+const TEMPLATE: &str = include_str!("../several.html");
 
 pub(super) fn markdown(several: &Several) -> String {
     let mut lines = vec![format!("# {}", escaped(&listed(&several.experiments))), String::new()];

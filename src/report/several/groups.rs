@@ -1,65 +1,56 @@
-//! Several experiments in one table, where they were measured alike.
-//!
-//! Figures stand in one table only where the same tokens were predicted from the same context: the same held-out text and the
-//! same tokenizer (by content), context, stride and number of scored tokens, ranked by the same figure. What was measured
-//! otherwise stands in a table of its own, and it is said what differs. Within a table the settings that vary are shown, those
-//! that differ between the experiments included; what else differs (the text that was learned from, say) is said, and forbids to
-//! call the first one better.
+//! The configurations of several experiments, in groups that were measured alike.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use super::comparison::Configuration;
-use super::confounding::listed;
-use super::content::{self, beginning};
-use super::controlled::forbidding;
-use super::pair::{Figures, figures};
-use super::subject::{Subject, subjects};
-use super::{several_words, words};
-use crate::durable;
 use crate::error::{Error, Kind, Result};
+use crate::report::comparison::Configuration;
+use crate::report::content::{self, beginning};
+use crate::report::controlled::forbidding;
+use crate::report::ranking::Ranking;
+use crate::report::subject::{Subject, subjects};
+use crate::report::words::{self, listed};
 use crate::runs::ExperimentFolder;
-use crate::terminal::Look;
 
 /// Several experiments, in as many tables as they need.
 pub struct Several {
-    pub(super) groups: Vec<Group>,
+    pub(in crate::report) groups: Vec<Group>,
     /// Configurations without a figure, of all experiments.
-    pub(super) unranked: usize,
-    pub(super) experiments: Vec<String>,
-    pub(super) damaged: Vec<String>,
+    pub(in crate::report) unranked: usize,
+    pub(in crate::report) experiments: Vec<String>,
+    pub(in crate::report) damaged: Vec<String>,
 }
 
 /// Configurations whose figures compare, best first.
-pub(super) struct Group {
-    pub(super) measured: Measured,
-    pub(super) lines: Vec<Line>,
+pub(in crate::report) struct Group {
+    pub(in crate::report) measured: Measured,
+    pub(in crate::report) lines: Vec<Line>,
     /// Settings that vary between the lines.
-    pub(super) settings: Vec<String>,
+    pub(in crate::report) settings: Vec<String>,
     /// What differs between the first line and others beside their settings: `program (…) for 3 of 11`.
-    pub(super) uncontrolled: Vec<String>,
+    pub(in crate::report) uncontrolled: Vec<String>,
 }
 
 /// How the figures of a group came about.
 #[derive(Debug, Clone)]
-pub(super) struct Measured {
+pub(in crate::report) struct Measured {
     /// Beginning of the hash of the held-out text.
-    pub(super) text: String,
-    pub(super) tokenizer: String,
-    pub(super) context: Option<i64>,
-    pub(super) stride: Option<i64>,
-    pub(super) scored_tokens: Option<i64>,
+    pub(in crate::report) text: String,
+    pub(in crate::report) tokenizer: String,
+    pub(in crate::report) context: Option<i64>,
+    pub(in crate::report) stride: Option<i64>,
+    pub(in crate::report) scored_tokens: Option<i64>,
     /// `common`, `best_native` …
-    pub(super) score: &'static str,
-    pub(super) tokenizer_hash: Option<String>,
+    pub(in crate::report) score: &'static str,
+    pub(in crate::report) tokenizer_hash: Option<String>,
 }
 
 /// A configuration of one of the experiments.
-pub(super) struct Line {
-    pub(super) experiment: String,
-    pub(super) configuration: Configuration,
+pub(in crate::report) struct Line {
+    pub(in crate::report) experiment: String,
+    pub(in crate::report) configuration: Configuration,
     /// In the order of [`Group::settings`].
-    pub(super) values: Vec<String>,
+    pub(in crate::report) values: Vec<String>,
     subjects: Vec<Subject>,
 }
 
@@ -70,11 +61,11 @@ impl Several {
         let mut found: Vec<(Measured, Vec<Line>)> = Vec::new();
         let mut failed = None;
         for folder in folders {
-            let read = figures(folder, &mut damaged).and_then(|figures| {
-                let subjects = subjects(&figures.frame, figures.protocol.score())?;
-                Ok((figures, subjects))
+            let read = Ranking::read(folder, &mut damaged).and_then(|ranking| {
+                let subjects = subjects(&ranking.frame, ranking.protocol.score())?;
+                Ok((ranking, subjects))
             });
-            let (figures, subjects) = match read {
+            let (ranking, subjects) = match read {
                 Ok(read) => read,
                 Err(error) => {
                     damaged.push(error.chain());
@@ -82,9 +73,9 @@ impl Several {
                     continue;
                 }
             };
-            let name = name(folder, &figures, &experiments);
+            let name = name(folder, &ranking, &experiments);
             experiments.push(name.clone());
-            for (measured, line) in lines(&name, figures, subjects, &mut unranked) {
+            for (measured, line) in lines(&name, ranking, subjects, &mut unranked) {
                 match found.iter_mut().find(|(known, _)| known.is_like(&measured)) {
                     Some((_, lines)) => lines.push(line),
                     None => found.push((measured, vec![line])),
@@ -98,32 +89,13 @@ impl Several {
         }
         let mut groups: Vec<Group> = found.into_iter().map(|(measured, lines)| group(measured, lines)).collect();
         // The table that most configurations are in stands first; the others say what differs from it.
-        groups.sort_by_key(|group| std::cmp::Reverse(group.lines.len()));
+        groups.sort_by_key(|group| Reverse(group.lines.len()));
         Ok(Self { groups, unranked, experiments, damaged })
     }
 
     /// Whether no configuration of any experiment has a figure.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
-    }
-
-    /// The tables and what there is to say, as this terminal shows them.
-    pub fn table(&self, look: Look) -> String {
-        several_words::terminal(self, look)
-    }
-
-    /// Everything as `summary.json` has it.
-    pub fn summary(&self) -> serde_json::Value {
-        several_words::summary(self)
-    }
-
-    /// Writes `index.html`, `report.md`, `leaderboard.csv` and `summary.json` into a folder.
-    pub fn write(&self, into: &Path) -> Result<()> {
-        durable::create_folder(into)?;
-        durable::write(&into.join("leaderboard.csv"), several_words::leaderboard(self)?.as_bytes())?;
-        durable::write_json(&into.join("summary.json"), &self.summary())?;
-        durable::write(&into.join("report.md"), several_words::markdown(self).as_bytes())?;
-        durable::write(&into.join("index.html"), several_words::html(self)?.as_bytes())
     }
 
     /// Files and experiments that could not be read.
@@ -133,15 +105,15 @@ impl Several {
 }
 
 /// The experiment's name; its path where another one here is called the same.
-fn name(folder: &ExperimentFolder, figures: &Figures, known: &[String]) -> String {
-    let name = &figures.protocol.name;
+fn name(folder: &ExperimentFolder, ranking: &Ranking, known: &[String]) -> String {
+    let name = &ranking.protocol.name;
     if known.contains(name) { folder.path().display().to_string() } else { name.clone() }
 }
 
 /// The configurations of an experiment that have a figure, each with how it was measured.
-fn lines(name: &str, figures: Figures, subjects: Vec<Subject>, unranked: &mut usize) -> Vec<(Measured, Line)> {
-    let score = figures.protocol.score();
-    let context = figures.comparison.common_context;
+fn lines(name: &str, ranking: Ranking, subjects: Vec<Subject>, unranked: &mut usize) -> Vec<(Measured, Line)> {
+    let score = ranking.protocol.score();
+    let context = ranking.comparison.common_context;
     let mut by_number: BTreeMap<i64, Vec<Subject>> = BTreeMap::new();
     for subject in subjects {
         let same_context = context.is_none() || subject.common_context.is_none() || subject.common_context == context;
@@ -150,13 +122,13 @@ fn lines(name: &str, figures: Figures, subjects: Vec<Subject>, unranked: &mut us
         }
     }
     let mut lines = Vec::new();
-    for configuration in figures.comparison.configurations {
+    for configuration in ranking.comparison.configurations {
         let Some(subjects) = by_number.remove(&configuration.number).filter(|_| configuration.perplexity.is_some()) else {
             *unranked += 1;
             continue;
         };
         let first = &subjects[0];
-        let text = first.content.validation.as_ref().or(figures.protocol.text_hash.as_ref());
+        let text = first.content.validation.as_ref().or(ranking.protocol.text_hash.as_ref());
         let measured = Measured {
             text: text.map(|hash| beginning(hash)).unwrap_or_default(),
             tokenizer: configuration.tokenizer.clone(),
@@ -212,14 +184,14 @@ fn uncontrolled(lines: &[Line]) -> Vec<String> {
 
 impl Line {
     /// The value of a setting, in words.
-    pub(super) fn setting(&self, key: &str) -> Option<&str> {
+    pub(in crate::report) fn setting(&self, key: &str) -> Option<&str> {
         self.subjects[0].setting(key)
     }
 }
 
 impl Group {
     /// The names of the experiments that are in it.
-    pub(super) fn experiments(&self) -> Vec<String> {
+    pub(in crate::report) fn experiments(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for line in &self.lines {
             if !names.contains(&line.experiment) {
@@ -242,7 +214,7 @@ impl Measured {
     }
 
     /// What differs from how another group was measured, in words.
-    pub(super) fn differences(&self, other: &Self) -> String {
+    pub(in crate::report) fn differences(&self, other: &Self) -> String {
         let number = |n: Option<i64>| n.map_or_else(|| "unknown".to_owned(), words::thousands);
         let mut list = Vec::new();
         let mut differ = |what: &str, mine: String, its: String| {

@@ -4,8 +4,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::comparison::{Configuration, TrialLine};
-use super::words::{count, numbers, small_number};
+use super::configuration::Configuration;
+use super::trial::TrialLine;
+use crate::report::words::{count, numbers, small_number};
 
 /// Configurations with the same results that are written out, by groups.
 const GROUPS: usize = 4;
@@ -106,7 +107,7 @@ pub(super) fn same_results(configurations: &[Configuration], trials: &[TrialLine
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::tests::{compared_as, order};
+    use super::super::tests::{compared_as, order};
     use crate::experiment::settings::{ClipNorm, Tokenizer};
     use crate::record::TrialState;
     use crate::record::tests::{completed, plan, waiting};

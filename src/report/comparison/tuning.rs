@@ -6,20 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::comparison::Configuration;
-use super::inference::effects::size;
-use super::protocol::Protocol;
-
-/// How a configuration stands to those that differ from it in tuned settings only.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tuned {
-    /// Which combination of the other settings it is of: the same number for all tried values of one.
-    pub(super) combination: usize,
-    /// Whether it has the lowest figure of them.
-    pub(super) chosen: bool,
-    /// The tuned keys whose chosen value is the smallest or largest that was planned here.
-    pub(super) at_edge: Vec<String>,
-}
+use super::configuration::{Configuration, Tuned};
+use crate::report::inference::effects::size;
+use crate::report::protocol::Protocol;
 
 /// Says of each configuration with a figure that ranks whether it is the chosen one of its combination. One that has none, as where
 /// all its seeds diverged, was no choice.
@@ -64,7 +53,7 @@ fn is_at_edge(configurations: &[Configuration], members: &[usize], best: usize, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::comparison::tests::{compared_as, order};
+    use super::super::tests::{compared_as, order};
     use super::*;
     use crate::experiment::settings::ClipNorm;
     use crate::record::TrialState;
@@ -91,7 +80,7 @@ mod tests {
     }
 
     /// The configurations of each combination.
-    fn combinations(comparison: &super::super::comparison::Comparison) -> BTreeMap<usize, BTreeSet<i64>> {
+    fn combinations(comparison: &super::super::Comparison) -> BTreeMap<usize, BTreeSet<i64>> {
         let mut found: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
         for configuration in &comparison.configurations {
             if let Some(tuned) = &configuration.tuned {

@@ -1,0 +1,149 @@
+//! An experiment, as the report knows it: everything that is read and computed, before anything is said or drawn.
+
+use std::collections::BTreeMap;
+
+use polars::prelude::DataFrame;
+
+use super::comparison::{Comparison, Configuration};
+use super::confounding::{Confounding, confounding};
+use super::curves::{Curve, curves};
+use super::positions::{Positions, positions};
+use super::protocol::Protocol;
+use super::ranking::Ranking;
+use super::samples::{Shown, samples};
+use super::settings::Settings;
+use super::statistics::{Statistics, statistics};
+use super::stays::{Stay, stays};
+use super::winner::Winner;
+use super::{clipping, frames, references, words};
+use crate::error::Result;
+use crate::runs::ExperimentFolder;
+
+/// Configurations whose curves are drawn; the files have them all.
+pub(super) const DRAWN: usize = 50;
+
+/// What an experiment came to.
+pub struct Report {
+    pub(super) protocol: Protocol,
+    pub(super) comparison: Comparison,
+    /// Which differences are real; `None` where nothing is ranked.
+    pub(super) statistics: Option<Statistics>,
+    pub(super) settings: Settings,
+    pub(super) curves: Vec<Curve>,
+    /// Attempts of all trials, by start.
+    pub(super) stays: Vec<Stay>,
+    /// Loss by place in the window, of the configurations that are drawn.
+    pub(super) positions: Vec<Positions>,
+    /// Configurations that have a figure but no curve on the page.
+    pub(super) not_drawn: usize,
+    /// What the best of them write.
+    pub(super) samples: Vec<Shown>,
+    /// The best one's weights, and the commands to go on with; `None` where nothing is ranked.
+    pub(super) winner: Option<Winner>,
+    /// What changed along with the swept settings, and what forbids to call the first one better.
+    pub(super) confounding: Confounding,
+    /// What the clip norms did.
+    pub(super) clipping: Vec<String>,
+    /// What the figures are to be judged by, in sentences.
+    pub(super) references: Vec<String>,
+    pub(super) damaged: Vec<String>,
+}
+
+impl Report {
+    /// Reads an experiment's folder. An error of kind [`Kind::Nothing`](crate::error::Kind::Nothing) where there is no plan and no trial.
+    pub fn read(folder: &ExperimentFolder) -> Result<Self> {
+        let mut damaged = Vec::new();
+        let Ranking { frame, protocol, comparison } = Ranking::read(folder, &mut damaged)?;
+        let confounding = confounding(&frame, &protocol, &comparison)?;
+        let statistics = statistics(folder, &comparison, &protocol, &confounding, &mut damaged);
+        let settings = Settings::read(&frame)?;
+        // What was scored on another text does not belong into a figure with the others.
+        let comparable = comparison.configurations.iter().filter_map(|c| c.comparable());
+        let drawn: Vec<i64> = comparable.take(DRAWN).map(|c| c.number).collect();
+        let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.has_result()).count();
+        let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
+        let stays = stays(folder, &comparison, &mut damaged);
+        let positions = positions(folder, &comparison, &drawn, &mut damaged);
+        let samples = samples(folder, &comparison, &protocol.swept, &mut damaged);
+        let winner = Winner::of(folder, &comparison);
+        let clipping = clipping::notes(&frame);
+        // A damaged description is listed already.
+        let references = references::notes(folder, &comparison).unwrap_or_default();
+        Ok(Self {
+            protocol,
+            comparison,
+            statistics,
+            settings,
+            curves,
+            stays,
+            positions,
+            not_drawn,
+            samples,
+            winner,
+            confounding,
+            clipping,
+            references,
+            damaged,
+        })
+    }
+
+    /// Whether no trial has a result yet.
+    pub fn is_empty(&self) -> bool {
+        !self.comparison.configurations.iter().any(Configuration::has_result)
+    }
+
+    /// The best configuration, with its weights and the commands to go on with.
+    pub fn winner(&self) -> Option<&Winner> {
+        self.winner.as_ref()
+    }
+
+    /// Files that could not be read.
+    pub fn damaged(&self) -> &[String] {
+        &self.damaged
+    }
+
+    /// `length 128 · stride 64`, as a run's lines have it; empty where nothing is swept.
+    pub(super) fn name(&self, configuration: &Configuration) -> String {
+        words::named(&self.protocol.swept, &configuration.values)
+    }
+
+    /// A configuration in words that are never empty.
+    pub(super) fn full_name(&self, configuration: &Configuration) -> String {
+        let name = self.name(configuration);
+        if name.is_empty() { format!("configuration {}", configuration.number) } else { name }
+    }
+
+    /// The figure that ranks, as its heading has it.
+    pub(super) fn unit(&self) -> &'static str {
+        if self.comparison.by_bytes { "bits per byte" } else { "perplexity" }
+    }
+
+    /// A value of the figure that ranks, in words.
+    pub(super) fn figure(&self, value: f64) -> String {
+        if self.comparison.by_bytes { format!("{value:.4}") } else { words::perplexity(value) }
+    }
+
+    /// Number of trials of each status.
+    pub(super) fn status(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for trial in &self.comparison.trials {
+            *counts.entry(trial.status.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Seconds from the first start to the last end.
+    pub(super) fn wall_seconds(&self) -> Option<f64> {
+        let started = self.comparison.trials.iter().filter_map(|t| t.started_utc).min()?;
+        let finished = self.comparison.trials.iter().filter_map(|t| t.finished_utc).max()?;
+        Some((finished - started) as f64 / 1e6).filter(|seconds| *seconds >= 0.0)
+    }
+}
+
+/// Trials that were not trained since another is the same to the bit, with that one.
+fn aliases(frame: &DataFrame) -> BTreeMap<String, String> {
+    let (Ok(ids), Ok(sources)) = (frames::words(frame, "trial_id"), frames::words(frame, "alias_of")) else {
+        return BTreeMap::new();
+    };
+    ids.into_iter().zip(sources).filter_map(|(id, source)| Some((id?, source?))).collect()
+}

@@ -1,0 +1,67 @@
+//! What ran when: every attempt of every trial, from its folder.
+
+use super::comparison::Comparison;
+use super::words;
+use crate::plan::TrialId;
+use crate::runs::{Attempt, ExperimentFolder, attempts, read_progress};
+
+/// Trials whose attempts are read.
+const TRIALS: usize = 10_000;
+
+/// A trial's stay in a slot.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Stay {
+    pub(super) trial_id: String,
+    pub(super) configuration: i64,
+    pub(super) seed: Option<i64>,
+    pub(super) status: String,
+    pub(super) attempt: Attempt,
+    /// Where it still runs: when its worker was last heard of.
+    pub(super) heard_utc: Option<i64>,
+}
+
+impl Stay {
+    /// Host and slot, the host only where there are several.
+    pub(super) fn row(&self, hosts: bool) -> String {
+        if hosts {
+            format!("{} · {}", words::plain(&self.attempt.host), self.attempt.slot)
+        } else {
+            self.attempt.slot.to_string()
+        }
+    }
+
+    /// How it ended: one of few words for its colour, and what its file says.
+    pub(super) fn end(&self, is_last: bool) -> (&'static str, String) {
+        match self.attempt.ended.as_deref() {
+            Some("completed") => ("completed", "completed".to_owned()),
+            Some(said) if ["diverged", "did_not_fit", "did not fit"].contains(&said) => ("diverged", words::status(said)),
+            Some(said) if said.starts_with("interrupted") || said.starts_with("stopped") => ("interrupted", words::plain(said)),
+            Some(said) => ("failed", words::plain(said)),
+            None if is_last && self.status == "running" => ("running", "running".to_owned()),
+            None => ("failed", "killed; its end is not known".to_owned()),
+        }
+    }
+}
+
+/// The attempts of all trials, by start; files that cannot be read are listed.
+pub(super) fn stays(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> Vec<Stay> {
+    let mut stays = Vec::new();
+    for trial in comparison.trials.iter().take(TRIALS) {
+        let Some(id) = TrialId::parse(&trial.id) else { continue };
+        let trial_folder = folder.trial(&id);
+        let progress = if trial.status == "running" { read_progress(&trial_folder) } else { None };
+        match attempts(&trial_folder) {
+            Ok(list) => stays.extend(list.into_iter().map(|attempt| Stay {
+                trial_id: trial.id.clone(),
+                configuration: trial.configuration,
+                seed: trial.seed,
+                status: trial.status.clone(),
+                heard_utc: progress.as_ref().filter(|p| p.attempt == attempt.attempt).map(|p| p.time_utc),
+                attempt,
+            })),
+            Err(error) => damaged.push(error.chain()),
+        }
+    }
+    stays.sort_by_key(|stay| (stay.attempt.started_utc, stay.attempt.slot));
+    stays
+}
