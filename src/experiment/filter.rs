@@ -45,8 +45,8 @@ impl Filter {
             Ok(datum) => Ok(datum == Datum::Boolean(true)),
             Err(Trouble::Unknown) => Ok(false),
             Err(Trouble::Failed(why)) => {
-                let read = self.program.read_values(&mut values);
-                Err(Error::usage(format!("`{}` cannot be decided where {read}: {why}", self.program.text())))
+                let read = self.program.context(&mut values);
+                Err(Error::usage(format!("`{}` cannot be decided{read}: {why}", self.program.text())))
             }
         }
     }

@@ -109,6 +109,11 @@ impl Problem {
     }
 
     /// Words under the marked place.
+    pub(super) fn maybe_at(mut self, place: Option<Place>) -> Self {
+        self.place = place.or(self.place);
+        self
+    }
+
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into().into_boxed_str());
         self

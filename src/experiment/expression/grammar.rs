@@ -2,13 +2,23 @@
 
 use std::ops::Range;
 
+use super::fault::Fault;
 use super::tokens::{Token, tokens};
-use super::{Datum, Fault, Kind, Slot};
+use super::value::{Datum, Kind};
 use crate::experiment::keys;
 use crate::experiment::names::{Name, Names};
 
 /// All that can be called.
 const FUNCTIONS: &[&str] = &["min", "max", "ceil", "floor", "round", "sqrt", "log2", "abs"];
+
+/// What an atom of the expression stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Slot {
+    Fixed(Datum),
+    Full,
+    Setting(Name),
+    Own(usize),
+}
 
 /// A part of an expression: its type and its code.
 struct Part {

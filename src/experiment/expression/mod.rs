@@ -5,11 +5,12 @@
 //! variables of ours. So no filter, attribute, string operation or global of the template language can be reached, and
 //! no word reaches arithmetic.
 
+mod fault;
 mod grammar;
 mod tokens;
+mod value;
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Object, Rest, Value};
@@ -18,63 +19,10 @@ use minijinja::{Environment, Expression};
 use super::columns::Cell;
 use super::keys;
 use super::names::{Name, Names};
-use super::text;
+use grammar::Slot;
 
-/// A value of an expression.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::experiment) enum Datum {
-    /// A number; `off` is +∞.
-    Number(f64),
-    /// True or false.
-    Boolean(bool),
-    /// A word.
-    Word(String),
-}
-
-impl fmt::Display for Datum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(n) if *n == f64::INFINITY => f.write_str("off"),
-            Self::Number(n) => f.write_str(&text::write_number(*n)),
-            Self::Boolean(b) => write!(f, "{b}"),
-            Self::Word(word) => f.write_str(word),
-        }
-    }
-}
-
-/// The type of an expression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::experiment) enum Kind {
-    Number,
-    Boolean,
-    Word,
-}
-
-/// What is wrong with an expression, and where in its text.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::experiment) struct Fault {
-    pub(in crate::experiment) message: String,
-    pub(in crate::experiment) help: Option<String>,
-    pub(in crate::experiment) at: Range<usize>,
-}
-
-/// Why a right expression has no value for one configuration.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::experiment) enum Trouble {
-    /// It needs the number of training windows, which is not known.
-    Unknown,
-    /// A sentence.
-    Failed(String),
-}
-
-/// What an atom of the expression stands for.
-#[derive(Debug, Clone, PartialEq)]
-enum Slot {
-    Fixed(Datum),
-    Full,
-    Setting(Name),
-    Own(usize),
-}
+pub(super) use fault::Fault;
+pub(super) use value::{Datum, Kind, Trouble};
 
 /// A checked expression.
 pub(in crate::experiment) struct Program {
@@ -168,8 +116,14 @@ impl Program {
         }
     }
 
+    /// ` where sequence_length is 128 and stride is 64`: what it read, for a message; empty where it read nothing.
+    pub(in crate::experiment) fn context(&self, values: &mut Values<'_>) -> String {
+        let read = self.read_values(values);
+        if read.is_empty() { read } else { format!(" where {read}") }
+    }
+
     /// `sequence_length is 128 and stride is 64`: what it read, for a message.
-    pub(in crate::experiment) fn read_values(&self, values: &mut Values<'_>) -> String {
+    fn read_values(&self, values: &mut Values<'_>) -> String {
         let mut parts: Vec<String> = Vec::new();
         for slot in &self.slots {
             let part = match slot {

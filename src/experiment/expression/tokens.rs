@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::Fault;
+use super::fault::Fault;
 use crate::experiment::text;
 
 /// One of them.

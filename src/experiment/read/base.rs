@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use figment::Figment;
 use figment::value::Value;
 
-use super::{Reader, Written};
-use crate::experiment::Own;
+use super::Reader;
 use crate::experiment::axes::{self, Target};
+use crate::experiment::definition::{Own, Written};
 use crate::experiment::keys;
 use crate::experiment::layers;
 use crate::experiment::names::Names;

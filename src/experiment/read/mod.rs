@@ -14,17 +14,17 @@ use std::sync::Arc;
 use figment::Figment;
 
 use super::axes::Target;
+use super::definition::{Experiment, Own};
 use super::keys;
 use super::layers;
 use super::names::Names;
 use super::overrides::{self, Override, Overrides};
-pub(super) use rules::{IMPLIED, derived_value};
-
 use super::problem::{Place, Problem, Problems, Severity, Source};
 use super::settings::Settings;
 use super::text;
 use super::yaml::{self, Key, Node, Yaml};
-use super::{Experiment, Own};
+
+pub(super) use rules::{IMPLIED, derived_value};
 
 /// Most bytes of a file.
 const MOST_BYTES: u64 = 1 << 20;
@@ -113,13 +113,6 @@ fn read(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<
             Err(Problems { file: name.to_owned(), list: problems })
         }
     }
-}
-
-/// A setting of the base, as it is written.
-#[derive(Debug, Clone)]
-pub(in crate::experiment) struct Written {
-    pub(in crate::experiment) label: String,
-    pub(in crate::experiment) place: Place,
 }
 
 #[derive(Default)]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Tag, Value};
 
-use super::{Reader, Written};
+use super::Reader;
 use crate::experiment::axes::{self, Block, Point, Search};
+use crate::experiment::definition::{Derive, Exclude, Written};
 use crate::experiment::expression::{Datum, Kind, Program};
 use crate::experiment::keys;
 use crate::experiment::names::Names;
 use crate::experiment::problem::Problem;
 use crate::experiment::yaml::{Key, Node, Yaml};
-use crate::experiment::{Derive, Exclude};
 
 impl Reader {
     /// The type of each name of one's own, over all its values.

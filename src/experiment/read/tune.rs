@@ -2,8 +2,8 @@
 
 use super::Reader;
 use super::base::normal_key;
-use crate::experiment::Derive;
 use crate::experiment::axes::{Block, Point, Search};
+use crate::experiment::definition::Derive;
 use crate::experiment::keys;
 use crate::experiment::problem::Problem;
 use crate::experiment::yaml::{Key, Node, Yaml};

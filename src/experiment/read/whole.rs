@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Reader;
-use crate::experiment::Experiment;
 use crate::experiment::check;
+use crate::experiment::definition::Experiment;
 use crate::experiment::expression::Program;
 use crate::experiment::keys;
 use crate::experiment::problem::{Problem, Severity};

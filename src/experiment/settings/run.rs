@@ -1,0 +1,107 @@
+//! `run`: where and when trials run.
+
+use serde::de::Deserializer;
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+use crate::experiment::text::{Scalar, fields};
+
+/// `run`: where and when. It says nothing of a result, so a record of another version may have keys here that are not read;
+/// those of an experiment file are known by name before they come here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Run {
+    /// `auto`, `cpu`, `cuda`, `cuda:1` …, `metal`.
+    pub device: DeviceChoice,
+    /// `own` or `candle`; part of the id of a trial on an NVIDIA GPU.
+    pub engine: Engine,
+    /// The folder in which NVIDIA's libraries are looked for first; relative to the experiment file.
+    #[serde(deserialize_with = "fields::maybe_words")]
+    pub cuda_libraries: Option<String>,
+    /// Trials at a time; `None` is `auto`.
+    #[serde(deserialize_with = "fields::maybe_few")]
+    pub slots: Option<usize>,
+    /// CPU threads a slot; `None` is `auto`.
+    #[serde(deserialize_with = "fields::maybe_few")]
+    pub threads: Option<usize>,
+    /// `local` or `slurm`.
+    pub on: On,
+    /// A clock time to end at, `07:00`.
+    #[serde(deserialize_with = "fields::maybe_clock")]
+    pub until: Option<String>,
+    /// A duration to end after, `8h`.
+    #[serde(deserialize_with = "fields::maybe_duration")]
+    pub time: Option<String>,
+    /// How often a crashed trial is started again.
+    #[serde(deserialize_with = "fields::count")]
+    pub retries: u32,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            device: DeviceChoice::Auto,
+            engine: Engine::Own,
+            cuda_libraries: None,
+            slots: None,
+            threads: None,
+            on: On::Local,
+            until: None,
+            time: None,
+            retries: 2,
+        }
+    }
+}
+
+/// Which device trials run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The one that the experiment has been run on; at first a GPU where this machine has one that can be used, else the CPU.
+    Auto,
+    /// This one: `cpu`, `cuda` (the first NVIDIA GPU), `cuda:1` …, `metal` (needs a build with the feature `metal`).
+    This(Device),
+}
+
+impl Serialize for DeviceChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::This(device) => device.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Scalar::deserialize(deserializer)?;
+        if value.is("auto") {
+            return Ok(Self::Auto);
+        }
+        let device = match &value {
+            Scalar::Text(name) => name.parse().ok(),
+            _ => None,
+        };
+        device.map_or_else(|| value.refuse("`auto`, `cpu`, `cuda`, `cuda:1` or `metal`"), |device| Ok(Self::This(device)))
+    }
+}
+
+/// What computes on an NVIDIA GPU. The processor has one engine, and an Apple GPU candle's operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// This program's engine: a step is one CUDA graph.
+    Own,
+    /// candle's operations and autograd (needs a build with the feature `cuda`).
+    Candle,
+}
+
+/// Where trials are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// On this machine.
+    Local,
+    /// On a Slurm cluster.
+    Slurm,
+}
