@@ -137,6 +137,45 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes what killed processes left behind in a folder and in those below it, where others may be writing just now: the names say by
+/// which process. Of this one nothing is being written.
+pub fn sweep_abandoned(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("list", folder, e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+        let is_folder = path.is_dir();
+        let removed = match writer(&path) {
+            Some(process) if is_alive(process) => Ok(()),
+            Some(_) if is_folder => fs::remove_dir_all(&path),
+            Some(_) => fs::remove_file(&path),
+            None if is_folder => {
+                sweep_abandoned(&path)?;
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        // Somebody else may sweep too.
+        removed.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(Error::io("remove", &path, e)) })?;
+    }
+    Ok(())
+}
+
+/// The process that writes, or wrote, under this temporary name; `None` where it is none.
+fn writer(path: &Path) -> Option<i32> {
+    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+}
+
+/// Whether there is another process of this number.
+fn is_alive(process: i32) -> bool {
+    let other = rustix::process::Pid::from_raw(process).filter(|_| process as u32 != std::process::id());
+    // One that belongs to somebody else may not be asked, and is there.
+    other.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
 /// Bytes of all files below a folder; what cannot be read counts for nothing.
 pub fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -190,6 +229,27 @@ mod tests {
         fs::create_dir(dir.path().join(".tmp-9-x.part")).unwrap();
         sweep(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_living_process_writes_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("cache");
+        fs::create_dir_all(below.join(".tmp-2147483646-b.gone")).unwrap();
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let living = format!(".tmp-{}-a.part", other.id());
+        for name in [living.as_str(), ".tmp-2147483646-a.part", "a.json", &format!(".tmp-{}-a.part", std::process::id())] {
+            fs::write(below.join(name), "").unwrap();
+        }
+        sweep_abandoned(dir.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [living.as_str(), "a.json"]);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        sweep_abandoned(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(&below).unwrap().count(), 1);
+        sweep_abandoned(&dir.path().join("missing")).unwrap();
     }
 
     #[test]

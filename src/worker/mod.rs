@@ -38,8 +38,9 @@ pub fn work(assignment: &Assignment) -> Result<Leaves> {
     let Some(_lock) = TrialLock::wait(folder, LOCK_WAIT)? else {
         return Err(Error::new(Kind::Busy, "another worker holds this trial"));
     };
-    durable::sweep(folder.path())?;
-    durable::sweep(&folder.checkpoints())?;
+    for swept in [folder.path(), &folder.checkpoints(), &folder.attempts(), &folder.steps_parts()] {
+        durable::sweep(swept)?;
+    }
     log::start(folder)?;
     let stop = stop_flag()?;
     let (result, failed) = if assignment.score_again {
