@@ -159,7 +159,8 @@ pub fn sweep_abandoned(folder: &Path) -> Result<()> {
             None => Ok(()),
         };
         // Somebody else may sweep too.
-        removed.or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(Error::io("remove", &path, e)) })?;
+        removed
+            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(Error::io("remove", &path, e)) })?;
     }
     Ok(())
 }

@@ -32,6 +32,10 @@ pub enum Kind {
     Nothing,
     /// The time that was given is over.
     Deadline,
+    /// Ctrl-C asked to stop.
+    Interrupted,
+    /// SIGTERM asked to stop.
+    Terminated,
     /// A mistake in Votive itself.
     Internal,
 }

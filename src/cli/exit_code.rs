@@ -54,6 +54,8 @@ impl Code {
             Kind::Busy => Self::Busy,
             Kind::Nothing => Self::Nothing,
             Kind::DiskFull | Kind::Deadline => Self::Stopped,
+            Kind::Interrupted => Self::Interrupted,
+            Kind::Terminated => Self::Terminated,
             Kind::Data | Kind::Io | Kind::OutOfMemory | Kind::Device | Kind::Internal => Self::Internal,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{ToSpan, ZonedDateTime};
 
+use super::signals::Asked;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::{clock_time, duration};
 use crate::schedule::{Deadline, Moment};
@@ -38,10 +39,11 @@ pub(super) fn deadline(until: Option<&str>, time: Option<&str>, now: &ZonedDateT
 /// `hear`.
 ///
 /// # Errors
-/// Those of the work; of kind [`Kind::Deadline`] where that came first. What was begun then is given up with this process, and files
-/// are written whole or not at all.
+/// Those of the work; of kind [`Kind::Deadline`] where that came first, and that of a signal where one asked to stop. What was begun then
+/// is given up with this process, and files are written whole or not at all.
 pub(super) fn before<T: Send + 'static, S: Send + 'static>(
     deadline: Deadline,
+    asked: &Asked,
     work: impl FnOnce(&dyn Fn(S)) -> Result<T> + Send + 'static,
     hear: &dyn Fn(S),
 ) -> Result<T> {
@@ -63,6 +65,9 @@ pub(super) fn before<T: Send + 'static, S: Send + 'static>(
             Ok(Said::OnTheWay(on_the_way)) => hear(on_the_way),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the preparation of a text panicked")),
+        }
+        if let Some(error) = asked.given_up("the text was prepared: nothing was started") {
+            return Err(error.help("the same command goes on with what is prepared"));
         }
         if deadline.has_come(Moment::now()) {
             let error = Error::new(Kind::Deadline, "the deadline has come while the text was prepared: nothing was started");
@@ -110,15 +115,16 @@ mod tests {
             (1..=3).for_each(say);
             Ok("done")
         };
-        assert_eq!(before(Deadline::default(), work, &hear).unwrap(), "done");
+        let nobody = Asked::default();
+        assert_eq!(before(Deadline::default(), &nobody, work, &hear).unwrap(), "done");
         assert_eq!(*heard.borrow(), [1, 2, 3]);
         let past = Deadline { until_utc: Some(0), until_elapsed: None };
         let slow = |_: &dyn Fn(u32)| {
             thread::sleep(Duration::from_secs(60));
             Ok(())
         };
-        assert_eq!(before(past, slow, &hear).unwrap_err().kind(), Kind::Deadline);
+        assert_eq!(before(past, &nobody, slow, &hear).unwrap_err().kind(), Kind::Deadline);
         let fails = |_: &dyn Fn(u32)| Err::<(), _>(Error::data("no text"));
-        assert_eq!(before(Deadline::default(), fails, &hear).unwrap_err().kind(), Kind::Data);
+        assert_eq!(before(Deadline::default(), &nobody, fails, &hear).unwrap_err().kind(), Kind::Data);
     }
 }

@@ -166,8 +166,11 @@ pub enum Notice<'a> {
         /// When that ends; `None` where nothing was measured.
         expected: Option<Expected>,
     },
-    /// A signal asked to stop: running trials save and leave.
-    Stopping,
+    /// A signal asked to stop.
+    Stopping {
+        /// Whether trials run, which save and leave.
+        trials: bool,
+    },
     /// A second one: they are killed.
     Killing,
     /// What happened could not be written down.

@@ -76,7 +76,8 @@ pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener) -> Res
     let (now, began) = (ZonedDateTime::now(), Moment::now());
     let ends =
         |run: &settings::Run| deadline(request.until.as_deref().or(run.until.as_deref()), run.time.as_deref(), &now, began);
-    let session = Session::open_before(&ends, &request.asked, listener)?;
+    signals.watch()?;
+    let session = Session::open_before(&ends, signals.asked(), &request.asked, listener)?;
     let settings = &session.experiment.base.run;
     if settings.on == On::Slurm {
         return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
@@ -286,7 +287,6 @@ impl Run<'_> {
         let session = self.session;
         let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
         let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search };
-        self.signals.watch()?;
         let (deadline, stop) = (session.deadline, self.signals.stop());
         let must_end = || must_end(deadline, stop);
         Probes::measure(&session.folder, &session.plan, missing, how, &must_end, self.listener).map(Some)
@@ -352,7 +352,7 @@ impl Run<'_> {
         Ended {
             trained,
             scored,
-            terminated: self.signals.terminated(),
+            terminated: self.signals.asked().terminated(),
             folder: folder.clone(),
             report,
             aliases,

@@ -10,6 +10,7 @@ use super::device::usable_device;
 use super::failure::Failure;
 use super::git;
 use super::notice::{Listener, Notice};
+use super::signals::Asked as Signalled;
 use super::texts::{Corpora, unused_field};
 use crate::corpus::{Part, Prepared, References};
 use crate::device::Device;
@@ -66,12 +67,13 @@ impl Session {
     /// # Errors
     /// Where the file, its texts or its starting weights are not right; where no trial is left.
     pub fn open(asked: &Asked, listener: &dyn Listener) -> Result<Self, Failure> {
-        Self::open_before(&|_| Ok(Deadline::default()), asked, listener)
+        Self::open_before(&|_| Ok(Deadline::default()), &Signalled::default(), asked, listener)
     }
 
-    /// As [`Session::open`], until the deadline that is found in the file.
+    /// As [`Session::open`], until the deadline that is found in the file, or a signal.
     pub(super) fn open_before(
         deadline: &dyn Fn(&settings::Run) -> Result<Deadline>,
+        signalled: &Signalled,
         asked: &Asked,
         listener: &dyn Listener,
     ) -> Result<Self, Failure> {
@@ -85,7 +87,7 @@ impl Session {
         let before = Description::read(&folder).ok();
         let kept = before.as_ref().and_then(|described| described.device).filter(|_| !asked.anew);
         let Found { device, gpu, .. } = usable_device(&experiment, kept, listener)?;
-        let corpora = Corpora::new(experiment.folder.clone(), folder.clone(), deadline);
+        let corpora = Corpora::new(experiment.folder.clone(), folder.clone(), deadline, signalled.clone());
         let fixed = before.as_ref().and_then(|described| described.common_context);
         let numbers = numbers(&folder, before);
         let machine = Machine::this();

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::deadline::before;
 use super::notice::{Listener, Notice};
+use super::signals::Asked;
 use crate::corpus::{self, Prepared, Stage};
-use crate::error::{Error, Result};
+use crate::durable;
+use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Settings};
 use crate::experiment::{Experiment, Problems};
 use crate::model::Pretrained;
@@ -27,6 +29,8 @@ pub(super) struct Corpora {
     folder: ExperimentFolder,
     /// When preparation is given up.
     deadline: Deadline,
+    /// Whether somebody asked to give it up.
+    signalled: Asked,
     texts: RefCell<Vec<Text>>,
     folders: RefCell<HashMap<String, Pretrained>>,
 }
@@ -41,8 +45,8 @@ struct Text {
 }
 
 impl Corpora {
-    pub(super) fn new(base: PathBuf, folder: ExperimentFolder, deadline: Deadline) -> Self {
-        Self { base, folder, deadline, texts: RefCell::default(), folders: RefCell::default() }
+    pub(super) fn new(base: PathBuf, folder: ExperimentFolder, deadline: Deadline, signalled: Asked) -> Self {
+        Self { base, folder, deadline, signalled, texts: RefCell::default(), folders: RefCell::default() }
     }
 
     /// What is known of a folder to start from; each is read once.
@@ -98,12 +102,18 @@ impl Corpora {
     /// What is known of a configuration's text, which is prepared where it is not yet; then how far that is is told.
     ///
     /// # Errors
-    /// Of kind [`Kind::Deadline`](crate::error::Kind::Deadline) where that has come before.
+    /// Of kind [`Kind::Deadline`](crate::error::Kind::Deadline) where that has come before; where somebody asked to stop.
     pub(super) fn prepare(&self, settings: &Settings, listener: &dyn Listener) -> Result<Rc<Known>> {
-        self.prepare_before(self.deadline, settings, listener)
+        self.prepare_before(self.deadline, &self.signalled, settings, listener)
     }
 
-    fn prepare_before(&self, deadline: Deadline, settings: &Settings, listener: &dyn Listener) -> Result<Rc<Known>> {
+    fn prepare_before(
+        &self,
+        deadline: Deadline,
+        signalled: &Asked,
+        settings: &Settings,
+        listener: &dyn Listener,
+    ) -> Result<Rc<Known>> {
         let (corpus, tokenizer, most) = (&settings.corpus, &settings.tokenizer, settings.evaluate.max_bytes);
         if let Some(known) = self.prepared(settings) {
             return Ok(known);
@@ -120,7 +130,14 @@ impl Corpora {
             }
         };
         let label = tokenizer.label();
-        let prepared = before(deadline, prepare, &|stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage }))?;
+        let hear = |stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage });
+        let prepared = before(deadline, signalled, prepare, &hear).inspect_err(|error| {
+            if matches!(error.kind(), Kind::Deadline | Kind::Interrupted | Kind::Terminated) {
+                // What was begun and is given up; what cannot be removed now is swept by the next run.
+                let _ = durable::sweep_abandoned(&self.folder.cache());
+                let _ = durable::sweep_abandoned(&self.folder.tokenizers());
+            }
+        })?;
         let known = Rc::new(Known { prepared, from });
         let text = Text {
             corpus: corpus.clone(),
@@ -140,7 +157,7 @@ impl Corpora {
         impl Listener for Silent {
             fn notice(&self, _notice: &Notice<'_>) {}
         }
-        self.prepare_before(Deadline::default(), settings, &Silent)
+        self.prepare_before(Deadline::default(), &Asked::default(), settings, &Silent)
     }
 
     fn prepared(&self, settings: &Settings) -> Option<Rc<Known>> {

@@ -14,7 +14,7 @@ use crate::plan::{Trial, TrialId};
 use crate::runs::EventLog;
 use crate::schedule::{Event, LocalExecutor, LocalSettings, Pace, Queue, Summary, SystemClock, Work, drive};
 
-/// Works a queue off. From its first call on, signals are watched and obeyed.
+/// Works a queue off, and obeys signals.
 pub(super) fn work_off(
     session: &Session,
     queue: Queue,
@@ -23,7 +23,6 @@ pub(super) fn work_off(
     listener: &dyn Listener,
 ) -> Result<Summary> {
     let (plan, folder) = (&session.plan, &session.folder);
-    signals.watch()?;
     let by_id: HashMap<&TrialId, &Trial> = plan.trials.iter().map(|t| (&t.id, t)).collect();
     let planned = |id: &TrialId| by_id.get(id).copied().ok_or_else(|| Error::internal(format!("{id} is not planned")));
     let prepare = Box::new(|id: &TrialId| write_job(session, planned(id)?, work));
@@ -46,7 +45,8 @@ pub(super) fn work_off(
         tables.after(event);
     };
     let pace = Pace { deadline: session.deadline, ..Pace::default() };
-    let summary = drive(queue, &mut executor, &SystemClock, &mut [&mut tell_all], signals.stop(), pace);
+    let work = || drive(queue, &mut executor, &SystemClock, &mut [&mut tell_all], signals.stop(), pace);
+    let summary = signals.while_workers_run(work);
     listener.end();
     Ok(summary)
 }

@@ -120,7 +120,9 @@ impl Cause {
             Kind::DiskFull => Self::Disk,
             Kind::OutOfMemory => Self::Memory,
             Kind::Device => Self::Device,
-            Kind::Io | Kind::Busy | Kind::Nothing | Kind::Deadline | Kind::Internal => Self::Crash,
+            Kind::Io | Kind::Busy | Kind::Nothing | Kind::Deadline | Kind::Interrupted | Kind::Terminated | Kind::Internal => {
+                Self::Crash
+            }
         }
     }
 

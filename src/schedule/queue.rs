@@ -315,6 +315,8 @@ impl Queue {
                 Place::SameAs(_) => Left::NotStarted,
                 Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
                 Place::Queued { .. } if self.trials[i].failures + self.trials[i].killed_for_memory > 0 => Left::Failed,
+                // It found the disk full, or somebody stopped its worker.
+                Place::Queued { .. } if self.trials[i].spent > 0.0 => Left::Interrupted,
                 Place::Queued { .. } => Left::NotStarted,
             };
             events.push(self.leave(i, why));

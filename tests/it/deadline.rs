@@ -2,24 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{SMALL, Scene, small};
+use crate::support::{LONG_TEXT, SMALL, Scene, files_below, long_text, small};
 
 /// What takes hours.
 const LONG: &str = "budget: {steps: 1000000}";
 
 #[test]
 fn a_text_that_takes_longer_to_prepare_is_given_up() {
-    let scene = Scene::new(
-        "name: small\ncorpus: {text: long.txt}\ntokenizer: {kind: bpe, vocab_size: 8000}\nmodel: {layers: 1, heads: 2, width: 16}\n\
-         train: {budget: {steps: 40}}\nrun: {time: 1s}\n",
-    );
-    // Many different words, so that there is much to learn.
-    let words = (0..6_000_000_u64).map(|n| format!("{:x} ", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32));
-    scene.put("long.txt", words.collect::<String>());
+    let scene = Scene::new(&format!("{LONG_TEXT}run: {{time: 1s}}\n"));
+    scene.put("long.txt", long_text());
     let began = Instant::now();
     scene.votive(&["run", "small.yaml"]).exits(5).says("the deadline has come while the text was prepared");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert!(scene.trials().is_empty());
+    assert!(files_below(scene.experiment().path(), ".part").is_empty());
 }
 
 #[test]

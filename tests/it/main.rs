@@ -5,6 +5,7 @@ mod arithmetic;
 mod bad_input;
 mod circles;
 mod cli;
+mod clock;
 mod compare;
 mod damaged;
 mod deadline;

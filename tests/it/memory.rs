@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use votive::runs::{Status, state_of};
+
 use crate::support::{Said, Scene, json, numbers};
 
 /// A model whose training takes some 250 MB, and a moment.
@@ -41,7 +43,7 @@ impl Group {
             }
             (two, "memory.max")
         };
-        let group = Self(above.join(format!("votive-test-{}", std::process::id())));
+        let group = Self(above.join(format!("votive-test-{}-{bytes}", std::process::id())));
         fs::create_dir(&group.0).map_err(|e| format!("no control group: {e}"))?;
         fs::write(group.0.join(limit), bytes.to_string()).map_err(|e| format!("no limit: {e}"))?;
         Ok(group)
@@ -79,6 +81,30 @@ fn below_a_limit_that_one_trial_fits_one_runs_at_a_time_and_none_is_killed() {
     let said = group.run(&scene.command(&["run", "small.yaml"])).exits(0);
     said.says("1 at a time").says_nothing_of("killed");
     assert_eq!(scene.attempts(), [1, 1, 1]);
+}
+
+#[test]
+fn a_shape_that_did_not_fit_is_opened_by_the_id_of_one_of_its_trials() {
+    // Less than one of them takes.
+    let group = match Group::with_limit(150_000_000) {
+        Ok(group) => group,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let scene = Scene::new(&WIDE.replace("threads: 1", "threads: 1, slots: 1"));
+    let said = group.run(&scene.command(&["run", "small.yaml", "--no-probe"])).exits(3);
+    said.says("killed for memory, also when nothing else ran").says("which has the same shape");
+    let trials: Vec<String> = scene.trials().into_keys().collect();
+    let status = || -> Vec<Status> { scene.trials().values().map(|folder| state_of(folder).status).collect() };
+    assert_eq!((trials.len(), status()), (3, vec![Status::DidNotFit; 3]));
+    let tried = scene.attempts();
+    assert_eq!(tried.iter().filter(|attempts| **attempts > 0).count(), 1, "{tried:?}: one tries for all of them");
+
+    scene.run(&[]).exits(3).says("nothing to train: all 3 trials are over already");
+    assert_eq!(scene.attempts(), tried, "more memory alone opens nothing");
+    // By one that was never tried itself.
+    let other = tried.iter().position(|attempts| *attempts == 0).unwrap();
+    scene.run(&["--retry", &trials[other]]).exits(0);
+    assert_eq!(status(), [Status::Completed; 3]);
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use votive::runs::{Status, TrialFolder, state_of};
 
-use crate::support::{Runner, Scene, Signal, assert_alike, files_below, final_weights, json, random, read, small, table};
+use crate::support::{
+    LONG_TEXT, Runner, Scene, Signal, assert_alike, files_below, final_weights, json, long_text, random, read, small, table,
+};
 
 const STEPS: u64 = 40;
 
@@ -118,6 +120,33 @@ fn after_ctrl_c_every_trial_is_saved_and_goes_on() {
 #[test]
 fn after_sigterm_every_trial_is_saved_and_goes_on() {
     interrupted_by(Signal::TERM, 143);
+}
+
+/// A signal while the text is prepared, which is seconds before anything else is done.
+fn asked_while_preparing(signal: Signal, code: i32) -> Scene {
+    let scene = Scene::new(LONG_TEXT);
+    scene.put("long.txt", long_text());
+    let mut runner = scene.start(&[]);
+    sleep(Duration::from_millis(700 + random(500)));
+    assert!(!runner.is_over());
+    runner.send(signal);
+    let said = runner.wait().exits(code).says("stopping (once more: kill)");
+    said.says("stopped on request while the text was prepared: nothing was started").says("the same command goes on");
+    assert!(files_below(scene.experiment().path(), ".part").is_empty(), "nothing half-written stays");
+    assert!(scene.trials().is_empty());
+    scene
+}
+
+#[test]
+fn ctrl_c_while_a_text_is_prepared_ends_at_once_and_in_order() {
+    let scene = asked_while_preparing(Signal::INT, 130);
+    scene.put("long.txt", "the keeper of the lighthouse wrote a line.\n".repeat(1_000));
+    scene.run(&["--set", "tokenizer.vocab_size=300"]).exits(0);
+}
+
+#[test]
+fn sigterm_while_a_text_is_prepared_ends_at_once_and_in_order() {
+    asked_while_preparing(Signal::TERM, 143);
 }
 
 #[test]

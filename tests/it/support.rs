@@ -29,6 +29,20 @@ train:
   budget: {steps: 40}
 ";
 
+/// An experiment whose text, [`long_text`], takes many seconds to prepare.
+pub(crate) const LONG_TEXT: &str = "\
+name: small
+corpus: {text: long.txt}
+tokenizer: {kind: bpe, vocab_size: 8000}
+model: {layers: 1, heads: 2, width: 16}
+train: {budget: {steps: 40}}
+";
+
+/// Many different words, so that there is much to learn.
+pub(crate) fn long_text() -> String {
+    (0..6_000_000_u64).map(|n| format!("{:x} ", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32)).collect()
+}
+
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -159,7 +173,7 @@ impl Scene {
     /// The same in the background.
     pub(crate) fn start(&self, arguments: &[&str]) -> Runner {
         let mut command = self.command(&[&["run", "small.yaml", "--no-probe"], arguments].concat());
-        Runner { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap() }
+        Runner::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// `votive plan small.yaml --json` with these arguments.
@@ -225,6 +239,11 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
+    /// With both of its streams piped.
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 
 use super::words::{clock, duration, harmless, plural, thousands};
 use crate::runs::{End, Outcome, Progress};
-use crate::schedule::{Event, Left, Lighter, Overview, Stop};
+use crate::schedule::{Cause, Event, Left, Lighter, Overview, Stop};
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// The line for an event of the trial called `label`; `None` for what has no line of its own.
@@ -23,6 +23,10 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::StartsOver { why, .. } => ("starts over", format!("{label}: {}", harmless(why))),
         Event::Progressed { progress, .. } => (progress.phase.as_str(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
+        // That is not its fault.
+        Event::Failed { cause: Cause::Disk, reason, .. } => {
+            ("disk full", format!("{label}: {}; it goes on when there is room", harmless(reason)))
+        }
         Event::Failed { reason, last_lines, first, .. } => {
             // The first failure is told in full: it is the one that teaches something.
             let shown = if *first { 0 } else { last_lines.len().saturating_sub(1) };

@@ -374,6 +374,15 @@ mod tests {
             written(&[(1, failed(true))]),
             "failed      L=64, seed 1: exit code 101\n            | one\n            | two \u{fffd}[2J\n"
         );
+        let disk = Event::Failed {
+            trial: id(),
+            cause: Cause::Disk,
+            reason: "the disk is full: failed to write x".to_owned(),
+            last_lines: vec!["error: failed to write x".to_owned()],
+            first: true,
+        };
+        let said = "disk full   L=64, seed 1: the disk is full: failed to write x; it goes on when there is room\n";
+        assert_eq!(written(&[(1, disk)]), said);
         assert_eq!(written(&[(1, failed(false))]), "failed      L=64, seed 1: exit code 101\n            | two \u{fffd}[2J\n");
     }
 

@@ -280,4 +280,6 @@ fn a_full_disk_is_waited_for_until_the_deadline() {
     assert!(!queue.is_over(150 * SECOND), "what cannot end in time would be begun, and goes on another time");
     assert_eq!(words(&queue.tick(200 * SECOND)), ["stopped by the deadline"]);
     assert_eq!(queue.disk_to_look_at(210 * SECOND), None);
+    let (events, _) = queue.finish();
+    assert_eq!(words(&events), ["left Interrupted"], "it was begun");
 }

@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""A night in small in which everything goes wrong that can: the report of the morning must be complete all the same.
+
+    pip install pandas pyarrow
+    python scripts/night.py [--minutes 4] [--votive PROGRAM] [--out FILE] [--folder FOLDER]
+
+One experiment, begun on a terminal, with a deadline of minutes, in which
+
+  diverges     a trial has a learning rate of 1e6
+  memory       a control group leaves less memory, from the first step on, than one shape takes
+  killed       a worker gets SIGKILL
+  stopped      a worker gets SIGSTOP and says nothing any more (`run.timeout` is set to 20 s)
+  disk         the file system is full for a minute, while trials train and end
+  terminal     the terminal is closed
+  too long     a trial takes longer than the night
+
+Each of them is done for real where this machine and this user can do it: control groups (version 1 or 2) and a small file system of its own
+need root, or the right to mount one in a name space (`unshare -rm`); a silent worker needs a program that has `run.timeout`. What cannot
+be done is said and left out. Then it is checked that the command exited with the code for a deadline, that every trial stands in the report
+and in trials.parquet with its status, that those that are not complete have a reason which names what was done to them, that the log of
+events says when the disk was full and when it had room, and that nothing half-written is left. Exits with 1 where something is not so.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+import pandas
+
+from kill_test import processes, surroundings
+
+EXPERIMENT = """\
+name: night
+corpus: {{text: builtin:keeper, max_bytes: 60000}}
+model: {{layers: 2, heads: 2, width: 32}}
+train: {{sequence_length: 32, batch_size: 16, budget: {{steps: {steps}}}}}
+evaluate: {{every: 0.5, at_most: 0.5}}
+checkpoint: {{every: 0.02}}
+run: {{device: cpu, slots: 2, threads: 1, time: {minutes}m{timeout}}}
+points:
+{points}
+"""
+# What makes each trial one of its own, by what is done to it.
+POINTS = {
+    "ordinary": "{train.learning_rate: 1e-3}",
+    "diverges": "{train.learning_rate: 1e6, train.clip_norm: off}",
+    "killed": "{train.learning_rate: 2e-3}",
+    "stopped": "{train.learning_rate: 3e-3}",
+    "other": "{train.learning_rate: 4e-3}",
+    "memory": "{model.layers: 6, model.heads: 8, model.width: 512, train.budget: {steps: 20}}",
+    "too long": "{train.learning_rate: 5e-3, train.budget: {steps: 100000000}}",
+}
+# What the control group leaves to all of it, bytes: while it is planned, when the large shape fits (some 700 MB), and from the first step on.
+MEMORY, LESS_MEMORY = 900_000_000, 350_000_000
+DISK = 96_000_000
+# Seconds for which it is full: longer than between two looks at it.
+FULL = 60
+TIMEOUT = 20
+
+
+class Night:
+    """The experiment, and what is done to it."""
+
+    def __init__(self, arguments, votive, folder):
+        self.votive, self.folder, self.minutes = votive, folder, arguments.minutes
+        self.mark, self.began = uuid.uuid4().hex, time.monotonic()
+        self.left_out, self.faults, self.did, self.group = {}, [], {}, None
+        self.runs = folder / "runs"
+        self.results = self.runs / "night"
+
+    def say(self, what):
+        print(f"{time.monotonic() - self.began:6.1f} s  {what}", flush=True)
+
+    def expect(self, holds, words):
+        if not holds:
+            self.faults.append(words)
+
+    def leave_out(self, what, why):
+        self.left_out[what] = why
+        print(f"left out  {what}: {why}", flush=True)
+
+    # Before it.
+
+    def make_group(self):
+        """A control group with a limit of memory, of the version that this machine has."""
+        one, two = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+        try:
+            above, limit = (one, "memory.limit_in_bytes") if (one / "memory.limit_in_bytes").exists() else (two, "memory.max")
+            if above is two and "memory" not in (two / "cgroup.subtree_control").read_text().split():
+                (two / "cgroup.subtree_control").write_text("+memory")
+            group = above / f"votive-night-{os.getpid()}"
+            group.mkdir()
+            self.group = group
+            self.limit = group / limit
+            self.limit.write_text(str(MEMORY))
+        except OSError as error:
+            self.leave_out("memory", f"no control group: {error}")
+
+    def mount(self):
+        """A small file system for the results, if this user may mount one."""
+        self.runs.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "night", str(self.runs)], capture_output=True, text=True)
+        if done.returncode:
+            self.leave_out("disk", f"no file system of its own: {done.stderr.strip() or done.stdout.strip()} (try as root, or under `unshare -rm`)")
+        return done.returncode == 0
+
+    def write(self):
+        """The experiment, of what can be done here."""
+        path = self.folder / "night.yaml"
+        for timeout in (f", timeout: {TIMEOUT}s", ""):
+            names = [name for name in POINTS if name not in self.left_out and (timeout or name != "stopped")]
+            points = "\n".join(f"  - {POINTS[name]}" for name in names)
+            path.write_text(EXPERIMENT.format(steps=self.steps(), minutes=self.minutes, points=points, timeout=timeout))
+            done = subprocess.run([self.votive, "plan", "night.yaml", "--json", "--runs", str(self.folder / "planned")], cwd=self.folder, env=surroundings(self.mark), capture_output=True, text=True)
+            if done.returncode == 0:
+                break
+            if not timeout:
+                sys.exit(done.stderr)
+            self.leave_out("stopped", "this program has no `run.timeout`")
+        trials = json.loads(done.stdout)["trials"]
+        self.trials = dict(zip(names, (trial["id"] for trial in trials), strict=True))
+
+    def steps(self):
+        """Of an ordinary trial: it takes about a tenth of the night."""
+        if not hasattr(self, "measured"):
+            probe = self.folder / "measure.yaml"
+            probe.write_text(EXPERIMENT.format(steps=2000, minutes=5, timeout="", points="  - {}"))
+            began = time.monotonic()
+            subprocess.run([self.votive, "run", "measure.yaml", "--runs", str(self.folder / "planned")], cwd=self.folder, env=surroundings(self.mark), capture_output=True, check=True)
+            self.measured = (time.monotonic() - began) / 2000
+        return max(100, int(6.0 * self.minutes / self.measured))
+
+    # It.
+
+    def start(self):
+        """Begins it on a terminal of its own, in the control group; returns the terminal."""
+        terminal, inside = pty.openpty()
+
+        def enter():
+            os.setsid()
+            import fcntl
+            import termios
+
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            if self.group:
+                (self.group / "cgroup.procs").write_text(str(os.getpid()))
+
+        environment = surroundings(self.mark) | {"TERM": "xterm", "COLUMNS": "150"}
+        self.runner = subprocess.Popen([self.votive, "run", "night.yaml"], cwd=self.folder, env=environment, stdin=inside, stdout=inside, stderr=inside, preexec_fn=enter)
+        os.close(inside)
+        self.said, self.terminal = bytearray(), terminal
+
+        def listen():
+            while True:
+                try:
+                    self.said += (part := os.read(terminal, 65536))
+                except OSError:
+                    return
+                if not part:
+                    return
+
+        threading.Thread(target=listen, daemon=True).start()
+
+    def worker_of(self, name):
+        """The worker of this trial, once it has made some steps; None where the night ends before."""
+        trial, progress = self.trials[name], self.results / "trials" / self.trials[name] / "progress.json"
+        while self.runner.poll() is None:
+            try:
+                if json.loads(progress.read_bytes())["step"] > 0:
+                    for process in processes(self.mark):
+                        if process.role == "worker" and process.argument.endswith(trial):
+                            return process
+            except (OSError, ValueError, KeyError):
+                pass
+            time.sleep(0.1)
+        return None
+
+    def to_worker(self, name, number):
+        if (worker := self.worker_of(name)) is None:
+            self.faults.append(f"the trial for `{name}` was never begun")
+            return
+        worker.send(number)
+        self.did[name] = time.monotonic() - self.began
+        self.say(f"{signal.Signals(number).name} to the worker of {self.trials[name]} ({name})")
+
+    def fill(self):
+        """Fills the file system, and gives the room back after a minute."""
+        filler = self.runs / "filler"
+        with open(filler, "wb") as file:
+            try:
+                while True:
+                    os.write(file.fileno(), bytes(1 << 16))
+            except OSError:
+                pass
+        self.say("the disk is full")
+        until = time.monotonic() + FULL
+        while time.monotonic() < until and self.runner.poll() is None:
+            time.sleep(0.2)
+            # What is freed in between is taken too.
+            try:
+                with open(filler, "ab") as file:
+                    os.write(file.fileno(), bytes(1 << 16))
+            except OSError:
+                pass
+        filler.unlink()
+        self.did["disk"] = time.monotonic() - self.began
+        self.say("the disk has room again")
+
+    def go(self, full):
+        self.start()
+        self.say(f"begins with {len(self.trials)} trials and {self.minutes} minutes")
+        acts = [threading.Thread(target=self.to_worker, args=("killed", signal.SIGKILL))]
+        if "stopped" in self.trials:
+            acts.append(threading.Thread(target=self.to_worker, args=("stopped", signal.SIGSTOP)))
+        for act in acts:
+            act.start()
+        while self.group and self.runner.poll() is None and "memory" not in self.did:
+            if any(process.role == "worker" for process in processes(self.mark)):
+                self.limit.write_text(str(LESS_MEMORY))
+                self.did["memory"] = time.monotonic() - self.began
+                self.say("there is less memory")
+            time.sleep(0.1)
+        time.sleep(0.15 * 60 * self.minutes)
+        os.close(self.terminal)
+        self.did["terminal"] = time.monotonic() - self.began
+        self.say("the terminal is closed")
+        if full:
+            self.fill()
+        try:
+            self.code = self.runner.wait(60 * self.minutes + 60)
+        except subprocess.TimeoutExpired:
+            self.faults.append("the runner did not end within a minute after the deadline")
+            self.runner.kill()
+            self.code = self.runner.wait()
+        self.seconds = time.monotonic() - self.began
+        self.say(f"over, exit code {self.code}")
+        for act in acts:
+            act.join()
+        (self.folder / "said.log").write_bytes(self.said)
+
+    # After it.
+
+    def attempts(self, name):
+        folder = self.results / "trials" / self.trials[name] / "attempts"
+        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+
+    def check(self, full):
+        self.expect(self.code == 5, f"exit code {self.code}, 5 expected: stopped by the deadline, trials are left")
+        table = pandas.read_parquet(self.results / "trials.parquet").set_index("trial_id")
+        summary = json.loads((self.results / "report" / "summary.json").read_bytes())
+        page, markdown = (self.results / "report" / name for name in ("index.html", "report.md"))
+        self.expect(page.stat().st_size > 10_000 and markdown.stat().st_size > 100, "the report is not whole")
+        self.expect(sorted(table.index) == sorted(self.trials.values()), "trials.parquet does not have every trial once")
+        rows = summary["configurations"]
+        self.expect(len(rows) == len(self.trials), f"the report has {len(rows)} configurations, {len(self.trials)} expected")
+        expected = {"diverges": ("diverged", "the loss is|norm is"), "memory": ("did_not_fit|did not fit", "memory"), "too long": ("interrupted", "")}
+        for name, trial in self.trials.items():
+            status, reason = expected.get(name, ("completed", ""))
+            row = table.loc[trial]
+            self.expect(re.fullmatch(status, row.status), f"{name}: status {row.status}, {status} expected ({row.reason})")
+            self.expect(re.search(reason, row.reason or ""), f"{name}: the reason `{row.reason}` does not say `{reason}`")
+            configuration = [c for c in rows if c["configuration"] == row.configuration] if rows and "configuration" in rows[0] else rows
+            self.expect(any(re.fullmatch(status, str(c.get("status"))) for c in configuration), f"{name}: not {status} in report/summary.json")
+        for name, words in (("killed", "signal 9"), ("stopped", "silent")):
+            if name in self.trials:
+                ends = [attempt.get("ended") or "" for attempt in self.attempts(name)]
+                self.expect(any(words in end for end in ends), f"{name}: its attempts ended as {ends}; `{words}` expected")
+                self.expect(len(ends) >= 2, f"{name}: it was not started again")
+        events = [json.loads(line) for line in (self.results / "events.jsonl").read_text().splitlines()]
+        kinds = [event["kind"] for event in events]
+        if full:
+            self.expect("disk_full" in kinds and "disk_has_room" in kinds, "the log of events does not say when the disk was full, and when not")
+        left = [str(path) for path in self.results.rglob(".tmp-*")]
+        self.expect(not left, f"left behind: {left}")
+        words = self.said.decode(errors="replace")
+        self.expect("training" in words, "nothing was seen on the terminal before it was closed")
+        return {
+            trial: {"what": name, "status": table.loc[trial].status, "reason": table.loc[trial].reason, "attempts": [attempt.get("ended") for attempt in self.attempts(name)]}
+            for name, trial in self.trials.items()
+        }
+
+    def end(self, mounted):
+        for process in processes(self.mark):
+            process.send(signal.SIGKILL)
+        time.sleep(0.2)
+        if mounted:
+            kept = self.folder / "kept"
+            shutil.copytree(self.runs, kept, dirs_exist_ok=True)
+            subprocess.run(["umount", str(self.runs)], check=False)
+        if self.group:
+            self.group.rmdir()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=int, default=4, help="until the deadline")
+    parser.add_argument("--out", type=pathlib.Path, help="a file for the result, as JSON")
+    parser.add_argument("--folder", type=pathlib.Path, help="a new folder for all that is made; a temporary one otherwise")
+    parser.add_argument("--votive", help="the program")
+    arguments = parser.parse_args()
+    from plain_gpt import find_votive
+
+    folder = arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="night-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    night = Night(arguments, find_votive(arguments.votive), folder.resolve())
+    night.make_group()
+    full = night.mount()
+    trials = None
+    try:
+        night.write()
+        night.go(full)
+        if not (night.results / "trials.parquet").exists():
+            sys.exit(f"nothing was begun; the terminal showed:\n{night.said.decode(errors='replace')}")
+        trials = night.check(full)
+    finally:
+        night.end(full)
+    result = {"exit_code": night.code, "seconds": night.seconds, "left_out": night.left_out, "did": night.did, "trials": trials, "faults": night.faults}
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print("\n| trial | what | status | reason | its attempts |\n| --- | --- | --- | --- | --- |")
+    for trial, row in trials.items():
+        print(f"| {trial} | {row['what']} | {row['status']} | {row['reason'] or ''} | {'; '.join(end or 'running' for end in row['attempts'])} |")
+    for fault in night.faults:
+        print(f"WRONG     {fault}")
+    print(f"\n{len(night.faults)} faults; {folder}")
+    return 1 if night.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
