@@ -185,6 +185,22 @@ def difference(one, other):
     return f"{str(one)[:200]}, {str(other)[:200]} expected"
 
 
+def without_lost_checkpoints(found, wanted):
+    """What must be the same of a trial that went on without some of its checkpoints, since the disk was full: all but those."""
+
+    def kept(one, other):
+        parts = {part: content for part, content in one.items() if part in other or not part.startswith("checkpoints/") or LAST in part}
+        for part in [part for part in parts if part.endswith("state.json")]:
+            parts[part] = {key: value for key, value in parts[part].items() if key != "kept"}
+        if (name := "checkpoints.parquet") in parts and name in other:
+            # One that was to go may stay in place of one that was lost.
+            rows = parts[name].drop(columns="deleted_utc")
+            parts[name] = rows[rows.path.isin(other[name].path) | rows.path.str.contains(LAST)].reset_index(drop=True)
+        return parts
+
+    return kept(found, wanted), kept(wanted, found)
+
+
 class End:
     """What an experiment has come to."""
 
@@ -202,17 +218,12 @@ class End:
             faults.append(f"trials with an outcome: {list(self.trials)}, {list(expected.trials)} expected")
         for name in self.trials.keys() & expected.trials.keys():
             (found, alias), (wanted, _) = self.trials[name], expected.trials[name]
-            names = found.keys() | (wanted.keys() if not alias else {n for n in wanted if not n.startswith(("steps", "checkpoints"))})
-            for part in sorted(names):
-                if full_disk and part == "checkpoints.parquet":
-                    paths = set(wanted[part].path)
-                    made = wanted[part][wanted[part].path.isin(found[part].path)] if set(found[part].path) <= paths else wanted[part]
-                    columns = [name for name in made.columns if name != "deleted_utc"]
-                    if not made[columns].reset_index(drop=True).equals(found[part][columns]):
-                        faults.append(f"{name}/{part}: {difference(found[part], wanted[part])}")
-                elif full_disk and part.startswith("checkpoints/") and not (part in found and part in wanted) and LAST not in part:
-                    pass
-                elif part not in found or part not in wanted:
+            if alias:
+                wanted = {part: content for part, content in wanted.items() if not part.startswith(("steps", "checkpoints"))}
+            if full_disk:
+                found, wanted = without_lost_checkpoints(found, wanted)
+            for part in sorted(found.keys() | wanted.keys()):
+                if part not in found or part not in wanted:
                     faults.append(f"{name}/{part} {'is missing' if part in wanted else 'should not be there'}")
                 elif not same(found[part], wanted[part]):
                     faults.append(f"{name}/{part}: {difference(found[part], wanted[part])}")
