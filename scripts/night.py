@@ -10,7 +10,7 @@ One experiment, begun on a terminal, with a deadline of minutes, in which
   memory       a control group leaves less memory, from the first step on, than one shape takes
   killed       a worker gets SIGKILL
   stopped      a worker gets SIGSTOP and says nothing any more (`run.timeout` is set to 20 s)
-  disk         the file system is full for a minute, while trials train and end
+  disk         the file system is full for a minute, in which a trial would end
   terminal     the terminal is closed
   too long     a trial takes longer than the night
 
@@ -57,7 +57,7 @@ POINTS = {
     "diverges": "{train.learning_rate: 1e6, train.clip_norm: off}",
     "killed": "{train.learning_rate: 2e-3}",
     "stopped": "{train.learning_rate: 3e-3}",
-    "other": "{train.learning_rate: 4e-3}",
+    "disk": "{train.learning_rate: 4e-3}",
     "memory": "{model.layers: 6, model.heads: 8, model.width: 512, train.budget: {steps: 4}}",
     "too long": "{train.learning_rate: 5e-3, train.budget: {steps: 100000000}}",
 }
@@ -76,7 +76,7 @@ class Night:
         self.votive, self.folder, self.minutes = votive, folder, arguments.minutes
         self.mark, self.began = uuid.uuid4().hex, time.monotonic()
         self.left_out, self.faults, self.did, self.group = {}, [], {}, None
-        self.runs = folder / "runs"
+        self.runs, self.step_seconds = folder / "runs", None
         self.results = self.runs / "night"
 
     def say(self, what):
@@ -132,14 +132,13 @@ class Night:
         self.trials = dict(zip(names, (trial["id"] for trial in trials), strict=True))
 
     def steps(self):
-        """Of an ordinary trial: it takes some fifteenth of the night."""
-        if not hasattr(self, "measured"):
-            probe = self.folder / "measure.yaml"
-            probe.write_text(EXPERIMENT.format(steps=2000, minutes=5, timeout="", points="  - {}"))
-            began = time.monotonic()
-            subprocess.run([self.votive, "run", "measure.yaml", "--runs", str(self.folder / "planned")], cwd=self.folder, env=surroundings(self.mark), capture_output=True, check=True)
-            self.measured = (time.monotonic() - began) / 2000
-        return max(100, int(4.0 * self.minutes / self.measured))
+        """Of an ordinary trial: they take some ten seconds."""
+        if not self.step_seconds:
+            (self.folder / "measure.yaml").write_text(EXPERIMENT.format(steps=1000, minutes=5, timeout="", points="  - {}"))
+            planned = self.folder / "planned"
+            subprocess.run([self.votive, "run", "measure.yaml", "--runs", str(planned)], cwd=self.folder, env=surroundings(self.mark), capture_output=True, check=True)
+            self.step_seconds = pandas.read_parquet(planned / "night" / "trials.parquet").training_seconds.iloc[0] / 1000
+        return max(100, int(10 / self.step_seconds))
 
     # It.
 
@@ -231,12 +230,13 @@ class Night:
                 self.did["memory"] = time.monotonic() - self.began
                 self.say("there is less memory")
             time.sleep(0.1)
-        time.sleep(0.15 * 60 * self.minutes)
+        if full and self.worker_of("disk"):
+            self.fill()
+        acts[0].join()
+        time.sleep(2)
         os.close(self.terminal)
         self.did["terminal"] = time.monotonic() - self.began
         self.say("the terminal is closed")
-        if full:
-            self.fill()
         try:
             self.code = self.runner.wait(60 * self.minutes + 60)
         except subprocess.TimeoutExpired:
@@ -264,14 +264,14 @@ class Night:
         self.expect(sorted(table.index) == sorted(self.trials.values()), "trials.parquet does not have every trial once")
         rows = summary["configurations"]
         self.expect(len(rows) == len(self.trials), f"the report has {len(rows)} configurations, {len(self.trials)} expected")
-        expected = {"diverges": ("diverged", "the loss is|norm is"), "memory": ("did_not_fit|did not fit", "memory"), "too long": ("interrupted", "")}
+        expected = {"diverges": ("diverged", "the loss is|norm is"), "memory": ("did_not_fit", "killed for memory"), "too long": ("interrupted", "")}
         for name, trial in self.trials.items():
             status, reason = expected.get(name, ("completed", ""))
             row = table.loc[trial]
             self.expect(re.fullmatch(status, row.status), f"{name}: status {row.status}, {status} expected ({row.reason})")
             self.expect(re.search(reason, row.reason or ""), f"{name}: the reason `{row.reason}` does not say `{reason}`")
-            configuration = [c for c in rows if c["configuration"] == row.configuration] if rows and "configuration" in rows[0] else rows
-            self.expect(any(re.fullmatch(status, str(c.get("status"))) for c in configuration), f"{name}: not {status} in report/summary.json")
+            said = next(configuration["status"] for configuration in rows if configuration["configuration"] == row.configuration)
+            self.expect(any(re.fullmatch(status, word) for word in said), f"{name}: {said} in report/summary.json, {status} expected")
         for name, words in (("killed", "signal 9"), ("stopped", "silent")):
             if name in self.trials:
                 ends = [attempt.get("ended") or "" for attempt in self.attempts(name)]

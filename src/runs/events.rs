@@ -1,10 +1,10 @@
 //! `events.jsonl`: what happened when, a JSON object a line.
 //!
-//! Append-only, one `write` a line, so that a line is there or not; a line that was torn by a kill or a full disk is
-//! passed over by [`read_events`], and the next one begins on a line of its own.
+//! Append-only, one `write` a line, so that a line is there or not. What a full disk does not take is written before the next line; a
+//! line that a kill tore then is passed over by [`read_events`], and the next one begins on a line of its own.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,8 @@ pub struct Entry {
 pub struct EventLog {
     path: PathBuf,
     file: File,
-    /// Whether the file ends within a line.
-    torn: bool,
+    /// What is to be written before the next line.
+    left: Vec<u8>,
 }
 
 impl EventLog {
@@ -44,18 +44,27 @@ impl EventLog {
         let open = File::options().read(true).append(true).create(true).open(path);
         let mut file = open.map_err(|e| Error::io("open", path, e))?;
         let torn = ends_within_a_line(&mut file).map_err(|e| Error::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), file, torn })
+        let left = if torn { vec![b'\n'] } else { Vec::new() };
+        Ok(Self { path: path.to_owned(), file, left })
     }
 
-    /// Adds a line.
+    /// Adds a line; where it cannot be written now, it is with the next one.
+    ///
+    /// # Errors
+    /// Where not all is written.
     pub fn append(&mut self, entry: &Entry) -> Result<()> {
-        let mut line = if self.torn { vec![b'\n'] } else { Vec::new() };
-        serde_json::to_writer(&mut line, entry).map_err(|e| Error::internal("an event has no JSON form").caused_by(e))?;
-        line.push(b'\n');
-        let result = self.file.write_all(&line);
-        // After a failed write part of the line may be there.
-        self.torn = result.is_err();
-        result.map_err(|e| Error::io("append to", &self.path, e))
+        let line = serde_json::to_vec(entry).map_err(|e| Error::internal("an event has no JSON form").caused_by(e))?;
+        self.left.extend(line);
+        self.left.push(b'\n');
+        while !self.left.is_empty() {
+            match self.file.write(&self.left) {
+                Ok(0) => return Err(Error::io("append to", &self.path, ErrorKind::WriteZero.into())),
+                Ok(written) => drop(self.left.drain(..written)),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("append to", &self.path, e)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +132,23 @@ mod tests {
             let kinds: Vec<String> = read_events(&path).unwrap().into_iter().map(|e| e.kind).collect();
             assert_eq!(kinds, ["started", "ended"], "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_with_the_next_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).unwrap();
+        log.append(&entry("started", 1)).unwrap();
+        // One that takes nothing, as on a full disk.
+        let usual = std::mem::replace(&mut log.file, File::open(&path).unwrap());
+        for kind in ["failed", "disk_full"] {
+            assert!(log.append(&entry(kind, 2)).is_err());
+        }
+        log.file = usual;
+        log.append(&entry("disk_has_room", 3)).unwrap();
+        let kinds: Vec<String> = read_events(&path).unwrap().into_iter().map(|e| e.kind).collect();
+        assert_eq!(kinds, ["started", "failed", "disk_full", "disk_has_room"]);
     }
 
     #[test]

@@ -100,14 +100,20 @@ impl<'a> Keeper<'a> {
 
     /// Deletes the checkpoints that the newest one made superfluous.
     fn retire(&mut self, newest: &Position, recorder: &mut dyn Recorder) -> Result<()> {
-        for (step, folder) in checkpoint::list(self.place.checkpoints)? {
-            if !self.kept.contains(&step) && step != newest.step {
-                durable::remove_folder(&folder)?;
-            }
-        }
+        self.forget_stops(Some(newest.step))?;
         let (keep_last, best) = (self.job.settings.checkpoint.keep_last, newest.best.map(|best| best.step));
         for step in superseded(&self.kept, newest.step, keep_last, best) {
             self.forget(step, recorder)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes those without a row, which stops on the way left, but for the one at this step.
+    pub(super) fn forget_stops(&self, newest: Option<u64>) -> Result<()> {
+        for (step, folder) in checkpoint::list(self.place.checkpoints)? {
+            if !self.kept.contains(&step) && Some(step) != newest {
+                durable::remove_folder(&folder)?;
+            }
         }
         Ok(())
     }

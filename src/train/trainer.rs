@@ -420,6 +420,7 @@ impl<'a> Trial<'a> {
         tracing::warn!(reason, "diverged");
         // Later steps are not told of.
         self.backend.drain()?;
+        self.keeper.forget_stops(None)?;
         self.recorder.flush()?;
         let summary = self.summary(Vec::new());
         Ok(Ended::Diverged { reason, summary })

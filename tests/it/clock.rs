@@ -39,7 +39,7 @@ fn a_clock_that_is_set_back_an_hour_holds_up_no_retry() {
     assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
     assert_eq!(scene.attempts(), [2]);
     // So it was set.
-    let times: Vec<String> = logged().lines().map(|line| line_time(line)).collect();
+    let times: Vec<String> = logged().lines().map(line_time).collect();
     assert!(times.windows(2).any(|pair| pair[1] < pair[0]), "{times:?}");
 }
 

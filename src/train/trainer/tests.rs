@@ -290,6 +290,19 @@ fn what_is_not_finite_ends_the_trial_at_its_step_and_later_steps_have_no_row() {
 }
 
 #[test]
+fn a_trial_that_diverges_leaves_the_same_checkpoints_whether_it_was_stopped_before_or_not() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    scene.dead_from = Some(17);
+    let left = |name: &str| checkpoint::list(&scene.folder.path().join(name)).unwrap().into_iter().map(|(step, _)| step);
+    scene.run("whole", 1, None);
+    let (_, stopped, _) = scene.run("stopped", 1, Some(14));
+    assert_eq!(stopped, Ended::Interrupted { step: 14 });
+    assert!(left("stopped").any(|step| step == 14));
+    assert!(matches!(scene.run("stopped", 1, None).1, Ended::Diverged { .. }));
+    assert_eq!(left("stopped").collect::<Vec<_>>(), left("whole").collect::<Vec<_>>());
+}
+
+#[test]
 fn losses_far_above_guessing_end_the_trial_at_the_same_step() {
     let mut scene = Scene::new(Budget::Steps(STEPS));
     scene.high_from = Some(6);
