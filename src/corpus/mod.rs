@@ -37,6 +37,7 @@ mod stage;
 mod text_stream;
 mod token_file;
 mod tokenizer;
+mod tokenizing;
 mod training;
 mod unknown;
 mod windows;

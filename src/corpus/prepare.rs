@@ -4,32 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::pieces::{self, Piece};
+use super::pieces;
 use super::remark::{self, Remark};
 use super::spellings::Spellings;
 use super::split::{Span, Split};
 use super::stage::Stage;
-use super::token_file::{self, TokenFile, Writer};
-use super::tokenizer::{END_OF_TEXT, Encoded, Tokenizer, as_used};
+use super::token_file::{self, TokenFile};
+use super::tokenizer::{END_OF_TEXT, Tokenizer, as_used};
+use super::tokenizing::Tokenizing;
 use super::words::count_words;
 use super::{training, unknown};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, Join};
-
-/// Text that is tokenized at a time. What it takes on top of that is some fifty bytes a byte of text in work.
-const BATCH: usize = 4 << 20;
-/// Pieces that are decoded again and compared: all that are held out; of the training part all of the first, and every so many
-/// after them. Where the bytes of each token are known, every piece of every part is compared with those besides.
-const FIRST_CHECKED: u64 = 64;
-const CHECK_EVERY: u64 = 64;
-
-/// A word from this size on, bytes, is tokenized with nothing else at the same time: the library takes some 200 bytes for each of
-/// its bytes until it is done, and texts without spaces are one such word after another.
-const LONG_WORD: usize = 32 << 10;
 
 /// What to prepare, and where the results are kept.
 #[derive(Debug, Clone, Copy)]
@@ -138,12 +127,12 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
     let end_of_text = tokenizer.end_of_text().filter(|_| joints);
 
     let spellings = Spellings::of(&tokenizer);
-    let work = Work { tokenizer: &tokenizer, spellings, split: &split, end_of_text, progress };
+    let tokenizing = Tokenizing { tokenizer: &tokenizer, spellings, split: &split, end_of_text, progress };
     let part = |name: &'static str, spans: &[Span]| {
         let description = format!("{}\n{text_hash}\n{key}\n{name}", token_file::VERSION);
         let path = request.cache.join(format!("{}.tokens", &blake3::hash(description.as_bytes()).to_hex()[..32]));
         let held_out = name != "training";
-        let tokens = work.token_file(&path, name, spans, held_out)?;
+        let tokens = tokenizing.token_file(&path, name, spans, held_out)?;
         // What a score by the byte rests on: no byte is lost and none is counted twice.
         if tokens.bytes() != spans.iter().map(|span| span.text.end - span.text.start).sum::<u64>() {
             return Err(Error::internal(format!("the bytes of the {name} part's tokens are not those of its text")));
@@ -249,6 +238,33 @@ struct Chosen {
     turned_off: Vec<String>,
 }
 
+/// A tokenizer's files as they were given.
+struct Given {
+    /// Its `tokenizer.json`, as it is used.
+    json: Vec<u8>,
+    /// The `tokenizer_config.json` beside it.
+    config: Option<Vec<u8>>,
+    /// What the file asks for and is not done.
+    turned_off: Vec<String>,
+}
+
+impl Given {
+    /// Reads a `tokenizer.json` and what lies beside it.
+    fn read(path: &Path) -> Result<Self> {
+        // Read as a tokenizer first: a bad one is refused with its own name, and is not kept.
+        Tokenizer::from_file(path)?;
+        let beside = path.with_file_name("tokenizer_config.json");
+        let config = match fs::read(&beside) {
+            Ok(config) => Some(config),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io("read", &beside, e)),
+        };
+        let given = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        let used = as_used(&given)?;
+        Ok(Self { json: used.json.into_owned(), config, turned_off: used.turned_off })
+    }
+}
+
 /// The tokenizer's key and its `tokenizer.json`, made where it is not there yet.
 fn tokenizer_of(
     request: &Request,
@@ -258,22 +274,8 @@ fn tokenizer_of(
     progress: &dyn Fn(Stage),
 ) -> Result<Chosen> {
     use settings::Tokenizer::{Bpe, Byte, Char, File, Word};
-    let mut turned_off = Vec::new();
     let given = match request.tokenizer {
-        File { path } => {
-            let path = request.base.join(path);
-            // Read as a tokenizer first: a bad one is refused with its own name, and is not kept.
-            Tokenizer::from_file(&path)?;
-            let config = match fs::read(path.with_file_name("tokenizer_config.json")) {
-                Ok(config) => Some(config),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                Err(e) => return Err(Error::io("read", &path.with_file_name("tokenizer_config.json"), e)),
-            };
-            let given = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
-            let used = as_used(&given)?;
-            turned_off = used.turned_off;
-            Some((used.json.into_owned(), config))
-        }
+        File { path } => Some(Given::read(&request.base.join(path))?),
         _ => None,
     };
     let learned = || split.spans_hash(&split.train);
@@ -284,7 +286,7 @@ fn tokenizer_of(
         Bpe { vocab_size } => (format!("bpe-{vocab_size}"), format!("{vocab_size} {}", learned())),
         File { .. } => {
             let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
-            let of = given.as_ref().map(|(file, config)| (hash(file), config.as_deref().map(hash)));
+            let of = given.as_ref().map(|given| (hash(&given.json), given.config.as_deref().map(hash)));
             ("file".to_owned(), format!("{of:?}"))
         }
     };
@@ -293,10 +295,28 @@ fn tokenizer_of(
     let key = format!("{kind}-{}", &blake3::hash(format!("tokenizer v{version} {kind} {made_of}").as_bytes()).to_hex()[..12]);
     let folder = request.tokenizers.join(&key);
     let file = folder.join("tokenizer.json");
+    let turned_off = given.as_ref().map(|given| given.turned_off.clone()).unwrap_or_default();
     if file.is_file() {
         return Ok(Chosen { key, file, turned_off });
     }
 
+    let (json, config) = made(request, given, split, joints, progress)?;
+    // `tokenizer.json` last: where it lies, the folder is complete. Two processes write the same bytes.
+    durable::create_folder(&folder)?;
+    durable::write(&folder.join("tokenizer_config.json"), &config)?;
+    durable::write(&file, &json)?;
+    Ok(Chosen { key, file, turned_off })
+}
+
+/// A `tokenizer.json` and its `tokenizer_config.json`: as they were given, or learned from the training part.
+fn made(
+    request: &Request,
+    given: Option<Given>,
+    split: &Split,
+    joints: bool,
+    progress: &dyn Fn(Stage),
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    use settings::Tokenizer::{Bpe, Byte, Char, File, Word};
     let of = split.train.iter().map(|span| span.text.end - span.text.start).sum();
     let mut bytes = 0;
     let mut seen = |n: u64| {
@@ -304,7 +324,7 @@ fn tokenizer_of(
         progress(Stage::Learning { bytes, of });
     };
     let (json, config) = match (request.tokenizer, given) {
-        (_, Some((json, config))) => (json, config),
+        (_, Some(given)) => (given.json, given.config),
         (Byte, _) => (training::byte(joints)?, None),
         (Char, _) => (training::char(split, joints, &mut seen)?, None),
         (Word, _) => (training::word(split, joints, &mut seen)?, None),
@@ -319,88 +339,5 @@ fn tokenizer_of(
             training::configuration(end.as_deref()).to_string().into_bytes()
         }
     };
-    // `tokenizer.json` last: where it lies, the folder is complete. Two processes write the same bytes.
-    durable::create_folder(&folder)?;
-    durable::write(&folder.join("tokenizer_config.json"), &config)?;
-    durable::write(&file, &json)?;
-    Ok(Chosen { key, file, turned_off })
-}
-
-struct Work<'a> {
-    tokenizer: &'a Tokenizer,
-    spellings: Option<Spellings>,
-    split: &'a Split,
-    end_of_text: Option<u32>,
-    progress: &'a dyn Fn(Stage),
-}
-
-impl Work<'_> {
-    /// The token file of a part, made where it is not there or damaged.
-    fn token_file(&self, path: &Path, name: &'static str, spans: &[Span], lengths: bool) -> Result<TokenFile> {
-        if path.exists()
-            && let Ok(file) = TokenFile::open(path)
-        {
-            return Ok(file);
-        }
-        let of = spans.iter().map(|span| span.text.end - span.text.start).sum();
-        token_file::write(path, self.tokenizer.vocabulary() as u64, lengths, |writer| {
-            let (mut batch, mut waiting) = (Vec::new(), 0);
-            let (mut bytes, mut number) = (0, 0);
-            let mut flush = |batch: &mut Vec<Piece>, writer: &mut Writer| {
-                self.add(batch, number, lengths, writer)?;
-                number += batch.len() as u64;
-                bytes += batch.drain(..).map(|piece| piece.text.len() as u64).sum::<u64>();
-                (self.progress)(Stage::Tokenizing { part: name, bytes, of });
-                Ok::<_, Error>(())
-            };
-            pieces::for_each(&self.split.sources, spans, &mut |piece| {
-                waiting += piece.text.len();
-                batch.push(piece);
-                if waiting >= BATCH {
-                    waiting = 0;
-                    flush(&mut batch, writer)?;
-                }
-                Ok(())
-            })?;
-            flush(&mut batch, writer)
-        })?;
-        TokenFile::open(path)
-    }
-
-    /// Tokenizes pieces on all cores (those with long words on one), and writes them in their order.
-    fn add(&self, batch: &[Piece], number: u64, lengths: bool, writer: &mut Writer) -> Result<()> {
-        let (tokenizer, spellings) = (self.tokenizer, &self.spellings);
-        let encode = |(piece, number): (&Piece, u64)| {
-            let encoded = tokenizer.encode_piece(&piece.text, lengths)?;
-            let spelled = spellings.as_ref().map(|known| known.give_back(&piece.text, &encoded)).transpose()?;
-            let due = number < FIRST_CHECKED || number.is_multiple_of(CHECK_EVERY) || (lengths && spelled.is_none());
-            let decoded = !due || tokenizer.decode(&encoded.tokens)? == piece.text;
-            Ok((encoded, decoded && spelled != Some(false)))
-        };
-        let numbered: Vec<(&Piece, u64)> = batch.iter().zip(number..).collect();
-        let long = batch.iter().any(|piece| piece.text.split_ascii_whitespace().any(|word| word.len() >= LONG_WORD));
-        let all: Vec<(Encoded, bool)> = match long {
-            true => numbered.into_iter().map(encode).collect::<Result<_>>()?,
-            false => numbered.into_par_iter().map(encode).collect::<Result<_>>()?,
-        };
-        for ((piece, (encoded, same)), number) in batch.iter().zip(&all).zip(number..) {
-            if piece.starts_document
-                && number > 0
-                && let Some(end) = self.end_of_text
-            {
-                // It stands for no byte of the text.
-                let nothing: &[u32] = if lengths { &[0] } else { &[] };
-                writer.add(&[end], nothing, 0, 0)?;
-            }
-            self.add_piece(piece, encoded, writer)?;
-            if !same {
-                writer.does_not_round_trip();
-            }
-        }
-        Ok(())
-    }
-
-    fn add_piece(&self, piece: &Piece, encoded: &Encoded, writer: &mut Writer) -> Result<()> {
-        writer.add(&encoded.tokens, &encoded.lengths, piece.text.len() as u64, encoded.unknown)
-    }
+    Ok((json, config))
 }

@@ -1,5 +1,7 @@
 //! Axes: which values of which settings are combined.
 
+use std::fmt::Display;
+
 use figment::value::{Tag, Value};
 
 use super::expression::{Datum, Kind};
@@ -102,14 +104,62 @@ pub(super) fn is_range(node: &Node) -> bool {
     matches!(&node.value, Yaml::Map(entries) if entries.iter().any(|(key, _)| matches!(key.text.as_str(), "from" | "to")))
 }
 
+/// What a range is written as, for a message.
+const FORMS: &str =
+    "a range is `{from: 64, to: 1024, factor: 2}`, `{from: 0, to: 1, step: 0.25}` or `{from: 1e-5, to: 1e-3, log: 5}`";
+
+/// A range as it is written: its ends, and how it goes from one to the other.
+struct Ends<'a> {
+    from: f64,
+    to: f64,
+    /// `factor`, `step`, `log`, or `between` for a draw.
+    form: &'a str,
+    /// By how much; of a draw 1 for an even one on a logarithmic scale, else 0.
+    by: f64,
+    /// Where that is written.
+    place: &'a Place,
+}
+
+fn not_a_range(key: &str, message: impl Display, place: &Place) -> Problem {
+    Problem::error(format!("the range of `{key}` {message}")).key(key).at(place).help(FORMS)
+}
+
 /// Reads `{from: 64, to: 1024, factor: 2}`, `{from: 0, to: 1, step: 0.25}`, `{from: 1e-5, to: 1e-3, log: 5}`; in a search
 /// also `{from: 1e-4, to: 1e-2, log: true}` and `{from: 0, to: 1}`.
 pub(super) fn range(key: &str, node: &Node, in_search: bool) -> Result<Range, Problem> {
-    const FORMS: &str =
-        "a range is `{from: 64, to: 1024, factor: 2}`, `{from: 0, to: 1, step: 0.25}` or `{from: 1e-5, to: 1e-3, log: 5}`";
-    let refuse =
-        |message: String, place: &Place| Problem::error(format!("the range of `{key}` {message}")).key(key).at(place).help(FORMS);
-    let wrong = |message: String, place: &Place| Err(refuse(message, place));
+    let Ends { from, to, form, by, place } = ends(key, node, in_search)?;
+    let wrong = |message: String| Err(not_a_range(key, message, place));
+    let tidy = |value: f64, digits: usize| format!("{value:.digits$e}").parse().unwrap_or(value);
+    let count = match form {
+        "between" => return Ok(Range::Between { from, to, log: by == 1.0 }),
+        "factor" if by <= 1.0 => return wrong(format!("has a factor of {by}: it must be above 1")),
+        "factor" => ((to / from).ln() / by.ln() + 1e-9).floor() + 1.0,
+        "step" if by <= 0.0 => return wrong(format!("has a step of {by}: it must be above 0")),
+        "step" => ((to - from) / by + 1e-9).floor() + 1.0,
+        _ if by < 2.0 || by.fract() != 0.0 => {
+            return wrong(format!("has `log: {by}`: it is the number of values, 2 or more"));
+        }
+        _ => by,
+    };
+    // A count that is not a number is refused as well.
+    if count.is_nan() || count > MOST_VALUES {
+        return wrong(format!("has {count} values: too many for one axis"));
+    }
+    let last = count - 1.0;
+    let value = |i: f64| match form {
+        "factor" => tidy(from * by.powf(i), 11),
+        "step" => tidy(from + by * i, 11),
+        _ if i == 0.0 => from,
+        _ if i == last => to,
+        // Six digits: a person can read them, and nobody tunes finer than that.
+        _ => tidy(from * (to / from).powf(i / last), 5),
+    };
+    Ok(Range::Values((0..count as u64).map(|i| value(i as f64)).collect()))
+}
+
+/// The ends of a range, and how it goes from one to the other.
+fn ends<'a>(key: &str, node: &'a Node, in_search: bool) -> Result<Ends<'a>, Problem> {
+    let wrong = |message: String, place: &Place| Err(not_a_range(key, message, place));
     let Yaml::Map(entries) = &node.value else {
         return wrong("is no mapping".to_owned(), &node.place);
     };
@@ -118,7 +168,10 @@ pub(super) fn range(key: &str, node: &Node, in_search: bool) -> Result<Range, Pr
     for (name, value) in entries {
         let number = || match value.scalar().and_then(text::number) {
             Some(number) => Ok(number),
-            None => Err(refuse(format!("has a `{}` that is no number: {}", name.text, value.describe()), &value.place)),
+            None => {
+                let message = format!("has a `{}` that is no number: {}", name.text, value.describe());
+                Err(not_a_range(key, message, &value.place))
+            }
         };
         match name.text.as_str() {
             "from" => from = Some(number()?),
@@ -147,32 +200,7 @@ pub(super) fn range(key: &str, node: &Node, in_search: bool) -> Result<Range, Pr
     if logarithmic && from <= 0.0 {
         return wrong(format!("begins at {from}: it must be above 0 to go by ratio"), &node.place);
     }
-    let tidy = |value: f64, digits: usize| format!("{value:.digits$e}").parse().unwrap_or(value);
-    let count = match form {
-        "between" => return Ok(Range::Between { from, to, log: by == 1.0 }),
-        "factor" if by <= 1.0 => return wrong(format!("has a factor of {by}: it must be above 1"), place),
-        "factor" => ((to / from).ln() / by.ln() + 1e-9).floor() + 1.0,
-        "step" if by <= 0.0 => return wrong(format!("has a step of {by}: it must be above 0"), place),
-        "step" => ((to - from) / by + 1e-9).floor() + 1.0,
-        _ if by < 2.0 || by.fract() != 0.0 => {
-            return wrong(format!("has `log: {by}`: it is the number of values, 2 or more"), place);
-        }
-        _ => by,
-    };
-    // A count that is not a number is refused as well.
-    if count.is_nan() || count > MOST_VALUES {
-        return wrong(format!("has {count} values: too many for one axis"), place);
-    }
-    let last = count - 1.0;
-    let value = |i: f64| match form {
-        "factor" => tidy(from * by.powf(i), 11),
-        "step" => tidy(from + by * i, 11),
-        _ if i == 0.0 => from,
-        _ if i == last => to,
-        // Six digits: a person can read them, and nobody tunes finer than that.
-        _ => tidy(from * (to / from).powf(i / last), 5),
-    };
-    Ok(Range::Values((0..count as u64).map(|i| value(i as f64)).collect()))
+    Ok(Ends { from, to, form, by, place })
 }
 
 /// One value of a target, checked against its type.

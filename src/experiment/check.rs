@@ -1,6 +1,6 @@
 //! What settings must hold together; each by itself is already right when it has been parsed.
 
-use super::settings::{Budget, Family, On, Part, Settings, Tokenizer};
+use super::settings::{Budget, Corpus, Family, Model, On, Part, Settings, Tokenizer};
 use super::text::grouped;
 
 /// The 256 bytes and the end-of-text token.
@@ -19,9 +19,17 @@ pub(super) struct Conflict {
 
 /// Everything that is wrong with one configuration.
 pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
+    let mut found = of_heads(&settings.model);
+    found.extend(of_size(settings));
+    found.extend(of_course(settings));
+    found.extend(of_corpus(&settings.corpus));
+    found
+}
+
+/// Width and heads, and what only one of the families has.
+fn of_heads(model: &Model) -> Vec<Conflict> {
     let mut found = Vec::new();
     let mut add = |keys, message: String, help: Option<String>| found.push(Conflict { keys, message, help });
-    let (model, corpus) = (&settings.model, &settings.corpus);
     let (width, heads, kv_heads) = (model.width, model.heads, model.kv_heads());
     if width % heads != 0 {
         let near = (1..=width.min(1024)).filter(|h| width % h == 0).min_by_key(|h| h.abs_diff(heads)).unwrap_or(1);
@@ -50,6 +58,14 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         let help = "leave it at 0, or exclude it with `when: family == llama and dropout > 0`";
         add(&["model.dropout", "model.family"], message, Some(help.to_owned()));
     }
+    found
+}
+
+/// The vocabulary, and the size of the whole model.
+fn of_size(settings: &Settings) -> Vec<Conflict> {
+    let model = &settings.model;
+    let mut found = Vec::new();
+    let mut add = |keys, message: String, help: String| found.push(Conflict { keys, message, help: Some(help) });
     let mut vocabulary = 0;
     if let Tokenizer::Bpe { vocab_size } = settings.tokenizer {
         vocabulary = vocab_size;
@@ -57,26 +73,42 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             let message = format!(
                 "a `vocab_size` of {vocab_size} is too small: the 256 bytes and the end of text are {SMALLEST_BPE} tokens"
             );
-            add(&["tokenizer"], message, Some(format!("choose {SMALLEST_BPE} or more, or `kind: byte`")));
+            add(&["tokenizer"], message, format!("choose {SMALLEST_BPE} or more, or `kind: byte`"));
         }
     }
-    let parameters = 12.0 * model.layers as f64 * (width as f64).powi(2) + vocabulary as f64 * width as f64;
+    let (layers, width) = (model.layers as f64, model.width as f64);
+    let parameters = 12.0 * layers * width.powi(2) + vocabulary as f64 * width;
     if parameters > MOST_PARAMETERS as f64 {
         let message =
             format!("a model of about {parameters:.1e} parameters cannot be trained: at most {}", grouped(MOST_PARAMETERS));
-        add(&["model.width", "model.layers", "tokenizer"], message, Some("make it narrower".to_owned()));
+        add(&["model.width", "model.layers", "tokenizer"], message, "make it narrower".to_owned());
     }
+    found
+}
+
+/// Where trials run, and for how long.
+fn of_course(settings: &Settings) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    let mut add = |keys, message: &str, help: Option<&str>| {
+        found.push(Conflict { keys, message: message.to_owned(), help: help.map(str::to_owned) });
+    };
     if settings.run.on == On::Slurm {
-        let message = "`run.on: slurm` is not there yet: trials run on this machine".to_owned();
-        add(&["run.on"], message, Some("leave it at `local`".to_owned()));
+        add(&["run.on"], "`run.on: slurm` is not there yet: trials run on this machine", Some("leave it at `local`"));
     }
     let nothing = match settings.train.budget {
         Budget::Tokens(n) | Budget::Bytes(n) | Budget::Steps(n) => n == 0,
         Budget::Epochs(n) | Budget::Minutes(n) => n == 0.0,
     };
     if nothing {
-        add(&["train.budget"], "`train.budget` is 0: nothing would be trained".to_owned(), None);
+        add(&["train.budget"], "`train.budget` is 0: nothing would be trained", None);
     }
+    found
+}
+
+/// The text and its parts.
+fn of_corpus(corpus: &Corpus) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    let mut add = |keys, message: String, help: Option<String>| found.push(Conflict { keys, message, help });
     if let (Part::Fraction(validation), Part::Fraction(test)) = (&corpus.validation, &corpus.test)
         && validation + test >= 1.0
     {

@@ -256,34 +256,12 @@ impl Description {
     }
 }
 
+/// What a trial comes to. Fails where its text is too short for a window, or its model too large for the memory.
 fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumstances: Circumstances<'_>) -> Result<Facts> {
     let train = &settings.train;
     let (length, prepared) = (train.sequence_length, &known.prepared);
     let windows = windows_of(settings, prepared);
-    let needed = Windows::smallest_text(length);
-    if windows.count() == 0 {
-        // A held-out part must hold a window as well: the smaller of the two shares decides.
-        let whole = prepared.text_tokens.max(1) as f64;
-        let mut share = prepared.train.tokens as f64 / whole;
-        if let Part::Fraction(held_out) = settings.corpus.validation {
-            share = share.min(held_out);
-        }
-        let whole = (needed as f64 / share.max(1e-9)).ceil();
-        return Err(Error::usage(format!(
-            "the training part has {} tokens, and one window of {length} needs {needed}: {length} inputs and the target after the last",
-            prepared.train.tokens
-        ))
-        .help(format!("take a text of about {whole:.0} tokens or more, or a shorter `train.sequence_length`")));
-    }
-    if let Some(validation) = &prepared.validation
-        && prepared.scored_tokens < needed
-    {
-        return Err(Error::usage(format!(
-            "the scored validation part has {} tokens (of {}), and one window of {length} needs {needed}",
-            prepared.scored_tokens, validation.tokens
-        ))
-        .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
-    }
+    has_windows(settings, prepared, &windows)?;
     let config = Config::of(&settings.model, known.from.as_ref(), prepared.vocabulary, length)?;
     let batch = match train.batch_size {
         BatchSize::Windows(n) => n as u64,
@@ -295,21 +273,7 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
     let trained = epoch.length_of(train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
     let memory_bytes = footprint::memory(&config, settings, full_batch as usize, prepared.scored_tokens, circumstances)?;
-    if let Some(memory) = circumstances.memory_bytes
-        && memory_bytes > memory
-    {
-        let (memory_of, instead) = match circumstances.device {
-            Device::Cpu => ("memory", "fewer `run.threads`"),
-            _ => ("the device's memory", "train on the processor (`--device cpu`)"),
-        };
-        return Err(Error::usage(format!(
-            "about {} of {memory_of} are needed ({} parameters, windows of {length} tokens), and there are {}",
-            mebibytes(memory_bytes),
-            shape::parameter_count(&config),
-            mebibytes(memory)
-        ))
-        .help(format!("take a smaller model, a shorter `train.sequence_length` or {instead}")));
-    }
+    fits_memory(memory_bytes, &config, length, circumstances)?;
     let distinct = trained.map_or(windows.distinct_targets(), |t| distinct_targets(&windows, t.windows));
     let whole = Windows::new(prepared.text_tokens, length, train.stride());
     let flops = tokens as f64 * shape::training_flops_per_token(&config, length);
@@ -340,6 +304,56 @@ fn facts_of(settings: &Settings, known: &Known, common_context: usize, circumsta
         memory_bytes,
         disk_bytes: footprint::disk(&config, settings, prepared.scored_tokens, steps, common_context),
     })
+}
+
+/// Whether the training part and what is scored of the validation part have a window each.
+fn has_windows(settings: &Settings, prepared: &Prepared, windows: &Windows) -> Result<()> {
+    let length = settings.train.sequence_length;
+    let needed = Windows::smallest_text(length);
+    if windows.count() == 0 {
+        // A held-out part must hold a window as well: the smaller of the two shares decides.
+        let whole = prepared.text_tokens.max(1) as f64;
+        let mut share = prepared.train.tokens as f64 / whole;
+        if let Part::Fraction(held_out) = settings.corpus.validation {
+            share = share.min(held_out);
+        }
+        let whole = (needed as f64 / share.max(1e-9)).ceil();
+        return Err(Error::usage(format!(
+            "the training part has {} tokens, and one window of {length} needs {needed}: {length} inputs and the target after the last",
+            prepared.train.tokens
+        ))
+        .help(format!("take a text of about {whole:.0} tokens or more, or a shorter `train.sequence_length`")));
+    }
+    if let Some(validation) = &prepared.validation
+        && prepared.scored_tokens < needed
+    {
+        return Err(Error::usage(format!(
+            "the scored validation part has {} tokens (of {}), and one window of {length} needs {needed}",
+            prepared.scored_tokens, validation.tokens
+        ))
+        .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
+    }
+    Ok(())
+}
+
+/// Whether a model that takes so much fits into the memory that there is.
+fn fits_memory(memory_bytes: u64, config: &Config, length: usize, circumstances: Circumstances<'_>) -> Result<()> {
+    if let Some(memory) = circumstances.memory_bytes
+        && memory_bytes > memory
+    {
+        let (memory_of, instead) = match circumstances.device {
+            Device::Cpu => ("memory", "fewer `run.threads`"),
+            _ => ("the device's memory", "train on the processor (`--device cpu`)"),
+        };
+        return Err(Error::usage(format!(
+            "about {} of {memory_of} are needed ({} parameters, windows of {length} tokens), and there are {}",
+            mebibytes(memory_bytes),
+            shape::parameter_count(config),
+            mebibytes(memory)
+        ))
+        .help(format!("take a smaller model, a shorter `train.sequence_length` or {instead}")));
+    }
+    Ok(())
 }
 
 /// Windows of a step that is not an epoch's last one, of so many in an epoch.

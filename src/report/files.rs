@@ -37,49 +37,7 @@ const SUMMARY_VERSION: u32 = 2;
 
 pub(super) fn summary(report: &Report) -> Value {
     let (comparison, protocol) = (&report.comparison, &report.protocol);
-    let configurations: Vec<Value> = comparison
-        .configurations
-        .iter()
-        .map(|c| {
-            let values: serde_json::Map<String, Value> =
-                protocol.swept.iter().cloned().zip(c.values.iter().cloned().map(Value::String)).collect();
-            let trials: Vec<&str> =
-                comparison.trials.iter().filter(|t| t.configuration == c.number).map(|t| t.id.as_str()).collect();
-            json!({
-                "place": c.place,
-                "configuration": c.number,
-                "values": values,
-                "seeds": c.seeds,
-                "loss": c.loss,
-                "adjusted": c.adjusted,
-                "perplexity": c.perplexity.map(|f| f.mean),
-                "perplexity_spread": c.perplexity.and_then(|f| f.spread),
-                "other_perplexity": c.other_perplexity.map(|f| f.mean),
-                "other_perplexity_spread": c.other_perplexity.and_then(|f| f.spread),
-                "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
-                "bits_per_byte_spread": c.bits_per_byte.and_then(|f| f.spread),
-                "test_perplexity": c.test_perplexity.map(|f| f.mean),
-                "test_perplexity_spread": c.test_perplexity.and_then(|f| f.spread),
-                "test_bits_per_byte": c.test_bits_per_byte.map(|f| f.mean),
-                "test_bits_per_byte_spread": c.test_bits_per_byte.and_then(|f| f.spread),
-                "chosen": c.tuned.as_ref().map(|tuned| tuned.chosen),
-                "at_edge": c.tuned.as_ref().map(|tuned| &tuned.at_edge),
-                "tokenizer": c.tokenizer,
-                "tokenizer_hash": c.content.tokenizer,
-                "validation_hash": c.content.validation,
-                "vocabulary": c.vocabulary,
-                "parameters": c.parameters,
-                "tokens_per_second": c.tokens_per_second,
-                "training_seconds": c.training_seconds,
-                "planned_memory_bytes": c.planned_memory_bytes,
-                "probed_memory_bytes": c.probed_memory_bytes,
-                "peak_memory_bytes": c.peak_memory_bytes,
-                "peak_device_memory_bytes": c.peak_device_memory_bytes,
-                "status": c.status,
-                "trials": trials,
-            })
-        })
-        .collect();
+    let configurations: Vec<Value> = comparison.configurations.iter().map(|c| configuration(report, c)).collect();
     json!({
         "version": SUMMARY_VERSION,
         "name": protocol.name,
@@ -108,6 +66,46 @@ pub(super) fn summary(report: &Report) -> Value {
         "damaged": report.damaged,
         "programs": comparison.programs,
         "machines": comparison.machines,
+    })
+}
+
+fn configuration(report: &Report, c: &Configuration) -> Value {
+    let (comparison, protocol) = (&report.comparison, &report.protocol);
+    let values: serde_json::Map<String, Value> =
+        protocol.swept.iter().cloned().zip(c.values.iter().cloned().map(Value::String)).collect();
+    let trials: Vec<&str> = comparison.trials.iter().filter(|t| t.configuration == c.number).map(|t| t.id.as_str()).collect();
+    json!({
+        "place": c.place,
+        "configuration": c.number,
+        "values": values,
+        "seeds": c.seeds,
+        "loss": c.loss,
+        "adjusted": c.adjusted,
+        "perplexity": c.perplexity.map(|f| f.mean),
+        "perplexity_spread": c.perplexity.and_then(|f| f.spread),
+        "other_perplexity": c.other_perplexity.map(|f| f.mean),
+        "other_perplexity_spread": c.other_perplexity.and_then(|f| f.spread),
+        "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
+        "bits_per_byte_spread": c.bits_per_byte.and_then(|f| f.spread),
+        "test_perplexity": c.test_perplexity.map(|f| f.mean),
+        "test_perplexity_spread": c.test_perplexity.and_then(|f| f.spread),
+        "test_bits_per_byte": c.test_bits_per_byte.map(|f| f.mean),
+        "test_bits_per_byte_spread": c.test_bits_per_byte.and_then(|f| f.spread),
+        "chosen": c.tuned.as_ref().map(|tuned| tuned.chosen),
+        "at_edge": c.tuned.as_ref().map(|tuned| &tuned.at_edge),
+        "tokenizer": c.tokenizer,
+        "tokenizer_hash": c.content.tokenizer,
+        "validation_hash": c.content.validation,
+        "vocabulary": c.vocabulary,
+        "parameters": c.parameters,
+        "tokens_per_second": c.tokens_per_second,
+        "training_seconds": c.training_seconds,
+        "planned_memory_bytes": c.planned_memory_bytes,
+        "probed_memory_bytes": c.probed_memory_bytes,
+        "peak_memory_bytes": c.peak_memory_bytes,
+        "peak_device_memory_bytes": c.peak_device_memory_bytes,
+        "status": c.status,
+        "trials": trials,
     })
 }
 
@@ -229,21 +227,7 @@ pub(super) fn markdown(report: &Report) -> String {
         lines.push(format!("- {}", escaped(&note)));
     }
     lines.push(format!("- {}", escaped(&how_measured(report))));
-    if let Some(winner) = &report.winner {
-        lines.extend([String::new(), format!("## The best one (#{})", winner.configuration), String::new()]);
-        lines.extend(
-            winner.weights().map(|path| {
-                format!("- Weights, which Hugging Face transformers loads: {}", escaped(&path.display().to_string()))
-            }),
-        );
-        lines.extend(winner.sample().map(|command| format!("- Let it write: {}", code(&command))));
-        lines.push(format!(
-            "- Train it longer: {}, raise `train.budget` in that file, then {}",
-            code(&winner.keep()),
-            code(Winner::RUN)
-        ));
-    }
-
+    lines.extend(winner_lines(report));
     if !report.samples.is_empty() {
         lines.extend([
             String::new(),
@@ -256,15 +240,7 @@ pub(super) fn markdown(report: &Report) -> String {
             lines.push(fenced(&samples::marked(shown)));
         }
     }
-    let failures = failures(report);
-    if !failures.is_empty() {
-        lines.extend([String::new(), "## Without a result".to_owned(), String::new()]);
-        lines.extend(["| trial | configuration | seed | status | reason |".to_owned(), "|---|---|---:|---|---|".to_owned()]);
-        for failure in failures {
-            let cells = [&failure.trial, &failure.configuration, &failure.seed, &failure.status, &failure.reason];
-            lines.push(format!("| {} |", cells.map(|cell| escaped(cell)).join(" | ")));
-        }
-    }
+    lines.extend(failure_lines(report));
     if !report.damaged.is_empty() {
         lines.extend([String::new(), "## Damaged files".to_owned(), String::new()]);
         lines.extend(report.damaged.iter().map(|file| format!("- {}", escaped(file))));
@@ -272,6 +248,39 @@ pub(super) fn markdown(report: &Report) -> String {
     let mut text = lines.join("\n");
     text.push('\n');
     text
+}
+
+/// The best one: where its weights are, and what to do with them.
+fn winner_lines(report: &Report) -> Vec<String> {
+    let Some(winner) = &report.winner else { return Vec::new() };
+    let mut lines = vec![String::new(), format!("## The best one (#{})", winner.configuration), String::new()];
+    lines.extend(
+        winner
+            .weights()
+            .map(|path| format!("- Weights, which Hugging Face transformers loads: {}", escaped(&path.display().to_string()))),
+    );
+    lines.extend(winner.sample().map(|command| format!("- Let it write: {}", code(&command))));
+    lines.push(format!(
+        "- Train it longer: {}, raise `train.budget` in that file, then {}",
+        code(&winner.keep()),
+        code(Winner::RUN)
+    ));
+    lines
+}
+
+/// A table of the trials that have no result.
+fn failure_lines(report: &Report) -> Vec<String> {
+    let failures = failures(report);
+    if failures.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), "## Without a result".to_owned(), String::new()];
+    lines.extend(["| trial | configuration | seed | status | reason |".to_owned(), "|---|---|---:|---|---|".to_owned()]);
+    for failure in failures {
+        let cells = [&failure.trial, &failure.configuration, &failure.seed, &failure.status, &failure.reason];
+        lines.push(format!("| {} |", cells.map(|cell| escaped(cell)).join(" | ")));
+    }
+    lines
 }
 
 /// A trial that ended without a result, in words.

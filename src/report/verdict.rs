@@ -182,21 +182,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             words::count(partly, "configuration")
         ));
     }
-    let apart = comparison.configurations.iter().filter(|c| c.is_apart);
-    let apart: Vec<(i64, f64)> = apart.filter_map(|c| Some((c.number, c.perplexity?.mean))).collect();
-    if !apart.is_empty() {
-        let shown = apart.iter().take(APART).map(|(number, value)| format!("#{number} {}", words::perplexity(*value)));
-        let more = match apart.len().saturating_sub(APART) {
-            0 => String::new(),
-            more => format!(" and {} more", words::thousands(more as i64)),
-        };
-        let (count, verb) = (words::count(apart.len(), "configuration"), if apart.len() == 1 { "was" } else { "were" });
-        notes.push(format!(
-            "{count} {verb} scored on another held-out text than those that are ranked, and cannot be compared with them (perplexity: {}{more}). \
-             Hold out one file for all by `corpus.validation`, or make an experiment of each text.",
-            shown.collect::<Vec<_>>().join(", ")
-        ));
-    }
+    notes.extend(scored_on_another_text(&comparison.configurations));
     if comparison.other_context > 0 {
         notes.push(format!(
             "{} scored at another context than {} and not counted.",
@@ -220,6 +206,26 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         notes.push(format!("Curves are those of the best {}; the files have all.", DRAWN));
     }
     notes
+}
+
+/// Which configurations stand apart since their held-out text is another one.
+fn scored_on_another_text(configurations: &[Configuration]) -> Option<String> {
+    let apart = configurations.iter().filter(|c| c.is_apart);
+    let apart: Vec<(i64, f64)> = apart.filter_map(|c| Some((c.number, c.perplexity?.mean))).collect();
+    if apart.is_empty() {
+        return None;
+    }
+    let shown = apart.iter().take(APART).map(|(number, value)| format!("#{number} {}", words::perplexity(*value)));
+    let more = match apart.len().saturating_sub(APART) {
+        0 => String::new(),
+        more => format!(" and {} more", words::thousands(more as i64)),
+    };
+    let (count, verb) = (words::count(apart.len(), "configuration"), if apart.len() == 1 { "was" } else { "were" });
+    Some(format!(
+        "{count} {verb} scored on another held-out text than those that are ranked, and cannot be compared with them (perplexity: {}{more}). \
+         Hold out one file for all by `corpus.validation`, or make an experiment of each text.",
+        shown.collect::<Vec<_>>().join(", ")
+    ))
 }
 
 /// Whether a configuration has no figure yet, and none of its trials was lost.

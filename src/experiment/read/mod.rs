@@ -138,19 +138,9 @@ impl Reader {
     }
 
     fn experiment(&mut self, entries: Vec<(Key, Node)>, folder: &Path, text: &str, overrides: &Overrides) -> Option<Experiment> {
-        let entries = self.without_duplicates(entries);
         let (overrides, problems) = overrides::read(overrides);
         self.problems.extend(problems);
-        let mut top: Vec<(Key, Node)> = Vec::new();
-        let mut file: Vec<(Key, Node)> = Vec::new();
-        for (key, node) in entries {
-            let name = key.text.as_str();
-            if keys::TOP.contains(&name) {
-                top.push((key, node));
-            } else if !name.starts_with(keys::PASSED_OVER) {
-                self.section(&key, node, &mut file);
-            }
-        }
+        let (top, file) = self.parted(entries);
         let get = |name: &str| top.iter().find(|(key, _)| key.text == name).map(|(key, node)| (key.clone(), node.clone()));
         if let Some((key, _)) = get("confirm") {
             let problem = Problem::error("`confirm` is not supported yet: fresh seeds for the leaders come later").key("confirm");
@@ -182,14 +172,7 @@ impl Reader {
         let tune = self.tune(get("tune"), &blocks, search.as_ref(), &points, &derives);
 
         let seeds = seeds.unwrap_or_else(|| vec![1]);
-        let base = match layers::extract(&self.base) {
-            Ok(base) => base,
-            Err(_) if self.problems.iter().any(|p| p.severity == Severity::Error) => Settings::default(),
-            Err(misfit) => {
-                self.add(Problem::error(format!("the settings {}", misfit.message)).maybe_help(misfit.help));
-                Settings::default()
-            }
-        };
+        let base = self.base();
         let experiment = Experiment {
             name: name.unwrap_or_default(),
             description: description.unwrap_or_default(),
@@ -214,6 +197,32 @@ impl Reader {
         self.base_conflicts(&experiment);
         self.unread(&experiment);
         Some(experiment)
+    }
+
+    /// The keys that stand at the top of a file, and the settings in its sections.
+    fn parted(&mut self, entries: Vec<(Key, Node)>) -> (Vec<(Key, Node)>, Vec<(Key, Node)>) {
+        let (mut top, mut settings) = (Vec::new(), Vec::new());
+        for (key, node) in self.without_duplicates(entries) {
+            let name = key.text.as_str();
+            if keys::TOP.contains(&name) {
+                top.push((key, node));
+            } else if !name.starts_with(keys::PASSED_OVER) {
+                self.section(&key, node, &mut settings);
+            }
+        }
+        (top, settings)
+    }
+
+    /// The settings below the axes; the defaults where they are wrong, which is reported.
+    fn base(&mut self) -> Settings {
+        match layers::extract(&self.base) {
+            Ok(base) => base,
+            Err(_) if self.problems.iter().any(|p| p.severity == Severity::Error) => Settings::default(),
+            Err(misfit) => {
+                self.add(Problem::error(format!("the settings {}", misfit.message)).maybe_help(misfit.help));
+                Settings::default()
+            }
+        }
     }
 
     /// Reports keys that stand twice in a mapping, and keeps the first.
