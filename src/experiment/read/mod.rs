@@ -115,6 +115,9 @@ fn read(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<
     }
 }
 
+/// What a mapping holds, in its order.
+type Entries = Vec<(Key, Node)>;
+
 #[derive(Default)]
 struct Reader {
     problems: Vec<Problem>,
@@ -137,7 +140,7 @@ impl Reader {
         result.map_err(|problem| self.add(problem)).ok()
     }
 
-    fn experiment(&mut self, entries: Vec<(Key, Node)>, folder: &Path, text: &str, overrides: &Overrides) -> Option<Experiment> {
+    fn experiment(&mut self, entries: Entries, folder: &Path, text: &str, overrides: &Overrides) -> Option<Experiment> {
         let (overrides, problems) = overrides::read(overrides);
         self.problems.extend(problems);
         let (top, file) = self.parted(entries);
@@ -200,7 +203,7 @@ impl Reader {
     }
 
     /// The keys that stand at the top of a file, and the settings in its sections.
-    fn parted(&mut self, entries: Vec<(Key, Node)>) -> (Vec<(Key, Node)>, Vec<(Key, Node)>) {
+    fn parted(&mut self, entries: Entries) -> (Entries, Entries) {
         let (mut top, mut settings) = (Vec::new(), Vec::new());
         for (key, node) in self.without_duplicates(entries) {
             let name = key.text.as_str();
@@ -226,8 +229,8 @@ impl Reader {
     }
 
     /// Reports keys that stand twice in a mapping, and keeps the first.
-    fn without_duplicates(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
-        let mut kept: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
+    fn without_duplicates(&mut self, entries: Entries) -> Entries {
+        let mut kept: Entries = Vec::with_capacity(entries.len());
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         for (key, mut node) in entries {
             if let Some(first) = seen.get(&key.text) {
