@@ -21,7 +21,7 @@ fn clock() -> Option<PathBuf> {
 #[test]
 fn a_clock_that_is_set_back_an_hour_holds_up_no_retry() {
     let Some(clock) = clock() else { return eprintln!("skipped: no libfaketime (Debian and Ubuntu have it in `faketime`)") };
-    let scene = Scene::new(&small("run: {time: 30m, slots: 1}").replace("steps: 40", "steps: 20000"));
+    let scene = Scene::new(&small("run: {time: 30m, slots: 1}").replace("steps: 40", "steps: 1000"));
     scene.put("shift", "+0");
     let mut command = scene.command(&["run", "small.yaml", "--no-probe"]);
     command.env("LD_PRELOAD", clock).env("FAKETIME_TIMESTAMP_FILE", scene.path().join("shift"));

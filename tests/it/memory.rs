@@ -3,12 +3,14 @@
 #![expect(clippy::print_stderr, reason = "why a test was skipped must be seen")]
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
+use rustix::process::{Pid, kill_process_group};
 use votive::runs::{Status, state_of};
 
-use crate::support::{Said, Scene, json, numbers};
+use crate::support::{Said, Scene, Signal, json, numbers, random, until};
 
 /// A model whose training takes some 250 MB, and a moment.
 const WIDE: &str = "\
@@ -43,10 +45,22 @@ impl Group {
             }
             (two, "memory.max")
         };
-        let group = Self(above.join(format!("votive-test-{}-{bytes}", std::process::id())));
+        let group = Self(above.join(format!("votive-test-{}-{}", std::process::id(), random(u64::MAX))));
         fs::create_dir(&group.0).map_err(|e| format!("no control group: {e}"))?;
         fs::write(group.0.join(limit), bytes.to_string()).map_err(|e| format!("no limit: {e}"))?;
         Ok(group)
+    }
+
+    /// Another program of it, which holds so many bytes.
+    fn hold(&self, bytes: u64) -> Other {
+        // `tail` holds what it has read until somebody takes it, which `sleep` does not.
+        let script = "echo $$ > \"$0/cgroup.procs\" && head -c $1 /dev/zero | tail -c $1 | sleep 600";
+        let mut command = Command::new("sh");
+        let child = command.args(["-c", script]).arg(&self.0).arg(bytes.to_string()).process_group(0).spawn().unwrap();
+        let usage = ["memory.usage_in_bytes", "memory.current"].map(|file| self.0.join(file));
+        let used = || usage.iter().find_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
+        until("another program has its memory", || used().unwrap() >= bytes);
+        Other(child)
     }
 
     /// Runs a command in it.
@@ -61,6 +75,16 @@ impl Group {
             };
         }
         Said::of(inside.output().unwrap())
+    }
+}
+
+/// What a group holds beside a run; gone where this is dropped.
+struct Other(Child);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
     }
 }
 
@@ -85,11 +109,12 @@ fn below_a_limit_that_one_trial_fits_one_runs_at_a_time_and_none_is_killed() {
 
 #[test]
 fn a_shape_that_did_not_fit_is_opened_by_the_id_of_one_of_its_trials() {
-    // Less than one of them takes.
-    let group = match Group::with_limit(150_000_000) {
+    let group = match Group::with_limit(LIMIT) {
         Ok(group) => group,
         Err(why) => return eprintln!("skipped: {why}"),
     };
+    // The plan finds that they fit below it; what another program holds there leaves less than one of them takes.
+    let other = group.hold(250_000_000);
     let scene = Scene::new(&WIDE.replace("threads: 1", "threads: 1, slots: 1"));
     let said = group.run(&scene.command(&["run", "small.yaml", "--no-probe"])).exits(3);
     said.says("killed for memory, also when nothing else ran").says("which has the same shape");
@@ -98,6 +123,7 @@ fn a_shape_that_did_not_fit_is_opened_by_the_id_of_one_of_its_trials() {
     assert_eq!((trials.len(), status()), (3, vec![Status::DidNotFit; 3]));
     let tried = scene.attempts();
     assert_eq!(tried.iter().filter(|attempts| **attempts > 0).count(), 1, "{tried:?}: one tries for all of them");
+    drop(other);
 
     scene.run(&[]).exits(3).says("nothing to train: all 3 trials are over already");
     assert_eq!(scene.attempts(), tried, "more memory alone opens nothing");
