@@ -15,6 +15,7 @@ import numpy
 F32, BF16 = 0, 14  # CUDA_R_32F, CUDA_R_16BF
 COMPUTE_F32, COMPUTE_TF32 = 68, 77  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
 WORKSPACE = 32 << 20
+CHOICES = 8
 
 
 def library_folders(given=None):
@@ -164,13 +165,20 @@ class Gpu:
         wanted += [(number, ctypes.c_uint32(16)) for number in (5, 6, 7, 8)]
         for number, value in wanted:
             self.status(lt.cublasLtMatmulPreferenceSetAttribute(preference, number, ctypes.byref(value), ctypes.c_size_t(ctypes.sizeof(value))))
-        result, found = (ctypes.c_uint64 * 12)(), ctypes.c_int()
-        one = layouts(1)
-        self.status(lt.cublasLtMatmulAlgoGetHeuristic(self.lt, description, *one, one[2], preference, 1, ctypes.byref(result), ctypes.byref(found)))
-        if not found.value:
-            raise RuntimeError("cublasLt has no algorithm")
-        algorithm, every = (ctypes.c_uint64 * 12)(*result), layouts(batch)
-        self.status(lt.cublasLtMatmulAlgoCheck(self.lt, description, *every, every[2], ctypes.byref(algorithm), ctypes.byref(result)))
+        # As the engine does: the first of its choices that multiplies one as well as all of them.
+        results, found = (ctypes.c_uint64 * 12 * CHOICES)(), ctypes.c_int()
+        one, every = layouts(1), layouts(batch)
+        self.status(lt.cublasLtMatmulAlgoGetHeuristic(self.lt, description, *one, one[2], preference, CHOICES, ctypes.byref(results), ctypes.byref(found)))
+
+        def fits(algorithm, layouts):
+            checked = (ctypes.c_uint64 * 12)()
+            refused = lt.cublasLtMatmulAlgoCheck(self.lt, description, *layouts, layouts[2], ctypes.byref(algorithm), ctypes.byref(checked))
+            return not refused and checked[8] <= WORKSPACE
+
+        good = [chosen for chosen in list(results)[: found.value] if fits(chosen, one) and fits(chosen, every)]
+        if not good:
+            raise RuntimeError(f"cublasLt has no algorithm for {sizes} x {batch}, transposed {transposed}, types {kinds}, bias {bool(bias)}, beta {beta}")
+        algorithm = good[0]
         factors = (ctypes.c_float * 2)(1.0, beta)
         self.status(lt.cublasLtMatmul(
             self.lt, description, ctypes.byref(factors, 0), ctypes.c_uint64(b), every[0], ctypes.c_uint64(a), every[1], ctypes.byref(factors, 4), ctypes.c_uint64(c), every[2],

@@ -5,6 +5,9 @@
 //   DYNAMIC_SHARED(type, name)                   the block's dynamic shared memory
 //   pack_bf16(low, high) -> unsigned             two floats rounded to nearest even, `low` in the lower half
 //   mma_bf16(float d[4], const unsigned a[4], const unsigned b[2])   mma.sync m16n8k16 row.col, f32 += bf16 * bf16
+//   load_matrices(unsigned to[4], row), load_transposed              ldmatrix x4, from where each lane's row begins
+//   Copies                                                           cp.async of 16 bytes: nothing arrives before it is waited for
+//   power_of_two(float)                                              ex2.approx
 //
 // Compiled as gnu++17. `__global__` and `__launch_bounds__` are left to the stand-in of NVRTC, which finds the kernels by them.
 // Static shared arrays are plain statics of the library: the stand-in of the driver fills them with 0xFF before each block.
@@ -210,6 +213,27 @@ struct Mma {
     }
 };
 
+// ldmatrix.sync.aligned.m8n8.x4.b16: lane l says where row l % 8 of matrix l / 8 begins, and gets of each matrix two neighbours of
+// row l / 4, or of column l / 4.
+struct Matrices {
+    const unsigned short* row;
+    bool transposed;
+    unsigned* to;
+    static void exchange(unsigned, void* const* brought) {
+        auto at = [&](unsigned lane) { return static_cast<Matrices*>(brought[lane]); };
+        for (unsigned lane = 0; lane < 32; lane++)
+            for (unsigned matrix = 0; matrix < 4; matrix++) {
+                unsigned group = lane >> 2, pair = (lane & 3) * 2, both = 0;
+                for (unsigned i = 0; i < 2; i++) {
+                    bool turned = at(lane)->transposed;
+                    unsigned row = turned ? pair + i : group, column = turned ? group : pair + i;
+                    both |= static_cast<unsigned>(at(matrix * 8 + row)->row[column]) << 16 * i;
+                }
+                at(lane)->to[matrix] = both;
+            }
+    }
+};
+
 template <class T>
 inline T atomic_add(T* at, T value) {
     T old = *at;  // one thread of a grid runs at a time
@@ -234,7 +258,40 @@ inline void multiply_accumulate(int line, float* d, const unsigned* a, const uns
     Mma mine{d, a, b};
     host_gpu_state.meet(~0u, Mma::exchange, &mine, line);
 }
+inline void gather_matrices(int line, unsigned* to, const void* row, bool transposed) {
+    Matrices mine{static_cast<const unsigned short*>(row), transposed, to};
+    host_gpu_state.meet(~0u, Matrices::exchange, &mine, line);
+}
 }  // namespace host_gpu
+#define load_matrices(to, row) host_gpu::gather_matrices(__LINE__, to, row, false)
+#define load_transposed(to, row) host_gpu::gather_matrices(__LINE__, to, row, true)
+inline float power_of_two(float x) { return exp2f(x); }
+
+// Copies under way lie on the thread's own stack. Until one is waited for, what it will write is no number.
+class Copies {
+    struct Copy {
+        void* to;
+        const void* from;
+        unsigned group;
+    } copies[64];
+    unsigned first = 0, next = 0, groups = 0;
+
+  public:
+    void start(void* to, const void* from, bool there) {
+        if (next - first == 64) __builtin_trap();
+        memset(to, 0xff, 16);
+        copies[next++ % 64] = {to, there ? from : nullptr, groups};
+    }
+    void group() { groups++; }
+    template <int LEFT>
+    void wait() {
+        for (; first != next && copies[first % 64].group + LEFT < groups; first++) {
+            const Copy& copy = copies[first % 64];
+            if (copy.from) memcpy(copy.to, copy.from, 16);
+            else memset(copy.to, 0, 16);
+        }
+    }
+};
 
 // Functions that CUDA C has and C++ has not, or has under std:: only.
 inline int min(int a, int b) { return a < b ? a : b; }

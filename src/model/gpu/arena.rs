@@ -9,7 +9,7 @@
 use super::cuda::{WORKSPACE_BYTES, allocated};
 use super::layout::Layout;
 use super::ring::Slot;
-use super::sizes::{Rows, Sizes};
+use super::sizes::{Attention, Rows, Sizes};
 use crate::error::Result;
 use crate::experiment::settings::Precision;
 use crate::model::Config;
@@ -38,18 +38,32 @@ pub(super) struct Normed<T> {
     pub(super) normed: T,
 }
 
-/// Queries, keys and values.
-pub(super) enum Qkv<T> {
-    /// Side by side in rows, for attention in one launch: operand [K, N, C + 2 KV D].
-    Rows(T),
-    /// Head by head.
-    Heads {
+/// What attention reads, and keeps for its way back.
+pub(super) enum Attended<T> {
+    /// In one launch.
+    Short {
+        /// Queries, keys and values side by side in rows: operand [K, N, C + 2 KV D].
+        qkv: T,
+        /// Weights before dropout: operand [K, W, H, L, L].
+        p: T,
+    },
+    /// By products, head by head.
+    Products {
         /// Operand [K, W, H, L, D].
         q: T,
         /// Operand [K, W, KV, L, D].
         k: T,
         /// Operand [K, W, KV, L, D].
         v: T,
+        /// Weights before dropout: operand [K, W, H, L, L].
+        p: T,
+    },
+    /// In tiles.
+    Tiles {
+        /// Queries, keys and values side by side in rows, turned where positions are rotary: operand [K, N, C + 2 KV D].
+        qkv: T,
+        /// The logarithm of each query's sum: float [K, W, H, L].
+        logs: T,
     },
 }
 
@@ -57,10 +71,8 @@ pub(super) enum Qkv<T> {
 pub(super) struct Layer<T> {
     /// Before attention.
     pub(super) norm1: Normed<T>,
-    /// What attention reads.
-    pub(super) qkv: Qkv<T>,
-    /// Attention's weights before dropout: operand [K, W, H, L, L].
-    pub(super) p: T,
+    /// Attention.
+    pub(super) attended: Attended<T>,
     /// What attention mixed: operand [K, N, C].
     pub(super) mixed: T,
     /// Before the MLP.
@@ -116,6 +128,8 @@ pub(super) struct Gradients<T> {
     pub(super) dhidden_in: Option<T>,
     /// Of attention, where it is made head by head.
     pub(super) heads: Option<HeadGradients<T>>,
+    /// Of attention in tiles, each query's sum of weights times their gradients: float [K, W, H, L].
+    pub(super) dots: Option<T>,
     /// Columns of norms and biases, group of rows by group: float [K, groups, columns].
     pub(super) sums: T,
     /// Where the columns belong: int `[columns]`.
@@ -217,8 +231,8 @@ fn normed<T>(sizes: &Sizes, rows: usize, make: Make<'_, T>) -> Result<Normed<T>>
 #[derive(Clone, Copy)]
 struct Extent {
     rows: usize,
-    /// Whether attention is one launch.
-    short: bool,
+    /// How attention is made.
+    attention: Attention,
     /// Values of all windows' attention weights.
     weights: usize,
 }
@@ -226,25 +240,30 @@ struct Extent {
 /// So many windows of a unit.
 fn extent(sizes: &Sizes, windows: usize) -> Extent {
     let rows = Rows { windows, length: sizes.length }.all();
-    Extent { rows, short: sizes.short(), weights: sizes.heads * rows * sizes.length }
+    Extent { rows, attention: sizes.attention(), weights: sizes.heads * rows * sizes.length }
 }
 
 fn layer<T>(sizes: &Sizes, extent: Extent, make: Make<'_, T>) -> Result<Layer<T>> {
     let m = Measure { sizes };
-    let Extent { rows, short, weights } = extent;
+    let Extent { rows, attention, weights } = extent;
     let keys = m.operands(rows * sizes.kv_heads * sizes.head);
+    let side_by_side = |make: Make<'_, T>| make("queries, keys and values", m.operands(rows * sizes.qkv));
+    let p = |make: Make<'_, T>| make("attention weights", m.operands(weights));
     Ok(Layer {
         norm1: normed(sizes, rows, make)?,
-        qkv: if short {
-            Qkv::Rows(make("queries, keys and values", m.operands(rows * sizes.qkv))?)
-        } else {
-            Qkv::Heads {
+        attended: match attention {
+            Attention::Short => Attended::Short { qkv: side_by_side(make)?, p: p(make)? },
+            Attention::Products => Attended::Products {
                 q: make("queries", m.operands(rows * sizes.width))?,
                 k: make("keys", keys)?,
                 v: make("values of attention", keys)?,
-            }
+                p: p(make)?,
+            },
+            Attention::Tiles => Attended::Tiles {
+                qkv: side_by_side(make)?,
+                logs: make("logarithms of attention's sums", m.floats(rows * sizes.heads))?,
+            },
         },
-        p: make("attention weights", m.operands(weights))?,
         mixed: make("attention's output", m.operands(rows * sizes.width))?,
         norm2: normed(sizes, rows, make)?,
         hidden_in: make("hidden layer's input", m.operands(rows * sizes.hidden_in))?,
@@ -254,14 +273,15 @@ fn layer<T>(sizes: &Sizes, extent: Extent, make: Make<'_, T>) -> Result<Layer<T>
 
 fn passage<T>(sizes: &Sizes, extent: Extent, layers: usize, dropout: bool, make: Make<'_, T>) -> Result<Passage<T>> {
     let m = Measure { sizes };
-    let Extent { rows, short, weights } = extent;
+    let Extent { rows, attention, weights } = extent;
+    let by_products = attention == Attention::Products;
     Ok(Passage {
         layers: (0..layers).map(|_| layer(sizes, extent, make)).collect::<Result<_>>()?,
         last: normed(sizes, rows, make)?,
         qkv: make("queries, keys and values", m.operands(rows * sizes.qkv))?,
-        heads: if short { None } else { Some(make("heads", m.operands(rows * sizes.width))?) },
+        heads: if by_products { Some(make("heads", m.operands(rows * sizes.width))?) } else { None },
         delta: make("added to the residual stream", m.operands(rows * sizes.width))?,
-        dropped: if dropout && !short { Some(make("attention weights after dropout", m.operands(weights))?) } else { None },
+        dropped: if dropout && by_products { Some(make("attention weights after dropout", m.operands(weights))?) } else { None },
         logits: make("logits", m.operands(sizes.logits_rows(rows) * sizes.padded))?,
         nll: make("losses", m.floats(rows))?,
     })
@@ -272,7 +292,7 @@ impl<T> Arrays<T> {
     pub(super) fn new(sizes: &Sizes, make: Make<'_, T>) -> Result<Self> {
         let m = Measure { sizes };
         let unit = extent(sizes, sizes.windows);
-        let Extent { rows, short, weights } = unit;
+        let Extent { rows, attention, weights } = unit;
         let parameters = m.floats(sizes.parameters);
         let keys = m.operands(rows * sizes.kv_heads * sizes.head);
         let narrow = sizes.operand != WORD;
@@ -309,15 +329,20 @@ impl<T> Arrays<T> {
                 } else {
                     None
                 },
-                heads: if short {
-                    None
-                } else {
+                heads: if attention == Attention::Products {
                     Some(HeadGradients {
                         dp: make("gradient of attention weights", m.operands(weights))?,
                         dq: make("gradient of queries", m.operands(rows * sizes.width))?,
                         dk: make("gradient of keys", keys)?,
                         dv: make("gradient of values", keys)?,
                     })
+                } else {
+                    None
+                },
+                dots: if attention == Attention::Tiles {
+                    Some(make("sums of attention's gradients", m.floats(rows * sizes.heads))?)
+                } else {
+                    None
                 },
                 sums: make("sums of columns", m.floats(sizes.groups() * sizes.columns))?,
                 places: make("places of columns", WORD * sizes.columns as u64)?,
@@ -335,7 +360,8 @@ impl<T> Arrays<T> {
                 None
             },
             scoring: {
-                let most = Extent { rows: scored, short: false, weights: sizes.heads * scored * sizes.longest };
+                let most =
+                    Extent { rows: scored, attention: sizes.scored_attention(), weights: sizes.heads * scored * sizes.longest };
                 passage(sizes, most, 1, false, make)?
             },
             scored: make("scored tokens", m.floats(2 * scored))?,

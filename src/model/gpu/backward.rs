@@ -3,14 +3,14 @@
 //! Gradients of weights go straight to their place. Those of norms and biases are sums over rows: kernels that pass there anyway
 //! add up groups of rows, and one launch at a unit's end adds up the groups of all of them.
 
-use super::arena::{Normed, Qkv, Statistics};
+use super::arena::{Attended, Normed, Statistics};
 use super::by_token;
 use super::cuda::{Address, Argument, Array};
 use super::forward::{Model, Pass, in_heads};
 use super::launch::{int, long, or_null};
 use super::layout::{Block, Linear, Norm, Vector, Way};
-use super::sizes::{Sizes, short_shared};
-use crate::error::Result;
+use super::sizes::{Sizes, short_shared, tiled_shared};
+use crate::error::{Error, Result};
 use crate::experiment::settings::Activation;
 
 /// What stood before a norm: what was added to the residual stream there.
@@ -22,6 +22,17 @@ struct Added {
     bias: Option<Vector>,
     /// Whether its gradient is needed: not where the embedding stood.
     wanted: bool,
+}
+
+/// Threads of a block of `norm_backward`: a thread has four columns where that goes up, and a block as many rows of a group side
+/// by side as it has room for, or takes wide rows in as few passes as it can.
+fn norm_block(width: usize, group_rows: usize) -> usize {
+    let across = if width.is_multiple_of(4) { width / 4 } else { width };
+    let threads = match 384 / across {
+        0 => across.div_ceil(across.div_ceil(384)),
+        rows => across * rows.min(group_rows),
+    };
+    threads.next_multiple_of(32)
 }
 
 impl Model<'_> {
@@ -152,9 +163,10 @@ impl Model<'_> {
 
         self.linear_weights(&block.attention_out, pass, &layer.mixed, dy, first)?;
         self.linear_inputs(&block.attention_out, pass, dy, delta)?;
-        match &layer.qkv {
-            Qkv::Rows(qkv) => self.short_attention_backward(l, block, pass, qkv)?,
-            Qkv::Heads { q, k, v } => self.attention_backward(l, block, pass, [q, k, v])?,
+        match &layer.attended {
+            Attended::Short { qkv, p } => self.short_attention_backward(l, block, pass, qkv, p)?,
+            Attended::Products { q, k, v, p } => self.attention_backward(l, block, pass, [q, k, v], p)?,
+            Attended::Tiles { qkv, logs } => self.tiled_attention_backward(l, block, pass, qkv, logs)?,
         }
         self.linear_weights(&block.attention_in, pass, &layer.norm1.normed, &passage.qkv, first)?;
         self.linear_inputs(&block.attention_in, pass, &passage.qkv, delta)?;
@@ -206,9 +218,9 @@ impl Model<'_> {
             int(group_rows),
             switch(add),
         ];
-        // As many threads as columns, or in as few passes as it takes.
-        let block = width.div_ceil(width.div_ceil(384)).next_multiple_of(32);
-        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], block as u32, 8 * group_rows, &arguments)
+        let block = norm_block(width, group_rows);
+        let shared = 8 * group_rows + 48 * block;
+        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], block as u32, shared, &arguments)
     }
 
     /// `dhidden` becomes the gradient of the hidden layer's input, or makes that of gate and up.
@@ -227,17 +239,18 @@ impl Model<'_> {
         };
         let bias = self.sums(block.mlp_in.bias);
         let arguments = [x, dy, bias, long(columns), int(rows), int(hidden), int(self.sizes.group_rows())];
-        self.launcher.kernel(name, [hidden.div_ceil(256), self.sizes.groups(), members], 256, 0, &arguments)
+        let columns_of_block = if hidden.is_multiple_of(4) { 256 } else { 64 };
+        self.launcher.kernel(name, [hidden.div_ceil(columns_of_block), self.sizes.groups(), members], 64, 0, &arguments)
     }
 
     /// From the gradient of what attention mixed, in `delta`, to that of queries, keys and values side by side, in one launch.
-    fn short_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array) -> Result<()> {
+    fn short_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array, p: &Array) -> Result<()> {
         let Sizes { members, heads, kv_heads, head, windows, length, columns, .. } = *self.sizes;
         let passage = pass.passage;
         let arguments = [
             Argument::Pointer(qkv.at(0)),
             self.angles(),
-            Argument::Pointer(pass.layer(l).p.at(0)),
+            Argument::Pointer(p.at(0)),
             or_null(self.weights_mask(pass, l)),
             self.members(),
             Argument::Pointer(passage.delta.at(0)),
@@ -255,18 +268,50 @@ impl Model<'_> {
         self.launcher.kernel("short_attention_backward", [windows * kv_heads, members, 1], 512, shared, &arguments)
     }
 
-    /// The same head by head, by products.
-    fn attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, [q, k, v]: [&Array; 3]) -> Result<()> {
-        let Sizes { members, heads, kv_heads, head, qkv, columns, .. } = *self.sizes;
+    /// The same in tiles.
+    fn tiled_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array, logs: &Array) -> Result<()> {
+        let Sizes { members, heads, kv_heads, head, columns, qkv: width, .. } = *self.sizes;
         let (passage, layer, rows) = (pass.passage, pass.layer(l), pass.rows.all());
-        let length = pass.rows.length;
+        let dots = self.arrays.back.dots.as_ref();
+        let dots = dots.ok_or_else(|| Error::internal("attention in tiles has no array of sums"))?.at(0);
+        let read = [Argument::Pointer(qkv.at(0)), or_null(self.weights_mask(pass, l)), self.members()];
+        let rest = [passage.delta.at(0), logs.at(0), dots, passage.qkv.at(0)].map(Argument::Pointer);
+        let sizes = self.tile_sizes(pass.rows);
+        let [for_queries, for_keys] = tiled_shared(head);
+
+        let arguments = [&read[..], &[Argument::Pointer(layer.mixed.at(0))], &rest, &sizes].concat();
+        let grid = [self.sizes.tiles(pass.rows, heads), members, 1];
+        self.launcher.kernel("tiled_attention_queries", grid, 128, for_queries, &arguments)?;
+        let arguments = [&read[..], &rest, &sizes].concat();
+        let grid = [self.sizes.tiles(pass.rows, kv_heads), members, 1];
+        self.launcher.kernel("tiled_attention_keys", grid, 128, for_keys, &arguments)?;
+
+        self.turn_rows(pass, &passage.qkv, -1.0)?;
+        if block.attention_in.bias.is_none() {
+            return Ok(());
+        }
+        let arguments = [
+            Argument::Pointer(passage.qkv.at(0)),
+            self.sums(block.attention_in.bias),
+            long(columns),
+            int(rows),
+            int(width),
+            int(self.sizes.group_rows()),
+        ];
+        self.launcher.kernel("group_sums", [width.div_ceil(128), self.sizes.groups(), members], 128, 0, &arguments)
+    }
+
+    /// The same head by head, by products.
+    fn attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, [q, k, v]: [&Array; 3], p: &Array) -> Result<()> {
+        let Sizes { members, heads, kv_heads, head, qkv, columns, .. } = *self.sizes;
+        let (passage, rows, length) = (pass.passage, pass.rows.all(), pass.rows.length);
         let dheads = in_heads(&passage.heads)?.at(0);
         let back = in_heads(&self.arrays.back.heads)?;
         let arguments =
             [Argument::Pointer(passage.delta.at(0)), Argument::Pointer(dheads), int(rows), int(length), int(heads), int(head)];
         self.launcher.kernel("merge_heads_backward", [rows, members, 1], 128, 0, &arguments)?;
 
-        let (dp, p) = (back.dp.at(0), layer.p.at(0));
+        let (dp, p) = (back.dp.at(0), p.at(0));
         self.launcher.multiply(self.shapes.scores(pass.rows), dheads, v.at(0), dp, None)?;
         let mask = or_null(self.weights_mask(pass, l));
         if let Some(dropped) = &passage.dropped {

@@ -147,7 +147,7 @@ impl Engine {
             Type::F32 => Operand::F32,
             Type::Bf16 => Operand::Bf16,
         };
-        let kernels = gpu.kernels(operand)?;
+        let kernels = gpu.kernels(operand, sizes.tiled().then_some(sizes.head))?;
         let arrays = Arrays::new(&sizes, &mut |name, bytes| gpu.array(name, bytes))?;
         let slot = Slot::new(&sizes);
         let slots = gpu.pinned(options.depth * sizes.units * slot.words)?;

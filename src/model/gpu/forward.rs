@@ -1,12 +1,12 @@
 //! The way forward, of a unit in training and of windows that are scored: reads like `plain/gpt2.rs` and `plain/llama.rs`.
 
-use super::arena::{Arrays, Layer, Masks, Normed, Passage, Qkv};
+use super::arena::{Arrays, Attended, Layer, Masks, Normed, Passage};
 use super::cuda::{Address, Argument, Array};
 use super::launch::{Launcher, int, long, or_null};
 use super::layout::{Layout, Linear, Norm};
 use super::products::Shapes;
 use super::ring::Slot;
-use super::sizes::{Rows, Sizes, short_shared};
+use super::sizes::{Rows, Sizes, short_shared, tiled_shared};
 use crate::error::{Error, Result};
 use crate::experiment::settings::Activation;
 use crate::model::Config;
@@ -59,15 +59,15 @@ impl Model<'_> {
                     self.norm(&block.norm1, pass, added, &layer.norm1)?;
                 }
             }
-            match &layer.qkv {
-                Qkv::Rows(qkv) => {
-                    self.linear(&block.attention_in, pass, &layer.norm1.normed, qkv)?;
-                    self.short_attention(l, pass, qkv)?;
-                }
-                Qkv::Heads { q, k, v } => {
-                    self.linear(&block.attention_in, pass, &layer.norm1.normed, &passage.qkv)?;
-                    self.attention(l, pass, [q, k, v])?;
-                }
+            let qkv = match &layer.attended {
+                Attended::Short { qkv, .. } | Attended::Tiles { qkv, .. } => qkv,
+                Attended::Products { .. } => &passage.qkv,
+            };
+            self.linear(&block.attention_in, pass, &layer.norm1.normed, qkv)?;
+            match &layer.attended {
+                Attended::Short { qkv, p } => self.short_attention(l, pass, qkv, p)?,
+                Attended::Products { q, k, v, p } => self.attention(l, pass, [q, k, v], p)?,
+                Attended::Tiles { qkv, logs } => self.tiled_attention(l, pass, qkv, logs)?,
             }
             self.linear(&block.attention_out, pass, &layer.mixed, &passage.delta)?;
 
@@ -135,7 +135,7 @@ impl Model<'_> {
     }
 
     /// Attention in one launch.
-    fn short_attention(&self, l: usize, pass: Pass<'_>, qkv: &Array) -> Result<()> {
+    fn short_attention(&self, l: usize, pass: Pass<'_>, qkv: &Array, p: &Array) -> Result<()> {
         let Sizes { members, heads, kv_heads, head, .. } = *self.sizes;
         let (layer, Rows { windows, length }) = (pass.layer(l), pass.rows);
         let arguments = [
@@ -143,7 +143,7 @@ impl Model<'_> {
             self.angles(),
             or_null(self.weights_mask(pass, l)),
             self.members(),
-            Argument::Pointer(layer.p.at(0)),
+            Argument::Pointer(p.at(0)),
             Argument::Pointer(layer.mixed.at(0)),
             int(length),
             int(heads),
@@ -155,8 +155,44 @@ impl Model<'_> {
         self.launcher.kernel("short_attention", [windows * heads, members, 1], 512, shared, &arguments)
     }
 
+    /// Attention in tiles. Queries and keys are turned where they lie.
+    fn tiled_attention(&self, l: usize, pass: Pass<'_>, qkv: &Array, logs: &Array) -> Result<()> {
+        let Sizes { members, heads, head, .. } = *self.sizes;
+        self.turn_rows(pass, qkv, 1.0)?;
+        let arguments = [
+            Argument::Pointer(qkv.at(0)),
+            or_null(self.weights_mask(pass, l)),
+            self.members(),
+            Argument::Pointer(pass.layer(l).mixed.at(0)),
+            Argument::Pointer(logs.at(0)),
+        ];
+        let arguments = [&arguments[..], &self.tile_sizes(pass.rows)].concat();
+        let [shared, _] = tiled_shared(head);
+        self.launcher.kernel("tiled_attention", [self.sizes.tiles(pass.rows, heads), members, 1], 128, shared, &arguments)
+    }
+
+    /// Queries and keys of rows turned by their positions, or back with `direction` −1, where positions are rotary.
+    pub(super) fn turn_rows(&self, pass: Pass<'_>, qkv: &Array, direction: f32) -> Result<()> {
+        let Sizes { members, heads, kv_heads, head, qkv: columns, rotary, .. } = *self.sizes;
+        if !rotary {
+            return Ok(());
+        }
+        let rows = pass.rows.all();
+        let arguments = [
+            Argument::Pointer(qkv.at(0)),
+            self.angles(),
+            int(rows),
+            int(pass.rows.length),
+            int(columns),
+            int(heads + kv_heads),
+            int(head),
+            Argument::Float(direction),
+        ];
+        self.launcher.kernel("turn_rows", [rows, members, 1], 128, 0, &arguments)
+    }
+
     /// Attention head by head, by products. Queries, keys and values lie side by side in rows before.
-    fn attention(&self, l: usize, pass: Pass<'_>, [q, k, v]: [&Array; 3]) -> Result<()> {
+    fn attention(&self, l: usize, pass: Pass<'_>, [q, k, v]: [&Array; 3], p: &Array) -> Result<()> {
         let Sizes { members, heads, kv_heads, head, .. } = *self.sizes;
         let (passage, layer, rows) = (pass.passage, pass.layer(l), pass.rows.all());
         let mixed = in_heads(&passage.heads)?.at(0);
@@ -171,17 +207,17 @@ impl Model<'_> {
         let arguments = [&arguments[..], &head_sizes, &[int(kv_heads), int(head)]].concat();
         self.launcher.kernel("split_heads", [rows, members, 1], 128, 0, &arguments)?;
 
-        self.launcher.multiply(self.shapes.scores(pass.rows), q.at(0), k.at(0), layer.p.at(0), None)?;
+        self.launcher.multiply(self.shapes.scores(pass.rows), q.at(0), k.at(0), p.at(0), None)?;
         let dropped = passage.dropped.as_ref();
         let arguments = [
-            Argument::Pointer(layer.p.at(0)),
+            Argument::Pointer(p.at(0)),
             or_null(self.weights_mask(pass, l)),
             self.members(),
             or_null(dropped.map(|dropped| dropped.at(0))),
         ];
         let arguments = [&arguments[..], &self.softmax_sizes(pass.rows), &[self.softmax_scale()]].concat();
         self.launcher.kernel("causal_softmax", self.softmax_grid(pass.rows), 128, 0, &arguments)?;
-        let p = dropped.unwrap_or(&layer.p);
+        let p = dropped.unwrap_or(p);
         self.launcher.multiply(self.shapes.mixed(pass.rows), p.at(0), v.at(0), mixed, None)?;
 
         let arguments = [Argument::Pointer(mixed), Argument::Pointer(layer.mixed.at(0))];
@@ -318,6 +354,14 @@ impl Model<'_> {
     pub(super) fn softmax_sizes(&self, rows: Rows) -> [Argument; 3] {
         let of_member = self.sizes.heads * rows.all();
         [long(self.sizes.members * of_member), long(of_member), int(rows.length)]
+    }
+
+    /// What attention in tiles takes last: W, L, H, KV, and log2 e / √D.
+    pub(super) fn tile_sizes(&self, rows: Rows) -> [Argument; 5] {
+        let Sizes { heads, kv_heads, head, .. } = *self.sizes;
+        let scale = std::f64::consts::LOG2_E / (head as f64).sqrt();
+        let [windows, length, heads, kv_heads] = [rows.windows, rows.length, heads, kv_heads].map(int);
+        [windows, length, heads, kv_heads, Argument::Float(scale as f32)]
     }
 
     /// 1 / √D.

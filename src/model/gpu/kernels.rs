@@ -35,6 +35,17 @@ pub const SOURCES: &[Source<'static>] = &[
     Source { name: "softmax.cu", text: include_str!("kernels/softmax.cu") },
 ];
 
+/// The name of the file of attention in tiles.
+pub const TILED: &str = "tiled_attention.cu";
+
+/// Attention in tiles, for bfloat16 and heads of this width: a multiple of 16 up to [`WIDEST_TILED`].
+pub fn tiled(head: usize) -> String {
+    format!("#define HEAD_WIDTH {head}\n{}", include_str!("kernels/tiled_attention.cu"))
+}
+
+/// The widest heads whose attention is made in tiles.
+pub const WIDEST_TILED: usize = 128;
+
 /// The kind of a kernel's argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -3,6 +3,7 @@
 //! All of it follows from the configuration, the length, the batch and the precision: never from the members or the device.
 
 use super::by_token;
+use super::kernels::WIDEST_TILED;
 use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
@@ -21,6 +22,28 @@ const SHORT: usize = 64;
 pub(super) fn short_shared(length: usize, head: usize) -> [usize; 2] {
     let forward = 4_096 + 2 * length * (head | 1);
     [forward, forward + length * (length | 1)].map(|floats| 4 * floats)
+}
+
+/// Queries, and keys, of a tile.
+const TILE: usize = 64;
+
+/// Bytes of shared memory that `tiled_attention` takes, with the gradient of queries; and the gradient of keys.
+pub(super) fn tiled_shared(head: usize) -> [usize; 2] {
+    let row = 2 * (head + 8);
+    // As `PART` in `tiled_attention.cu`.
+    let part = if head <= 64 { 64 } else { 32 };
+    [4 * TILE * row, (2 * TILE + 4 * part) * row + 4 * 4 * part]
+}
+
+/// How attention is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attention {
+    /// In one launch each way, for short windows.
+    Short,
+    /// Head by head, by products, with all weights in memory.
+    Products,
+    /// In tiles, without weights in memory: in bfloat16, for heads that are not too wide.
+    Tiles,
 }
 
 /// The sizes that every array and every launch follows.
@@ -177,9 +200,30 @@ impl Sizes {
         self.unit().all().div_ceil(self.group_rows())
     }
 
-    /// Whether a unit's attention is one launch each way. Its columns are summed over each window, as a group of rows.
-    pub(super) fn short(&self) -> bool {
-        self.length <= SHORT && self.head <= SHORT && self.windows <= self.groups()
+    /// Whether attention is made in tiles.
+    pub(super) fn tiled(&self) -> bool {
+        self.operand == 2 && self.head.is_multiple_of(16) && self.head <= WIDEST_TILED
+    }
+
+    /// Tiles of this many heads in each window.
+    pub(super) fn tiles(&self, rows: Rows, heads: usize) -> usize {
+        rows.length.div_ceil(TILE) * rows.windows * heads
+    }
+
+    /// How a unit's attention is made.
+    pub(super) fn attention(&self) -> Attention {
+        match self.scored_attention() {
+            // Its columns are summed over each window, as a group of rows.
+            Attention::Products if self.length <= SHORT && self.head <= SHORT && self.windows <= self.groups() => {
+                Attention::Short
+            }
+            other => other,
+        }
+    }
+
+    /// How attention is made where windows are scored.
+    pub(super) fn scored_attention(&self) -> Attention {
+        if self.tiled() { Attention::Tiles } else { Attention::Products }
     }
 
     /// Pieces that the gradient of a member's embedding is summed in, at most.

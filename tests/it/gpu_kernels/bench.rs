@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use votive::model::gpu::cuda::{Address, Argument, Array, Gpu, Kernels, Operand, Pinned, Search};
+use votive::model::gpu::kernels::{SOURCES, Source};
 
 use crate::host_gpu;
 
@@ -107,10 +108,15 @@ pub(super) fn check(case: impl Fn(&Case<'_>)) {
 
 /// [`check`] for kernels that read no operands.
 pub(super) fn check_one(operand: Operand, case: impl Fn(&Case<'_>)) {
+    check_of(SOURCES, operand, case);
+}
+
+/// The same for the kernels of these sources.
+pub(super) fn check_of(sources: &[Source<'_>], operand: Operand, case: impl Fn(&Case<'_>)) {
     let libraries = host_gpu::strict_libraries();
     let search = Search { cache: libraries.join("cache"), libraries: Some(libraries) };
     let gpu = Gpu::open(&search, 0).unwrap();
-    let kernels = gpu.kernels(operand).unwrap();
+    let kernels = gpu.compile(sources, operand).unwrap();
     let run = |members: &[u64]| {
         let kind = if operand == Operand::F32 { Kind::Float } else { Kind::Bf16 };
         let context = Case { gpu: &gpu, kernels: &kernels, operand: kind, members, results: RefCell::default() };

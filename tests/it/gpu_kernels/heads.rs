@@ -106,6 +106,36 @@ fn queries_keys_and_values_are_split_into_heads_and_turned() {
 }
 
 #[test]
+fn rows_are_turned_and_turned_back_where_they_lie() {
+    check(|case| {
+        for (sizes, direction) in SIZES.into_iter().filter(|s| s.rotary).flat_map(|s| [(s, 1.0), (s, -1.0)]) {
+            let (rows, all, half) = (sizes.rows(), sizes.all(), sizes.head_width / 2);
+            let qkv = case.operands(1, rows * all);
+            let angles = sizes.angles(case).unwrap();
+            let turned_heads = sizes.heads + sizes.kv_heads;
+            let numbers = [rows, sizes.length, all, turned_heads, sizes.head_width].map(int);
+            let arguments = [&[qkv.pointer(), angles.pointer()], &numbers[..], &[Argument::Float(direction)]].concat();
+            case.launch("turn_rows", [rows, case.count(), 1], 128, 0, &arguments);
+            // Turned by −φ where the direction is −1.
+            let back: Vec<f64> = angles
+                .seen
+                .iter()
+                .enumerate()
+                .map(|(i, angle)| if i % sizes.head_width < half { *angle } else { angle * f64::from(direction) })
+                .collect();
+            let expected = (0..case.count()).flat_map(|k| {
+                let column = |n: usize, c: usize| {
+                    let shares = sizes.shares(&back, n, c);
+                    shares.iter().map(|(c, share)| share * qkv.of(k)[n * all + c]).sum::<f64>()
+                };
+                (0..rows).flat_map(|n| (0..all).map(|c| column(n, c)).collect::<Vec<_>>()).collect::<Vec<_>>()
+            });
+            case.expect("qkv", &qkv, &expected.collect::<Vec<_>>(), 1e-6);
+        }
+    });
+}
+
+#[test]
 fn gradients_of_heads_are_turned_back_and_their_columns_summed() {
     check(|case| {
         for (sizes, sums) in SIZES.into_iter().flat_map(|sizes| [(sizes, true), (sizes, false)]) {

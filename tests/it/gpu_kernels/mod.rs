@@ -12,4 +12,5 @@ mod loss;
 mod norm;
 mod short_attention;
 mod softmax;
+mod tiled_attention;
 mod update;

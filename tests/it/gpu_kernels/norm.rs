@@ -164,8 +164,9 @@ fn backward(case: &Case<'_>, [rows, width]: [usize; 2], group_rows: usize, asked
         int(group_rows),
         int(usize::from(accumulate)),
     ];
-    let block = width.div_ceil(width.div_ceil(384)).next_multiple_of(32);
-    case.launch("norm_backward", [groups, case.count(), 1], block as u32, 8 * group_rows, &arguments);
+    // Rows side by side, one after another, and in several passes.
+    let block = [32, 384][width % 3 / 2];
+    case.launch("norm_backward", [groups, case.count(), 1], block as u32, 8 * group_rows + 48 * block, &arguments);
 
     let (mut all, mut masks) = (Vec::new(), Vec::new());
     let mut expected = vec![f64::NAN; groups * columns * case.count()];
@@ -239,6 +240,28 @@ fn columns_are_added_group_by_group_at_their_places() {
                 }
             }
             case.expect("gradients", &gradients, &expected, 1e-6);
+        }
+    });
+}
+
+#[test]
+fn columns_are_summed_over_groups_of_rows() {
+    check(|case| {
+        for (rows, width, group_rows) in [(1, 1, 8), (21, 130, 8), (64, 256, 64), (40, 33, 13)] {
+            let (groups, columns) = (usize::div_ceil(rows, group_rows), width + 3);
+            let x = case.operands(1, rows * width);
+            let sums = case.unwritten(Kind::Float, groups * columns);
+            let arguments = [x.pointer(), Argument::Pointer(sums.at(2)), long(columns), int(rows), int(width), int(group_rows)];
+            case.launch("group_sums", [width.div_ceil(128), groups, case.count()], 128, 0, &arguments);
+            let mut expected = vec![f64::NAN; groups * columns * case.count()];
+            for (n, row) in x.seen.chunks(width).enumerate() {
+                let group = n / rows * groups + n % rows / group_rows;
+                for (c, value) in row.iter().enumerate() {
+                    let place = &mut expected[group * columns + 2 + c];
+                    *place = if place.is_nan() { *value } else { *place + value };
+                }
+            }
+            case.expect("sums", &sums, &expected, 1e-6);
         }
     });
 }

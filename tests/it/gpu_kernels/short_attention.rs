@@ -4,20 +4,20 @@ use votive::model::gpu::cuda::Argument;
 
 use super::bench::{Case, Kind, Member, NULL, Values, check, int, long, masked, pointer};
 
-const FACTOR: f32 = 2.0;
+pub(super) const FACTOR: f32 = 2.0;
 /// Groups of the matrix of sums, more than windows.
 const GROUPS: usize = 5;
 
 /// Sizes of a test.
 #[derive(Clone, Copy)]
-struct Sizes {
-    windows: usize,
-    length: usize,
-    heads: usize,
-    kv_heads: usize,
-    head_width: usize,
-    rotary: bool,
-    dropout: bool,
+pub(super) struct Sizes {
+    pub(super) windows: usize,
+    pub(super) length: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_width: usize,
+    pub(super) rotary: bool,
+    pub(super) dropout: bool,
 }
 
 const SIZES: [Sizes; 7] = [
@@ -31,23 +31,23 @@ const SIZES: [Sizes; 7] = [
 ];
 
 /// What one window of one member has, in 64 bits.
-struct Window {
+pub(super) struct Window {
     /// [H, L, D], and [KV, L, D] twice, all before they are turned.
-    parts: [Vec<f64>; 3],
+    pub(super) parts: [Vec<f64>; 3],
     /// For each head, query and key: what the weight is multiplied by.
     kept: Vec<f64>,
 }
 
 impl Sizes {
-    fn scale(self) -> f64 {
+    pub(super) fn scale(self) -> f64 {
         1.0 / (self.head_width as f64).sqrt()
     }
 
-    fn rows(self) -> usize {
+    pub(super) fn rows(self) -> usize {
         self.windows * self.length
     }
 
-    fn all(self) -> usize {
+    pub(super) fn all(self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_width
     }
 
@@ -56,7 +56,7 @@ impl Sizes {
     }
 
     /// First column of q, k and v.
-    fn first_columns(self) -> [usize; 3] {
+    pub(super) fn first_columns(self) -> [usize; 3] {
         [0, self.heads * self.head_width, (self.heads + self.kv_heads) * self.head_width]
     }
 
@@ -83,7 +83,7 @@ impl Sizes {
     }
 
     /// What a window of rows [L, (H + 2 KV) · D] holds.
-    fn window(self, rows: &[f64], bits: Option<&[f64]>, window: usize) -> Window {
+    pub(super) fn window(self, rows: &[f64], bits: Option<&[f64]>, window: usize) -> Window {
         let part = |part: usize| {
             let column = |head: usize| self.first_columns()[part] + head * self.head_width;
             let row = |head: usize, t: usize| rows[t * self.all() + column(head)..][..self.head_width].to_vec();
@@ -98,7 +98,7 @@ impl Sizes {
     }
 
     /// Turned q and k, v; p; and what is mixed [L, C].
-    fn attend(self, window: &Window, angles: &[f64]) -> ([Vec<f64>; 3], Vec<f64>, Vec<f64>) {
+    pub(super) fn attend(self, window: &Window, angles: &[f64]) -> ([Vec<f64>; 3], Vec<f64>, Vec<f64>) {
         let [q, k, v] = &window.parts;
         let (q, k) = (self.turned(q, angles, 1.0), self.turned(k, angles, 1.0));
         let (l, d) = (self.length, self.head_width);
@@ -237,7 +237,7 @@ fn attention_of_short_windows_has_the_slopes_that_differences_show() {
 
 impl Sizes {
     /// Gradients of q, k and v before they are turned, given that of what is mixed: by differences where the window is small.
-    fn gradients(self, window: &Window, angles: &[f64], slope: &[f64]) -> [Vec<f64>; 3] {
+    pub(super) fn gradients(self, window: &Window, angles: &[f64], slope: &[f64]) -> [Vec<f64>; 3] {
         if self.length * self.all() < 400 {
             return [0, 1, 2].map(|part| {
                 super::bench::slopes(&window.parts[part], |numbers| {

@@ -37,7 +37,7 @@ use self::context::Context;
 use self::products::Multiplier;
 use self::sight::Seen;
 
-use super::kernels::{SOURCES, Source};
+use super::kernels::{SOURCES, Source, TILED, tiled};
 
 /// One GPU: its context, one stream, a handle for products with a workspace of its own.
 pub struct Gpu {
@@ -84,9 +84,12 @@ impl Gpu {
         self.context.most_allocated()
     }
 
-    /// All kernels for this type of operands: from the cache, or compiled.
-    pub fn kernels(&self, operand: Operand) -> Result<Kernels> {
-        self.compile(SOURCES, operand)
+    /// All kernels for this type of operands, with attention in tiles for heads of the given width: from the cache, or compiled.
+    pub fn kernels(&self, operand: Operand, tiled_heads: Option<usize>) -> Result<Kernels> {
+        let text = tiled_heads.map(tiled);
+        let more = text.as_ref().map(|text| Source { name: TILED, text });
+        let sources: Vec<Source<'_>> = SOURCES.iter().copied().chain(more).collect();
+        self.compile(&sources, operand)
     }
 
     /// The kernels of these sources, behind the prelude: from the cache, or compiled.

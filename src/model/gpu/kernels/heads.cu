@@ -32,6 +32,31 @@ extern "C" __global__ void split_heads(
     }
 }
 
+// q and k turned where they lie, or back with `direction` −1.
+//
+// Launch: grid [N, K], block 128.
+extern "C" __global__ void turn_rows(
+    operand* qkv,             // [K, N, columns]: a row begins with the heads that are turned
+    const float* angles,      // [L, D]: row t is [cos of D / 2 angles | sin of them]
+    int rows,                 // N
+    int length,               // L
+    int columns,
+    int heads,                // that are turned: H + KV
+    int head_width,           // D
+    float direction
+) {
+    int n = blockIdx.x, half = head_width / 2;
+    const float* angle = angles + static_cast<long long>(n % length) * head_width;
+    operand* row = qkv + (static_cast<long long>(blockIdx.y) * rows + n) * columns;
+    for (int pair = threadIdx.x; pair < heads * half; pair += blockDim.x) {
+        int i = pair % half;
+        operand *first = row + pair / half * head_width + i, *second = first + half;
+        float a = load(first), b = load(second), cos = angle[i], sin = angle[half + i] * direction;
+        store(first, a * cos - b * sin);
+        store(second, b * cos + a * sin);
+    }
+}
+
 // dq, dk, dv → dqkv, turned back; and the columns' sums of dqkv over each group of rows.
 //
 // Launch: grid [ceil((H + 2 KV) · D / 128), groups, K], block 128; groups = ceil(N / group_rows).

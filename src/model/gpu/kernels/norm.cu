@@ -103,17 +103,110 @@ extern "C" __global__ void rms_norm(
     else norm_rows<1>(x, delta, bits, members, weight, nullptr, stride, x_out, normed, nullptr, rstd, rows, width, epsilon);
 }
 
-// Rows that a thread loads before it stores the first of them.
-constexpr int BATCH = 4;
+// The gradients of a group of rows in norm_backward; V neighbouring columns a thread, `blockDim.x / across` rows at a time.
+template <int V>
+__device__ __forceinline__ void norm_group_backward(
+    const operand* dnormed, const float* x, const float* mean, const float* rstd, const float* w, const unsigned* bits, float factor,
+    float* dx, operand* dy, float* weight_sums, float* bias_sums, float* dy_sums, float* shared, long long first, int count, int width,
+    int group_rows, int accumulate
+) {
+    float* means = shared;  // of each row: of dnormed · weight, and of that times the normalised x
+    float* parts = shared + 2 * group_rows;
+    for (int r = warp(); r < count; r += blockDim.x / 32) {
+        long long row = first + r;
+        float centre = mean ? mean[row] : 0.0f, over = rstd[row], level = 0.0f, along = 0.0f;
+        #pragma unroll 4
+        for (int c = lane() * V; c < width; c += 32 * V) {
+            Some<V> slope = load_some<V>(dnormed + row * width + c), weight = load_some<V>(w + c), value = load_some<V>(x + row * width + c);
+            #pragma unroll
+            for (int e = 0; e < V; e++) {
+                float weighted = slope.at[e] * weight.at[e];
+                level += weighted;
+                along = fmaf(weighted, (value.at[e] - centre) * over, along);
+            }
+        }
+        level = warp_sum(level);
+        along = warp_sum(along);
+        if (lane() == 0) {
+            means[2 * r] = mean ? level / width : 0.0f;
+            means[2 * r + 1] = along / width;
+        }
+    }
+    __syncthreads();
+
+    // Rows that a thread loads before it stores the first of them: the compiler may not move loads over stores.
+    constexpr int BATCH = V == 1 ? 4 : 2;
+    const int across = min(width / V, static_cast<int>(blockDim.x)), beside = blockDim.x / across;
+    const int own = threadIdx.x / across, column = threadIdx.x % across * V;
+    for (int begin = 0; begin < width; begin += across * V) {
+        const int c = begin + column;
+        const bool takes_part = own < beside && c < width;
+        Some<V> of_weight = {}, of_bias = {}, of_dy = {};
+        if (takes_part) {
+            Some<V> weight = load_some<V>(w + c);
+            for (int r = own; r < count; r += beside * BATCH) {
+                Some<V> slopes[BATCH], values[BATCH], sums[BATCH] = {};
+                #pragma unroll
+                for (int i = 0; i < BATCH; i++) {
+                    if (r + i * beside >= count) break;
+                    long long place = (first + r + i * beside) * width + c;
+                    slopes[i] = load_some<V>(dnormed + place);
+                    values[i] = load_some<V>(x + place);
+                    if (accumulate) sums[i] = load_some<V>(dx + place);
+                }
+                #pragma unroll
+                for (int i = 0; i < BATCH; i++) {
+                    int at = r + i * beside;
+                    if (at >= count) break;
+                    long long row = first + at;
+                    float over = rstd[row], centre = mean ? mean[row] : 0.0f, level = means[2 * at], along = means[2 * at + 1];
+                    const unsigned* kept = mask_row(bits, row, width);
+                    Some<V> masked;
+                    #pragma unroll
+                    for (int e = 0; e < V; e++) {
+                        float normalised = (values[i].at[e] - centre) * over;
+                        of_weight.at[e] = fmaf(slopes[i].at[e], normalised, of_weight.at[e]);
+                        of_bias.at[e] += slopes[i].at[e];
+                        float slope = slopes[i].at[e] * weight.at[e] - level - normalised * along;
+                        sums[i].at[e] = fmaf(over, slope, sums[i].at[e]);
+                        masked.at[e] = sums[i].at[e] * mask(kept, c + e, factor);
+                        of_dy.at[e] += masked.at[e];
+                    }
+                    store_some(dx + row * width + c, sums[i]);
+                    if (dy) store_some(dy + row * width + c, masked);
+                }
+            }
+        }
+        // What the rows beside each other have summed, added in their order.
+        const int all = beside * across * V;
+        if (takes_part) {
+            for (int e = 0; e < V; e++) {
+                float* part = parts + (own * across * V + column + e);
+                part[0] = of_weight.at[e];
+                part[all] = of_bias.at[e];
+                part[2 * all] = of_dy.at[e];
+            }
+        }
+        __syncthreads();
+        for (int i = threadIdx.x; i < 3 * across * V; i += blockDim.x) {
+            int which = i / (across * V), at = i % (across * V);
+            float* to = which == 0 ? weight_sums : which == 1 ? bias_sums : dy_sums;
+            if (!to || begin + at >= width) continue;
+            float sum = 0.0f;
+            for (int row = 0; row < beside; row++) sum += parts[which * all + row * across * V + at];
+            to[begin + at] = sum;
+        }
+        __syncthreads();
+    }
+}
 
 // Back through a norm: dx (+)= its gradient, then dy = mask · dx for what was added before the norm; and, over each group of
 // rows, the columns' sums of the gradients of weight, bias and of what `dy` stands for: `column_sums` adds the groups.
 //
 // The sums are one matrix [K, groups, columns] for all norms and biases of the model; the pointers are to the first column
 // that is meant, of member 0 and group 0. groups = ceil(N / group_rows).
-// Launch: grid [groups, K], block any number of warps (as few as take all columns in ceil(C / 384) passes), shared
-// 8 · group_rows bytes.
-extern "C" __global__ void norm_backward(
+// Launch: grid [groups, K], block any number of warps, shared 8 · group_rows + 48 · block bytes.
+extern "C" __global__ void __launch_bounds__(384) norm_backward(
     const operand* dnormed,   // [K, N, C]
     const float* x,           // [K, N, C]: what was normed
     const float* mean,        // [K, N], or null: RMS norm
@@ -133,60 +226,16 @@ extern "C" __global__ void norm_backward(
     int group_rows,           // rows of a group
     int accumulate            // 1: dx is added to, 0: written
 ) {
-    DYNAMIC_SHARED(float, means);  // of each row: of dnormed · weight, and of that times the normalised x
+    DYNAMIC_SHARED(float, shared);
     int k = blockIdx.y, group = blockIdx.x, start = group * group_rows, count = min(group_rows, rows - start);
-    long long first = static_cast<long long>(k) * rows + start;
+    long long first = static_cast<long long>(k) * rows + start, sums = (static_cast<long long>(k) * gridDim.x + group) * columns;
     const float* w = weight + k * stride;
-    for (int r = warp(); r < count; r += blockDim.x / 32) {
-        long long row = first + r;
-        float centre = mean ? mean[row] : 0.0f, over = rstd[row], level = 0.0f, along = 0.0f;
-        #pragma unroll 4
-        for (int c = lane(); c < width; c += 32) {
-            float slope = load(dnormed + row * width + c) * w[c];
-            level += slope;
-            along = fmaf(slope, (x[row * width + c] - centre) * over, along);
-        }
-        level = warp_sum(level);
-        along = warp_sum(along);
-        if (lane() == 0) {
-            means[2 * r] = mean ? level / width : 0.0f;
-            means[2 * r + 1] = along / width;
-        }
-    }
-    __syncthreads();
-
     float factor = members[k].dropout_factor;
-    long long sums = (static_cast<long long>(k) * gridDim.x + group) * columns;
-    for (int c = threadIdx.x; c < width; c += blockDim.x) {
-        float of_weight = 0.0f, of_bias = 0.0f, of_dy = 0.0f;
-        for (int r = 0; r < count; r += BATCH) {
-            // Loads first: the compiler may not move them over the stores.
-            float slopes[BATCH], values[BATCH], before[BATCH];
-            #pragma unroll
-            for (int i = 0; i < BATCH; i++) {
-                if (r + i >= count) break;
-                long long place = (first + r + i) * width + c;
-                slopes[i] = load(dnormed + place);
-                values[i] = x[place];
-                before[i] = accumulate ? dx[place] : 0.0f;
-            }
-            #pragma unroll
-            for (int i = 0; i < BATCH; i++) {
-                if (r + i >= count) break;
-                long long row = first + r + i;
-                float over = rstd[row], normalised = (values[i] - (mean ? mean[row] : 0.0f)) * over;
-                of_weight = fmaf(slopes[i], normalised, of_weight);
-                of_bias += slopes[i];
-                float slope = slopes[i] * w[c] - means[2 * (r + i)] - normalised * means[2 * (r + i) + 1];
-                float sum = fmaf(over, slope, before[i]);
-                dx[row * width + c] = sum;
-                float masked = sum * mask(mask_row(bits, row, width), c, factor);
-                if (dy) store(dy + row * width + c, masked);
-                of_dy += masked;
-            }
-        }
-        weight_sums[sums + c] = of_weight;
-        if (bias_sums) bias_sums[sums + c] = of_bias;
-        if (dy_sums) dy_sums[sums + c] = of_dy;
-    }
+    weight_sums += sums;
+    if (bias_sums) bias_sums += sums;
+    if (dy_sums) dy_sums += sums;
+    if (width % 4 == 0)
+        norm_group_backward<4>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, width, group_rows, accumulate);
+    else
+        norm_group_backward<1>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, width, group_rows, accumulate);
 }
