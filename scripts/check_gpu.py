@@ -65,6 +65,9 @@ SMALL_MODELS = [
     "{family: gpt2, layers: 1, heads: 2, width: 16, dropout: 0.1}",
     "{family: gpt2, layers: 1, heads: 2, width: 16, bias: false, tied: false, activation: gelu_tanh}",
     "{family: llama, layers: 1, heads: 4, kv_heads: 2, width: 32}",
+    # In bfloat16 attention is made in tiles for heads as wide as these.
+    "{family: gpt2, layers: 1, heads: 2, width: 32, dropout: 0.1}",
+    "{family: llama, layers: 1, heads: 2, kv_heads: 1, width: 32}",
 ]
 EXPERIMENT = """\
 name: {name}

@@ -4,7 +4,8 @@
     pip install nvidia-cuda-nvrtc==13.0.*
     python scripts/compile_kernels.py
 
-Each file of `src/model/gpu/kernels` is compiled behind the prelude for each architecture and both types of what products read.
+Each file of `src/model/gpu/kernels` is compiled behind the prelude for each architecture and both types of what products read;
+attention in tiles for bfloat16 only, and for several widths of heads.
 A line a kernel: registers (the most of all compilations), bytes of static shared memory, seconds that its file took. Exits with 1
 where something does not compile, warns, or keeps registers in memory (spills).
 """
@@ -20,6 +21,7 @@ import time
 KERNELS = pathlib.Path(__file__).resolve().parent.parent / "src/model/gpu/kernels"
 ARCHITECTURES = ["sm_80", "sm_90a"]
 OPERANDS = {"f32": [], "bf16": ["-DOPERAND_BF16"]}
+TILED = {f"bf16, heads of {width}": ["-DOPERAND_BF16", f"-DHEAD_WIDTH={width}"] for width in (16, 32, 64, 128)}
 
 
 def folder_of_nvrtc():
@@ -89,9 +91,9 @@ def main():
         if path.name == "prelude.cu":
             continue
         text, kernels, began = prelude + path.read_text(), {}, time.perf_counter()
-        declared = set(re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([\d, ]+\) )?(\w+)\(', text))
+        declared = set(re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', text))
         for architecture in arguments.architectures:
-            for operand, definitions in OPERANDS.items():
+            for operand, definitions in (TILED if "HEAD_WIDTH" in text else OPERANDS).items():
                 options = [f"--gpu-architecture={architecture}", "-std=c++17", "--ptxas-options=-v", *definitions]
                 compiled, log = compiler.compile(path.name, text, options)
                 where = f"{path.name} for {architecture}, {operand}"

@@ -165,7 +165,7 @@ class Gpu:
         wanted += [(number, ctypes.c_uint32(16)) for number in (5, 6, 7, 8)]
         for number, value in wanted:
             self.status(lt.cublasLtMatmulPreferenceSetAttribute(preference, number, ctypes.byref(value), ctypes.c_size_t(ctypes.sizeof(value))))
-        # As the engine does: the first of its choices that multiplies one as well as all of them.
+        # As the engine does: the first choice that can be used for one; one by one where it cannot be used for all at once.
         results, found = (ctypes.c_uint64 * 12 * CHOICES)(), ctypes.c_int()
         one, every = layouts(1), layouts(batch)
         self.status(lt.cublasLtMatmulAlgoGetHeuristic(self.lt, description, *one, one[2], preference, CHOICES, ctypes.byref(results), ctypes.byref(found)))
@@ -175,14 +175,18 @@ class Gpu:
             refused = lt.cublasLtMatmulAlgoCheck(self.lt, description, *layouts, layouts[2], ctypes.byref(algorithm), ctypes.byref(checked))
             return not refused and checked[8] <= WORKSPACE
 
-        good = [chosen for chosen in list(results)[: found.value] if fits(chosen, one) and fits(chosen, every)]
+        good = [chosen for chosen in list(results)[: found.value] if fits(chosen, one)]
         if not good:
-            raise RuntimeError(f"cublasLt has no algorithm for {sizes} x {batch}, transposed {transposed}, types {kinds}, bias {bool(bias)}, beta {beta}")
+            raise RuntimeError(f"cublasLt has no algorithm for {sizes}, transposed {transposed}, types {kinds}, bias {bool(bias)}, beta {beta}")
         algorithm = good[0]
-        factors = (ctypes.c_float * 2)(1.0, beta)
-        self.status(lt.cublasLtMatmul(
-            self.lt, description, ctypes.byref(factors, 0), ctypes.c_uint64(b), every[0], ctypes.c_uint64(a), every[1], ctypes.byref(factors, 4), ctypes.c_uint64(c), every[2],
-            ctypes.c_uint64(c), every[2], ctypes.byref(algorithm), ctypes.c_uint64(self.workspace), ctypes.c_size_t(WORKSPACE), self.stream))
+        factors, at_once = (ctypes.c_float * 2)(1.0, beta), fits(algorithm, every)
+        bytes_ = [rows * columns * (2 if kind == BF16 else 4) for kind, (rows, columns) in zip((kinds[1], kinds[0], kinds[2]), stored)]
+        for number in range(1 if at_once else batch):
+            used = every if at_once else one
+            b_at, a_at, c_at = (ctypes.c_uint64(address + number * size) for address, size in zip((b, a, c), bytes_))
+            self.status(lt.cublasLtMatmul(
+                self.lt, description, ctypes.byref(factors, 0), b_at, used[0], a_at, used[1], ctypes.byref(factors, 4), c_at, used[2],
+                c_at, used[2], ctypes.byref(algorithm), ctypes.c_uint64(self.workspace), ctypes.c_size_t(WORKSPACE), self.stream))
         self.check(self.driver.cuStreamSynchronize(self.stream))
 
 
@@ -278,6 +282,9 @@ def compared(kind, width, ours, theirs, before):
     return float(numpy.abs(ours[finite] - theirs[finite]).max() / max(numpy.abs(theirs[finite]).max(), 1e-30))
 
 
+# Width of heads of attention in tiles in all recordings.
+RECORDED_HEADS = 16
+
 # Largest differences relative to an array's largest value; other elements (masks, counters) must be the same.
 LIMITS = {"f": 1e-4, "d": 1e-5, "h": 2e-2, "i": 0.0}
 
@@ -296,7 +303,7 @@ def check_kernels(gpu, recording):
                 kernel = launch["name"]
                 source = next(file for file, text in sources.items() if f" {kernel}(" in text)
                 if source not in modules:
-                    modules[source] = gpu.module(source, prelude + sources[source], options)
+                    modules[source] = gpu.module(source, prelude + sources[source], [*options, f"-DHEAD_WIDTH={RECORDED_HEADS}"])
                 memories, values, pointers = [gpu.put(before) for before in launch["before"]], [], []
                 for words in launch["arguments"]:
                     if words[0] == "value":

@@ -218,9 +218,15 @@ impl Model<'_> {
             int(group_rows),
             switch(add),
         ];
-        let block = norm_block(width, group_rows);
-        let shared = 8 * group_rows + 48 * block;
-        self.launcher.kernel("norm_backward", [self.sizes.groups(), members, 1], block as u32, shared, &arguments)
+        let (name, block, shared) = match width {
+            128..=512 if width.is_multiple_of(128) => ("norm_backward_rows", 128, 16 * width),
+            640..=1_024 if width.is_multiple_of(128) => ("norm_backward_wide_rows", 128, 16 * width),
+            _ => {
+                let block = norm_block(width, group_rows);
+                ("norm_backward", block, 8 * group_rows + 48 * block)
+            }
+        };
+        self.launcher.kernel(name, [self.sizes.groups(), members, 1], block as u32, shared, &arguments)
     }
 
     /// `dhidden` becomes the gradient of the hidden layer's input, or makes that of gate and up.

@@ -30,9 +30,9 @@ const TILE: usize = 64;
 /// Bytes of shared memory that `tiled_attention` takes, with the gradient of queries; and the gradient of keys.
 pub(super) fn tiled_shared(head: usize) -> [usize; 2] {
     let row = 2 * (head + 8);
-    // As `PART` in `tiled_attention.cu`.
-    let part = if head <= 64 { 64 } else { 32 };
-    [4 * TILE * row, (2 * TILE + 4 * part) * row + 4 * 4 * part]
+    // As `QUERIES` in `tiled_attention.cu`.
+    let queries = if head <= 64 { 64 } else { 32 };
+    [4 * TILE * row, (2 * TILE + 4 * queries) * row + 4 * 4 * queries]
 }
 
 /// How attention is made.

@@ -164,9 +164,15 @@ fn backward(case: &Case<'_>, [rows, width]: [usize; 2], group_rows: usize, asked
         int(group_rows),
         int(usize::from(accumulate)),
     ];
-    // Rows side by side, one after another, and in several passes.
-    let block = [32, 384][width % 3 / 2];
-    case.launch("norm_backward", [groups, case.count(), 1], block as u32, 8 * group_rows + 48 * block, &arguments);
+    let grid = [groups, case.count(), 1];
+    if width.is_multiple_of(128) {
+        let name = if width <= 512 { "norm_backward_rows" } else { "norm_backward_wide_rows" };
+        case.launch(name, grid, 128, 16 * width, &arguments);
+    } else {
+        // Rows side by side, one after another, and in several passes.
+        let block = [32, 384][width % 3 / 2];
+        case.launch("norm_backward", grid, block as u32, 8 * group_rows + 48 * block, &arguments);
+    }
 
     let (mut all, mut masks) = (Vec::new(), Vec::new());
     let mut expected = vec![f64::NAN; groups * columns * case.count()];
@@ -201,8 +207,9 @@ fn backward(case: &Case<'_>, [rows, width]: [usize; 2], group_rows: usize, asked
 #[test]
 fn norms_have_the_slopes_that_differences_show() {
     check(|case| {
-        for (shape, centred) in
-            [[1, 20], [3, 5], [21, 7], [9, 128], [5, 130], [2, 400]].into_iter().flat_map(|s| [(s, true), (s, false)])
+        for (shape, centred) in [[1, 20], [3, 5], [21, 7], [9, 128], [5, 130], [2, 400], [6, 384], [2, 768]]
+            .into_iter()
+            .flat_map(|s| [(s, true), (s, false)])
         {
             for (group_rows, accumulate, dropout) in [(8, true, true), (3, false, false), (5, true, false)] {
                 backward(case, shape, group_rows, Backward { centred, dropout, dy: dropout, sums: accumulate, accumulate });

@@ -110,8 +110,8 @@ fn attention_in_tiles_has_the_slopes_that_differences_show() {
         let arguments = [&before[..], &[mixed.pointer()], &after, &numbers(sizes)].concat();
         case.launch("tiled_attention_queries", [tiles(sizes, sizes.heads), case.count(), 1], 128, 4 * TILE * row, &arguments);
         let arguments = [&before[..], &after, &numbers(sizes)].concat();
-        let part = if d <= 64 { 64 } else { 32 };
-        let shared = (2 * TILE + 4 * part) * row + 4 * 4 * part;
+        let queries = if d <= 64 { 64 } else { 32 };
+        let shared = (2 * TILE + 4 * queries) * row + 4 * 4 * queries;
         case.launch("tiled_attention_keys", [tiles(sizes, sizes.kv_heads), case.count(), 1], 128, shared, &arguments);
 
         let mut expected = vec![0.0; rows * sizes.all() * case.count()];

@@ -135,7 +135,7 @@ __device__ __forceinline__ void norm_group_backward(
     __syncthreads();
 
     // Rows that a thread loads before it stores the first of them: the compiler may not move loads over stores.
-    constexpr int BATCH = V == 1 ? 4 : 2;
+    constexpr int BATCH = V == 1 ? 4 : 1;
     const int across = min(width / V, static_cast<int>(blockDim.x)), beside = blockDim.x / across;
     const int own = threadIdx.x / across, column = threadIdx.x % across * V;
     for (int begin = 0; begin < width; begin += across * V) {
@@ -200,13 +200,82 @@ __device__ __forceinline__ void norm_group_backward(
     }
 }
 
+// The same for rows of N · 128 columns, each by a warp that keeps it in registers: everything is read once.
+template <int N>
+__device__ __forceinline__ void norm_rows_backward(
+    const operand* dnormed, const float* x, const float* mean, const float* rstd, const float* w, const unsigned* bits, float factor,
+    float* dx, operand* dy, float* weight_sums, float* bias_sums, float* dy_sums, float* shared, long long first, int count,
+    int accumulate
+) {
+    constexpr int WIDTH = 128 * N;
+    const int own = lane() * 4, warps = blockDim.x / 32;
+    Some<4> of_weight[N] = {}, of_bias[N] = {}, of_dy[N] = {};
+    #pragma unroll 1
+    for (int r = warp(); r < count; r += warps) {
+        long long row = first + r, start = row * WIDTH + own;
+        Some<4> slopes[N], values[N], sums[N] = {};
+        #pragma unroll
+        for (int i = 0; i < N; i++) {
+            slopes[i] = load_some<4>(dnormed + start + 128 * i);
+            values[i] = load_some<4>(x + start + 128 * i);
+            if (accumulate) sums[i] = load_some<4>(dx + start + 128 * i);
+        }
+        float over = rstd[row], centre = mean ? mean[row] : 0.0f, level = 0.0f, along = 0.0f;
+        #pragma unroll
+        for (int i = 0; i < N; i++) {
+            Some<4> weight = load_some<4>(w + own + 128 * i);
+            #pragma unroll
+            for (int e = 0; e < 4; e++) {
+                float normalised = (values[i].at[e] - centre) * over;
+                values[i].at[e] = normalised;
+                of_weight[i].at[e] = fmaf(slopes[i].at[e], normalised, of_weight[i].at[e]);
+                of_bias[i].at[e] += slopes[i].at[e];
+                slopes[i].at[e] *= weight.at[e];
+                level += slopes[i].at[e];
+                along = fmaf(slopes[i].at[e], normalised, along);
+            }
+        }
+        level = mean ? warp_sum(level) / WIDTH : 0.0f;
+        along = warp_sum(along) / WIDTH;
+        const unsigned* kept = mask_row(bits, row, WIDTH);
+        #pragma unroll
+        for (int i = 0; i < N; i++) {
+            Some<4> masked;
+            #pragma unroll
+            for (int e = 0; e < 4; e++) {
+                float slope = slopes[i].at[e] - level - values[i].at[e] * along;
+                sums[i].at[e] = fmaf(over, slope, sums[i].at[e]);
+                masked.at[e] = sums[i].at[e] * mask(kept, own + 128 * i + e, factor);
+                of_dy[i].at[e] += masked.at[e];
+            }
+            store_some(dx + start + 128 * i, sums[i]);
+            if (dy) store_some(dy + start + 128 * i, masked);
+        }
+    }
+    // What the warps have summed, added in their order.
+    #pragma unroll 1
+    for (int which = 0; which < 3; which++) {
+        float* to = which == 0 ? weight_sums : which == 1 ? bias_sums : dy_sums;
+        if (!to) continue;
+        #pragma unroll
+        for (int i = 0; i < N; i++) store_some(shared + warp() * WIDTH + own + 128 * i, which == 0 ? of_weight[i] : which == 1 ? of_bias[i] : of_dy[i]);
+        __syncthreads();
+        for (int c = threadIdx.x; c < WIDTH; c += blockDim.x) {
+            float sum = 0.0f;
+            for (int other = 0; other < warps; other++) sum += shared[other * WIDTH + c];
+            to[c] = sum;
+        }
+        __syncthreads();
+    }
+}
+
 // Back through a norm: dx (+)= its gradient, then dy = mask · dx for what was added before the norm; and, over each group of
 // rows, the columns' sums of the gradients of weight, bias and of what `dy` stands for: `column_sums` adds the groups.
 //
 // The sums are one matrix [K, groups, columns] for all norms and biases of the model; the pointers are to the first column
 // that is meant, of member 0 and group 0. groups = ceil(N / group_rows).
 // Launch: grid [groups, K], block any number of warps, shared 8 · group_rows + 48 · block bytes.
-extern "C" __global__ void __launch_bounds__(384) norm_backward(
+extern "C" __global__ void __launch_bounds__(384, 2) norm_backward(
     const operand* dnormed,   // [K, N, C]
     const float* x,           // [K, N, C]: what was normed
     const float* mean,        // [K, N], or null: RMS norm
@@ -238,4 +307,82 @@ extern "C" __global__ void __launch_bounds__(384) norm_backward(
         norm_group_backward<4>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, width, group_rows, accumulate);
     else
         norm_group_backward<1>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, width, group_rows, accumulate);
+}
+
+// The same where C is 128, 256, 384 or 512.
+//
+// Launch: grid [groups, K], block 128, shared 16 · C bytes.
+extern "C" __global__ void __launch_bounds__(128, 4) norm_backward_rows(
+    const operand* dnormed,   // [K, N, C]
+    const float* x,           // [K, N, C]: what was normed
+    const float* mean,        // [K, N], or null: RMS norm
+    const float* rstd,        // [K, N]
+    const float* weight,      // parameter [C]
+    long long stride,         // P
+    const unsigned* bits,     // [K, N, ceil(C / 32)] of the mask of what was added before the norm, or null
+    const Member* members,    // [K]
+    float* dx,                // [K, N, C]: added to, or written
+    operand* dy,              // [K, N, C], written, or null (where it would be dx itself)
+    float* weight_sums,       // C columns of the sums: of dnormed · normalised x
+    float* bias_sums,         // C columns: of dnormed; or null
+    float* dy_sums,           // C columns: of mask · dx; or null
+    long long columns,        // of the matrix of sums
+    int rows,                 // N
+    int width,                // C
+    int group_rows,           // rows of a group
+    int accumulate            // 1: dx is added to, 0: written
+) {
+    DYNAMIC_SHARED(float, shared);
+    int k = blockIdx.y, group = blockIdx.x, start = group * group_rows, count = min(group_rows, rows - start);
+    long long first = static_cast<long long>(k) * rows + start, sums = (static_cast<long long>(k) * gridDim.x + group) * columns;
+    const float* w = weight + k * stride;
+    float factor = members[k].dropout_factor;
+    weight_sums += sums;
+    if (bias_sums) bias_sums += sums;
+    if (dy_sums) dy_sums += sums;
+    switch (width / 128) {
+        case 1: norm_rows_backward<1>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+        case 2: norm_rows_backward<2>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+        case 3: norm_rows_backward<3>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+        case 4: norm_rows_backward<4>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+    }
+}
+
+// The same where C is 640, 768, 896 or 1,024.
+//
+// Launch: grid [groups, K], block 128, shared 16 · C bytes.
+extern "C" __global__ void __launch_bounds__(128, 2) norm_backward_wide_rows(
+    const operand* dnormed,   // [K, N, C]
+    const float* x,           // [K, N, C]: what was normed
+    const float* mean,        // [K, N], or null: RMS norm
+    const float* rstd,        // [K, N]
+    const float* weight,      // parameter [C]
+    long long stride,         // P
+    const unsigned* bits,     // [K, N, ceil(C / 32)] of the mask of what was added before the norm, or null
+    const Member* members,    // [K]
+    float* dx,                // [K, N, C]: added to, or written
+    operand* dy,              // [K, N, C], written, or null (where it would be dx itself)
+    float* weight_sums,       // C columns of the sums: of dnormed · normalised x
+    float* bias_sums,         // C columns: of dnormed; or null
+    float* dy_sums,           // C columns: of mask · dx; or null
+    long long columns,        // of the matrix of sums
+    int rows,                 // N
+    int width,                // C
+    int group_rows,           // rows of a group
+    int accumulate            // 1: dx is added to, 0: written
+) {
+    DYNAMIC_SHARED(float, shared);
+    int k = blockIdx.y, group = blockIdx.x, start = group * group_rows, count = min(group_rows, rows - start);
+    long long first = static_cast<long long>(k) * rows + start, sums = (static_cast<long long>(k) * gridDim.x + group) * columns;
+    const float* w = weight + k * stride;
+    float factor = members[k].dropout_factor;
+    weight_sums += sums;
+    if (bias_sums) bias_sums += sums;
+    if (dy_sums) dy_sums += sums;
+    switch (width / 128) {
+        case 5: norm_rows_backward<5>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+        case 6: norm_rows_backward<6>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+        case 7: norm_rows_backward<7>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+        case 8: norm_rows_backward<8>(dnormed, x, mean, rstd, w, bits, factor, dx, dy, weight_sums, bias_sums, dy_sums, shared, first, count, accumulate); break;
+    }
 }

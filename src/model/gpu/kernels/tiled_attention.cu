@@ -12,8 +12,16 @@
 constexpr int D = HEAD_WIDTH, TILE = 64, WARPS = 4, THREADS = 32 * WARPS;
 // Elements from a row in shared memory to the next: eight rows of eight elements lie in different banks.
 constexpr int PITCH = D + 8;
-// Columns of a tile that are in registers at once on the way back, whose other sums are wider for wide heads.
-constexpr int PART = D <= 64 ? 64 : 32;
+// Columns of a tile that are in registers at once on the way back.
+constexpr int PART = 32;
+// Queries that are in shared memory at once where gradients of keys are made.
+constexpr int QUERIES = D <= 64 ? 64 : 32;
+// Blocks that a multiprocessor shall have room for: the most that keep all sums in registers.
+#if __CUDA_ARCH__ >= 900
+constexpr int BLOCKS = D <= 64 ? 3 : 2;
+#else
+constexpr int BLOCKS = D <= 32 ? 3 : 2;
+#endif
 
 #ifndef CUDA_ON_HOST
 // d += a · b.
@@ -192,7 +200,7 @@ __device__ __forceinline__ unsigned mask_word(const unsigned* bits, long long qu
 // What attention mixes, head by head, side by side in rows.
 //
 // Launch: grid [ceil(L / 64) · W · H, K], block 128, shared 4 · 64 · (D + 8) elements.
-extern "C" __global__ void __launch_bounds__(128) tiled_attention(
+extern "C" __global__ void __launch_bounds__(128, BLOCKS) tiled_attention(
     const operand* qkv,       // [K, N, C + 2 · KV · D]: a row is [q of all heads | k | v]
     const unsigned* bits,     // [K, W, H, L, ceil(L / 32)] of the weights' mask, or null
     const Member* members,    // [K]
@@ -305,7 +313,7 @@ extern "C" __global__ void __launch_bounds__(128) tiled_attention(
 // Gradients of queries; and of each query Σ mixed · dmixed, which is Σ p · dp over its keys.
 //
 // Launch: grid [ceil(L / 64) · W · H, K], block 128, shared 4 · 64 · (D + 8) elements.
-extern "C" __global__ void __launch_bounds__(128) tiled_attention_queries(
+extern "C" __global__ void __launch_bounds__(128, BLOCKS) tiled_attention_queries(
     const operand* qkv,       // [K, N, C + 2 · KV · D]
     const unsigned* bits,     // [K, W, H, L, ceil(L / 32)] of the weights' mask, or null
     const Member* members,    // [K]
@@ -421,9 +429,9 @@ extern "C" __global__ void __launch_bounds__(128) tiled_attention_queries(
 
 // Gradients of keys and values, from all queries that see them; after `tiled_attention_queries`.
 //
-// Launch: grid [ceil(L / 64) · W · KV, K], block 128, shared (2 · 64 + 4 · P) · (D + 8) elements and 4 · P floats, where P is 64 for
+// Launch: grid [ceil(L / 64) · W · KV, K], block 128, shared (2 · 64 + 4 · Q) · (D + 8) elements and 4 · Q floats, where Q is 64 for
 // heads of up to 64 and 32 for wider ones.
-extern "C" __global__ void __launch_bounds__(128) tiled_attention_keys(
+extern "C" __global__ void __launch_bounds__(128, BLOCKS) tiled_attention_keys(
     const operand* qkv,       // [K, N, C + 2 · KV · D]
     const unsigned* bits,     // [K, W, H, L, ceil(L / 32)] of the weights' mask, or null
     const Member* members,    // [K]
@@ -439,9 +447,9 @@ extern "C" __global__ void __launch_bounds__(128) tiled_attention_keys(
 ) {
     DYNAMIC_SHARED(bf16, shared);
     bf16 *keys = shared, *values = shared + TILE * PITCH;
-    auto queries = [&](int stage) { return shared + (2 * TILE + stage * 2 * PART) * PITCH; };
-    auto slopes = [&](int stage) { return queries(stage) + PART * PITCH; };
-    float* floats = reinterpret_cast<float*>(shared + (2 * TILE + 4 * PART) * PITCH);
+    auto queries = [&](int stage) { return shared + (2 * TILE + stage * 2 * QUERIES) * PITCH; };
+    auto slopes = [&](int stage) { return queries(stage) + QUERIES * PITCH; };
+    float* floats = reinterpret_cast<float*>(shared + (2 * TILE + 4 * QUERIES) * PITCH);
     Place place = place_of_block(windows, kv_heads, false);
     int sharing = heads / kv_heads, group = lane() / 4, pair = lane() % 4 * 2;
     long long width = heads * D, all = width + 2 * kv_heads * D, row = place.window * length;
@@ -450,18 +458,18 @@ extern "C" __global__ void __launch_bounds__(128) tiled_attention_keys(
     const bf16* back = dmixed + row * width + place.head * sharing * D;
     long long query = (place.window * heads + place.head * sharing) * length;
     // Parts of the queries that see this tile, of each head that shares these keys.
-    int begin = place.tile * TILE, parts = (length - begin + PART - 1) / PART;
+    int begin = place.tile * TILE, parts = (length - begin + QUERIES - 1) / QUERIES;
 
     Copies copies;
     auto start = [&](int number, int stage) {
-        int head = number / parts, at = begin + number % parts * PART;
-        start_rows(copies, queries(stage), q + head * D, all, at, PART, length);
-        start_rows(copies, slopes(stage), back + head * D, width, at, PART, length);
-        for (int i = threadIdx.x; i < PART; i += THREADS) {
+        int head = number / parts, at = begin + number % parts * QUERIES;
+        start_rows(copies, queries(stage), q + head * D, all, at, QUERIES, length);
+        start_rows(copies, slopes(stage), back + head * D, width, at, QUERIES, length);
+        for (int i = threadIdx.x; i < QUERIES; i += THREADS) {
             bool there = at + i < length;
             // Behind the window's end every weight is 2^−∞.
-            floats[stage * 2 * PART + i] = there ? logs[query + head * length + at + i] : __int_as_float(0x7f800000);
-            floats[stage * 2 * PART + PART + i] = there ? dots[query + head * length + at + i] : 0.0f;
+            floats[stage * 2 * QUERIES + i] = there ? logs[query + head * length + at + i] : __int_as_float(0x7f800000);
+            floats[stage * 2 * QUERIES + QUERIES + i] = there ? dots[query + head * length + at + i] : 0.0f;
         }
     };
     start_rows(copies, keys, k, all, begin, TILE, length);
@@ -478,35 +486,38 @@ extern "C" __global__ void __launch_bounds__(128) tiled_attention_keys(
 
     #pragma unroll 1
     for (int number = 0; number < sharing * parts; number++) {
-        int stage = number & 1, head = number / parts, at = begin + number % parts * PART;
+        int stage = number & 1, head = number / parts, at = begin + number % parts * QUERIES;
         if (number + 1 < sharing * parts) start(number + 1, stage ^ 1);
         copies.group();
         copies.wait<1>();
         __syncthreads();
-        const float *log = floats + stage * 2 * PART, *dot = log + PART;
+        const float *log = floats + stage * 2 * QUERIES, *dot = log + QUERIES;
         // A row is a key, a column a query.
-        float weights[PART / 8][4], gradients[PART / 8][4];
-        rows_by_rows<PART>(weights, keys + warp() * 16 * PITCH, queries(stage));
-        rows_by_rows<PART>(gradients, values + warp() * 16 * PITCH, slopes(stage));
-        #pragma unroll
-        for (int j = 0; j < PART / 8; j++) {
+        #pragma unroll 1
+        for (int part = 0; part < QUERIES; part += PART) {
+            float weights[PART / 8][4], gradients[PART / 8][4];
+            rows_by_rows<PART>(weights, keys + warp() * 16 * PITCH, queries(stage) + part * PITCH);
+            rows_by_rows<PART>(gradients, values + warp() * 16 * PITCH, slopes(stage) + part * PITCH);
             #pragma unroll
-            for (int e = 0; e < 2; e++) {
-                int column = j * 8 + pair + e;
-                unsigned mask = ~0u;
-                if (bits) mask = mask_word(bits, query + head * length + at + column, word, words, at + column < length) >> bit;
+            for (int j = 0; j < PART / 8; j++) {
                 #pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    float p = power_of_two(fmaf(weights[j][2 * half + e], scale, -log[column]));
-                    if (at + column < begin + warp() * 16 + group + half * 8) p = 0.0f;
-                    float factor = mask >> (half * 8) & 1u ? kept : 0.0f;
-                    weights[j][2 * half + e] = p * factor;
-                    gradients[j][2 * half + e] = p * (gradients[j][2 * half + e] * factor - dot[column]);
+                for (int e = 0; e < 2; e++) {
+                    int column = part + j * 8 + pair + e;
+                    unsigned mask = ~0u;
+                    if (bits) mask = mask_word(bits, query + head * length + at + column, word, words, at + column < length) >> bit;
+                    #pragma unroll
+                    for (int half = 0; half < 2; half++) {
+                        float p = power_of_two(fmaf(weights[j][2 * half + e], scale, -log[column]));
+                        if (at + column < begin + warp() * 16 + group + half * 8) p = 0.0f;
+                        float factor = mask >> (half * 8) & 1u ? kept : 0.0f;
+                        weights[j][2 * half + e] = p * factor;
+                        gradients[j][2 * half + e] = p * (gradients[j][2 * half + e] * factor - dot[column]);
+                    }
                 }
             }
+            add_weighted<PART>(dvalues, weights, slopes(stage) + part * PITCH);
+            add_weighted<PART>(dkeys, gradients, queries(stage) + part * PITCH);
         }
-        add_weighted<PART>(dvalues, weights, slopes(stage));
-        add_weighted<PART>(dkeys, gradients, queries(stage));
         __syncthreads();
     }
     float factor = scale * 0.693147180559945309f;
