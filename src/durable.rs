@@ -9,6 +9,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::pulse;
 
 const PREFIX: &str = ".tmp-";
 
@@ -51,6 +52,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
         // The error above is the one to tell; a part that cannot be removed either is swept later.
         let _ = fs::remove_file(&part);
     }
+    pulse::beat();
     result
 }
 
@@ -96,6 +98,7 @@ pub fn folder_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
         for entry in entries {
             let file = entry.map_err(|e| Error::io("list", &part, e))?.path();
             File::open(&file).and_then(|f| f.sync_all()).map_err(|e| Error::io("flush", &file, e))?;
+            pulse::beat();
         }
         sync_folder(&part)?;
         remove_folder(path)?;

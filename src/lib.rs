@@ -43,6 +43,8 @@ pub mod terminal;
 
 pub mod random;
 
+pub mod pulse;
+
 pub mod durable;
 
 pub mod experiment;

@@ -134,7 +134,7 @@ impl Outcome {
 pub struct Progress {
     /// Attempt, from 1.
     pub attempt: u32,
-    /// What it is doing: `starting`, `training`, `evaluating`, `saving`, `scoring`.
+    /// What it is doing: `starting`, `training`, `evaluating`, `saving`, `scoring`, `rescoring`.
     pub phase: String,
     /// Steps done.
     pub step: i64,

@@ -21,6 +21,7 @@ use super::export;
 use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::pulse;
 use crate::model::Config;
 use crate::model::gpu::Stamp;
 use crate::plan::TrialId;
@@ -84,6 +85,9 @@ pub struct Position {
     pub recent_losses: Vec<f64>,
     /// Checkpoints that have a row and were on disk when this one was written, without this one.
     pub kept: Vec<u64>,
+    /// Seconds of the last step, where what is due after it (an evaluation, a checkpoint) was not done: it is when the trial goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_after: Option<f64>,
     /// Microseconds since 1970 (UTC).
     pub time_utc: i64,
 }
@@ -150,6 +154,7 @@ fn hash_file(path: &Path) -> Result<(u64, String)> {
     let file = fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(|e| Error::io("read", path, e))?;
+    pulse::beat();
     Ok((hasher.count(), hasher.finalize().to_hex().to_string()))
 }
 

@@ -10,6 +10,7 @@
 //! place in the window, where the first targets see little and the last ones all of the context.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
 use crate::corpus::TokenFile;
 use crate::error::{Error, Result};
@@ -124,7 +125,7 @@ impl Predicted {
 }
 
 /// Scores the first `tokens` tokens of a part, `group` windows at a time. Windows that are `predicted` are not computed again,
-/// and those that are not are added.
+/// and those that are not are added. `None` where `stop` said so before all were scored.
 pub fn score(
     backend: &mut dyn Backend,
     part: &TokenFile,
@@ -132,7 +133,8 @@ pub fn score(
     layout: Layout,
     group: usize,
     predicted: &mut Predicted,
-) -> Result<Scores> {
+    stop: &AtomicBool,
+) -> Result<Option<Scores>> {
     let tokens = tokens.min(part.len());
     let windows = windows(tokens, layout.context, layout.stride);
     let prefixes = backend.rows_are_prefixes();
@@ -150,7 +152,7 @@ pub fn score(
             inputs.extend_from_slice(&buffer[..length]);
             targets.extend_from_slice(&buffer[1..]);
         }
-        let rows = backend.nll(&Windows { inputs: &inputs, targets: &targets, length })?;
+        let Some(rows) = backend.nll(&Windows { inputs: &inputs, targets: &targets, length }, stop)? else { return Ok(None) };
         for (window, row) in missing.into_iter().zip(rows.chunks_exact(length)) {
             predicted.rows.insert(key(window), row.to_vec());
         }
@@ -169,7 +171,7 @@ pub fn score(
     }
     let sum: f64 = nll.iter().copied().map(f64::from).sum();
     let bytes = part.bytes_between(1.min(tokens), tokens).ok_or_else(|| Error::internal("a scored part has no byte lengths"))?;
-    Ok(Scores { sum: sum.is_finite().then_some(sum), nll, bytes, bins })
+    Ok(Some(Scores { sum: sum.is_finite().then_some(sum), nll, bytes, bins }))
 }
 
 #[cfg(test)]
@@ -179,6 +181,7 @@ mod tests {
     use crate::device::Device;
     use crate::experiment::settings::{Corpus, Model, Tokenizer, Train};
     use crate::model::{Config, initial_values};
+    use crate::pulse::NEVER;
     use crate::train::backend::{Candle, CpuEngine, State};
     use proptest::prelude::*;
 
@@ -231,6 +234,29 @@ mod tests {
         let settings = Model { layers: 1, heads: 2, width: 16, ..Model::default() };
         let config = Config::of(&settings, None, prepared.vocabulary, length).unwrap();
         (dir, config, TokenFile::open(&prepared.validation.unwrap().file).unwrap())
+    }
+
+    /// All of it: nobody asks to stop.
+    fn score(
+        backend: &mut dyn Backend,
+        part: &TokenFile,
+        tokens: u64,
+        layout: Layout,
+        group: usize,
+        predicted: &mut Predicted,
+    ) -> Result<Scores> {
+        Ok(super::score(backend, part, tokens, layout, group, predicted, &NEVER)?.unwrap())
+    }
+
+    #[test]
+    fn a_stop_is_heeded_and_what_was_predicted_before_it_stays_right() {
+        let (_dir, mut engine, part) = model_and_part(32);
+        let (layout, asked) = (Layout::overlapping(32), AtomicBool::new(true));
+        let whole = score(&mut engine, &part, 641, layout, GROUP, &mut Predicted::default()).unwrap();
+        let mut predicted = Predicted::default();
+        score(&mut engine, &part, 321, layout, GROUP, &mut predicted).unwrap();
+        assert_eq!(super::score(&mut engine, &part, 641, layout, GROUP, &mut predicted, &asked).unwrap(), None);
+        assert_eq!(score(&mut engine, &part, 641, layout, GROUP, &mut predicted).unwrap(), whole);
     }
 
     #[test]

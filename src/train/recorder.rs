@@ -209,10 +209,12 @@ pub enum Phase {
     Saving,
     /// Scoring in full at the end.
     Scoring,
+    /// Scoring a finished trial again.
+    Rescoring,
 }
 
 impl Phase {
-    /// `starting`, `training`, `evaluating`, `saving` or `scoring`.
+    /// `starting`, `training`, `evaluating`, `saving`, `scoring` or `rescoring`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -220,6 +222,7 @@ impl Phase {
             Self::Evaluating => "evaluating",
             Self::Saving => "saving",
             Self::Scoring => "scoring",
+            Self::Rescoring => "rescoring",
         }
     }
 }

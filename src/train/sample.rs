@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
 use crate::model::{Config, Continuation, Sampler, Sampling};
+use crate::pulse;
 
 /// How a trial's own sample is drawn.
 pub const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: 50 };
@@ -126,6 +127,7 @@ pub fn go_on(
             return Ok(made);
         }
         tell(&text.push(token)?)?;
+        pulse::beat();
         if made + 1 < request.tokens {
             continuation.push(token)?;
         }

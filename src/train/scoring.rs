@@ -4,6 +4,7 @@
 //! final weights rank. The best ones on the way stand beside them: they were chosen on the validation part, so their validation
 //! score flatters them, and only their test score does not.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::backend::{self, Backend, Hardware, State};
@@ -68,7 +69,7 @@ pub(super) fn in_full(
     predicted: &mut Predicted,
     weights: Weights,
     recorder: &mut dyn Recorder,
-    stop: &dyn Fn() -> bool,
+    stop: &AtomicBool,
 ) -> Result<Option<Vec<EvaluationRow>>> {
     let mut rows = Vec::new();
     let (common, native) = (job.evaluation.common_context, job.settings.train.sequence_length);
@@ -78,11 +79,9 @@ pub(super) fn in_full(
         let contexts = [(Protocol::Native, native), (Protocol::Common, common)];
         let mut found = Vec::new();
         for (protocol, context) in contexts.into_iter().skip(usize::from(common == native)) {
-            if stop() {
-                return Ok(None);
-            }
             let (started, layout) = (Instant::now(), Layout::overlapping(context));
-            let scores = evaluate::score(backend, part, job.evaluation.scored_tokens, layout, GROUP, predicted)?;
+            let scores = evaluate::score(backend, part, job.evaluation.scored_tokens, layout, GROUP, predicted, stop)?;
+            let Some(scores) = scores else { return Ok(None) };
             let row = weights.row("validation", protocol, layout, &scores, started);
             found.push((layout, scores, row));
         }
@@ -103,12 +102,10 @@ pub(super) fn in_full(
         }
     }
     if let Some(part) = &held_out.test {
-        if stop() {
-            return Ok(None);
-        }
         let (started, layout) = (Instant::now(), Layout::overlapping(common));
         let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
-        let scores = evaluate::score(backend, part, tokens, layout, GROUP, &mut Predicted::default())?;
+        let scores = evaluate::score(backend, part, tokens, layout, GROUP, &mut Predicted::default(), stop)?;
+        let Some(scores) = scores else { return Ok(None) };
         let row = weights.row("test", Protocol::Common, layout, &scores, started);
         recorder.evaluation(&row)?;
         rows.push(row);
@@ -145,9 +142,9 @@ pub fn rescore(
     place: Place<'_>,
     hardware: &Hardware,
     recorder: &mut dyn Recorder,
-    stop: &dyn Fn() -> bool,
+    stop: &AtomicBool,
 ) -> Result<Option<Vec<EvaluationRow>>> {
-    recorder.phase(Phase::Scoring);
+    recorder.phase(Phase::Rescoring);
     let config = job.model()?;
     let held_out = HeldOut::open(job, place)?;
     let Some(step) = checkpoint::final_step(place.checkpoints, trained)? else {

@@ -3,6 +3,7 @@
 mod feed;
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use self::feed::Feed;
@@ -21,9 +22,12 @@ use crate::experiment::settings::Budget;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
+use crate::pulse;
 
 /// Seconds of work that a device has before it are enough: whoever asks to stop waits for it.
 const AHEAD: f64 = 0.25;
+/// Steps of so many seconds are made one after another: what is between them does not matter, and the first can be dropped.
+const LONG: f64 = 1.0;
 
 /// How a call of [`run`] ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +97,8 @@ struct Trial<'a> {
     tokens_seen: u64,
     training_seconds: f64,
     last_seconds: f64,
+    /// Whether what is due after the last step was not done yet, or not wholly.
+    is_due: bool,
     /// When the last step was over.
     completed: Instant,
     best: Option<Best>,
@@ -104,14 +110,15 @@ struct Trial<'a> {
 
 /// Trains a trial from its newest checkpoint, or from its first step, to the end of its budget, and scores it.
 ///
-/// `stop` is asked before each step; where it says so the position is saved and [`Ended::Interrupted`] returned.
+/// `stop` is heeded before each step and within it, and while it is scored. Where it says so an unfinished step is dropped, the
+/// position is saved and [`Ended::Interrupted`] returned; what is due after the last step and was not done is done when it goes on.
 pub fn run(
     job: &Job,
     place: Place<'_>,
     hardware: &Hardware,
     attempt: u32,
     recorder: &mut dyn Recorder,
-    stop: &dyn Fn() -> bool,
+    stop: &AtomicBool,
 ) -> Result<Ended> {
     let (train, draws) = (&job.settings.train, (job.seed, job.batch()));
     let open = |config: &Config, state: &State| backend::open(config, train, draws, hardware, state);
@@ -132,19 +139,21 @@ fn run_on(
     place: Place<'_>,
     attempt: u32,
     recorder: &mut dyn Recorder,
-    stop: &dyn Fn() -> bool,
+    stop: &AtomicBool,
 ) -> Result<Ended> {
     recorder.phase(Phase::Starting);
     let mut feed = Feed::open(job, place)?;
     let mut trial = Trial::start(open, job, place, recorder, attempt)?;
     trial.recorder.phase(Phase::Training);
+    if trial.is_due && !trial.after_step(stop)? {
+        return trial.interrupt();
+    }
     let (mut in_flight, mut stopped) = (VecDeque::new(), false);
     loop {
         while !stopped && trial.may_submit(in_flight.len()) {
-            stopped = stop();
-            if !stopped {
-                in_flight.push_back(trial.submit(&mut feed, in_flight.len())?);
-            }
+            let submitted = if pulse::is_asked(stop) { None } else { trial.submit(&mut feed, in_flight.len(), stop)? };
+            stopped = submitted.is_none();
+            in_flight.extend(submitted);
         }
         let Some(submitted) = in_flight.pop_front() else { break };
         let result = trial.backend.result()?;
@@ -159,9 +168,11 @@ fn run_on(
             let reason = format!("{reason}, at step {}", trial.step);
             return trial.diverge(reason);
         }
-        trial.after_step()?;
+        if !trial.after_step(stop)? {
+            return trial.interrupt();
+        }
     }
-    if stopped { trial.interrupt() } else { trial.finish() }
+    if stopped { trial.interrupt() } else { trial.finish(stop) }
 }
 
 impl<'a> Trial<'a> {
@@ -218,7 +229,8 @@ impl<'a> Trial<'a> {
             step,
             tokens_seen: position.as_ref().map_or(0, |position| position.tokens_seen),
             training_seconds: position.as_ref().map_or(0.0, |position| position.training_seconds),
-            last_seconds: 0.0,
+            last_seconds: position.as_ref().and_then(|position| position.due_after).unwrap_or(0.0),
+            is_due: position.as_ref().is_some_and(|position| position.due_after.is_some()),
             completed: Instant::now(),
             best: position.as_ref().and_then(|position| position.best),
             predicted: Predicted::default(),
@@ -271,20 +283,20 @@ impl<'a> Trial<'a> {
         let due = last >= steps || evaluated || is_due(last, steps, self.job.settings.checkpoint.every);
         // How far a budget in minutes is, and so the learning rate, is known once a step is over.
         // One step beside the one that is made; more where they are short.
-        let enough = (in_flight - 1) as f64 * self.last_seconds >= AHEAD;
+        let enough = (in_flight - 1) as f64 * self.last_seconds >= AHEAD || self.last_seconds >= LONG;
         in_flight < self.backend.depth() && !in_minutes && !due && !enough
     }
 
-    /// Begins the step that follows those made and those in flight.
-    fn submit(&mut self, feed: &mut Feed, in_flight: usize) -> Result<Submitted> {
+    /// Begins the step that follows those made and those in flight; `None` where `stop` said so before it was whole.
+    fn submit(&mut self, feed: &mut Feed, in_flight: usize, stop: &AtomicBool) -> Result<Option<Submitted>> {
         let (at, number) = (Instant::now(), self.step + in_flight as u64);
         let (epoch, windows) = feed.read(number);
         let learning_rate = match self.fraction() {
             Some(fraction) => self.schedule.at_fraction(fraction),
             None => self.schedule.at_step(number, self.job.steps),
         };
-        self.backend.submit(Step { windows, number, learning_rate })?;
-        Ok(Submitted { epoch, targets: windows.targets.len(), learning_rate, at })
+        let whole = self.backend.submit(Step { windows, number, learning_rate }, stop)?;
+        Ok(whole.then_some(Submitted { epoch, targets: windows.targets.len(), learning_rate, at }))
     }
 
     /// Counts and records a step that has just been made. It took as long as the device had nothing else to do for it.
@@ -310,11 +322,13 @@ impl<'a> Trial<'a> {
             time_utc: now_utc(),
         })?;
         self.losses.push(result.loss);
+        pulse::beat();
         Ok(())
     }
 
-    /// Evaluation, then checkpoint, where they are due.
-    fn after_step(&mut self) -> Result<()> {
+    /// Evaluation, then checkpoint, where they are due. False where `stop` said so before that was done.
+    fn after_step(&mut self, stop: &AtomicBool) -> Result<bool> {
+        self.is_due = true;
         let before = match self.job.settings.train.budget {
             Budget::Minutes(minutes) => (self.training_seconds - self.last_seconds) / (60.0 * minutes),
             _ => 0.0,
@@ -324,7 +338,7 @@ impl<'a> Trial<'a> {
         let mut improved = false;
         if plan.periodic_tokens > 1 && self.due(plan.every, before) {
             self.recorder.phase(Phase::Evaluating);
-            let row = self.evaluate_cheaply()?;
+            let Some(row) = self.evaluate_cheaply(stop)? else { return Ok(false) };
             validation_loss = row.loss();
             self.recorder.evaluation(&row)?;
             if let Some(loss) = validation_loss
@@ -352,7 +366,8 @@ impl<'a> Trial<'a> {
             }
             self.recorder.phase(Phase::Training);
         }
-        Ok(())
+        self.is_due = false;
+        Ok(true)
     }
 
     /// Writes the position, the weights and the moments.
@@ -373,6 +388,7 @@ impl<'a> Trial<'a> {
             validation_loss,
             recent_losses: self.losses.to_vec(),
             kept: self.keeper.kept().to_vec(),
+            due_after: (self.is_due && reason == Reason::Interrupted).then_some(self.last_seconds),
             time_utc: now_utc(),
         };
         self.keeper.save(&self.config, &position, &self.backend.state()?, self.recorder)
@@ -383,8 +399,8 @@ impl<'a> Trial<'a> {
         Weights { kind, step: self.step, tokens_seen: self.tokens_seen }
     }
 
-    /// The cheap evaluation on the way: one pass over a fixed part, in the common context.
-    fn evaluate_cheaply(&mut self) -> Result<EvaluationRow> {
+    /// The cheap evaluation on the way: one pass over a fixed part, in the common context. `None` where `stop` said so.
+    fn evaluate_cheaply(&mut self, stop: &AtomicBool) -> Result<Option<EvaluationRow>> {
         let (started, plan) = (Instant::now(), &self.job.evaluation);
         let layout = Layout::side_by_side(plan.common_context);
         let validation = self.held_out.validation.as_ref();
@@ -395,15 +411,16 @@ impl<'a> Trial<'a> {
             // first, so that these need not be computed. The checkpoint waits for two passes instead of one.
             let native = Layout::overlapping(self.job.settings.train.sequence_length);
             if native.context > layout.context {
-                evaluate::score(&mut *self.backend, part, plan.scored_tokens, native, GROUP, &mut predicted)?;
+                evaluate::score(&mut *self.backend, part, plan.scored_tokens, native, GROUP, &mut predicted, stop)?;
             }
         }
-        let scores = evaluate::score(&mut *self.backend, part, plan.periodic_tokens, layout, GROUP, &mut predicted)?;
+        let scores = evaluate::score(&mut *self.backend, part, plan.periodic_tokens, layout, GROUP, &mut predicted, stop)?;
+        let Some(scores) = scores else { return Ok(None) };
         let row = self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started);
         if last {
             self.predicted = predicted;
         }
-        Ok(row)
+        Ok(Some(row))
     }
 
     fn interrupt(mut self) -> Result<Ended> {
@@ -412,6 +429,11 @@ impl<'a> Trial<'a> {
         if self.step > 0 && !self.keeper.kept().contains(&self.step) {
             self.save(Reason::Interrupted, None)?;
         }
+        self.leave()
+    }
+
+    /// Leaves with everything saved.
+    fn leave(self) -> Result<Ended> {
         self.recorder.flush()?;
         Ok(Ended::Interrupted { step: self.step })
     }
@@ -437,15 +459,17 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// The final weights are scored in full, and the best ones where they are others; then what need not stay goes.
-    fn finish(mut self) -> Result<Ended> {
+    /// The final weights are scored in full, and the best ones where they are others; then what need not stay goes. Where `stop` says
+    /// so before that is done, all of it is done when the trial goes on: its last checkpoint is there.
+    fn finish(mut self, stop: &AtomicBool) -> Result<Ended> {
         self.recorder.phase(Phase::Scoring);
         let held_out = (self.job, &self.held_out);
         let in_full = |backend: &mut dyn Backend, predicted: &mut Predicted, weights, recorder: &mut dyn Recorder| {
-            scoring::in_full(held_out, backend, predicted, weights, recorder, &|| false).map(Option::unwrap_or_default)
+            scoring::in_full(held_out, backend, predicted, weights, recorder, stop)
         };
         let weights = self.weights(CheckpointKind::Final);
-        let mut scores = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
+        let scored = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
+        let Some(mut scores) = scored else { return self.leave() };
         // Before the best weights take the place of the final ones.
         let sample = self.sample();
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
@@ -455,7 +479,9 @@ impl<'a> Trial<'a> {
             drop(values);
             self.predicted = Predicted::default();
             let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: position.tokens_seen };
-            scores.extend(in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?);
+            let of_best = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
+            let Some(of_best) = of_best else { return self.leave() };
+            scores.extend(of_best);
         }
         self.recorder.flush()?;
         self.keeper.tidy(self.step, self.best.map(|best| best.step), self.recorder)?;

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model::gpu::cuda::Search;
 use crate::model::plain::Windows;
 use crate::model::{initial_values, shape};
+use crate::pulse::NEVER;
 use crate::random::Stream;
 use crate::runner::probe::{Measured, Request};
 use crate::train::backend::{self, Backend, Hardware, State, Step, make_step};
@@ -49,7 +50,7 @@ pub fn probe(request: Request) -> Result<Measured> {
         let mut seconds = 0.0;
         for _ in 0..if own { WARM_UP } else { 1 } {
             let started = Instant::now();
-            backend.nll(&scored)?;
+            backend.nll(&scored, &NEVER)?;
             seconds = started.elapsed().as_secs_f64();
         }
         Ok(seconds / (windows * context) as f64)
@@ -85,7 +86,7 @@ fn seconds_in_a_row<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a
             backend.result()?;
             in_flight -= 1;
         }
-        backend.submit(step(number))?;
+        backend.submit(step(number), &NEVER)?;
         in_flight += 1;
     }
     for _ in 0..in_flight {

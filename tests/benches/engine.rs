@@ -19,6 +19,7 @@ use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
 use votive::optimize::{AdamW, clip_coefficient, loss_and_norm};
+use votive::pulse::NEVER;
 use votive::random::Stream;
 
 struct Task {
@@ -77,7 +78,7 @@ impl Task {
             .map(|step| {
                 let start = Instant::now();
                 let mut nll = 0.0;
-                engine.train(MicroBatch { step: step as u64, ..micro }, &mut nll)?;
+                engine.train(MicroBatch { step: step as u64, ..micro }, &mut nll, &NEVER)?;
                 let gradients_ms = start.elapsed().as_secs_f64() * 1e3;
                 let (pool, values, gradients) = engine.for_update();
                 let norm = optimizer.norm(pool, gradients);

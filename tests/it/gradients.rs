@@ -5,6 +5,7 @@ use votive::device::Device;
 use votive::experiment::settings::{Activation, Family, Model, Precision, Train};
 use votive::model::plain::{DropoutSource, PlainModel, Windows, cut};
 use votive::model::{Config, initial_values};
+use votive::pulse::NEVER;
 use votive::random::Stream;
 use votive::train::backend::{Backend, Candle, CpuEngine, State, Step, StepResult, make_step};
 
@@ -163,11 +164,11 @@ fn dropout_is_a_function_of_seed_step_and_window_and_never_touches_scoring() {
     let sequence = text(17, 11);
     let windows = Windows { inputs: &sequence[..16], targets: &sequence[1..], length: 8 };
     let mut engine = engine(&config, &Train::default());
-    let scored = engine.nll(&windows).unwrap();
+    let scored = engine.nll(&windows, &NEVER).unwrap();
     let [first, again, other] = [0, 0, 1].map(|number| step(&mut engine, windows, number, 0.0).loss);
     assert_eq!(first.to_bits(), again.to_bits());
     assert_ne!(first.to_bits(), other.to_bits());
-    assert_eq!(scored, engine.nll(&windows).unwrap());
+    assert_eq!(scored, engine.nll(&windows, &NEVER).unwrap());
 }
 
 #[test]

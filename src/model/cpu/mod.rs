@@ -45,6 +45,7 @@ mod tiles;
 mod vector;
 
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pulp::Arch;
@@ -61,6 +62,7 @@ pub(crate) use self::vector::vectorized;
 use super::Config;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
+use crate::pulse;
 
 /// Sequences of a shard, for a batch of so many sequences of this length: the batch in 1, 2, 4 or 8 shards of 128 tokens or
 /// more, in two of 64 where that is all there is, and never more than 512 tokens (or one sequence) in a shard.
@@ -214,7 +216,9 @@ impl Engine {
 
     /// Trains on a micro-batch: adds the gradient of its NLL sum times `scale` to the gradients (which start from 0 where
     /// the micro-batch is the batch's first), and the NLL sum of each sequence, in order, to `nll`.
-    pub fn train(&mut self, micro: MicroBatch<'_>, nll: &mut f64) -> Result<()> {
+    ///
+    /// `stop` is heeded after each shard. False where it said so: then gradients and sum are of no use.
+    pub fn train(&mut self, micro: MicroBatch<'_>, nll: &mut f64, stop: &AtomicBool) -> Result<bool> {
         let MicroBatch { inputs, targets, length, batch, first, step, scale } = micro;
         self.check(inputs, targets, length)?;
         let size = shard_size(batch, length);
@@ -225,8 +229,8 @@ impl Engine {
         }
         self.renew_copies();
         if in_order(batch, length, self.layout.len, self.pool.count()) {
-            self.train_in_order(micro, size, nll);
-            return Ok(());
+            self.train_in_order(micro, size, nll, stop);
+            return Ok(!pulse::is_asked(stop));
         }
         let lanes = lanes(batch, length, self.layout.len);
         let mut arrays = std::mem::take(&mut self.gradients);
@@ -241,21 +245,28 @@ impl Engine {
             let training = Training { seed, step, first: first + i * size, scale };
             let (scratch, shard) = &mut *lock(&scratch[thread]);
             lanes.add(first / size + i, |all, begin| {
+                if pulse::is_asked(stop) {
+                    return;
+                }
                 let gradient = &mut Gradient { all, begin, aside: None };
                 model.train(shard, scratch, tokens, training, gradient, &mut lock(&shards[i]));
+                pulse::beat();
             });
         });
         self.gradients = lanes.into_arrays();
+        if pulse::is_asked(stop) {
+            return Ok(false);
+        }
         if last {
             self.add_lanes();
         }
         sums.iter().for_each(|sum| *nll += sum);
-        Ok(())
+        Ok(true)
     }
 
     /// One thread, and a lane for each shard: it adds each shard to the sum of those before, which is the same as adding up the
     /// lanes in the end.
-    fn train_in_order(&mut self, micro: MicroBatch<'_>, size: usize, nll: &mut f64) {
+    fn train_in_order(&mut self, micro: MicroBatch<'_>, size: usize, nll: &mut f64, stop: &AtomicBool) {
         let MicroBatch { inputs, targets, length, first, step, scale, .. } = micro;
         self.gradients.truncate(1);
         self.aside.set_len(self.layout.len);
@@ -263,6 +274,9 @@ impl Engine {
         let (model, arch) = (self.model(), self.arch);
         let (scratch, shard) = &mut *lock(&self.scratch[0]);
         for (i, (inputs, targets)) in inputs.chunks(size * length).zip(targets.chunks(size * length)).enumerate() {
+            if pulse::is_asked(stop) {
+                break;
+            }
             let first = first + i * size;
             let tokens = Tokens { inputs, targets, length };
             let training = Training { seed: self.seed, step, first, scale };
@@ -281,6 +295,7 @@ impl Engine {
                 });
             }
             of_sequences.iter().for_each(|sum| *nll += sum);
+            pulse::beat();
         }
         (self.gradients[0], self.aside) = (sums, aside);
     }
@@ -306,7 +321,16 @@ impl Engine {
     }
 
     /// The NLL of each target in nats, without dropout, one sequence of `length` tokens after another.
-    pub fn nll(&mut self, inputs: &[u32], targets: &[u32], length: usize, into: &mut [f32]) -> Result<()> {
+    ///
+    /// `stop` is heeded after every few sequences. False where it said so: then the losses are of no use.
+    pub fn nll(
+        &mut self,
+        inputs: &[u32],
+        targets: &[u32],
+        length: usize,
+        into: &mut [f32],
+        stop: &AtomicBool,
+    ) -> Result<bool> {
         self.check(inputs, targets, length)?;
         if into.len() != inputs.len() {
             return Err(Error::internal(format!("{} losses asked for of {} targets", into.len(), inputs.len())));
@@ -317,12 +341,16 @@ impl Engine {
         let tokens = (SCORED_AT_ONCE / length).max(1) * length;
         let into: Vec<_> = into.chunks_mut(tokens).map(Mutex::new).collect();
         self.pool.run(into.len(), |i, thread| {
+            if pulse::is_asked(stop) {
+                return;
+            }
             let place = i * tokens..((i + 1) * tokens).min(inputs.len());
             let tokens = Tokens { inputs: &inputs[place.clone()], targets: &targets[place], length };
             let (scratch, shard) = &mut *lock(&scratch[thread]);
             model.score(shard, scratch, tokens, &mut lock(&into[i]));
+            pulse::beat();
         });
-        Ok(())
+        Ok(!pulse::is_asked(stop))
     }
 
     /// What all shards read.

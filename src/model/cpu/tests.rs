@@ -6,6 +6,7 @@ use super::*;
 use crate::experiment::settings::{self, Activation};
 use crate::model::dropout::{Place, Site, attention_mask, mask};
 use crate::model::initial_values;
+use crate::pulse::NEVER;
 
 /// A model in 64 bits: parameters by name, forward only.
 struct Reference<'a> {
@@ -226,7 +227,7 @@ fn train(engine: &mut Engine, length: usize, batch: usize, pieces: &[Range<usize
         let (inputs, targets) = (&inputs[place.clone()], &targets[place]);
         let scale = 1.0 / (batch * length) as f32;
         let micro = MicroBatch { inputs, targets, length, batch, first: piece.start, step: 9, scale };
-        engine.train(micro, &mut nll).unwrap();
+        assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
     }
     nll
 }
@@ -379,12 +380,12 @@ fn scoring_is_the_definition_and_does_not_depend_on_what_else_is_scored() {
         let (inputs, targets) = tokens(&config, 20 * 20);
         let mut engine = engine(&config, 2, 10.0);
         let mut all = vec![0.0; 400];
-        engine.nll(&inputs, &targets, 20, &mut all).unwrap();
+        engine.nll(&inputs, &targets, 20, &mut all, &NEVER).unwrap();
         let reference = Reference::new(&config, engine.values(), None);
         for s in 0..20 {
             let place = s * 20..(s + 1) * 20;
             let mut alone = vec![0.0; 20];
-            engine.nll(&inputs[place.clone()], &targets[place.clone()], 20, &mut alone).unwrap();
+            engine.nll(&inputs[place.clone()], &targets[place.clone()], 20, &mut alone, &NEVER).unwrap();
             assert_eq!(bits(&alone), bits(&all[place.clone()]));
             for (nll, expected) in alone.iter().zip(reference.nll(s, &inputs[place.clone()], &targets[place])) {
                 assert!((f64::from(*nll) - expected).abs() < 1e-5 * expected.abs().max(1.0), "{name}: {nll} {expected}");
@@ -424,11 +425,32 @@ fn dropout_depends_on_the_step_and_not_in_scoring() {
     let mut at = |step| {
         let mut nll = 0.0;
         let micro = MicroBatch { inputs: &inputs, targets: &targets, length: 10, batch: 2, first: 0, step, scale: 1.0 };
-        engine.train(micro, &mut nll).unwrap();
+        assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
         nll
     };
     assert_eq!(at(1), at(1));
     assert_ne!(at(1), at(2));
+}
+
+#[test]
+fn a_stop_is_heeded_between_shards_and_leaves_nothing_behind() {
+    let config = config(|_| {});
+    let asked = AtomicBool::new(true);
+    for threads in [1, 2] {
+        let mut engine = engine(&config, threads, 1.0);
+        let (inputs, targets) = tokens(&config, 16 * 20);
+        let micro = MicroBatch { inputs: &inputs, targets: &targets, length: 20, batch: 16, first: 0, step: 0, scale: 1.0 };
+        let mut whole = |engine: &mut Engine| {
+            let mut nll = 0.0;
+            assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
+            (nll.to_bits(), bits(engine.gradients()))
+        };
+        let (first, before) = (whole(&mut engine), pulse::beats());
+        assert!(!engine.train(micro, &mut 0.0, &asked).unwrap());
+        assert!(!engine.nll(&inputs, &targets, 20, &mut [0.0; 320], &asked).unwrap());
+        assert_eq!(whole(&mut engine), first);
+        assert!(pulse::beats() >= before + 4, "a step of four shards or more beats for each");
+    }
 }
 
 #[test]
@@ -447,10 +469,10 @@ fn mistakes_are_errors_and_not_panics() {
         MicroBatch { batch: 50, ..micro },
     ];
     for mistake in mistakes {
-        assert!(engine.train(mistake, &mut 0.0).is_err(), "{mistake:?}");
+        assert!(engine.train(mistake, &mut 0.0, &NEVER).is_err(), "{mistake:?}");
     }
-    assert!(engine.train(micro, &mut 0.0).is_ok());
-    assert!(engine.nll(&ok, &ok, 10, &mut [0.0; 3]).is_err());
+    assert!(engine.train(micro, &mut 0.0, &NEVER).is_ok());
+    assert!(engine.nll(&ok, &ok, 10, &mut [0.0; 3], &NEVER).is_err());
     assert!(Engine::new(&config, 0, 1, 25).is_err());
     assert!(Engine::new(&config, 0, 0, 24).is_err());
 }

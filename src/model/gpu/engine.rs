@@ -5,6 +5,7 @@ mod state;
 mod steps;
 
 use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use super::arena::{Arrays, CONTEXT};
 use super::checks::{self, ProductCheck};
@@ -48,7 +49,10 @@ pub struct Options {
 }
 
 /// A step that was submitted: of each member the targets, where it takes part.
-struct Flight(Vec<Option<usize>>);
+struct Flight {
+    targets: Vec<Option<usize>>,
+    began: Instant,
+}
 
 /// Graphs of a step that has one unit, or of the units and the update of one that has more.
 #[derive(Default)]
@@ -86,6 +90,9 @@ pub struct Engine {
     submitted: u64,
     taken: u64,
     flights: VecDeque<Flight>,
+    /// How long the last step took whose result was taken, and when that was.
+    step_took: Duration,
+    step_over: Instant,
     /// Lengths of windows that have been scored launch by launch.
     scored: Vec<usize>,
 }
@@ -181,6 +188,8 @@ impl Engine {
             submitted: 0,
             taken: 0,
             flights: VecDeque::new(),
+            step_took: Duration::ZERO,
+            step_over: Instant::now(),
             scored: Vec::new(),
         };
         engine.write_tables()?;

@@ -1,6 +1,7 @@
 //! Candle's own operations and autograd, on any device.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::Tensor;
 
@@ -12,6 +13,7 @@ use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::Config;
 use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
 use crate::optimize::{AdamW, AdamWState, clip_coefficient, loss_and_norm};
+use crate::pulse;
 use crate::train::device;
 
 /// The plain model with its optimizer. A step is made while it is submitted.
@@ -51,8 +53,8 @@ impl Candle {
     }
 
     /// Gathers the gradients of the mean NLL over all targets, micro-batch after micro-batch, each weighted by its tokens.
-    /// Returns the mean and the norm.
-    fn gather(&mut self, windows: &Windows<'_>, step: u64) -> Result<(f64, f64)> {
+    /// Returns the mean and the norm; nothing where `stop` said so.
+    fn gather(&mut self, windows: &Windows<'_>, step: u64, stop: &AtomicBool) -> Result<Option<(f64, f64)>> {
         let (length, count) = (windows.length, windows.sequences());
         let micro = self.micro_batch.unwrap_or_else(|| self.model.micro_batch(length, count)).clamp(1, count.max(1));
         let targets = windows.targets.len() as f64;
@@ -61,9 +63,13 @@ impl Candle {
             let tokens = first * length..(first + micro).min(count) * length;
             let part = Windows { inputs: &windows.inputs[tokens.clone()], targets: &windows.targets[tokens], length };
             self.model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
+            pulse::beat();
+            if pulse::is_asked(stop) {
+                return Ok(None);
+            }
         }
         let (sum, norm) = loss_and_norm(self.model.gathered()?)?;
-        Ok((sum / targets, norm))
+        Ok(Some((sum / targets, norm)))
     }
 }
 
@@ -72,14 +78,14 @@ impl Backend for Candle {
         1
     }
 
-    fn submit(&mut self, step: Step<'_>) -> Result<()> {
-        let (loss, norm) = self.gather(&step.windows, step.number)?;
+    fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
+        let Some((loss, norm)) = self.gather(&step.windows, step.number, stop)? else { return Ok(false) };
         let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
         if result.is_finite() {
             let gradients = &self.model.gathered()?.gradients;
             self.optimizer.step(self.model.weights(), gradients, step.learning_rate, result.clip_coefficient)?;
         }
-        self.pending.put(result)
+        self.pending.put(result).map(|()| true)
     }
 
     fn result(&mut self) -> Result<StepResult> {
@@ -96,14 +102,18 @@ impl Backend for Candle {
         parts.iter().map(|part| Ok(part.flatten_all()?.to_vec1()?)).collect()
     }
 
-    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
         let &Windows { inputs, targets, length } = windows;
         let micro = self.model.micro_batch(length, windows.sequences().max(1)) * length;
         let mut all = Vec::with_capacity(targets.len());
         for (inputs, targets) in inputs.chunks(micro).zip(targets.chunks(micro)) {
+            if pulse::is_asked(stop) {
+                return Ok(None);
+            }
             all.extend(self.model.nll(&Windows { inputs, targets, length })?);
+            pulse::beat();
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
     /// How a product is cut, and so how it is rounded, depends on its size.

@@ -1,6 +1,7 @@
 //! The engine on the processor.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 
 use super::common::{Pending, copy_all, only_f32};
 use super::interface::{Backend, Lent, State, Step, StepResult};
@@ -43,8 +44,8 @@ impl CpuEngine {
     }
 
     /// Gathers the gradients of the mean NLL over all targets, whole shards at a time, so that they are the same to the bit
-    /// whatever the micro-batch is. Returns the mean and the norm.
-    fn gather(&mut self, windows: &Windows<'_>, step: u64) -> Result<(f64, f64)> {
+    /// whatever the micro-batch is. Returns the mean and the norm; nothing where `stop` said so.
+    fn gather(&mut self, windows: &Windows<'_>, step: u64, stop: &AtomicBool) -> Result<Option<(f64, f64)>> {
         let (length, batch) = (windows.length, windows.sequences());
         let shard = shard_size(batch, length);
         let micro = (self.micro_batch.unwrap_or(batch) / shard).max(1) * shard;
@@ -54,9 +55,11 @@ impl CpuEngine {
         for first in (0..batch).step_by(micro) {
             let tokens = first * length..(first + micro).min(batch) * length;
             let (inputs, targets) = (&windows.inputs[tokens.clone()], &windows.targets[tokens]);
-            self.engine.train(MicroBatch { inputs, targets, length, batch, first, step, scale }, &mut sum)?;
+            if !self.engine.train(MicroBatch { inputs, targets, length, batch, first, step, scale }, &mut sum, stop)? {
+                return Ok(None);
+            }
         }
-        Ok((sum / targets, self.optimizer.norm(self.engine.pool(), self.engine.gradients())))
+        Ok(Some((sum / targets, self.optimizer.norm(self.engine.pool(), self.engine.gradients()))))
     }
 
     /// One array of all parameters, cut into one for each.
@@ -70,14 +73,14 @@ impl Backend for CpuEngine {
         1
     }
 
-    fn submit(&mut self, step: Step<'_>) -> Result<()> {
-        let (loss, norm) = self.gather(&step.windows, step.number)?;
+    fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
+        let Some((loss, norm)) = self.gather(&step.windows, step.number, stop)? else { return Ok(false) };
         let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
         if result.is_finite() {
             let (pool, values, gradients) = self.engine.for_update();
             self.optimizer.update(pool, values, gradients, step.learning_rate, result.clip_coefficient);
         }
-        self.pending.put(result)
+        self.pending.put(result).map(|()| true)
     }
 
     fn result(&mut self) -> Result<StepResult> {
@@ -93,10 +96,10 @@ impl Backend for CpuEngine {
         Ok(self.cut(self.engine.gradients()).map(<[f32]>::to_vec).collect())
     }
 
-    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
         let mut all = vec![0.0; windows.targets.len()];
-        self.engine.nll(windows.inputs, windows.targets, windows.length, &mut all)?;
-        Ok(all)
+        let whole = self.engine.nll(windows.inputs, windows.targets, windows.length, &mut all, stop)?;
+        Ok(whole.then_some(all))
     }
 
     /// No number of a token depends on those after it, nor on how many there are.

@@ -1,6 +1,7 @@
 //! The engine on an NVIDIA GPU, for one trial.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 
 use super::common::copy_all;
 use super::interface::{Backend, Hardware, Lent, State, Step, StepResult};
@@ -10,6 +11,7 @@ use crate::model::gpu::{self, Engine, Member, Options, Stamp};
 use crate::model::plain::Windows;
 use crate::model::{Config, Parameter};
 use crate::optimize::clip_coefficient;
+use crate::pulse;
 
 /// Steps that the device has before it at most: enough for the host to write rows and notes meanwhile.
 const DEPTH: usize = 16;
@@ -95,9 +97,9 @@ impl Backend for GpuEngine {
         self.engine.options().depth
     }
 
-    fn submit(&mut self, step: Step<'_>) -> Result<()> {
+    fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
         let Step { windows: Windows { inputs, targets, .. }, number, learning_rate } = step;
-        self.engine.submit(&[Some(gpu::Step { inputs, targets, step: number, learning_rate })])
+        self.engine.submit_unless(&[Some(gpu::Step { inputs, targets, step: number, learning_rate })], stop)
     }
 
     fn result(&mut self) -> Result<StepResult> {
@@ -115,9 +117,12 @@ impl Backend for GpuEngine {
         Ok(self.cut(&self.engine.gradients(0)?))
     }
 
-    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
         let &Windows { inputs, targets, length } = windows;
-        Ok(self.engine.nll(length, &[gpu::Windows { inputs, targets }])?.concat())
+        if pulse::is_asked(stop) {
+            return Ok(None);
+        }
+        Ok(Some(self.engine.nll(length, &[gpu::Windows { inputs, targets }])?.concat()))
     }
 
     /// How a product is cut, and so how it is rounded, depends on its size.

@@ -1,13 +1,15 @@
 //! The trait that the step loop drives, and what goes in and out of it.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::experiment::settings::Engine;
 use crate::model::gpu::Stamp;
 use crate::model::gpu::cuda::Search;
 use crate::model::plain::Windows;
+use crate::pulse::NEVER;
 
 /// What a trial may use of the machine.
 #[derive(Debug, Clone)]
@@ -90,7 +92,10 @@ pub trait Backend {
 
     /// Begins a step: gradients, and the update unless loss or norm are not finite. From a step on whose loss or norm are not
     /// finite no weight is touched.
-    fn submit(&mut self, step: Step<'_>) -> Result<()>;
+    ///
+    /// `stop` is heeded after each piece of it. False where it said so before the step was whole: it is dropped, no weight was
+    /// touched, and it has no result.
+    fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool>;
 
     /// The result of the oldest step that was submitted and not taken, once it is there.
     ///
@@ -104,8 +109,9 @@ pub trait Backend {
     /// The gradients of the last step, before clipping, parameter by parameter.
     fn gradients(&mut self) -> Result<Vec<Vec<f32>>>;
 
-    /// The NLL of each target in nats, without dropout. Changes nothing but buffers.
-    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>>;
+    /// The NLL of each target in nats, without dropout; `None` where `stop` said so before all were scored. Changes nothing but
+    /// buffers.
+    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>>;
 
     /// Whether the NLLs of a window are to the bit the first ones of a longer window that begins there.
     fn rows_are_prefixes(&self) -> bool;
@@ -135,6 +141,8 @@ pub trait Backend {
 
 /// One step, waited for.
 pub fn make_step(backend: &mut dyn Backend, step: Step<'_>) -> Result<StepResult> {
-    backend.submit(step)?;
+    if !backend.submit(step, &NEVER)? {
+        return Err(Error::internal("a step was stopped that nobody asked to stop"));
+    }
     backend.result()
 }

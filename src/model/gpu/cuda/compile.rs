@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::model::gpu::kernels::{PRELUDE, Source};
+use crate::pulse;
 
 use super::driver::functions;
 use super::libraries::{self, Found};
@@ -293,6 +294,7 @@ impl Nvrtc {
             let told = if log.is_empty() { error } else { error.context(log) };
             return Err(told.context(format!("the kernels of `{}` do not compile for {architecture}", source.name)));
         }
+        pulse::beat();
         match target {
             Target::Cubin(_) => self.bytes(program.program, functions.cubin_size, functions.cubin),
             Target::Ptx(_) => self.bytes(program.program, functions.ptx_size, functions.ptx),

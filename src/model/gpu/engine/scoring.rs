@@ -4,6 +4,7 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::model::gpu::forward::Pass;
 use crate::model::gpu::members::Windows;
+use crate::pulse;
 
 impl Engine {
     /// The NLL of each target of each member's windows in nats, without dropout. A window's losses depend on nothing but its
@@ -29,6 +30,7 @@ impl Engine {
             for ((losses, nll), of_member) in losses.iter_mut().zip(nll.chunks(group)).zip(windows) {
                 losses.extend(&nll[..of_member.inputs.len().saturating_sub(first).min(group)]);
             }
+            pulse::beat();
         }
         Ok(losses)
     }

@@ -1,5 +1,6 @@
 //! Steps: submitted without waiting, and their results taken in order.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::{Engine, Flight};
@@ -8,9 +9,13 @@ use crate::model::gpu::forward::Model;
 use crate::model::gpu::members::{Outcome, Step};
 use crate::model::gpu::ring::{Published, Turn, published, result_words};
 use crate::model::gpu::sizes::Sizes;
+use crate::pulse::{self, NEVER};
 
 /// How long a result is slept for at a time: a sixteenth of the time that it has been waited for, within these.
 const NAPS: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
+
+/// From this length of a step on its units are waited for one by one, so that a wish to stop is heeded between them.
+const LONG: Duration = Duration::from_secs(1);
 
 /// How often the device is asked for faults while it is waited for.
 const ASKED_EVERY: Duration = Duration::from_millis(100);
@@ -22,8 +27,18 @@ impl Engine {
     /// Tokens outside the vocabulary, windows that are not whole or too many, more steps in flight than
     /// [`depth`](crate::model::gpu::Options::depth); a fault of the device.
     pub fn submit(&mut self, steps: &[Option<Step<'_>>]) -> Result<()> {
+        self.submit_unless(steps, &NEVER).map(drop)
+    }
+
+    /// [`Engine::submit`]; but where the step before took long, each of its units but the last is waited for, and `stop` heeded
+    /// after it. False where it said so: the step is dropped, no weight was touched, and no further step may be submitted.
+    ///
+    /// # Errors
+    /// Those of [`Engine::submit`].
+    pub fn submit_unless(&mut self, steps: &[Option<Step<'_>>], stop: &AtomicBool) -> Result<bool> {
         self.check_steps(steps)?;
-        let pending = |member: usize| self.flights.iter().filter(|flight| flight.0[member].is_some()).count() as u64;
+        let began = Instant::now();
+        let pending = |member: usize| self.flights.iter().filter(|flight| flight.targets[member].is_some()).count() as u64;
         let turns: Vec<Turn<'_>> = (self.options.members.iter().zip(steps).enumerate())
             .map(|(k, (&member, &step))| {
                 let updates = self.updates[k] + pending(k) + 1;
@@ -35,14 +50,23 @@ impl Engine {
             let place = (self.submitted as usize % self.options.depth) * self.sizes.units + unit;
             self.writer.write(&self.sizes, unit, &turns, &self.slots.words()[place * words..][..words]);
             self.start_unit(unit == 0)?;
+            if self.step_took >= LONG && unit + 1 < self.sizes.units {
+                while !self.gpu.poll()? {
+                    std::thread::sleep(NAPS[1]);
+                }
+                pulse::beat();
+                if pulse::is_asked(stop) {
+                    return Ok(false);
+                }
+            }
         }
         if self.sizes.units > 1 {
             self.start_update()?;
         }
         self.revive.fill(false);
         self.submitted += 1;
-        self.flights.push_back(Flight(steps.iter().map(|step| step.map(|step| step.targets.len())).collect()));
-        Ok(())
+        self.flights.push_back(Flight { targets: steps.iter().map(|step| step.map(|step| step.targets.len())).collect(), began });
+        Ok(true)
     }
 
     /// Whether launches go to the device one by one: what loads lazily cannot be recorded, so the first step does.
@@ -83,7 +107,9 @@ impl Engine {
         };
         self.taken += 1;
         let of_members = self.wait_for(self.taken)?;
-        let outcomes = flight.0.iter().zip(of_members).enumerate().map(|(k, (targets, of_member))| {
+        let over = Instant::now();
+        self.step_took = over - flight.began.max(std::mem::replace(&mut self.step_over, over));
+        let outcomes = flight.targets.iter().zip(of_members).enumerate().map(|(k, (targets, of_member))| {
             targets.map(|targets| {
                 let updated = !of_member.dead;
                 self.updates[k] += u64::from(updated);
