@@ -208,7 +208,7 @@ const NOT_HERE: &[(&[&str], &str)] = &[
         &["gpus", "gpu", "num_gpus", "n_gpus", "accelerator"],
         "a trial runs on one device, which `run.device` names; `run.slots` is how many run at a time",
     ),
-    (&["per_device", "timeout", "notify"], "there is no such setting yet: take it out"),
+    (&["per_device", "notify"], "there is no such setting yet: take it out"),
 ];
 
 /// Whether this is a setting, a key inside a block included.
@@ -384,7 +384,7 @@ mod tests {
             ("grid", "`grid` stands at the top of the file"),
             ("train.seeds", "`seeds` stands at the top of the file"),
             ("gpus", "a trial runs on one device, which `run.device` names; `run.slots` is how many run at a time"),
-            ("run.timeout", "there is no such setting yet: take it out"),
+            ("run.notify", "there is no such setting yet: take it out"),
         ] {
             assert_eq!(suggestion(word).as_deref(), Some(expected), "{word}");
         }

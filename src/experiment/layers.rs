@@ -216,6 +216,8 @@ mod tests {
             ("corpus.validation", text("1.5"), "should be a fraction between 0 and 1, a path or `none`, not `1.5`"),
             ("run.until", text("7 o'clock"), "should be a clock time such as `07:00`, not `7 o'clock`"),
             ("run.time", text("8 hours"), "should be a length of time such as `8h` or `1h30m`, not `8 hours`"),
+            ("run.patience", text("long"), "should be a length of time such as `30`, `30s` or `2m`, not `long`"),
+            ("run.timeout", text("0"), "should be `auto`, `never`, or a length of time such as `130`, `130s` or `5m`, not `0`"),
             ("run.device", text("gpu"), "should be `auto`, `cpu`, `cuda`, `cuda:1` or `metal`, not `gpu`"),
             ("checkpoint.keep_last", text("0"), "should be a whole number from 1 up, not `0`"),
             ("report.margin", text("1"), "should be a share from 0 to below 1 (0.002 is 0.2 %), not `1`"),

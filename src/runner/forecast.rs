@@ -6,6 +6,7 @@ use super::deadline::deadline;
 use super::device::cuda_libraries;
 use super::probe::{How, Probes};
 use super::session::Session;
+use super::workers::patience;
 use crate::error::Result;
 use crate::model::gpu::cuda::Search;
 use crate::plan::Trial;
@@ -27,7 +28,7 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let planned = open.iter().map(|trial| trial.facts.memory_bytes).max().unwrap_or(0);
     let Layout { slots, threads } = layout(Machine::this(), session.slots(run.slots), run.threads, open.len(), planned);
     let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
-    let probes = Probes::known(&session.folder, How { device: session.device, slots, threads, search });
+    let probes = Probes::known(&session.folder, How { device: session.device, slots, threads, search, patience: patience(run) });
     let mut labels = Vec::new();
     for trial in open {
         let Some(measured) = probes.of(trial, plan)? else { continue };

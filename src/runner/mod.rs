@@ -6,6 +6,7 @@
 //! [`Listener`] as facts ([`Notice`], and the schedule's events); who shows them decides on the words.
 
 pub mod alias;
+mod child;
 mod deadline;
 mod device;
 mod difference;

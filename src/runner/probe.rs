@@ -2,15 +2,16 @@
 //! will have.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::child::{self, Ended};
 use super::memory::Memory;
 use super::notice::{Listener, Notice};
 use crate::device::Device;
@@ -21,13 +22,10 @@ use crate::model::Config;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Plan, Trial, TrialId, memory_beside_steps};
 use crate::runs::{ExperimentFolder, keep_probed_memory};
-use crate::schedule::this_program;
+use crate::schedule::{Patience, this_program};
 
 /// How long probing goes on before it is told how far it is.
 const QUIET: Duration = Duration::from_secs(3);
-
-/// Between two looks whether a process has ended, or is to be stopped.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// What is to be measured: one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,7 +75,13 @@ impl Shape {
 /// Numbers the shapes of these trials, by what decides the memory of one: equal numbers, equal needs.
 pub fn shapes(plan: &Plan, trials: &[&Trial], device: Device) -> Result<HashMap<TrialId, usize>> {
     // How many run at a time, and on how many threads each, is what is changed where memory does not suffice.
-    let how = How { device, slots: 0, threads: 0, search: Search { libraries: None, cache: PathBuf::new() } };
+    let how = How {
+        device,
+        slots: 0,
+        threads: 0,
+        search: Search { libraries: None, cache: PathBuf::new() },
+        patience: Patience::default(),
+    };
     let mut numbers = HashMap::new();
     let mut shapes = HashMap::with_capacity(trials.len());
     for trial in trials {
@@ -99,6 +103,8 @@ pub struct How {
     pub threads: usize,
     /// Where NVIDIA's libraries are looked for.
     pub search: Search,
+    /// How long a probe is waited for.
+    pub patience: Patience,
 }
 
 /// What the process that measures is told.
@@ -195,12 +201,12 @@ impl Probes {
         let missing: Vec<(String, Shape)> = missing.into_iter().collect();
         // As many at a time as there will be trials: what shares the machine then shares it now.
         for group in missing.chunks(probes.how.slots.max(1)) {
-            let search = &probes.how.search;
+            let how = &probes.how;
             if stop() {
                 break;
             }
             let results: Vec<Result<Option<Measured>>> = thread::scope(|scope| {
-                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape, search, stop))).collect();
+                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape, how, stop))).collect();
                 runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
             });
             for ((key, _), result) in group.iter().zip(results) {
@@ -265,7 +271,7 @@ fn kept(folder: &ExperimentFolder) -> PathBuf {
 }
 
 /// Measures a shape in a process of its own, which is killed where `stop` says so; then there is nothing.
-fn run(shape: &Shape, search: &Search, stop: &dyn Fn() -> bool) -> Result<Option<Measured>> {
+fn run(shape: &Shape, how: &How, stop: &dyn Fn() -> bool) -> Result<Option<Measured>> {
     let failed = |what: &str| Error::internal(format!("a shape could not be measured: {what}"));
     let threads = shape.threads.to_string();
     let mut child = Command::new(this_program()?)
@@ -273,72 +279,37 @@ fn run(shape: &Shape, search: &Search, stop: &dyn Fn() -> bool) -> Result<Option
         .arg("probe")
         .env("RAYON_NUM_THREADS", &threads)
         .env("OMP_NUM_THREADS", &threads)
+        // Ctrl-C on the terminal reaches the runner alone.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| failed("no process").caused_by(e))?;
-    let request = Request { shape, libraries: search.libraries.clone(), kernels: search.cache.clone() };
-    let text = serde_json::to_vec(&request).map_err(|e| failed("no description").caused_by(e))?;
-    if let Some(mut pipe) = child.stdin.take() {
+    let request = Request { shape, libraries: how.search.libraries.clone(), kernels: how.search.cache.clone() };
+    let mut text = serde_json::to_vec(&request).map_err(|e| failed("no description").caused_by(e))?;
+    text.push(b'\n');
+    // Held until it has answered: where the pipe ends before, its runner is gone.
+    let mut pipe = child.stdin.take();
+    if let Some(pipe) = &mut pipe {
         pipe.write_all(&text).map_err(|e| failed("no pipe").caused_by(e))?;
     }
-    let Some(output) = output(child, stop).map_err(|e| failed("no answer").caused_by(e))? else { return Ok(None) };
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-        return Err(failed(&format!("{} ({last})", output.status)));
+    match child::wait(child, how.patience, stop).map_err(|e| failed("no answer").caused_by(e))? {
+        Ended::Stopped => Ok(None),
+        Ended::Hung(seconds) => Err(failed(&format!("silent for {seconds} s while probing, and killed"))),
+        Ended::Itself { status, answer, .. } if status.success() => {
+            serde_json::from_slice(&answer).map(Some).map_err(|e| failed("an answer that cannot be read").caused_by(e))
+        }
+        Ended::Itself { status, complaint, .. } => {
+            let last = complaint.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
+            Err(failed(&format!("{status} ({last})")))
+        }
     }
-    serde_json::from_slice(&output.stdout).map(Some).map_err(|e| failed("an answer that cannot be read").caused_by(e))
-}
-
-/// What a process said when it has ended; `None` where it was killed because `stop` said so.
-fn output(mut child: Child, stop: &dyn Fn() -> bool) -> io::Result<Option<Output>> {
-    let (said, complained) = (child.stdout.take(), child.stderr.take());
-    thread::scope(|scope| {
-        let (stdout, stderr) = (scope.spawn(|| read(said)), scope.spawn(|| read(complained)));
-        let status = loop {
-            match child.try_wait()? {
-                Some(status) => break Some(status),
-                None if stop() => {
-                    child.kill()?;
-                    child.wait()?;
-                    break None;
-                }
-                None => thread::sleep(LOOK),
-            }
-        };
-        let [stdout, stderr] = [stdout, stderr].map(|reads| reads.join().unwrap_or_default());
-        Ok(status.map(|status| Output { status, stdout, stderr }))
-    })
-}
-
-/// All of a stream; what can be read of it.
-fn read(stream: Option<impl io::Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(mut stream) = stream {
-        // What is missing of an answer is seen by who reads it.
-        let _ = stream.read_to_end(&mut bytes);
-    }
-    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_waited_for_to_its_end_or_killed_where_time_is_over() {
-        let shell = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        };
-        let ended = output(shell("echo 7; echo no >&2; exit 3"), &|| false).unwrap().unwrap();
-        assert_eq!((ended.status.code(), &*ended.stdout, &*ended.stderr), (Some(3), &b"7\n"[..], &b"no\n"[..]));
-        let began = Instant::now();
-        let stopped = output(shell("exec sleep 60"), &|| began.elapsed() > Duration::from_millis(50)).unwrap();
-        assert!(stopped.is_none() && began.elapsed() < Duration::from_secs(30));
-    }
 
     #[test]
     fn what_an_earlier_version_measured_is_read() {

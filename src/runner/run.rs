@@ -15,7 +15,7 @@ use super::rescore;
 use super::session::{Asked, Session};
 use super::signals::Signals;
 use super::tables::write_tables;
-use super::workers::work_off;
+use super::workers::{patience, work_off};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, On};
@@ -286,7 +286,8 @@ impl Run<'_> {
         }
         let session = self.session;
         let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
-        let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search };
+        let patience = patience(&session.experiment.base.run);
+        let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search, patience };
         let (deadline, stop) = (session.deadline, self.signals.stop());
         let must_end = || must_end(deadline, stop);
         Probes::measure(&session.folder, &session.plan, missing, how, &must_end, self.listener).map(Some)

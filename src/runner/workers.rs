@@ -10,9 +10,15 @@ use super::session::Session;
 use super::signals::Signals;
 use super::tables::Tables;
 use crate::error::{Error, Result};
+use crate::experiment::settings;
 use crate::plan::{Trial, TrialId};
 use crate::runs::EventLog;
-use crate::schedule::{Event, LocalExecutor, LocalSettings, Pace, Queue, Summary, SystemClock, Work, drive};
+use crate::schedule::{Event, LocalExecutor, LocalSettings, Pace, Patience, Queue, Summary, SystemClock, Work, drive};
+
+/// How long what is waited for, by these settings.
+pub(super) fn patience(run: &settings::Run) -> Patience {
+    Patience { timeout: run.timeout, stopping: run.patience as f64, ..Patience::default() }
+}
 
 /// Works a queue off, and obeys signals.
 pub(super) fn work_off(
@@ -44,7 +50,7 @@ pub(super) fn work_off(
         }
         tables.after(event);
     };
-    let pace = Pace { deadline: session.deadline, ..Pace::default() };
+    let pace = Pace { deadline: session.deadline, patience: patience(&session.experiment.base.run), ..Pace::default() };
     let work = || drive(queue, &mut executor, &SystemClock, &mut [&mut tell_all], signals.stop(), pace);
     let summary = signals.while_workers_run(work);
     listener.end();

@@ -160,9 +160,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether the worker is still looking for its checkpoint: how far the trial is, is not known yet.
-    pub fn is_starting(&self) -> bool {
-        self.phase == Phase::Starting.name()
+    /// Whether it says how far the trial is: a worker that is still looking for its checkpoint does not know yet, and one that
+    /// scores a finished trial again has nothing to train.
+    pub fn knows_how_far(&self) -> bool {
+        ![Phase::Starting, Phase::Rescoring].map(Phase::name).contains(&self.phase.as_str())
     }
 }
 

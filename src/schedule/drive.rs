@@ -1,12 +1,11 @@
 //! The loop that joins the queue, which decides, to an executor, which does.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::clock::{Clock, QueueClock};
-use super::estimate::seconds;
-use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Observer, Queue, Start, Stop, Summary};
+use super::lookout::{Finding, Lookout, Patience};
+use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Kill, Observer, Queue, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::Progress;
 
@@ -16,21 +15,26 @@ pub const STOP_AFTER_STEP: u8 = 1;
 pub const STOP_NOW: u8 = 2;
 
 /// How often the loop looks around, and how long at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// Between two looks at the progress of running trials and at the stop flag. A worker that ends is seen at once.
     pub look: Duration,
     /// Between two overviews, and two looks at trials that others hold.
     pub overview: Duration,
-    /// Longest silence of a worker before it is killed as hung; `None` waits for ever.
-    pub silence: Option<Duration>,
+    /// How long what is waited for.
+    pub patience: Patience,
     /// When everything must have ended; without one that of the queue's policy counts.
     pub deadline: Deadline,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { look: Duration::from_millis(200), overview: Duration::from_secs(1), silence: None, deadline: Deadline::default() }
+        Self {
+            look: Duration::from_millis(200),
+            overview: Duration::from_secs(1),
+            patience: Patience::default(),
+            deadline: Deadline::default(),
+        }
     }
 }
 
@@ -46,16 +50,8 @@ pub fn drive(
 ) -> Summary {
     let begun = queue.begin();
     let clock = QueueClock::start(clock);
-    let mut drive = Drive {
-        queue: &mut queue,
-        executor,
-        observers,
-        pace,
-        clock,
-        asked: HashSet::new(),
-        killed: HashSet::new(),
-        heard: HashMap::new(),
-    };
+    let mut drive =
+        Drive { queue: &mut queue, executor, observers, pace, clock, lookout: Lookout::new(pace.patience, micros_of(pace.look)) };
     begun.iter().for_each(|event| drive.observe(event));
     drive.until_over(stop);
     let (events, summary) = drive.queue.finish();
@@ -69,24 +65,8 @@ struct Drive<'a, 'o> {
     observers: &'a mut [&'o mut dyn Observer],
     pace: Pace,
     clock: QueueClock<'a>,
-    /// Running trials whose worker was asked to stop.
-    asked: HashSet<TrialId>,
-    /// Running trials whose worker was killed.
-    killed: HashSet<TrialId>,
-    /// When each running worker was last heard of.
-    heard: HashMap<TrialId, Heard>,
-}
-
-/// The last sign of life of a worker.
-struct Heard {
-    /// When, by the queue's clock.
-    at: i64,
-    /// The time in what it wrote, which changes with each sign of life.
-    said_utc: Option<i64>,
-    /// Whether it was killed because there was none for too long.
-    hung: bool,
-    /// Whether it was told that its trial starts over.
-    starts_over: bool,
+    /// What is known of the running workers.
+    lookout: Lookout,
 }
 
 impl Drive<'_, '_> {
@@ -138,11 +118,11 @@ impl Drive<'_, '_> {
             return;
         }
         for trial in self.queue.running() {
-            if self.asked.insert(trial.clone()) {
+            if self.lookout.is_to_ask(trial, now) {
                 self.executor.ask_to_stop(trial);
             }
-            if flag >= STOP_NOW && self.killed.insert(trial.clone()) {
-                self.executor.kill(trial);
+            if flag >= STOP_NOW && self.lookout.is_to_kill(trial, now) {
+                self.executor.kill(trial, &Kill::Asked);
             }
         }
     }
@@ -174,7 +154,7 @@ impl Drive<'_, '_> {
             match self.executor.start(&start) {
                 Ok(attempt) => {
                     any = true;
-                    self.heard.insert(trial.clone(), Heard { at: now, said_utc: None, hung: false, starts_over: false });
+                    self.lookout.started(&trial);
                     self.observe(&Event::Started { trial, attempt, slot, threads });
                 }
                 Err(error) => {
@@ -192,16 +172,10 @@ impl Drive<'_, '_> {
     }
 
     fn on_finished(&mut self, finished: Finished) {
-        let Finished { trial, mut exit, progress } = finished;
+        let Finished { trial, exit, progress } = finished;
         let now = self.clock.now();
         self.tell_start_over(&trial, progress.as_ref());
-        self.asked.remove(&trial);
-        self.killed.remove(&trial);
-        let heard = self.heard.remove(&trial);
-        if let (Some(Heard { hung: true, .. }), Exit::Interrupted, Some(longest)) = (heard, &exit, self.pace.silence) {
-            let reason = format!("silent for more than {} s", longest.as_secs_f64());
-            exit = Exit::Failed(Failure { cause: Cause::Hang, reason, last_lines: Vec::new() });
-        }
+        self.lookout.ended(&trial);
         let events = self.queue.on_exit(&trial, exit, now);
         self.tell(&events);
     }
@@ -224,38 +198,37 @@ impl Drive<'_, '_> {
         }
     }
 
+    /// Hears the running workers, and does what follows where one has been silent, or there, for too long.
     fn look_at_progress(&mut self) {
         let now = self.clock.now();
+        self.lookout.pass(now);
         let running: Vec<TrialId> = self.queue.running().cloned().collect();
         for trial in running {
             let progress = self.executor.progress(&trial);
             self.tell_start_over(&trial, progress.as_ref());
-            let Some(heard) = self.heard.get_mut(&trial) else { continue };
-            match progress {
-                Some(progress) if heard.said_utc != Some(progress.time_utc) => {
-                    heard.at = now;
-                    heard.said_utc = Some(progress.time_utc);
-                    if !progress.is_starting() {
-                        self.queue.on_progress(&trial, progress.fraction, now);
-                    }
-                    self.observe(&Event::Progressed { trial, progress });
+            let Some(progress) = progress.filter(|progress| self.lookout.hears(&trial, progress)) else { continue };
+            if progress.knows_how_far() {
+                self.queue.on_progress(&trial, progress.fraction, now);
+            }
+            self.observe(&Event::Progressed { trial, progress });
+        }
+        for (trial, finding) in self.lookout.findings(now) {
+            match finding {
+                Finding::Kill(why) => self.executor.kill(&trial, &why),
+                Finding::StillThere => {
+                    let events = self.queue.on_still_there(&trial);
+                    self.tell(&events);
                 }
-                _ => {
-                    let silent = seconds(now - heard.at);
-                    let too_long = self.pace.silence.is_some_and(|longest| silent > longest.as_secs_f64());
-                    if too_long && self.killed.insert(trial.clone()) {
-                        heard.hung = true;
-                        self.executor.kill(&trial);
-                    }
-                }
+                Finding::Silent(seconds, phase) => self.observe(&Event::Silent { trial, seconds, phase }),
             }
         }
     }
 
     /// Tells that a trial starts over, once for each worker that says so.
     fn tell_start_over(&mut self, trial: &TrialId, progress: Option<&Progress>) {
-        let (Some(heard), Some(why)) = (self.heard.get_mut(trial), progress.and_then(|p| p.starts_over.as_ref())) else { return };
-        if !std::mem::replace(&mut heard.starts_over, true) {
+        if let Some(why) = progress.and_then(|progress| progress.starts_over.as_ref())
+            && self.lookout.starts_over(trial)
+        {
             self.observe(&Event::StartsOver { trial: trial.clone(), why: why.clone() });
         }
     }

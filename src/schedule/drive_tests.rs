@@ -1,10 +1,11 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::*;
 use crate::error::{Error, Result};
-use crate::experiment::settings::ClipNorm;
+use crate::experiment::settings::{ClipNorm, Timeout};
 use crate::runs::{End, Outcome, Progress, now_utc};
+use crate::schedule::estimate::seconds;
 use crate::schedule::{Candidate, Left, Moment, Policy, Standing, SystemClock};
 
 /// What a pretended worker does.
@@ -16,6 +17,8 @@ enum Script {
     Works,
     /// Does not listen, and ends only when killed.
     Deaf,
+    /// Does not even end when killed.
+    Unkillable,
     /// Cannot be started.
     CannotStart,
     /// Cannot be started, since what it needs is damaged.
@@ -52,7 +55,7 @@ impl Executor for Pretend {
                 exit: exit.clone(),
                 progress: self.progress.back().cloned(),
             }),
-            Script::Works | Script::Deaf => {}
+            Script::Works | Script::Deaf | Script::Unkillable => {}
         }
         self.running.insert(start.trial.clone(), script);
         let attempt = self.attempts.entry(start.trial.clone()).or_default();
@@ -82,9 +85,11 @@ impl Executor for Pretend {
         }
     }
 
-    fn kill(&mut self, trial: &TrialId) {
-        self.said.push("killed".to_owned());
-        self.ready.push(Finished { trial: trial.clone(), exit: Exit::Interrupted, progress: None });
+    fn kill(&mut self, trial: &TrialId, why: &Kill) {
+        self.said.push(why.to_string());
+        if !matches!(self.running.get(trial), Some(Script::Unkillable)) {
+            self.ready.push(Finished { trial: trial.clone(), exit: why.exit(Vec::new()), progress: None });
+        }
     }
 
     fn standing(&mut self, _trial: &TrialId) -> Standing {
@@ -163,7 +168,12 @@ fn run_with(
 }
 
 fn quick() -> Pace {
-    Pace { look: Duration::from_millis(5), overview: Duration::from_millis(20), silence: None, deadline: Deadline::default() }
+    Pace {
+        look: Duration::from_millis(5),
+        overview: Duration::from_millis(20),
+        patience: Patience::default(),
+        deadline: Deadline::default(),
+    }
 }
 
 fn policy(slots: usize) -> Policy {
@@ -335,19 +345,6 @@ fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
 }
 
 #[test]
-fn a_silent_worker_is_killed_and_counts_as_hung() {
-    let pace = Pace { silence: Some(Duration::from_millis(50)), ..quick() };
-    let (pretend, events, summary) =
-        run_with(&[&[Script::Deaf, done(End::Completed)]], policy(1), Standing::Waiting, Pretend::default(), pace, |_, _| {});
-    assert_eq!(pretend.said, ["killed"]);
-    let hung = events
-        .iter()
-        .any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason, .. } if reason == "hung: silent for more than 0.05 s"));
-    assert!(hung);
-    assert!(summary.all_completed(), "it is tried again");
-}
-
-#[test]
 fn that_a_trial_starts_over_is_told_once_also_where_its_worker_ends_before_it_is_looked_at() {
     let why = "its checkpoint was made on another GPU";
     let said = |time_utc| Progress { starts_over: Some(why.to_owned()), time_utc, ..progress() };
@@ -473,8 +470,8 @@ impl Executor for Sleepers<'_> {
         self.1.ask_to_stop(trial);
     }
 
-    fn kill(&mut self, trial: &TrialId) {
-        self.1.kill(trial);
+    fn kill(&mut self, trial: &TrialId, why: &Kill) {
+        self.1.kill(trial, why);
     }
 
     fn standing(&mut self, trial: &TrialId) -> Standing {
@@ -523,4 +520,99 @@ fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same()
     assert_eq!(first, second);
     let overviews = first.iter().filter(|(event, _)| matches!(event, Event::Overview(_))).count();
     assert!((480..=490).contains(&overviews), "one a minute: {overviews}");
+}
+
+/// The same as [`run_with`], on a clock that only waiting moves; `stop_at` is when somebody asks to stop, seconds.
+fn run_by_the_clock(
+    scripts: &[&[Script]],
+    policy: Policy,
+    patience: Patience,
+    stop_at: Option<i64>,
+) -> (Pretend, Vec<Event>, Summary, i64) {
+    let (clock, stop) = (PretendClock::default(), AtomicU8::new(0));
+    let mut pretend = Pretend::default();
+    let candidate = |n: usize| Candidate {
+        id: id(n),
+        round: 0,
+        shape: n,
+        clip_norm: ClipNorm::Off,
+        family: None,
+        twins: None,
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    };
+    for (n, script) in scripts.iter().enumerate() {
+        pretend.scripts.insert(id(n), script.iter().cloned().collect());
+    }
+    let mut events = Vec::new();
+    let mut observer = |event: &Event, now: i64| {
+        if stop_at.is_some_and(|at| now >= at * 1_000_000) {
+            stop.store(STOP_AFTER_STEP, Ordering::Release);
+        }
+        if !matches!(event, Event::Overview(_)) {
+            events.push(event.clone());
+        }
+    };
+    let mut sleepers = Sleepers(&clock, pretend);
+    let queue = Queue::new((0..scripts.len()).map(candidate).collect(), policy);
+    let pace = Pace { patience, ..Pace::default() };
+    let summary = drive(queue, &mut sleepers, &clock, &mut [&mut observer], &stop, pace);
+    (sleepers.1, events, summary, clock.0.get() / 1_000_000)
+}
+
+#[test]
+fn a_silent_worker_is_killed_counts_as_hung_and_is_tried_again() {
+    for (timeout, longest) in [(Timeout::After(130), 130), (Timeout::Auto, 600)] {
+        let patience = Patience { timeout, ..Patience::default() };
+        let scripts: &[&[Script]] = &[&[Script::Deaf, done(End::Completed)]];
+        let (pretend, events, summary, seconds) = run_by_the_clock(scripts, policy(1), patience, None);
+        let reason = format!("hung: silent for {longest} s while starting");
+        assert_eq!(pretend.said, std::slice::from_ref(&reason));
+        assert!(events.iter().any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason: r, .. } if *r == reason)));
+        let silent = |e: &&Event| matches!(e, Event::Silent { seconds, phase, .. } if *seconds >= 10 && phase == "starting");
+        assert_eq!(events.iter().filter(silent).count(), longest as usize - 10, "told each second");
+        assert!(summary.all_completed() && (longest..longest + 5).contains(&seconds), "{seconds}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_waited_for_for_ever_is_not_killed() {
+    let patience = Patience { timeout: Timeout::Never, ..Patience::default() };
+    let (pretend, _, summary, seconds) = run_by_the_clock(&[&[Script::Works]], policy(1), patience, Some(20_000));
+    assert_eq!((pretend.said, summary.left), (vec!["asked".to_owned()], 1));
+    assert!(seconds >= 20_000);
+}
+
+#[test]
+fn after_the_patience_of_a_stop_or_a_deadline_workers_are_killed() {
+    let until = Policy { until_utc: Some(100_000_000), ..policy(1) };
+    for (policy, stop_at) in [(policy(1), Some(100)), (until, None)] {
+        let (pretend, events, summary, seconds) = run_by_the_clock(&[&[Script::Deaf]], policy, Patience::default(), stop_at);
+        assert_eq!(pretend.said, ["asked", "killed: it had not stopped after 30 s"]);
+        assert!((130..133).contains(&seconds), "{seconds}");
+        assert!(matches!(events.last(), Some(Event::Left { why: Left::Interrupted, .. })) && summary.left == 1);
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_be_killed_takes_its_slot_out_and_the_others_go_on() {
+    let patience = Patience { timeout: Timeout::After(60), ..Patience::default() };
+    let ends = done(End::Completed);
+    let scripts: &[&[Script]] = &[&[Script::Unkillable], &[ends.clone()], &[ends.clone()], &[ends]];
+    let (_, events, summary, seconds) = run_by_the_clock(scripts, policy(2), patience, None);
+    assert_eq!((summary.completed, summary.left, seconds), (3, 1, 70));
+    let told = events.iter().filter(|e| matches!(e, Event::StillThere { slot: 1, .. })).count();
+    assert_eq!((told, events.last()), (1, Some(&Event::Left { trial: id(0), why: Left::StillThere })));
+}
+
+#[test]
+fn a_run_ends_where_no_slot_is_left() {
+    let stuck: &[Script] = &[Script::Unkillable];
+    let patience = Patience { timeout: Timeout::After(60), ..Patience::default() };
+    let (_, _, summary, seconds) = run_by_the_clock(&[stuck, stuck], policy(1), patience, None);
+    assert_eq!((summary.left, summary.stopped, seconds), (2, Some(Stop::NoSlot), 70));
+    let (pretend, _, summary, seconds) = run_by_the_clock(&[stuck, stuck], policy(2), Patience::default(), Some(5));
+    assert_eq!(pretend.said.len(), 4, "each asked, and killed");
+    assert_eq!((summary.left, summary.stopped), (2, Some(Stop::Asked)));
+    assert!((45..48).contains(&seconds), "{seconds}: 30 s to stop, 10 s to die");
 }

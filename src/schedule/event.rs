@@ -51,6 +51,22 @@ pub enum Event {
         #[serde(skip)]
         progress: Progress,
     },
+    /// A worker has given no sign of life for longer than it uses to.
+    Silent {
+        /// The trial.
+        trial: TrialId,
+        /// For how long.
+        seconds: u64,
+        /// What it was doing when it was heard last.
+        phase: String,
+    },
+    /// A worker was killed and is still there: its slot is not used any more, until it ends after all.
+    StillThere {
+        /// The trial.
+        trial: TrialId,
+        /// Its slot, from 1.
+        slot: u32,
+    },
     /// An attempt ended badly. What follows from it is told next: a retry, the end, or that it is left.
     Failed {
         /// The trial.
@@ -157,6 +173,8 @@ pub enum Left {
     Failed,
     /// Another worker still holds it.
     HeldElsewhere,
+    /// Its worker was killed, and is still there.
+    StillThere,
 }
 
 /// Why nothing is started any more.
@@ -176,6 +194,8 @@ pub enum Stop {
     },
     /// The disk was full for too long.
     DiskFull,
+    /// No slot is left: in each is a worker that was killed and is still there.
+    NoSlot,
 }
 
 impl Stop {
@@ -191,6 +211,7 @@ impl fmt::Display for Stop {
             Self::Asked => f.write_str("stopped on request"),
             Self::Deadline => f.write_str("stopped by the deadline"),
             Self::DiskFull => f.write_str("stopped: the disk has been full for too long"),
+            Self::NoSlot => f.write_str("stopped: no slot is left, since the workers there cannot be killed"),
             Self::SameFailure { reason, trials } => {
                 write!(f, "stopped: {trials} trials of different shapes failed one after another for the same reason ({reason})")
             }
@@ -307,6 +328,8 @@ impl Event {
             | Self::Started { trial, .. }
             | Self::StartsOver { trial, .. }
             | Self::Progressed { trial, .. }
+            | Self::Silent { trial, .. }
+            | Self::StillThere { trial, .. }
             | Self::Failed { trial, .. }
             | Self::Stopped { trial }
             | Self::Retrying { trial, .. }
@@ -320,7 +343,7 @@ impl Event {
 
     /// The line of `events.jsonl` for it. `None` for what happens all the time and is written elsewhere, or not at all.
     pub fn entry(&self, time_utc: i64) -> Option<Entry> {
-        if matches!(self, Self::Progressed { .. } | Self::Overview(_) | Self::Skipped { .. }) {
+        if matches!(self, Self::Progressed { .. } | Self::Silent { .. } | Self::Overview(_) | Self::Skipped { .. }) {
             return None;
         }
         let Ok(Value::Object(mut details)) = serde_json::to_value(self) else { return None };

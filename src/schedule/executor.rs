@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Exit, Standing, Start};
+use super::{Exit, Kill, Standing, Start};
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome, Progress};
@@ -32,8 +32,8 @@ pub trait Executor {
     /// Asks the worker of this trial to finish its step, save and leave. Returns at once; asking twice does no harm.
     fn ask_to_stop(&mut self, trial: &TrialId);
 
-    /// Kills the worker of this trial. It is still reported as finished.
-    fn kill(&mut self, trial: &TrialId);
+    /// Kills the worker of this trial. It is still reported as finished, if it ends: [`Kill::exit`] says how.
+    fn kill(&mut self, trial: &TrialId, why: &Kill);
 
     /// How a trial stands of which another worker holds the lock.
     fn standing(&mut self, trial: &TrialId) -> Standing;

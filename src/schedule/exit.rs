@@ -1,5 +1,7 @@
 //! How a worker ended, and what that means.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::error::{Kind, Result};
@@ -27,6 +29,37 @@ pub enum Exit {
     HeldElsewhere,
     /// Anything else.
     Failed(Failure),
+}
+
+/// Why a worker is killed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kill {
+    /// Somebody asked for it.
+    Asked,
+    /// So many seconds after it was asked to stop it had not.
+    Late(f64),
+    /// It was silent for too long: how long, and what it was doing.
+    Hung(String),
+}
+
+impl Kill {
+    /// What the end of a worker means that was killed so; `last_lines` is what it said last.
+    pub fn exit(&self, last_lines: Vec<String>) -> Exit {
+        match self {
+            Self::Asked | Self::Late(_) => Exit::Interrupted,
+            Self::Hung(reason) => Exit::Failed(Failure { cause: Cause::Hang, reason: reason.clone(), last_lines }),
+        }
+    }
+}
+
+impl fmt::Display for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("killed"),
+            Self::Late(seconds) => write!(f, "killed: it had not stopped after {seconds} s"),
+            Self::Hung(reason) => write!(f, "hung: {reason}"),
+        }
+    }
 }
 
 /// An attempt that ended badly.
@@ -145,14 +178,14 @@ impl Cause {
 }
 
 /// What the system says of an ended process, and what we know besides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evidence {
     /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Whether we killed it.
-    pub killed_by_us: bool,
+    /// Why we killed it, if we did.
+    pub killed_by_us: Option<Kill>,
     /// Whether the kernel killed anything for want of memory while it ran.
     pub memory_ran_out: bool,
 }
@@ -165,8 +198,8 @@ pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, las
         Err(error) => return failed(Cause::Crash, error.chain()),
         Ok(None) => {}
     }
-    if evidence.killed_by_us {
-        return Exit::Interrupted;
+    if let Some(kill) = evidence.killed_by_us {
+        return kill.exit(last_lines);
     }
     // Rust's allocator says so before it aborts.
     let refused_memory = || last_lines.iter().any(|line| line.starts_with("memory allocation of "));
@@ -213,11 +246,11 @@ mod tests {
     use crate::runs::End;
 
     fn code(code: i32) -> Evidence {
-        Evidence { code: Some(code), signal: None, killed_by_us: false, memory_ran_out: false }
+        Evidence { code: Some(code), signal: None, killed_by_us: None, memory_ran_out: false }
     }
 
     fn signal(signal: i32) -> Evidence {
-        Evidence { code: None, signal: Some(signal), killed_by_us: false, memory_ran_out: false }
+        Evidence { code: None, signal: Some(signal), killed_by_us: None, memory_ran_out: false }
     }
 
     fn of(cause: Cause, reason: &str) -> Exit {
@@ -248,10 +281,14 @@ mod tests {
             (signal(64), crash("signal 64")),
             (Evidence { memory_ran_out: true, ..signal(9) }, of(Cause::Memory, "killed for memory")),
             (Evidence { memory_ran_out: true, ..signal(11) }, crash("signal 11 (segmentation fault)")),
-            (Evidence { killed_by_us: true, ..signal(9) }, Exit::Interrupted),
-            (Evidence { killed_by_us: true, memory_ran_out: true, ..signal(9) }, Exit::Interrupted),
+            (Evidence { killed_by_us: Some(Kill::Asked), ..signal(9) }, Exit::Interrupted),
+            (Evidence { killed_by_us: Some(Kill::Late(30.0)), memory_ran_out: true, ..signal(9) }, Exit::Interrupted),
+            (
+                Evidence { killed_by_us: Some(Kill::Hung("silent for 130 s while scoring".to_owned())), ..signal(9) },
+                of(Cause::Hang, "silent for 130 s while scoring"),
+            ),
         ] {
-            assert_eq!(classify(evidence, Ok(None), Vec::new()), exit, "{evidence:?}");
+            assert_eq!(classify(evidence.clone(), Ok(None), Vec::new()), exit, "{evidence:?}");
         }
     }
 
@@ -264,7 +301,7 @@ mod tests {
             finished_utc: 0,
             ..Outcome::example(End::Diverged)
         };
-        for evidence in [code(0), code(3), code(130), signal(11), Evidence { killed_by_us: true, ..signal(9) }] {
+        for evidence in [code(0), code(3), code(130), signal(11), Evidence { killed_by_us: Some(Kill::Asked), ..signal(9) }] {
             assert_eq!(classify(evidence, Ok(Some(outcome.clone())), Vec::new()), Exit::Done(Box::new(outcome.clone())));
         }
     }
@@ -306,7 +343,7 @@ mod tests {
             (failure(Cause::Crash, "exit code 1", &["error: a", "error: b", "hint: c"]), "crashed: exit code 1: b"),
             (failure(Cause::Memory, "killed for memory", &[]), "killed for memory"),
             (failure(Cause::Memory, "memory ran out", &["error: 3 GB"]), "memory ran out: 3 GB"),
-            (failure(Cause::Hang, "silent for more than 60 s", &[]), "hung: silent for more than 60 s"),
+            (failure(Cause::Hang, "silent for 130 s while scoring", &["x"]), "hung: silent for 130 s while scoring"),
             (failure(Cause::NotStarted, "no such file", &[]), "not started: no such file"),
             (failure(Cause::Disk, "the disk is full", &[]), "the disk is full"),
             (failure(Cause::Refused, "exit code 2", &["error: no such GPU"]), "refused: no such GPU"),

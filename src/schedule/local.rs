@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use super::exit::{Evidence, classify};
 use super::tail::{Tail, read_to_end};
-use super::{Executor, Exit, Finished, Standing, Start};
+use super::{Executor, Exit, Finished, Kill, Standing, Start};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
@@ -108,7 +108,7 @@ struct Worker {
     /// Dropped to ask it to stop.
     pipe: Option<ChildStdin>,
     attempt: Attempt,
-    killed: bool,
+    killed: Option<Kill>,
     oom_kills: Option<u64>,
 }
 
@@ -156,7 +156,7 @@ impl<'a> LocalExecutor<'a> {
         let evidence = Evidence {
             code: status.as_ref().ok().and_then(|s| s.code()),
             signal: status.as_ref().ok().and_then(|s| s.signal()),
-            killed_by_us: worker.killed,
+            killed_by_us: worker.killed.clone(),
             memory_ran_out: worker.oom_kills.is_some() && oom_kills() > worker.oom_kills,
         };
         let decides = self.settings.work == Work::Train || evidence.code == Some(0);
@@ -165,7 +165,7 @@ impl<'a> LocalExecutor<'a> {
         let note = match &exit {
             _ if self.settings.work == Work::ScoreAgain => None,
             Exit::Failed(failure) => Some(failure.sentence()),
-            Exit::Interrupted if worker.killed => Some("killed".to_owned()),
+            Exit::Interrupted => worker.killed.as_ref().map(Kill::to_string),
             _ => None,
         };
         if let Some(note) = note {
@@ -208,7 +208,7 @@ impl Executor for LocalExecutor<'_> {
             let _ = child.wait();
             return Err(Error::io("start the worker", &self.settings.program, error));
         }
-        let worker = Worker { folder, child, pipe, attempt, killed: false, oom_kills };
+        let worker = Worker { folder, child, pipe, attempt, killed: None, oom_kills };
         self.workers.insert(start.trial.clone(), worker);
         Ok(number)
     }
@@ -233,9 +233,9 @@ impl Executor for LocalExecutor<'_> {
         }
     }
 
-    fn kill(&mut self, trial: &TrialId) {
+    fn kill(&mut self, trial: &TrialId, why: &Kill) {
         if let Some(worker) = self.workers.get_mut(trial) {
-            worker.killed = true;
+            worker.killed.get_or_insert_with(|| why.clone());
             // It fails only where nothing of the group is left to kill.
             let _ = kill_process_group(Pid::from_child(&worker.child), Signal::KILL);
         }

@@ -172,7 +172,7 @@ fn a_killed_worker_is_interrupted_and_its_children_go_with_it() {
     executor.start(&start()).unwrap();
     let child = folder(dir.path()).path().join("child");
     until_there(&child);
-    executor.kill(&start().trial);
+    executor.kill(&start().trial, &Kill::Asked);
     assert_eq!(end_of(&mut executor), Exit::Interrupted);
     let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
     assert_eq!(attempt.ended.as_deref(), Some("killed"));
@@ -184,6 +184,19 @@ fn a_killed_worker_is_interrupted_and_its_children_go_with_it() {
         thread::sleep(Duration::from_millis(5));
     }
     assert!(!alive());
+}
+
+#[test]
+fn a_stopped_worker_that_is_killed_as_hung_says_so_in_its_attempt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = shell(dir.path(), r#"touch "$1/up"; kill -STOP $$"#);
+    executor.start(&start()).unwrap();
+    until_there(&folder(dir.path()).path().join("up"));
+    executor.kill(&start().trial, &Kill::Hung("silent for 130 s while scoring".to_owned()));
+    let failure = failure(end_of(&mut executor));
+    assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Hang, "silent for 130 s while scoring"));
+    let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
+    assert_eq!(attempt.ended.as_deref(), Some("hung: silent for 130 s while scoring"));
 }
 
 #[test]

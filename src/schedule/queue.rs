@@ -64,6 +64,8 @@ enum Place {
     /// To be recorded as an alias of this trial.
     SameAs(TrialId),
     Running(Running),
+    /// Its worker was killed and is still there: so is its slot taken.
+    StillThere(Running),
     Over(Conclusion),
 }
 
@@ -154,7 +156,7 @@ impl Queue {
         match self.trials[other].place {
             Place::Running(_) => true,
             Place::Queued { ready_utc } => self.can_end(other, now.max(ready_utc)),
-            Place::HeldElsewhere | Place::SameAs(_) | Place::Over(_) => false,
+            Place::HeldElsewhere | Place::SameAs(_) | Place::StillThere(_) | Place::Over(_) => false,
         }
     }
 
@@ -176,7 +178,7 @@ impl Queue {
         let at_work = |trial: &&Trial| match trial.place {
             Place::Running(_) | Place::HeldElsewhere | Place::SameAs(_) => true,
             Place::Queued { ready_utc } => ready_utc > now && !trial.failed,
-            Place::Over(_) => false,
+            Place::StillThere(_) | Place::Over(_) => false,
         };
         self.trials.iter().filter(at_work).flat_map(|trial| family::relations(&trial.candidate)).collect()
     }
@@ -215,8 +217,25 @@ impl Queue {
         }
     }
 
+    /// The worker of a trial was killed and is still there. Its slot is not used any more, and nothing waits for it; where it ends
+    /// after all, [`Queue::on_exit`] is told as ever.
+    pub fn on_still_there(&mut self, id: &TrialId) -> Vec<Event> {
+        let Some(i) = self.running_index(id) else { return Vec::new() };
+        let trial = &mut self.trials[i];
+        let Place::Running(running) = std::mem::replace(&mut trial.place, Place::AT_ONCE) else { return Vec::new() };
+        let slot = running.slot;
+        trial.place = Place::StillThere(running);
+        self.shapes.ended(trial.candidate.shape, i);
+        let mut events = vec![Event::StillThere { trial: id.clone(), slot }];
+        if self.lost_slots() >= self.policy.slots.max(1) {
+            events.extend(self.stop(Stop::NoSlot));
+        }
+        events
+    }
+
     /// A worker ended, or could not be started. Not running ones are passed over.
     pub fn on_exit(&mut self, id: &TrialId, exit: Exit, now: i64) -> Vec<Event> {
+        self.ends_after_all(id);
         let Some(i) = self.running_index(id) else { return Vec::new() };
         let ran = self.trials[i].running().map_or((Room::Planned, 1), |r| (r.room, r.threads));
         let took = self.take_time(i, now);
@@ -298,7 +317,7 @@ impl Queue {
         let stopped = self.stop.is_some();
         self.trials.iter().all(|trial| match trial.place {
             Place::Running(_) | Place::SameAs(_) => false,
-            Place::Over(_) => true,
+            Place::StillThere(_) | Place::Over(_) => true,
             Place::HeldElsewhere => stopped,
             Place::Queued { ready_utc } => stopped || self.is_late(now.max(ready_utc)),
         })
@@ -311,6 +330,7 @@ impl Queue {
             let why = match self.trials[i].place {
                 Place::Over(_) => continue,
                 Place::Running(_) => Left::Interrupted,
+                Place::StillThere(_) => Left::StillThere,
                 Place::HeldElsewhere => Left::HeldElsewhere,
                 Place::SameAs(_) => Left::NotStarted,
                 Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
@@ -338,7 +358,7 @@ impl Queue {
         for trial in &self.trials {
             match trial.place {
                 Place::Running(_) => overview.running += 1,
-                Place::Queued { .. } | Place::HeldElsewhere | Place::SameAs(_) => overview.left += 1,
+                Place::Queued { .. } | Place::HeldElsewhere | Place::SameAs(_) | Place::StillThere(_) => overview.left += 1,
                 Place::Over(conclusion) => match conclusion.end() {
                     Some(end) => {
                         overview.done += 1;
@@ -366,7 +386,11 @@ impl Queue {
         }
         queued.sort_by(|a, b| order(self.trials[*a].rank(), self.trials[*b].rank()));
         let queued = queued.into_iter().map(|i| self.expected(i)).collect::<Option<Vec<f64>>>()?;
-        let ends = now.saturating_add(super::estimate::micros(until_all_end(&running, &queued, self.policy.slots)));
+        let ends = now.saturating_add(super::estimate::micros(until_all_end(
+            &running,
+            &queued,
+            self.policy.slots.saturating_sub(self.lost_slots()).max(1),
+        )));
         Some(self.policy.until_utc.map_or(ends, |until| ends.min(until.max(now))))
     }
 
@@ -397,7 +421,7 @@ impl Queue {
     }
 
     fn free_slot(&self) -> Option<u32> {
-        let taken: BTreeSet<u32> = self.trials.iter().filter_map(|t| t.running().map(|r| r.slot)).collect();
+        let taken: BTreeSet<u32> = self.trials.iter().filter_map(Trial::slot).collect();
         let slots = u32::try_from(self.policy.slots.max(1)).unwrap_or(u32::MAX);
         (1..=slots).find(|slot| !taken.contains(slot))
     }
@@ -413,10 +437,24 @@ impl Queue {
                     _ => {}
                 }
             }
-            let free_slots = self.policy.slots.max(1).saturating_sub(busy);
+            let free_slots = self.policy.slots.max(1).saturating_sub(busy + self.lost_slots());
             self.policy.cores.saturating_sub(used) / free_slots.min(queued).max(1)
         });
         u32::try_from(share.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Slots in which a worker is that was killed and is still there.
+    fn lost_slots(&self) -> usize {
+        self.trials.iter().filter(|trial| matches!(trial.place, Place::StillThere(_))).count()
+    }
+
+    /// A worker that was not waited for any more has ended.
+    fn ends_after_all(&mut self, id: &TrialId) {
+        let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return };
+        trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
+            Place::StillThere(running) => Place::Running(running),
+            other => other,
+        };
     }
 
     fn running_index(&self, id: &TrialId) -> Option<usize> {
@@ -524,6 +562,14 @@ impl Trial {
     fn running(&self) -> Option<&Running> {
         match &self.place {
             Place::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// The slot that it takes.
+    fn slot(&self) -> Option<u32> {
+        match &self.place {
+            Place::Running(running) | Place::StillThere(running) => Some(running.slot),
             _ => None,
         }
     }

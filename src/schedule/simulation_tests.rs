@@ -426,6 +426,7 @@ impl Night {
                         Stop::Deadline => self.policy.until_utc.is_some_and(|until| now >= until),
                         Stop::SameFailure { .. } => self.stopped.as_ref() == Some(why),
                         Stop::Asked | Stop::DiskFull => true,
+                        Stop::NoSlot => false,
                     };
                     assert!(right, "{event:?}");
                     self.stopped.get_or_insert(why.clone());

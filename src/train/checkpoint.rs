@@ -21,10 +21,10 @@ use super::export;
 use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::pulse;
 use crate::model::Config;
 use crate::model::gpu::Stamp;
 use crate::plan::TrialId;
+use crate::pulse;
 
 /// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
 pub const ARITHMETIC: u32 = 4;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::backend::{self, Backend, Hardware, State};
 use super::checkpoint::{self, Best};
 use super::evaluate::{self, GROUP, Layout, Predicted, Scores};
-use super::recorder::{CheckpointKind, EvaluationRow, Phase, Positions, Protocol, Recorder, TokenNll, now_utc};
+use super::recorder::{CheckpointKind, EvaluationRow, Positions, Protocol, Recorder, TokenNll, now_utc};
 use super::{Job, Place};
 use crate::corpus::{Part, TokenFile};
 use crate::error::{Error, Result};
@@ -144,7 +144,6 @@ pub fn rescore(
     recorder: &mut dyn Recorder,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<EvaluationRow>>> {
-    recorder.phase(Phase::Rescoring);
     let config = job.model()?;
     let held_out = HeldOut::open(job, place)?;
     let Some(step) = checkpoint::final_step(place.checkpoints, trained)? else {

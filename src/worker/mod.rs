@@ -5,6 +5,7 @@
 //! SIGINT ask it to save and to leave.
 
 mod assignment;
+mod heart;
 mod log;
 mod memory;
 mod note;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::heart::Heart;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::runs::TrialLock;
@@ -42,11 +44,12 @@ pub fn work(assignment: &Assignment) -> Result<Leaves> {
         durable::sweep(swept)?;
     }
     log::start(folder)?;
+    let heart = Heart::start(folder, assignment.attempt)?;
     let stop = stop_flag()?;
     let (result, failed) = if assignment.score_again {
-        (score::score_again(assignment, &stop), "the trial could not be scored again")
+        (score::score_again(assignment, &heart, &stop), "the trial could not be scored again")
     } else {
-        (train::train(assignment, &stop), "the trial failed")
+        (train::train(assignment, &heart, &stop), "the trial failed")
     };
     result.inspect_err(|error| tracing::error!(error = error.chain(), "{failed}"))
 }

@@ -1,75 +1,47 @@
 //! How far a trial is, noted for its runner and for people.
 
-use std::time::{Duration, Instant};
-
+use super::heart::Heart;
 use crate::error::Result;
 use crate::experiment::settings::Budget;
 use crate::record::ParquetRecorder;
-use crate::runs::{Attempt, Progress, TrialFolder, begin_attempt, now_utc, write_progress};
+use crate::runs::{Attempt, Progress, TrialFolder, begin_attempt};
 use crate::train::Job;
 use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
 
-/// Between two notes of how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-
-/// Records, and notes now and then how far the trial is.
-pub(super) struct Noting {
+/// Records, and notes how far the trial is.
+pub(super) struct Noting<'a> {
     parquet: ParquetRecorder,
+    heart: &'a Heart,
     folder: TrialFolder,
     attempt: Attempt,
-    progress: Progress,
-    told: Option<Instant>,
     /// Smoothed over the last steps.
     loss: Option<f64>,
     rate: Option<f64>,
     minutes: Option<f64>,
 }
 
-impl Noting {
+impl<'a> Noting<'a> {
     /// Notes what `attempt` makes of the job, beside the record that `parquet` keeps.
-    pub(super) fn new(parquet: ParquetRecorder, folder: &TrialFolder, job: &Job, attempt: &Attempt) -> Self {
+    pub(super) fn new(parquet: ParquetRecorder, heart: &'a Heart, folder: &TrialFolder, job: &Job, attempt: &Attempt) -> Self {
         let minutes = match job.settings.train.budget {
             Budget::Minutes(minutes) => Some(minutes),
             _ => None,
         };
-        let progress = Progress {
-            attempt: attempt.attempt,
-            phase: Phase::Starting.name().to_owned(),
-            step: 0,
-            steps: job.steps as i64,
-            tokens_seen: 0,
-            fraction: 0.0,
-            loss: None,
-            validation_loss: None,
-            tokens_per_second: None,
-            training_seconds: 0.0,
-            starts_over: None,
-            time_utc: now_utc(),
-        };
-        let (folder, attempt) = (folder.clone(), attempt.clone());
-        Self { parquet, folder, attempt, progress, told: None, loss: None, rate: None, minutes }
+        heart.change(|progress| progress.steps = job.steps as i64);
+        Self { parquet, heart, folder: folder.clone(), attempt: attempt.clone(), loss: None, rate: None, minutes }
     }
 
     /// What was recorded.
     pub(super) fn into_record(self) -> ParquetRecorder {
         self.parquet
     }
+}
 
-    /// The share of the budget that is done.
-    fn fraction(&self) -> f64 {
-        match self.minutes {
-            Some(minutes) => (self.progress.training_seconds / (60.0 * minutes)).min(1.0),
-            None => self.progress.step as f64 / self.progress.steps.max(1) as f64,
-        }
-    }
-
-    fn tell(&mut self, at_once: bool) -> Result<()> {
-        if !at_once && self.told.is_some_and(|told| told.elapsed() < PROGRESS_EVERY) {
-            return Ok(());
-        }
-        self.told = Some(Instant::now());
-        self.progress.time_utc = now_utc();
-        write_progress(&self.folder, &self.progress)
+/// The share of the budget that is done.
+fn fraction(progress: &Progress, minutes: Option<f64>) -> f64 {
+    match minutes {
+        Some(minutes) => (progress.training_seconds / (60.0 * minutes)).min(1.0),
+        None => progress.step as f64 / progress.steps.max(1) as f64,
     }
 }
 
@@ -78,16 +50,15 @@ fn smooth(old: Option<f64>, new: f64) -> f64 {
     old.map_or(new, |old| old + 0.1 * (new - old))
 }
 
-impl Recorder for Noting {
+impl Recorder for Noting<'_> {
     fn phase(&mut self, phase: Phase) {
-        phase.name().clone_into(&mut self.progress.phase);
-        // How far it is decides nothing: a note that cannot be written is none.
-        let _ = self.tell(phase != Phase::Training);
+        let change = |progress: &mut Progress| phase.name().clone_into(&mut progress.phase);
+        // Between two steps there may be little time.
+        if phase == Phase::Training { self.heart.change(change) } else { self.heart.tell(change) }
     }
 
     fn starts_over(&mut self, why: &str) {
-        self.progress.starts_over = Some(why.to_owned());
-        let _ = self.tell(true);
+        self.heart.tell(|progress| progress.starts_over = Some(why.to_owned()));
     }
 
     fn resume(&mut self, step: i64) -> Result<()> {
@@ -97,8 +68,11 @@ impl Recorder for Noting {
         }
         // What was made before counts: by it, it is told how long the rest will take.
         let (tokens_seen, training_seconds) = self.parquet.trained()?;
-        (self.progress.step, self.progress.tokens_seen, self.progress.training_seconds) = (step, tokens_seen, training_seconds);
-        self.progress.fraction = self.fraction();
+        let minutes = self.minutes;
+        self.heart.change(|progress| {
+            (progress.step, progress.tokens_seen, progress.training_seconds) = (step, tokens_seen, training_seconds);
+            progress.fraction = fraction(progress, minutes);
+        });
         self.attempt.from_step = step;
         begin_attempt(&self.folder, &self.attempt)
     }
@@ -106,18 +80,20 @@ impl Recorder for Noting {
     fn step(&mut self, row: &StepRow) -> Result<()> {
         self.loss = row.loss.map(|loss| smooth(self.loss, loss));
         self.rate = Some(smooth(self.rate, row.tokens_per_second));
-        self.progress.step = row.step;
-        self.progress.tokens_seen = row.tokens_seen;
-        self.progress.training_seconds += row.step_seconds;
-        self.progress.loss = self.loss;
-        self.progress.tokens_per_second = self.rate;
-        self.progress.fraction = self.fraction();
-        let _ = self.tell(false);
+        let (loss, rate, minutes) = (self.loss, self.rate, self.minutes);
+        self.heart.change(|progress| {
+            progress.step = row.step;
+            progress.tokens_seen = row.tokens_seen;
+            progress.training_seconds += row.step_seconds;
+            progress.loss = loss;
+            progress.tokens_per_second = rate;
+            progress.fraction = fraction(progress, minutes);
+        });
         self.parquet.step(row)
     }
 
     fn evaluation(&mut self, row: &EvaluationRow) -> Result<()> {
-        self.progress.validation_loss = row.loss();
+        self.heart.change(|progress| progress.validation_loss = row.loss());
         self.parquet.evaluation(row)
     }
 

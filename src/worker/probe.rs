@@ -1,13 +1,16 @@
 //! What a shape takes: two steps (on a GPU twenty, after it has warmed up) and one evaluation batch.
 
-use std::time::Instant;
+use std::io::Write;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::memory::peak_memory_bytes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::gpu::cuda::Search;
 use crate::model::plain::Windows;
 use crate::model::{initial_values, shape};
-use crate::pulse::NEVER;
+use crate::pulse::{self, NEVER};
 use crate::random::Stream;
 use crate::runner::probe::{Measured, Request};
 use crate::train::backend::{self, Backend, Hardware, State, Step, make_step};
@@ -17,11 +20,38 @@ const WARM_UP: u64 = 3;
 /// Steps that are timed on a GPU.
 const IN_A_ROW: u64 = 20;
 
-/// Measures a shape in this process, which does nothing else.
+/// Between two looks whether the work goes on.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Measures a shape in this process, which does nothing else. Until it is done, an empty line on standard output says now and then that
+/// the work goes on.
 ///
 /// # Errors
 /// Where the shape cannot be computed here: its trials cannot either.
 pub fn probe(request: Request) -> Result<Measured> {
+    let (over, ends) = channel::<()>();
+    let signs = thread::Builder::new().name("heart".to_owned()).spawn(move || give_signs(&ends));
+    let signs = signs.map_err(|e| Error::internal("no thread can be started").caused_by(e))?;
+    let measured = measure(request);
+    drop(over);
+    // No sign within the answer. That it panicked would be no reason to measure nothing.
+    let _ = signs.join();
+    measured
+}
+
+/// Says that the work goes on, where it does.
+fn give_signs(ends: &Receiver<()>) {
+    let mut before = pulse::beats();
+    while ends.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let now = pulse::beats();
+        if now != std::mem::replace(&mut before, now) {
+            // Where nobody listens nobody needs it.
+            let _ = std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush());
+        }
+    }
+}
+
+fn measure(request: Request) -> Result<Measured> {
     let started = Instant::now();
     let Request { shape, libraries, kernels } = request;
     let config = &shape.config;
@@ -52,6 +82,7 @@ pub fn probe(request: Request) -> Result<Measured> {
             let started = Instant::now();
             backend.nll(&scored, &NEVER)?;
             seconds = started.elapsed().as_secs_f64();
+            pulse::beat();
         }
         Ok(seconds / (windows * context) as f64)
     };
@@ -84,6 +115,7 @@ fn seconds_in_a_row<'a>(backend: &mut dyn Backend, step: &dyn Fn(u64) -> Step<'a
     for number in WARM_UP..WARM_UP + IN_A_ROW {
         if in_flight == backend.depth() {
             backend.result()?;
+            pulse::beat();
             in_flight -= 1;
         }
         backend.submit(step(number), &NEVER)?;

@@ -1,23 +1,30 @@
 //! Scoring a finished trial again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::assignment::{Assignment, Leaves};
+use super::heart::Heart;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::record::ScoresAgain;
 use crate::runs::{End, Outcome, write_outcome};
 use crate::train::evaluate::PROTOCOL;
+use crate::train::recorder::Phase;
 use crate::train::{self, Place};
 
 /// Scores a finished trial again by the protocol of its job. The outcome is replaced last, so that a kill before that leaves a
 /// trial that is still to be scored again. Nothing has changed where it was asked to stop.
-pub(super) fn score_again(assignment: &Assignment, stop: &AtomicBool) -> Result<Leaves> {
+pub(super) fn score_again(assignment: &Assignment, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
     let (folder, job) = (&assignment.folder, assignment.job()?);
     let outcome: Option<Outcome> = durable::read_json(&folder.outcome())?;
     let Some(outcome) = outcome.filter(|outcome| outcome.end == End::Completed) else {
         return Err(Error::data(format!("trial {} is not complete: there is nothing to score again", job.id)));
     };
+    heart.tell(|progress| {
+        Phase::Rescoring.name().clone_into(&mut progress.phase);
+        (progress.step, progress.steps, progress.tokens_seen) = (outcome.steps, job.steps as i64, outcome.tokens_seen);
+        (progress.training_seconds, progress.fraction) = (outcome.training_seconds, 1.0);
+    });
     tracing::info!(trial = job.id.as_str(), context = job.evaluation.common_context, "is scored again");
     let hardware = assignment.hardware(&job)?;
     // The weights of a trial that is the same as another one lie there.
@@ -25,7 +32,7 @@ pub(super) fn score_again(assignment: &Assignment, stop: &AtomicBool) -> Result<
     let checkpoints = folder.beside(trained).checkpoints();
     let place = Place { experiment: assignment.experiment()?, checkpoints: &checkpoints, name: "checkpoints" };
     let mut again = ScoresAgain::default();
-    let Some(scores) = train::rescore(&job, trained, place, &hardware, &mut again, &|| stop.load(Ordering::Acquire))? else {
+    let Some(scores) = train::rescore(&job, trained, place, &hardware, &mut again, stop)? else {
         return Ok(Leaves::Interrupted);
     };
     again.write(folder, &job.id)?;

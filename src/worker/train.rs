@@ -1,8 +1,9 @@
 //! Training a trial: an attempt, from its beginning to the outcome.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::assignment::{Assignment, Leaves};
+use super::heart::Heart;
 use super::memory::peak_memory_bytes;
 use super::note::Noting;
 use crate::durable;
@@ -15,7 +16,7 @@ use crate::train::evaluate::PROTOCOL;
 use crate::train::{self, Ended, Place, Sample, device};
 
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
-pub(super) fn train(assignment: &Assignment, stop: &AtomicBool) -> Result<Leaves> {
+pub(super) fn train(assignment: &Assignment, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
     let folder = &assignment.folder;
     let attempt = Attempt {
         attempt: assignment.attempt,
@@ -32,7 +33,7 @@ pub(super) fn train(assignment: &Assignment, stop: &AtomicBool) -> Result<Leaves
         last_lines: Vec::new(),
     };
     begin_attempt(folder, &attempt)?;
-    let Some(outcome) = to_the_end(assignment, &attempt, stop)? else {
+    let Some(outcome) = to_the_end(assignment, &attempt, heart, stop)? else {
         end_attempt(folder, &attempt, "interrupted", &[])?;
         return Ok(Leaves::Interrupted);
     };
@@ -48,15 +49,15 @@ pub(super) fn train(assignment: &Assignment, stop: &AtomicBool) -> Result<Leaves
 }
 
 /// Trains to the end (an outcome) or to a stop (none).
-fn to_the_end(assignment: &Assignment, attempt: &Attempt, stop: &AtomicBool) -> Result<Option<Outcome>> {
+fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &AtomicBool) -> Result<Option<Outcome>> {
     let (folder, job) = (&assignment.folder, assignment.job()?);
     tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
     let hardware = assignment.hardware(&job)?;
-    let mut recorder = Noting::new(open_record(folder, &job.id)?, folder, &job, attempt);
+    let mut recorder = Noting::new(open_record(folder, &job.id)?, heart, folder, &job, attempt);
     let experiment = assignment.experiment()?;
     let checkpoints = folder.checkpoints();
     let place = Place { experiment, checkpoints: &checkpoints, name: "checkpoints" };
-    let ended = train::run(&job, place, &hardware, attempt.attempt, &mut recorder, &|| stop.load(Ordering::Acquire));
+    let ended = train::run(&job, place, &hardware, attempt.attempt, &mut recorder, stop);
     let outcome = |end, reason, summary: train::Summary| Outcome {
         end,
         reason,

@@ -19,6 +19,7 @@ mod gpu_engine;
 mod gpu_kernels;
 mod gpu_program;
 mod gradients;
+mod hang;
 #[path = "../host_gpu/mod.rs"]
 mod host_gpu;
 mod layering;

@@ -88,7 +88,7 @@ fn interrupted_by(signal: Signal, code: i32) {
     let mut runner = scene.start(&["--slots", "2"]);
     scene.wait_for_steps(&mut runner, 6);
     runner.send(signal);
-    let said = runner.wait().exits(code).says("stopping: each trial finishes its step and saves");
+    let said = runner.wait().exits(code).says("stopping: each trial saves and leaves");
     let said = said.says("2 of 2 trials are not done: the same command goes on where this one stopped");
     assert!(!said.out.is_empty(), "the report is written all the same");
     let mut saved = 0;

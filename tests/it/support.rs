@@ -172,7 +172,12 @@ impl Scene {
 
     /// The same in the background.
     pub(crate) fn start(&self, arguments: &[&str]) -> Runner {
-        let mut command = self.command(&[&["run", "small.yaml", "--no-probe"], arguments].concat());
+        self.start_probing(&[&["--no-probe"], arguments].concat())
+    }
+
+    /// The same, where each shape is measured first.
+    pub(crate) fn start_probing(&self, arguments: &[&str]) -> Runner {
+        let mut command = self.command(&[&["run", "small.yaml"], arguments].concat());
         Runner::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 

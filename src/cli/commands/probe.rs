@@ -1,4 +1,8 @@
-//! The hidden command that measures one shape: it reads it from standard input, and prints what it measured.
+//! The hidden command that measures one shape: it reads it from the first line of standard input, and prints what it measured. Where
+//! standard input ends before that its runner is gone, and it leaves.
+
+use std::io::{self, BufRead};
+use std::thread;
 
 use crate::cli::exit_code::Code;
 use crate::cli::output::print;
@@ -7,9 +11,24 @@ use crate::runner::Failure;
 use crate::worker::probe;
 
 pub(super) fn execute() -> Result<Code, Failure> {
-    let request =
-        serde_json::from_reader(std::io::stdin()).map_err(|e| Error::usage("standard input holds no shape").caused_by(e))?;
+    let no_shape = || Error::usage("standard input holds no shape");
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(|e| no_shape().caused_by(e))?;
+    let request = serde_json::from_str(&line).map_err(|e| no_shape().caused_by(e))?;
+    thread::Builder::new()
+        .name("runner".to_owned())
+        .spawn(leave_with_the_runner)
+        .map_err(|e| Error::internal("no thread can be started").caused_by(e))?;
     let measured = probe(request)?;
     print(&serde_json::to_string(&measured).map_err(|e| Error::internal("no JSON").caused_by(e))?)?;
     Ok(Code::Ok)
+}
+
+/// What is measured is of no use where nobody waits for it.
+fn leave_with_the_runner() {
+    let mut rest = String::new();
+    while io::stdin().lock().read_line(&mut rest).is_ok_and(|read| read > 0) {
+        rest.clear();
+    }
+    std::process::exit(i32::from(Code::Interrupted.number()));
 }

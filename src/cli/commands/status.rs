@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runner::Failure;
 use crate::runs::{DescribedTrial, Description};
-use crate::runs::{ExperimentFolder, runner_of, state_of};
+use crate::runs::{ExperimentFolder, now_utc, runner_of, state_of};
 use crate::terminal::Look;
 
 pub(super) fn execute(arguments: &Status) -> Result<Code, Failure> {
@@ -86,8 +86,8 @@ fn told(asked: &Asked, json: bool) -> Result<String> {
         })
         .collect();
     Ok(if json {
-        status::json(&summary.name, runner.as_ref(), &rows).to_string()
+        status::json(&summary.name, runner.as_ref(), &rows, now_utc()).to_string()
     } else {
-        status::text(&summary.name, runner.as_ref(), &rows, Look::of(std::io::stdout()))
+        status::text(&summary.name, runner.as_ref(), &rows, now_utc(), Look::of(std::io::stdout()))
     })
 }

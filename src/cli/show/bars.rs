@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::lines::how_far;
+use super::lines::{how_far, silent};
 use super::screen::Screen;
 use crate::plan::TrialId;
 use crate::runs::Progress;
@@ -72,6 +72,13 @@ impl Bars {
         bar.set_message(format!("{label}  {doing}{}", how_far(progress)));
     }
 
+    /// A trial's worker has given no sign of life for so long.
+    pub(super) fn silent(&self, trial: &TrialId, phase: &str, seconds: u64) {
+        if let Some((bar, label)) = self.running.get(trial) {
+            bar.set_message(format!("{label}  {}", silent(phase, seconds)));
+        }
+    }
+
     /// A trial has no worker any more.
     pub(super) fn ended(&mut self, trial: &TrialId) {
         if let Some((bar, _)) = self.running.remove(trial) {
@@ -113,6 +120,8 @@ mod tests {
             bars.started(&id, "L=64");
             bars.overview(1, "1 of 3 done".to_owned());
             assert_eq!((bars.running.len(), bars.all.position(), bars.all.message().as_str()), (1, 1, "1 of 3 done"));
+            bars.silent(&id, "scoring", 70);
+            assert_eq!(bars.running[&id].0.message(), "L=64  scoring, silent for 70 s");
             bars.ended(&id);
             bars.ended(&id);
             assert!(bars.running.is_empty());

@@ -23,6 +23,11 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::StartsOver { why, .. } => ("starts over", format!("{label}: {}", harmless(why))),
         Event::Progressed { progress, .. } => (progress.phase.as_str(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
+        Event::Silent { seconds, phase, .. } => ("silent", format!("{label}: for {seconds} s while {}", harmless(phase))),
+        Event::StillThere { slot, .. } => (
+            "still there",
+            format!("{label}: its worker was killed and does not end: slot {slot} is not used any more, the others go on"),
+        ),
         // That is not its fault.
         Event::Failed { cause: Cause::Disk, reason, .. } => {
             ("disk full", format!("{label}: {}; it goes on when there is room", harmless(reason)))
@@ -87,7 +92,7 @@ fn more_tries(retries_left: u32) -> String {
 }
 
 fn stopping(why: &Stop) -> String {
-    let running = if why.reaches_running() { "running trials finish their step and save" } else { "running trials go on" };
+    let running = if why.reaches_running() { "running trials save and leave" } else { "running trials go on" };
     format!("{}; {running}", harmless(&why.to_string()))
 }
 
@@ -127,6 +132,11 @@ pub(crate) fn how_far(progress: &Progress) -> String {
     parts.join(", ")
 }
 
+/// What a worker is doing that has given no sign of life for so many seconds, instead of how far it is: `scoring, silent for 70 s`.
+pub(crate) fn silent(phase: &str, seconds: u64) -> String {
+    format!("{}, silent for {seconds} s", harmless(phase))
+}
+
 /// Seconds of training that are left, by the trial's speed so far.
 pub(crate) fn seconds_left(progress: &Progress) -> Option<f64> {
     let known = progress.fraction >= 0.01 && progress.fraction < 1.0;
@@ -155,6 +165,7 @@ pub(super) fn left_over(left: &[(Left, u64)]) -> Option<String> {
             Left::Interrupted => "interrupted",
             Left::Failed => "failed, and may be tried again",
             Left::HeldElsewhere => "still held by another worker",
+            Left::StillThere => "held by a worker that cannot be killed",
         };
         format!("{n} {what}")
     };

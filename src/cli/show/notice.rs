@@ -125,7 +125,7 @@ fn prose(notice: &Notice<'_>) -> String {
                 format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each");
             text + &expected.as_ref().map_or_else(String::new, |expected| ends(expected, &TimeZone::system()))
         }
-        Notice::Stopping { trials: true } => "stopping: each trial finishes its step and saves (once more: kill)".to_owned(),
+        Notice::Stopping { trials: true } => "stopping: each trial saves and leaves (once more: kill)".to_owned(),
         Notice::Stopping { trials: false } => "stopping (once more: kill)".to_owned(),
         Notice::Killing => "killing the workers: they go on from their last checkpoints".to_owned(),
         Notice::NotLogged(error) => format!("warning: {}", error.chain()),

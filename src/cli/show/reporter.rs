@@ -153,13 +153,13 @@ impl Reporter {
     /// Progress has its own bar on a terminal, and elsewhere a line now and then.
     fn is_worth_a_line(&mut self, event: &Event, now: i64) -> bool {
         match event {
-            Event::Progressed { .. } if matches!(self.screen, Screen::Bars(_)) => false,
+            Event::Progressed { .. } | Event::Silent { .. } if matches!(self.screen, Screen::Bars(_)) => false,
             Event::Started { .. } if matches!(self.screen, Screen::Bars(_)) => false,
             Event::Started { trial, .. } => {
                 self.told_utc.insert(trial.clone(), now);
                 true
             }
-            Event::Progressed { trial, .. } => {
+            Event::Progressed { trial, .. } | Event::Silent { trial, .. } => {
                 let last = self.told_utc.entry(trial.clone()).or_insert(i64::MIN);
                 let worth = now.saturating_sub(*last) >= PROGRESS_EVERY;
                 if worth {
@@ -176,11 +176,13 @@ impl Reporter {
         match event {
             Event::Started { trial, .. } => bars.started(trial, self.labels.get(trial).map_or(trial.as_str(), String::as_str)),
             Event::Progressed { trial, progress } => bars.progressed(trial, progress),
+            Event::Silent { trial, seconds, phase } => bars.silent(trial, phase, *seconds),
             Event::Ended { trial, .. }
             | Event::Failed { trial, .. }
             | Event::Stopped { trial }
             | Event::Retrying { trial, .. }
             | Event::Waits { trial, .. }
+            | Event::StillThere { trial, .. }
             | Event::Aliased { trial, .. }
             | Event::Left { trial, .. }
             | Event::HeldElsewhere { trial } => bars.ended(trial),
@@ -343,13 +345,18 @@ mod tests {
                 "waiting     L=64, seed 1: until L=64, seed 1, which has the same shape, has shown what fits\n",
             ),
             (Event::DiskFull, "disk full   nothing is started until it has room: looked at every 30 s; running trials go on\n"),
-            (
-                Event::Stopping { why: Stop::Deadline },
-                "stopping    stopped by the deadline; running trials finish their step and save\n",
-            ),
+            (Event::Stopping { why: Stop::Deadline }, "stopping    stopped by the deadline; running trials save and leave\n"),
             (
                 Event::StartsOver { trial: id(), why: "its checkpoint was made on another GPU".to_owned() },
                 "starts over L=64, seed 1: its checkpoint was made on another GPU\n",
+            ),
+            (
+                Event::Silent { trial: id(), seconds: 70, phase: "scoring".to_owned() },
+                "silent      L=64, seed 1: for 70 s while scoring\n",
+            ),
+            (
+                Event::StillThere { trial: id(), slot: 2 },
+                "still there L=64, seed 1: its worker was killed and does not end: slot 2 is not used any more, the others go on\n",
             ),
             (Event::HeldElsewhere { trial: id() }, "waiting     L=64, seed 1: another worker is still at it\n"),
             (

@@ -3,7 +3,7 @@
 use comfy_table::presets;
 use serde_json::{Value, json};
 
-use super::lines::{final_perplexity, how_far};
+use super::lines::{final_perplexity, how_far, silent};
 use super::words::{duration, harmless};
 use crate::plan::TrialId;
 use crate::runs::{Holder, Outcome, State, Status, rfc3339};
@@ -36,18 +36,29 @@ const ORDER: [Status; 8] = [
     Status::Damaged,
 ];
 
+/// From so many seconds on a worker's silence is told instead of how far it is.
+const SILENT: u64 = 10;
+
 /// How many trials have each status, without those that none has.
 fn counts(rows: &[Row]) -> Vec<(Status, usize)> {
     let count = |status| (status, rows.iter().filter(|r| r.state.status == status).count());
     ORDER.into_iter().map(count).filter(|(_, n)| *n > 0).collect()
 }
 
+/// Seconds for which the worker of a running trial has given no sign of life at `now` (microseconds since 1970, UTC), where they are
+/// worth a word: it gives one after each piece of its work, which are short.
+fn silence(state: &State, now: i64) -> Option<u64> {
+    let progress = state.progress.as_ref().filter(|_| state.status == Status::Running)?;
+    let seconds = u64::try_from((now - progress.time_utc) / 1_000_000).ok()?;
+    (seconds >= SILENT).then_some(seconds)
+}
+
 fn words(status: Status) -> String {
     status.name().replace('_', " ")
 }
 
-/// The status as text: who runs it, how many trials stand how, and a row a trial. Ends with a line feed.
-pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], look: Look) -> String {
+/// The status as text at `now` (microseconds since 1970, UTC): who runs it, how many trials stand how, and a row a trial. Ends with a line feed.
+pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, look: Look) -> String {
     let list: Vec<String> = counts(rows).into_iter().map(|(status, n)| format!("{n} {}", words(status))).collect();
     let who = runner.map_or_else(|| "nobody is running it".to_owned(), |r| format!("being run by {r}"));
     let total = match rows.len() {
@@ -61,7 +72,8 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], look: Look)
     }
     let cells = |row: &Row| {
         let configuration = format!("{} {}", row.configuration, harmless(&row.label));
-        let cells = [row.id.to_string(), configuration, row.seed.to_string(), words(row.state.status), detail(&row.state, rows)];
+        let cells =
+            [row.id.to_string(), configuration, row.seed.to_string(), words(row.state.status), detail(&row.state, rows, now)];
         (Tone::Plain, cells.to_vec())
     };
     let columns = [
@@ -77,7 +89,7 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], look: Look)
 }
 
 /// What there is to say of a trial beside its status.
-fn detail(state: &State, rows: &[Row]) -> String {
+fn detail(state: &State, rows: &[Row], now: i64) -> String {
     let attempts = match state.attempts.len() {
         0 | 1 => String::new(),
         n => format!("attempt {n}"),
@@ -92,7 +104,9 @@ fn detail(state: &State, rows: &[Row]) -> String {
             let took = duration(outcome.training_seconds);
             final_perplexity(outcome).map_or_else(|| took.clone(), |p| format!("perplexity {p:.2}, {took}"))
         }
-        (Status::Running, _, Some(progress), _) => how_far(progress),
+        (Status::Running, _, Some(progress), _) => {
+            silence(state, now).map_or_else(|| how_far(progress), |seconds| silent(&progress.phase, seconds))
+        }
         (Status::Interrupted, reason, Some(progress), _) => {
             let step = format!("at step {}", progress.step);
             reason.as_ref().map_or_else(|| step.clone(), |r| format!("{step}: {}", harmless(r)))
@@ -128,7 +142,7 @@ fn with_times_as_text(mut value: Value) -> Value {
 }
 
 /// The status as JSON: the same facts with the names that the files have, times as RFC 3339.
-pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
+pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64) -> Value {
     let counts: serde_json::Map<String, Value> = counts(rows).into_iter().map(|(s, n)| (s.name().to_owned(), n.into())).collect();
     let trials: Vec<Value> = rows
         .iter()
@@ -143,6 +157,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row]) -> Value {
                 "alias_of": row.state.outcome.as_ref().and_then(|o| o.alias_of.as_ref()),
                 "perplexity": row.state.outcome.as_ref().and_then(final_perplexity),
                 "progress": row.state.progress,
+                "silent_seconds": silence(&row.state, now),
                 "outcome": row.state.outcome,
                 "attempts": row.state.attempts,
             })
@@ -238,13 +253,24 @@ mod tests {
              \x20{}  6 384 off      6     did not fit  needs 9 GB, 2 GB are there\n",
             ids[0], ids[1], ids[2], ids[3], ids[4], ids[5]
         );
-        assert_eq!(text("night", None, &all(), Look::PLAIN), expected);
+        assert_eq!(text("night", None, &all(), 0, Look::PLAIN), expected);
+    }
+
+    #[test]
+    fn a_worker_that_is_silent_is_told_so_instead_of_a_rate_that_is_long_over() {
+        let at = |seconds: i64| text("night", None, &all(), seconds * 1_000_000, Look::PLAIN);
+        assert!(at(9).contains("1,000 tokens/s, 60 s left, attempt 2"), "{}", at(9));
+        let said = at(70);
+        assert!(said.contains("running      training, silent for 70 s, attempt 2\n") && !said.contains("tokens/s"), "{said}");
+        assert!(said.contains("at step 12: crashed"), "what does not run is not silent: {said}");
+        let value = json("night", None, &all(), 70_000_000);
+        assert_eq!((&value["trials"][1]["silent_seconds"], &value["trials"][2]["silent_seconds"]), (&70.into(), &Value::Null));
     }
 
     #[test]
     fn the_text_says_who_runs_it() {
         let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 1_700_000_000_000_000 };
-        let text = text("night", Some(&holder), &[completed()], Look::PLAIN);
+        let text = text("night", Some(&holder), &[completed()], 0, Look::PLAIN);
         assert!(text.starts_with("night: 1 trial, 1 completed; being run by process 17 on rack since 2023-11-1"), "{text}");
     }
 
@@ -254,16 +280,16 @@ mod tests {
         let source = row(4, Status::Completed, None);
         alias.state.outcome.as_mut().unwrap().alias_of = Some(source.id.clone());
         let rows = [source, alias];
-        let said = text("night", None, &rows, Look::PLAIN);
+        let said = text("night", None, &rows, 0, Look::PLAIN);
         assert!(said.contains(&format!("completed  the same as {} (4 256 off)\n", rows[0].id)), "{said}");
-        assert_eq!(json("night", None, &rows)["trials"][1]["alias_of"], rows[0].id.to_string());
-        assert_eq!(json("night", None, &rows)["trials"][0]["alias_of"], Value::Null);
+        assert_eq!(json("night", None, &rows, 0)["trials"][1]["alias_of"], rows[0].id.to_string());
+        assert_eq!(json("night", None, &rows, 0)["trials"][0]["alias_of"], Value::Null);
     }
 
     #[test]
     fn a_narrow_terminal_breaks_no_id_and_no_status() {
         for width in 40..=200 {
-            let text = text("night", None, &all(), Look { width: Some(width), colour: false });
+            let text = text("night", None, &all(), 0, Look { width: Some(width), colour: false });
             assert!(text.lines().all(|line| crate::terminal::width_of(line) <= width), "{width}:\n{text}");
             for row in all() {
                 assert!(text.contains(&words(row.state.status)), "{width}:\n{text}");
@@ -274,18 +300,18 @@ mod tests {
 
     #[test]
     fn an_experiment_without_trials_says_so() {
-        assert_eq!(text("night", None, &[], Look::PLAIN), "night: no trials; nobody is running it\n");
+        assert_eq!(text("night", None, &[], 0, Look::PLAIN), "night: no trials; nobody is running it\n");
     }
 
     #[test]
     fn a_reason_cannot_move_the_cursor() {
-        let text = text("night", None, &[row(1, Status::Damaged, Some("bad \u{1b}[2J name"))], Look::PLAIN);
+        let text = text("night", None, &[row(1, Status::Damaged, Some("bad \u{1b}[2J name"))], 0, Look::PLAIN);
         assert!(!text.contains('\u{1b}'));
     }
 
     #[test]
     fn the_json_has_the_same_facts() {
-        let value = json("night", None, &all());
+        let value = json("night", None, &all(), 0);
         assert_eq!(value["experiment"], "night");
         assert_eq!(value["runner"], Value::Null);
         assert_eq!(
@@ -298,7 +324,7 @@ mod tests {
         assert_eq!(value["trials"][5]["status"], "did_not_fit");
         assert_eq!(value["trials"][0]["trial"], TrialId::of("1").to_string());
         let holder = Holder { host: "rack".to_owned(), pid: 17, started_utc: 5 };
-        let runner = &json("night", Some(&holder), &[])["runner"];
+        let runner = &json("night", Some(&holder), &[], 0)["runner"];
         assert_eq!((&runner["pid"], &runner["started_utc"]), (&17.into(), &"1970-01-01T00:00:00.000005Z".into()));
         let trial = &value["trials"][1];
         assert_eq!(trial["attempts"][0]["started_utc"], "1970-01-01T00:00:00.000001Z");

@@ -19,7 +19,7 @@ pub use corpus::{Corpus, Join, Part};
 pub use evaluate::{Evaluate, RankAt, RankBy};
 pub use model::{Activation, Family, Model};
 pub use report::Report;
-pub use run::{DeviceChoice, Engine, On, Run};
+pub use run::{DeviceChoice, Engine, On, Run, Timeout};
 pub use tokenizer::Tokenizer;
 pub use train::{BatchSize, Budget, ClipNorm, Precision, Schedule, Train};
 
@@ -72,6 +72,8 @@ mod tests {
         settings.run.cuda_libraries = Some("libraries".to_owned());
         settings.run.until = Some("07:00".to_owned());
         settings.run.time = Some("1h30m".to_owned());
+        settings.run.timeout = Timeout::After(130);
+        settings.run.patience = 7;
         settings.report.margin = 0.01;
         for tokenizer in [Tokenizer::Char, Tokenizer::Bpe { vocab_size: 300 }, Tokenizer::File { path: "t.json".to_owned() }] {
             for budget in [Budget::Tokens(5), Budget::Bytes(6), Budget::Steps(7), Budget::Epochs(0.5), Budget::Minutes(2.5)] {
@@ -91,6 +93,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Settings>(r#"{"report":{"words":1}}"#).unwrap(), Settings::default());
         let earlier = r#"{"run":{"slots":2,"per_device":1,"timeout":null,"notify":null}}"#;
         assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.slots, Some(2));
+        assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.timeout, Timeout::Auto);
         for (earlier, device) in [("auto", DeviceChoice::Auto), ("cuda", DeviceChoice::This(Device::Cuda(0)))] {
             let run = format!(r#"{{"run":{{"device":"{earlier}"}}}}"#);
             assert_eq!(serde_json::from_str::<Settings>(&run).unwrap().run.device, device);

@@ -36,6 +36,11 @@ pub struct Run {
     /// How often a crashed trial is started again.
     #[serde(deserialize_with = "fields::count")]
     pub retries: u32,
+    /// How long a trial's process may be silent before it is killed as hung: `auto`, `never`, or a length of time.
+    pub timeout: Timeout,
+    /// Seconds from Ctrl-C or the deadline until processes are killed that have not stopped.
+    #[serde(deserialize_with = "fields::seconds")]
+    pub patience: u64,
 }
 
 impl Default for Run {
@@ -50,6 +55,50 @@ impl Default for Run {
             until: None,
             time: None,
             retries: 2,
+            timeout: Timeout::Auto,
+            patience: 30,
+        }
+    }
+}
+
+/// How long a trial's process may be silent before it is killed as hung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Timeout {
+    /// By how long it was silent before: 20 times the longest silence of what it is doing, at least 2 minutes; 10 minutes while none is
+    /// known.
+    #[default]
+    Auto,
+    /// So many seconds.
+    After(u64),
+    /// It is waited for as long as it takes.
+    Never,
+}
+
+impl Serialize for Timeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::After(seconds) => serializer.serialize_u64(*seconds),
+            Self::Never => serializer.serialize_str("never"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Scalar::deserialize(deserializer)?;
+        match &value {
+            // A version that did not have it wrote nothing there.
+            Scalar::Nothing => Ok(Self::Auto),
+            value if value.is("auto") => Ok(Self::Auto),
+            value if value.is("never") => Ok(Self::Never),
+            value => match value.seconds() {
+                Some(seconds) => Ok(Self::After(seconds)),
+                None => value.refuse_helping(
+                    "`auto`, `never`, or a length of time such as `130`, `130s` or `5m`",
+                    "`auto` goes by how long a trial was silent before; `never` waits for ever",
+                ),
+            },
         }
     }
 }

@@ -342,7 +342,8 @@ fn words_of_other_tools_that_stand_for_something_else_here() {
         ),
         ("gpus: 2", "there is no setting called `gpus`", "`run.device`"),
         ("search: {random: 3, method: bayes, train.stride: [64, 128]}", "there is no setting called `method`", "draws at random"),
-        ("run: {timeout: 5m}", "there is no setting called `run.timeout`", "not"),
+        ("run: {timeout: off}", "`run.timeout` should be `auto`, `never`, or a length of time", "`never` waits for ever"),
+        ("run: {patience: -1}", "`run.patience` should be a length of time such as `30`, `30s` or `2m`", "not"),
         ("run: {per_device: 2}", "there is no setting called `run.per_device`", "yet"),
         ("run: {notify: mail}", "there is no setting called `run.notify`", "yet"),
     ] {

@@ -216,6 +216,12 @@ pub(in crate::experiment) fn maybe_clock<'de, D: Deserializer<'de>>(deserializer
     maybe_time(deserializer, "a clock time such as `07:00`", |text| clock_time(text).is_some())
 }
 
+/// A length of time in whole seconds.
+pub(in crate::experiment) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let scalar = Scalar::deserialize(deserializer)?;
+    scalar.seconds().map_or_else(|| scalar.refuse("a length of time such as `30`, `30s` or `2m`"), Ok)
+}
+
 /// A length of time, or `none` or `auto`.
 pub(in crate::experiment) fn maybe_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     maybe_time(deserializer, "a length of time such as `8h` or `1h30m`", |text| duration(text).is_some())

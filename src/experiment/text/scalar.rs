@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::number::{number, rewritten, shown, whole, whole_within, whole_words};
+use super::time::{LONGEST_SECONDS, duration};
 
 /// Largest size (of a window, a batch, a model): the product of two still fits into 63 bits.
 pub(super) const LARGEST_SIZE: u64 = 1_000_000_000;
@@ -39,8 +40,22 @@ impl Scalar {
         found.filter(|n| (least..=most).contains(n)).ok_or_else(|| whole_words(least, most, too_large))
     }
 
+    /// A length of time in whole seconds: `130`, `130s`, `2m10s`; `None` where it is none.
+    pub(in crate::experiment) fn seconds(&self) -> Option<u64> {
+        let of_text = match self {
+            Self::Text(text) => duration(text).map(|length| length.as_secs()),
+            _ => None,
+        };
+        of_text.or_else(|| self.whole(1, LONGEST_SECONDS).ok())
+    }
+
     pub(in crate::experiment) fn is(&self, word: &str) -> bool {
         matches!(self, Self::Text(text) if text == word)
+    }
+
+    /// Refuses it, and says what to do about it.
+    pub(in crate::experiment) fn refuse_helping<T, E: serde::de::Error>(&self, expected: &str, help: &str) -> Result<T, E> {
+        Err(E::custom(format!("should be {expected}, not {self}\n{help}")))
     }
 
     pub(in crate::experiment) fn refuse<T, E: serde::de::Error>(&self, expected: &str) -> Result<T, E> {
@@ -210,6 +225,6 @@ impl Wrapped {
 
     /// Refuses it, and says what to do about it.
     pub(in crate::experiment) fn refuse_helping<T, E: serde::de::Error>(&self, expected: &str, help: &str) -> Result<T, E> {
-        Err(E::custom(format!("should be {expected}, not {}\n{help}", self.value)))
+        self.value.refuse_helping(expected, help)
     }
 }

@@ -323,14 +323,7 @@ impl Engine {
     /// The NLL of each target in nats, without dropout, one sequence of `length` tokens after another.
     ///
     /// `stop` is heeded after every few sequences. False where it said so: then the losses are of no use.
-    pub fn nll(
-        &mut self,
-        inputs: &[u32],
-        targets: &[u32],
-        length: usize,
-        into: &mut [f32],
-        stop: &AtomicBool,
-    ) -> Result<bool> {
+    pub fn nll(&mut self, inputs: &[u32], targets: &[u32], length: usize, into: &mut [f32], stop: &AtomicBool) -> Result<bool> {
         self.check(inputs, targets, length)?;
         if into.len() != inputs.len() {
             return Err(Error::internal(format!("{} losses asked for of {} targets", into.len(), inputs.len())));

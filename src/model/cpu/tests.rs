@@ -440,7 +440,7 @@ fn a_stop_is_heeded_between_shards_and_leaves_nothing_behind() {
         let mut engine = engine(&config, threads, 1.0);
         let (inputs, targets) = tokens(&config, 16 * 20);
         let micro = MicroBatch { inputs: &inputs, targets: &targets, length: 20, batch: 16, first: 0, step: 0, scale: 1.0 };
-        let mut whole = |engine: &mut Engine| {
+        let whole = |engine: &mut Engine| {
             let mut nll = 0.0;
             assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
             (nll.to_bits(), bits(engine.gradients()))

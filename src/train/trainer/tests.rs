@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::corpus::{Request, prepare};
@@ -9,10 +11,22 @@ use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer}
 use crate::model::gpu::Stamp;
 use crate::model::plain::Windows;
 use crate::plan::{EvaluationPlan, TrialId};
-use crate::train::backend::{CpuEngine, Lent, make_step};
+use crate::train::backend::{CpuEngine, Lent};
 use crate::train::recorder::{CheckpointRow, Positions, TokenNll};
 
 const STEPS: u64 = 46;
+
+/// When somebody asks to stop.
+#[derive(Debug, Clone, Default)]
+struct Asks {
+    flag: Arc<AtomicBool>,
+    /// Within the step of this number.
+    step: Option<u64>,
+    /// Within the batch of windows of this number, from 1.
+    batch: Option<usize>,
+    /// Batches of windows so far.
+    scored: Rc<Cell<usize>>,
+}
 
 /// The CPU engine, with results that are given out late.
 struct Late {
@@ -24,6 +38,7 @@ struct Late {
     /// The step from which on losses are told that are far above guessing.
     high_from: Option<u64>,
     most: Rc<Cell<usize>>,
+    asks: Asks,
     made_by: Option<Stamp>,
 }
 
@@ -38,18 +53,24 @@ impl Backend for Late {
         self.depth
     }
 
-    fn submit(&mut self, step: Step<'_>) -> Result<()> {
+    fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
+        if self.asks.step == Some(step.number) {
+            self.asks.flag.store(true, Ordering::Release);
+        }
         let is_from = |first: Option<u64>| first.is_some_and(|first| step.number >= first);
         let result = if is_from(self.dead_from) {
             StepResult { loss: f64::NAN, norm: 1.0, clip_coefficient: 1.0 }
         } else {
-            let made = make_step(&mut self.engine, step)?;
+            if !self.engine.submit(step, stop)? {
+                return Ok(false);
+            }
+            let made = self.engine.result()?;
             StepResult { loss: if is_from(self.high_from) { 100.0 } else { made.loss }, ..made }
         };
         self.waiting.push_back(result);
         assert!(self.waiting.len() <= self.depth);
         self.most.set(self.most.get().max(self.waiting.len()));
-        Ok(())
+        Ok(true)
     }
 
     fn result(&mut self) -> Result<StepResult> {
@@ -65,9 +86,14 @@ impl Backend for Late {
         self.engine.gradients()
     }
 
-    fn nll(&mut self, windows: &Windows<'_>) -> Result<Vec<f32>> {
+    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
         self.assert_idle();
-        self.engine.nll(windows)
+        let scored = &self.asks.scored;
+        scored.set(scored.get() + 1);
+        if self.asks.batch == Some(scored.get()) {
+            self.asks.flag.store(true, Ordering::Release);
+        }
+        self.engine.nll(windows, stop)
     }
 
     fn rows_are_prefixes(&self) -> bool {
@@ -185,27 +211,27 @@ impl Scene {
         Self { folder, job, dead_from: None, high_from: None, made_by: None, full_at: None }
     }
 
-    /// One run in this folder, that is asked to stop before step `stop_at`; what it told, how it ended, and the most steps that
+    /// One run in this folder, that is asked to stop within step `stop_at`; what it told, how it ended, and the most steps that
     /// were in flight.
     fn run(&self, name: &str, depth: usize, stop_at: Option<u64>) -> (Told, Ended, usize) {
         self.try_to_run(name, depth, stop_at).unwrap()
     }
 
     fn try_to_run(&self, name: &str, depth: usize, stop_at: Option<u64>) -> Result<(Told, Ended, usize)> {
+        self.run_until(name, depth, &Asks { step: stop_at, ..Asks::default() })
+    }
+
+    fn run_until(&self, name: &str, depth: usize, asks: &Asks) -> Result<(Told, Ended, usize)> {
         let checkpoints = self.folder.path().join(name);
         let place = Place { experiment: self.folder.path(), checkpoints: &checkpoints, name: "checkpoints" };
-        let (mut told, most, asked) = (Told(Vec::new(), self.full_at), Rc::new(Cell::new(0)), Cell::new(0));
+        let (mut told, most) = (Told(Vec::new(), self.full_at), Rc::new(Cell::new(0)));
         let open = |config: &Config, state: &State| -> Result<Box<dyn Backend>> {
             let engine = CpuEngine::new(config, &self.job.settings.train, self.job.seed, 1, state)?;
             let (dead_from, high_from, most) = (self.dead_from, self.high_from, most.clone());
-            let (waiting, made_by) = (VecDeque::new(), self.made_by.clone());
-            Ok(Box::new(Late { engine, depth, waiting, dead_from, high_from, most, made_by }))
+            let (waiting, made_by, asks) = (VecDeque::new(), self.made_by.clone(), asks.clone());
+            Ok(Box::new(Late { engine, depth, waiting, dead_from, high_from, most, asks, made_by }))
         };
-        let stop = || {
-            asked.set(asked.get() + 1);
-            stop_at.is_some_and(|step| asked.get() > step)
-        };
-        let ended = run_on(&open, &self.job, place, 1, &mut told, &stop)?;
+        let ended = run_on(&open, &self.job, place, 1, &mut told, &asks.flag)?;
         Ok((told, without_times(ended), most.get()))
     }
 }
@@ -256,6 +282,29 @@ fn a_stop_saves_after_the_last_step_that_was_submitted_and_goes_on_from_there() 
         assert_eq!(in_the_end, ended, "{stop_at}");
     }
     assert!(whole.0.len() > STEPS as usize);
+}
+
+#[test]
+fn a_stop_within_any_batch_of_scoring_changes_nothing_of_the_end() {
+    let scene = Scene::new(Budget::Steps(STEPS));
+    let asks = Asks::default();
+    let (whole, ended, _) = scene.run_until("whole", 1, &asks).unwrap();
+    let (ended, batches) = (without_times(ended), asks.scored.get());
+    assert!(batches > 6, "{batches}");
+    for batch in 1..=batches {
+        let (name, asks) = (format!("batch {batch}"), Asks { batch: Some(batch), ..Asks::default() });
+        let (told, stopped, _) = scene.run_until(&name, 1, &asks).unwrap();
+        let Ended::Interrupted { step } = stopped else { panic!("{batch}: {stopped:?}") };
+        let (rest, in_the_end, _) = scene.run(&name, 1, None);
+        assert_eq!(in_the_end, ended, "{batch}");
+        // Rows of the step at which it was stopped stand in both; a row that is there is replaced.
+        assert_eq!(rest.0[0], format!("resume {step}"));
+        let steps = |told: &Told| told.0.iter().filter(|line| line.starts_with("StepRow")).cloned().collect::<Vec<_>>();
+        assert_eq!([steps(&told), steps(&rest)].concat(), steps(&whole), "{batch}");
+        for row in whole.0.iter().filter(|line| line.starts_with("EvaluationRow") || line.starts_with("CheckpointRow")) {
+            assert!(told.0.contains(row) || rest.0.contains(row), "{batch}: {row}");
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,152 @@
+use super::*;
+
+const SECOND: i64 = 1_000_000;
+const PACE: i64 = SECOND / 5;
+
+/// A lookout on one trial, on a clock of its own.
+struct Watch {
+    lookout: Lookout,
+    trial: TrialId,
+    now: i64,
+    notes: i64,
+}
+
+impl Watch {
+    fn new(timeout: Timeout) -> Self {
+        let trial = TrialId::of("a");
+        let mut lookout = Lookout::new(Patience { timeout, ..Patience::default() }, PACE);
+        lookout.started(&trial);
+        lookout.pass(0);
+        Self { lookout, trial, now: 0, notes: 0 }
+    }
+
+    /// Looks for so many seconds at the pace that is right; what was found.
+    fn wait(&mut self, seconds: f64) -> Vec<Finding> {
+        let until = self.now + micros(seconds);
+        let mut found = Vec::new();
+        while self.now < until {
+            self.now += PACE;
+            self.lookout.pass(self.now);
+            found.extend(self.lookout.findings(self.now).into_iter().map(|(_, finding)| finding));
+        }
+        found
+    }
+
+    fn says(&mut self, phase: &str) {
+        self.notes += 1;
+        assert!(self.lookout.hears(&self.trial.clone(), &said(phase, self.notes)));
+    }
+
+    /// Seconds after which it is killed that says nothing any more, and as what.
+    fn killed_after(&mut self) -> (i64, String) {
+        let began = self.now;
+        loop {
+            for finding in self.wait(0.2) {
+                if let Finding::Kill(kill) = finding {
+                    return ((self.now - began) / SECOND, kill.to_string());
+                }
+            }
+            assert!(self.now - began < 100_000 * SECOND, "never killed");
+        }
+    }
+}
+
+fn said(phase: &str, time_utc: i64) -> Progress {
+    Progress {
+        attempt: 1,
+        phase: phase.to_owned(),
+        step: 1,
+        steps: 2,
+        tokens_seen: 1,
+        fraction: 0.5,
+        loss: None,
+        validation_loss: None,
+        tokens_per_second: None,
+        training_seconds: 0.0,
+        starts_over: None,
+        time_utc,
+    }
+}
+
+#[test]
+fn how_long_a_silence_may_last_follows_from_the_longest_before() {
+    for (timeout, known, expected) in [
+        (Timeout::Auto, None, Some(600.0)),
+        (Timeout::Auto, Some(0.3), Some(120.0)),
+        (Timeout::Auto, Some(6.0), Some(120.0)),
+        (Timeout::Auto, Some(60.0), Some(1_200.0)),
+        (Timeout::After(5), Some(60.0), Some(5.0)),
+        (Timeout::Never, Some(60.0), None),
+    ] {
+        assert_eq!(longest(timeout, known), expected, "{timeout:?} {known:?}");
+    }
+}
+
+#[test]
+fn each_phase_has_its_own_silence_and_a_note_that_is_the_same_is_none() {
+    let mut watch = Watch::new(Timeout::Auto);
+    watch.says("training");
+    watch.wait(12.0);
+    assert!(!watch.lookout.hears(&watch.trial.clone(), &said("training", 1)), "an old one");
+    // The silence before it belongs to the phase before it.
+    watch.says("scoring");
+    assert_eq!(watch.killed_after(), (600, "hung: silent for 600 s while scoring".to_owned()));
+    // The next attempt of the trial knows what the first one knew.
+    let trial = watch.trial.clone();
+    watch.lookout.ended(&trial);
+    watch.lookout.started(&trial);
+    watch.says("training");
+    assert_eq!(watch.killed_after(), (240, "hung: silent for 240 s while training".to_owned()), "20 times 12 s");
+}
+
+#[test]
+fn time_that_the_looks_have_missed_is_no_silence_of_a_worker() {
+    let mut watch = Watch::new(Timeout::After(60));
+    watch.says("training");
+    assert!(watch.wait(59.0).iter().all(|finding| matches!(finding, Finding::Silent(..))));
+    for _ in 0..3 {
+        // The machine was suspended, or the runner stopped, for an hour.
+        watch.now += 3_600 * SECOND;
+        watch.lookout.pass(watch.now);
+        assert_eq!(watch.lookout.findings(watch.now), []);
+    }
+    assert_eq!(watch.killed_after().1, "hung: silent for 60 s while training");
+    // A look that comes a little late counts.
+    let mut silence = Silence::default();
+    silence.grows(SECOND, PACE);
+    silence.grows(3 * SECOND, PACE);
+    assert_eq!(silence.seconds(), 1.2);
+}
+
+#[test]
+fn a_silence_is_told_once_a_second_from_ten_seconds_on_and_later_where_it_is_usual() {
+    let mut watch = Watch::new(Timeout::Never);
+    watch.says("training");
+    let told = |found: Vec<Finding>| found.iter().map(|f| if let Finding::Silent(s, _) = f { *s } else { 0 }).collect::<Vec<_>>();
+    assert_eq!(told(watch.wait(12.0)), [10, 11, 12]);
+    watch.says("training");
+    assert_eq!(told(watch.wait(35.8)), Vec::<u64>::new(), "12 s were known");
+    assert_eq!(told(watch.wait(1.4)), [36, 37]);
+}
+
+#[test]
+fn what_was_killed_and_is_still_there_is_told_once() {
+    let mut watch = Watch::new(Timeout::After(5));
+    assert_eq!(watch.killed_after().0, 5);
+    assert_eq!(watch.wait(9.0), []);
+    assert_eq!(watch.wait(2.0), [Finding::StillThere]);
+    assert_eq!(watch.wait(100.0), []);
+}
+
+#[test]
+fn a_worker_is_asked_once_killed_once_and_killed_where_it_does_not_stop() {
+    let mut watch = Watch::new(Timeout::Auto);
+    let trial = watch.trial.clone();
+    assert!(watch.lookout.is_to_ask(&trial, watch.now) && !watch.lookout.is_to_ask(&trial, watch.now));
+    assert_eq!(watch.killed_after(), (30, "killed: it had not stopped after 30 s".to_owned()));
+    assert!(!watch.lookout.is_to_kill(&trial, watch.now));
+    watch.lookout.ended(&trial);
+    watch.lookout.started(&trial);
+    assert!(watch.lookout.is_to_kill(&trial, watch.now) && !watch.lookout.is_to_kill(&trial, watch.now));
+    assert!(!watch.lookout.is_to_kill(&TrialId::of("b"), watch.now), "nobody");
+}
