@@ -201,8 +201,10 @@ impl Attempt {
     /// Whether it ended badly: without an outcome, and not because somebody stopped it. Of one that was killed with its runner
     /// nobody knows.
     pub fn ended_badly(&self) -> bool {
-        const WELL: [&str; 6] = ["completed", "diverged", "did not fit", "failed", "interrupted", "killed"];
-        self.ended.as_deref().is_some_and(|ended| !WELL.contains(&ended))
+        const WELL: [&str; 5] = ["completed", "diverged", "did not fit", "failed", "interrupted"];
+        // `killed` alone, or with why: it had not stopped in time.
+        let is_well = |ended: &str| WELL.contains(&ended) || ended == "killed" || ended.starts_with("killed: ");
+        self.ended.as_deref().is_some_and(|ended| !is_well(ended))
     }
 }
 

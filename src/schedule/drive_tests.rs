@@ -511,7 +511,8 @@ fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same()
     let mut one = |event: &Event, now: i64| first.push((event.clone(), now));
     let mut other = |event: &Event, now: i64| second.push((event.clone(), now));
     let deadline = Deadline { until_utc: None, until_elapsed: Some(8 * HOUR) };
-    let pace = Pace { overview: Duration::from_secs(60), deadline, ..Pace::default() };
+    let patience = Patience { timeout: Timeout::Never, ..Patience::default() };
+    let pace = Pace { overview: Duration::from_secs(60), deadline, patience, ..Pace::default() };
     let queue = Queue::new(vec![candidate], policy(1));
     let summary = drive(queue, &mut workers, &clock, &mut [&mut one, &mut other], &AtomicU8::new(0), pace);
     assert_eq!((summary.left, summary.stopped), (1, Some(Stop::Deadline)));

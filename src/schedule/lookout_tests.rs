@@ -1,4 +1,5 @@
 use super::*;
+use crate::schedule::simulation::{Dice, NIGHTS};
 
 const SECOND: i64 = 1_000_000;
 const PACE: i64 = SECOND / 5;
@@ -149,4 +150,67 @@ fn a_worker_is_asked_once_killed_once_and_killed_where_it_does_not_stop() {
     watch.lookout.started(&trial);
     assert!(watch.lookout.is_to_kill(&trial, watch.now) && !watch.lookout.is_to_kill(&trial, watch.now));
     assert!(!watch.lookout.is_to_kill(&TrialId::of("b"), watch.now), "nobody");
+}
+
+/// A night of one worker; whether time that the looks have missed counts, by mistake.
+fn a_night_of_notes(number: u64, by_mistake: bool) {
+    let mut dice = Dice(number.wrapping_mul(0x9e6c_63d0_876a_9a47));
+    let timeout = match dice.below(4) {
+        0 => Timeout::Never,
+        1 => Timeout::After(1 + dice.below(200)),
+        _ => Timeout::Auto,
+    };
+    let pace = if by_mistake { i64::MAX / (2 * GAP) } else { PACE };
+    let (trial, patience) = (TrialId::of("a"), Patience { timeout, ..Patience::default() });
+    let mut lookout = Lookout::new(patience, pace);
+    lookout.started(&trial);
+    lookout.pass(0);
+    // What is said again here: the time that was looked at since the last note, and the longest of each phase.
+    let (mut now, mut silent, mut known) = (0, 0, [None::<i64>; 3]);
+    let phases = ["training", "saving", "scoring"];
+    let (mut phase, mut notes, mut next) = (None::<usize>, 0, now + 1);
+    let hangs_at = dice.below(4_000) as i64 * SECOND;
+    for _ in 0..20_000 {
+        let is_missed = dice.one_in(400);
+        let step = if is_missed { (10 + dice.below(30_000) as i64) * SECOND } else { PACE + dice.below(PACE as u64) as i64 };
+        now += step;
+        silent += if is_missed { PACE } else { step };
+        lookout.pass(now);
+        // Whoever is stopped or suspended says nothing; somebody whose runner was stopped may have.
+        if now >= next && now < hangs_at && (!is_missed || dice.one_in(2)) {
+            notes += 1;
+            let says = dice.below(3) as usize;
+            assert!(lookout.hears(&trial, &said(phases[says], notes)));
+            if let Some(before) = phase.replace(says) {
+                known[before] = Some(known[before].unwrap_or(0).max(silent));
+            }
+            silent = 0;
+            let most = if dice.one_in(20) { 100 } else { 2 };
+            next = now + dice.below(most) as i64 * SECOND;
+        }
+        let longest = match (timeout, phase.and_then(|phase| known[phase])) {
+            (Timeout::Never, _) => i64::MAX,
+            (Timeout::After(seconds), _) => seconds as i64 * SECOND,
+            (Timeout::Auto, None) => 600 * SECOND,
+            (Timeout::Auto, Some(known)) => (20 * known).max(120 * SECOND),
+        };
+        let killed = lookout.findings(now).iter().any(|(_, finding)| matches!(finding, Finding::Kill(_)));
+        // Seconds are no whole numbers of microseconds in binary.
+        assert!(killed || silent <= longest, "silent for {silent}, and {longest} are allowed");
+        assert!(!killed || silent >= longest - 1, "killed after {silent} of {longest}");
+        if killed {
+            return;
+        }
+    }
+    assert!(timeout == Timeout::Never || now < hangs_at || silent < 2_400 * SECOND, "it hung and was never killed");
+}
+
+#[test]
+fn in_nights_that_are_made_up_what_hangs_is_killed_and_nothing_else() {
+    for number in 0..NIGHTS / 100 {
+        let played = std::panic::catch_unwind(|| a_night_of_notes(number, false));
+        assert!(played.is_ok(), "night {number} went wrong: see above");
+    }
+    let goes_wrong = |number| std::panic::catch_unwind(|| a_night_of_notes(number, true)).is_err();
+    assert!((0..100).any(goes_wrong), "that missed time counts is not found");
 }

@@ -1,5 +1,5 @@
-//! Nights that are made up: machines with little memory, crashes, hangs, full disks, clocks that are set, and somebody who asks for a
-//! stop. What a worker does is decided here, where nothing of the queue's own state is known; what the queue may do is said again, as
+//! Nights that are made up: machines with little memory, crashes, hangs, workers that cannot be killed, full disks, clocks that are set,
+//! and somebody who asks for a stop. What a worker does is decided here, where nothing of the queue's own state is known; what the queue may do is said again, as
 //! plainly as it can be. A night that goes wrong is told by its number, and `one_night` plays it again.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,24 +10,26 @@ use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
 
 const SECOND: i64 = 1_000_000;
-const NIGHTS: u64 = if cfg!(debug_assertions) { 3_000 } else { 100_000 };
+pub(super) const NIGHTS: u64 = if cfg!(debug_assertions) { 3_000 } else { 100_000 };
 /// Before every night, whatever the clock is set to.
 const LONG_AGO: i64 = -1_000_000 * SECOND;
 /// More events than any night has.
 const LONGEST: usize = 20_000;
+/// After every night.
+const NEVER: i64 = i64::MAX / 4;
 
 /// splitmix64: numbers that look drawn at random, the same for the same seed.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % n
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
@@ -41,6 +43,19 @@ enum Fate {
     Stopped,
     /// Another worker turns out to be at it.
     Held,
+    /// It hangs, and is still there a while after it was killed: so many seconds long, or for ever.
+    StillThere(Option<i64>),
+}
+
+/// A mistake that is made on purpose: the rules must be seen to be broken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    /// A worker that is still there although it was killed is taken for one that ended.
+    SlotGivenAgain,
+    /// The queue is not told that a worker is still there.
+    WaitedForEver,
+    /// The queue is told of a worker that hung as if it had saved and left by itself.
+    HangForgotten,
 }
 
 #[derive(Debug)]
@@ -66,6 +81,10 @@ struct Seen {
     running: Option<(i64, Fate, u32, u32)>,
     over: Option<Conclusion>,
     held_until: Option<i64>,
+    /// The slot it was started in last.
+    slot: u32,
+    /// Its worker was killed and is still there: until then.
+    lost_until: Option<i64>,
 }
 
 /// What the rules say of a shape: 0 as planned, 1 on half the threads, 2 alone, 3 does not fit.
@@ -96,6 +115,7 @@ struct Night {
     disk_waited_from: Option<i64>,
     streak: (Option<(Cause, String)>, BTreeSet<usize>),
     stopped: Option<Stop>,
+    fault: Option<Fault>,
 }
 
 impl Night {
@@ -169,6 +189,7 @@ impl Night {
             disk_waited_from: None,
             streak: Default::default(),
             stopped: None,
+            fault: None,
             jobs,
             dice,
         }
@@ -198,11 +219,17 @@ impl Night {
         (0..self.seen.len()).filter(|n| self.seen[*n].running.is_some())
     }
 
+    /// Slots that are taken.
+    fn taken(&self) -> impl Iterator<Item = u32> {
+        self.seen.iter().filter(|seen| seen.running.is_some() || seen.lost_until.is_some()).map(|seen| seen.slot)
+    }
+
     /// Whether a trial waits to be started, and nothing but a slot is missing.
     fn is_startable(&self, n: usize, now: i64) -> bool {
         let seen = &self.seen[n];
         let in_time = self.policy.until_utc.is_none_or(|until| now < until);
-        let queued = seen.over.is_none() && seen.running.is_none() && seen.held_until.is_none() && seen.ready <= now;
+        let taken = seen.running.is_some() || seen.held_until.is_some() || seen.lost_until.is_some();
+        let queued = seen.over.is_none() && !taken && seen.ready <= now;
         queued && in_time && !self.waits(n, now)
     }
 
@@ -211,7 +238,8 @@ impl Night {
         let Some(other) = self.levels[self.jobs[n].shape].trying.filter(|other| *other != n) else { return false };
         let seen = &self.seen[other];
         let in_time = self.policy.until_utc.is_none_or(|until| now.max(seen.ready) < until);
-        seen.over.is_none() && (seen.running.is_some() || (seen.held_until.is_none() && in_time))
+        let is_lost = seen.lost_until.is_some();
+        seen.over.is_none() && !is_lost && (seen.running.is_some() || (seen.held_until.is_none() && in_time))
     }
 
     fn runs_alone(&self, n: usize) -> bool {
@@ -232,7 +260,8 @@ impl Night {
         assert!(self.stopped.is_none(), "started after the stop");
         assert!(self.disk_waited_from.is_none(), "started while the disk is full");
         assert!(self.is_startable(n, now), "{n} may not start: {:?}", self.seen[n]);
-        assert!(self.running().count() < self.policy.slots);
+        let is_free = !self.taken().any(|slot| slot == start.slot);
+        assert!(is_free && (1..=self.policy.slots as u32).contains(&start.slot), "slot {} is not free", start.slot);
         let others_alone = self.running().any(|other| self.seen[other].running.is_some_and(|r| r.2 == 2));
         assert!(!others_alone, "another one is to be alone");
         assert!(!self.runs_alone(n) || self.running().next().is_none(), "{n} is to be alone");
@@ -256,10 +285,12 @@ impl Night {
         };
         seen.attempts += 1;
         seen.begun = true;
+        seen.slot = start.slot;
         assert!(seen.failures <= self.policy.retries, "tried too often");
         let takes = match fate {
             Fate::Ends(_) => seconds,
             Fate::Fails(Cause::Hang, _) => seconds / 2 + 120,
+            Fate::StillThere(_) => seconds / 2 + 130,
             Fate::Held => 1,
             Fate::Fails(..) | Fate::Stopped => 1 + seconds / 2,
         };
@@ -295,12 +326,36 @@ impl Night {
         if queue.stops_running() && matches!(fate, Fate::Ends(_)) && self.dice.one_in(2) {
             fate = Fate::Stopped;
         }
+        if let Fate::StillThere(seconds) = fate {
+            return self.on_still_there(queue, n, seconds, now, world);
+        }
+        self.on_exit(queue, n, (fate, level, threads), now, world);
+    }
+
+    /// A worker was killed a while ago, and is still there.
+    fn on_still_there(&mut self, queue: &mut Queue, n: usize, seconds: Option<i64>, now: i64, world: i64) {
+        self.seen[n].lost_until = Some(seconds.map_or(NEVER, |seconds| world + seconds * SECOND));
+        let shape = self.jobs[n].shape;
+        self.levels[shape].trying.take_if(|trying| *trying == n);
+        let hung = || Exit::Failed(Failure { cause: Cause::Hang, reason: "silent".to_owned(), last_lines: Vec::new() });
+        let events = match self.fault {
+            Some(Fault::SlotGivenAgain) => queue.on_exit(&id(n), hung(), now),
+            Some(Fault::WaitedForEver) => Vec::new(),
+            _ => queue.on_still_there(&id(n)),
+        };
+        self.hear(&events, now);
+    }
+
+    /// A worker has ended so.
+    fn on_exit(&mut self, queue: &mut Queue, n: usize, (fate, level, threads): (Fate, u32, u32), now: i64, world: i64) {
         let shape = self.jobs[n].shape;
         let exit = match fate {
+            Fate::Fails(Cause::Hang, _) if self.fault == Some(Fault::HangForgotten) => Exit::Interrupted,
             Fate::Ends(end) => Exit::Done(Box::new(Outcome::example(end))),
             Fate::Fails(cause, reason) => Exit::Failed(Failure { cause, reason: reason.to_owned(), last_lines: Vec::new() }),
             Fate::Stopped => Exit::Interrupted,
             Fate::Held => Exit::HeldElsewhere,
+            Fate::StillThere(_) => unreachable!("it has not ended"),
         };
         let stopped_before = self.stopped.clone();
         let events = queue.on_exit(&id(n), exit, now);
@@ -319,6 +374,7 @@ impl Night {
                 self.streak = Default::default();
             }
             Fate::Held => seen.held_until = Some(world + 50 * SECOND),
+            Fate::StillThere(_) => {}
             Fate::Stopped => {
                 seen.failures += 1;
                 if stopping || seen.failures > retries {
@@ -418,7 +474,14 @@ impl Night {
                     assert!(seen.over.is_none() && *in_seconds >= 2.0, "{event:?}");
                     seen.ready = now + (in_seconds * 1e6) as i64;
                 }
-                Event::Waits { trial, .. } => assert!(self.waits(self.ids[trial], now), "{event:?}"),
+                Event::StillThere { trial, slot } => {
+                    let seen = &self.seen[self.ids[trial]];
+                    assert!(seen.lost_until.is_some() && seen.slot == *slot, "{event:?}");
+                }
+                // Also where the deadline comes before the other one is tried again.
+                Event::Waits { trial, other } => {
+                    assert_eq!(self.levels[self.jobs[self.ids[trial]].shape].trying, Some(self.ids[other]), "{event:?}");
+                }
                 Event::DiskFull => assert_eq!(self.disk_waited_from, Some(now)),
                 Event::DiskHasRoom => self.disk_waited_from = None,
                 Event::Stopping { why } => {
@@ -426,7 +489,7 @@ impl Night {
                         Stop::Deadline => self.policy.until_utc.is_some_and(|until| now >= until),
                         Stop::SameFailure { .. } => self.stopped.as_ref() == Some(why),
                         Stop::Asked | Stop::DiskFull => true,
-                        Stop::NoSlot => false,
+                        Stop::NoSlot => self.seen.iter().filter(|seen| seen.lost_until.is_some()).count() >= self.policy.slots,
                     };
                     assert!(right, "{event:?}");
                     self.stopped.get_or_insert(why.clone());
@@ -439,7 +502,7 @@ impl Night {
     /// No slot is empty while a trial could start that no failure of its own shape keeps back.
     fn nothing_is_held_back(&self, now: i64) {
         let alone = self.running().any(|n| self.seen[n].running.is_some_and(|r| r.2 == 2));
-        let full = self.running().count() >= self.policy.slots;
+        let full = self.taken().count() >= self.policy.slots;
         if self.stopped.is_some() || self.disk_waited_from.is_some() || alone || full {
             return;
         }
@@ -492,6 +555,8 @@ impl Night {
             for n in 0..self.jobs.len() {
                 if self.seen[n].running.is_some_and(|r| r.0 <= world) {
                     self.on_end(&mut queue, n, now, world);
+                } else if self.seen[n].lost_until.take_if(|until| *until <= world).is_some() {
+                    self.on_exit(&mut queue, n, (Fate::Fails(Cause::Hang, "silent"), 0, 1), now, world);
                 }
             }
         }
@@ -514,10 +579,18 @@ impl Night {
     fn next_turn(&self, now: i64, world: i64) -> i64 {
         let ends = self.seen.iter().filter_map(|s| s.running.map(|r| r.0));
         let held = self.seen.iter().filter_map(|s| s.held_until);
+        let lost = self.seen.iter().filter_map(|s| s.lost_until).filter(|until| *until < NEVER);
         let ready = self.seen.iter().filter(|s| s.over.is_none()).map(|s| world + s.ready - now);
         let until = self.policy.until_utc.map(|until| world + until - now);
         let disk = self.disk_waited_from.map(|_| world + 10 * SECOND);
-        let all = ends.chain(held).chain(ready).chain(until).chain(disk).chain(self.asked_at).chain(self.clock_set.map(|c| c.0));
+        let all = ends
+            .chain(held)
+            .chain(lost)
+            .chain(ready)
+            .chain(until)
+            .chain(disk)
+            .chain(self.asked_at)
+            .chain(self.clock_set.map(|c| c.0));
         all.filter(|t| *t > world).min().unwrap_or(world + SECOND)
     }
 
@@ -527,7 +600,9 @@ impl Night {
             let Event::Left { trial, why } = event else { panic!("{event:?}") };
             let seen = &mut self.seen[self.ids[trial]];
             assert!(seen.over.is_none() && seen.running.is_none(), "{event:?}: concluded twice, or it runs");
-            assert!(summary.stopped.is_some(), "{event:?}, and nothing stopped it");
+            let is_lost = seen.lost_until.is_some();
+            assert_eq!(*why == Left::StillThere, is_lost, "{event:?}");
+            assert!(is_lost || summary.stopped.is_some(), "{event:?}, and nothing stopped it");
             seen.over = Some(Conclusion::Left(*why));
         }
         let all = self.seen.iter().map(|seen| seen.over.expect("each trial is concluded"));
@@ -559,8 +634,9 @@ fn fate(dice: &mut Dice, rough: u64) -> Fate {
         Fate::Fails(Cause::NotStarted, "no process"),
         Fate::Stopped,
         Fate::Held,
+        Fate::StillThere((!dice.one_in(4)).then(|| 1 + dice.below(900) as i64)),
     ];
-    if dice.below(4) >= rough { ends[dice.below(4) as usize] } else { fails[dice.below(11) as usize] }
+    if dice.below(4) >= rough { ends[dice.below(4) as usize] } else { fails[dice.below(12) as usize] }
 }
 
 fn id(n: usize) -> TrialId {
@@ -581,6 +657,17 @@ fn nights_that_are_made_up_end_as_their_causes_say() {
     // Enough of each sort, so that none of it is without meaning.
     let least = NIGHTS as usize / 10;
     assert!([seen.completed, seen.did_not_fit, seen.failed, seen.left].iter().all(|n| *n > least), "{seen:?}");
+}
+
+#[test]
+fn mistakes_that_are_made_on_purpose_are_found() {
+    for fault in [Fault::SlotGivenAgain, Fault::WaitedForEver, Fault::HangForgotten] {
+        let goes_wrong = |number| {
+            let night = Night { fault: Some(fault), ..Night::of(number) };
+            std::panic::catch_unwind(|| night.play()).is_err()
+        };
+        assert!((0..300).any(goes_wrong), "{fault:?} is not found");
+    }
 }
 
 #[test]
