@@ -9,7 +9,7 @@ use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Kill, Obs
 use crate::plan::TrialId;
 use crate::runs::Progress;
 
-/// Value of the stop flag: running workers finish their step, save and leave.
+/// Value of the stop flag: running workers drop what is unfinished, save and leave.
 pub const STOP_AFTER_STEP: u8 = 1;
 /// Value of the stop flag: running workers are killed.
 pub const STOP_NOW: u8 = 2;

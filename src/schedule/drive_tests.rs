@@ -598,8 +598,8 @@ fn after_the_patience_of_a_stop_or_a_deadline_workers_are_killed() {
 #[test]
 fn a_worker_that_cannot_be_killed_takes_its_slot_out_and_the_others_go_on() {
     let patience = Patience { timeout: Timeout::After(60), ..Patience::default() };
-    let ends = done(End::Completed);
-    let scripts: &[&[Script]] = &[&[Script::Unkillable], &[ends.clone()], &[ends.clone()], &[ends]];
+    let ends = [done(End::Completed)];
+    let scripts: &[&[Script]] = &[&[Script::Unkillable], &ends, &ends, &ends];
     let (_, events, summary, seconds) = run_by_the_clock(scripts, policy(2), patience, None);
     assert_eq!((summary.completed, summary.left, seconds), (3, 1, 70));
     let told = events.iter().filter(|e| matches!(e, Event::StillThere { slot: 1, .. })).count();

@@ -29,7 +29,7 @@ pub trait Executor {
     /// How far the worker of this trial says it is.
     fn progress(&mut self, trial: &TrialId) -> Option<Progress>;
 
-    /// Asks the worker of this trial to finish its step, save and leave. Returns at once; asking twice does no harm.
+    /// Asks the worker of this trial to save and leave. Returns at once; asking twice does no harm.
     fn ask_to_stop(&mut self, trial: &TrialId);
 
     /// Kills the worker of this trial. It is still reported as finished, if it ends: [`Kill::exit`] says how.
