@@ -147,24 +147,11 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
     let held_out: Vec<&TokenFile> = [&validation, &test].into_iter().flatten().map(|(_, file)| file).collect();
     let asked = if held_out.is_empty() { vec![&train.1] } else { held_out };
     let (unknown, tokens) = asked.iter().fold((0, 0), |(u, n), file| (u + file.unknown(), n + file.len()));
-    let mut unknown_parts = Vec::new();
-    for (part, spans) in [(&validation, &split.validation), (&test, &split.test)] {
-        if let (Some((_, file)), Some(spans), Some(token)) = (part, spans, tokenizer.unknown())
-            && unknown_parts.is_empty()
-            && file.unknown() > 0
-        {
-            unknown_parts = unknown::named(&split, spans, file, token)?;
-        }
-    }
+    let parts = [(&validation, &split.validation), (&test, &split.test)];
+    let parts = parts.into_iter().filter_map(|(part, spans)| Some((&part.as_ref()?.1, spans.as_deref()?)));
+    let unknown_parts = unknown_parts(&split, &tokenizer, parts)?;
     let mut remarks = remark::of(&split);
-    if !turned_off.is_empty() {
-        let name = if let settings::Tokenizer::File { path } = request.tokenizer { path.as_str() } else { &key };
-        remarks.push(Remark::Note(format!(
-            "{name} asks for {}: turned off, here and in the tokenizer that is kept, so that a text is the same tokens each time \
-             and all of it is there",
-            turned_off.join(" and ")
-        )));
-    }
+    remarks.extend(what_is_turned_off(request, &key, &turned_off));
     let (scored_tokens, scored_words) = match (&validation, &split.validation) {
         (Some((_, file)), Some(spans)) => scored(&split, spans, file, request.scored_bytes)?,
         _ => (0, 0),
@@ -197,6 +184,34 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         train: train.0,
         validation: validation.map(|(part, _)| part),
         test: test.map(|(part, _)| part),
+    })
+}
+
+/// What the unknown tokens of the first held-out part that has some stand for.
+fn unknown_parts<'a>(
+    split: &Split,
+    tokenizer: &Tokenizer,
+    held_out: impl Iterator<Item = (&'a TokenFile, &'a [Span])>,
+) -> Result<Vec<String>> {
+    let Some(token) = tokenizer.unknown() else { return Ok(Vec::new()) };
+    for (file, spans) in held_out.filter(|(file, _)| file.unknown() > 0) {
+        let parts = unknown::named(split, spans, file, token)?;
+        if !parts.is_empty() {
+            return Ok(parts);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// That a tokenizer's file asks for something that is not done.
+fn what_is_turned_off(request: &Request, key: &str, turned_off: &[String]) -> Option<Remark> {
+    let name = if let settings::Tokenizer::File { path } = request.tokenizer { path } else { key };
+    (!turned_off.is_empty()).then(|| {
+        Remark::Note(format!(
+            "{name} asks for {}: turned off, here and in the tokenizer that is kept, so that a text is the same tokens each time \
+             and all of it is there",
+            turned_off.join(" and ")
+        ))
     })
 }
 
