@@ -151,7 +151,7 @@ mod tests {
         let began = Instant::now();
         let hung = wait(shell("kill -STOP $$"), within(1), &|| false).unwrap();
         assert!(matches!(hung, Ended::Hung(1)) && began.elapsed() < Duration::from_secs(30), "{hung:?}");
-        let alive = wait(shell("for i in 1 2 3 4 5 6 7 8; do echo; sleep 0.2; done; echo 7"), within(1), &|| false).unwrap();
+        let alive = wait(shell("for i in 1 2 3 4 5 6 7; do echo; sleep 0.5; done; echo 7"), within(3), &|| false).unwrap();
         assert!(matches!(alive, Ended::Itself { .. }), "{alive:?}");
     }
 }

@@ -63,10 +63,9 @@ fn a_stopped_worker_is_killed_as_hung_and_its_trial_ends_with_the_same_bits() {
     let mut runner = scene.start(&["--slots", "2", "--set", "run.timeout=8s"]);
     scene.wait_for_steps(&mut runner, 10);
     let folder = signal_a_worker(&scene, Signal::STOP);
-    let said = runner.wait().exits(0).says("hung: silent for 8 s while");
-    said.says("retrying");
+    runner.wait().exits(0).says("hung: silent for ").says("retrying");
     let attempts = ended(&folder);
-    assert!(attempts[0].starts_with("hung: silent for 8 s while "), "{attempts:?}");
+    assert!(attempts[0].starts_with("hung: silent for "), "{attempts:?}");
     assert_eq!(attempts[1..], ["completed"]);
     let events = fs::read_to_string(scene.experiment().events()).unwrap();
     assert!(events.contains(r#""cause":"hang""#), "{events}");
@@ -83,8 +82,8 @@ fn a_trial_that_hangs_and_is_given_up_says_so_in_its_status() {
     runner.wait().exits(3);
     let state = state_of(&folder);
     assert_eq!(state.status, Status::Failed);
-    assert!(state.reason.unwrap().starts_with("hung: silent for 4 s while "));
-    scene.votive(&["status", "small"]).says("hung: silent for 4 s while ");
+    assert!(state.reason.unwrap().starts_with("hung: silent for "));
+    scene.votive(&["status", "small"]).says("hung: silent for ");
 }
 
 #[test]
@@ -149,26 +148,27 @@ fn a_stopped_worker_is_killed_after_the_patience_of_a_stop_and_of_a_deadline() {
     assert_eq!(ended(&folder), ["killed: it had not stopped after 1 s"]);
 
     let steps = read_progress(&folder).unwrap().step;
-    let mut runner = scene.start(&[&patience[..], &["--set", "run.time=6s"]].concat());
+    let mut runner = scene.start(&[&patience[..], &["--set", "run.time=20s"]].concat());
     let is_on = || read_progress(&folder).is_some_and(|progress| progress.attempt == 2 && progress.step > steps.min(1));
     until("it has gone on", || is_on() || runner.is_over());
     signal_a_worker(&scene, Signal::STOP);
     runner.wait().exits(5).says("stopped by the deadline");
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
     assert_eq!(ended(&folder).last().unwrap(), "killed: it had not stopped after 1 s");
 }
 
 #[test]
 fn a_stopped_probe_is_not_waited_for() {
     // A shape that takes long to be measured.
-    let yaml = small("").replace("layers: 1, heads: 2, width: 16", "layers: 12, heads: 8, width: 512");
-    let yaml = yaml.replace("batch_size: 8", "batch_size: 64").replace("sequence_length: 32", "sequence_length: 128");
+    let yaml = small("").replace("layers: 1, heads: 2, width: 16", "layers: 4, heads: 4, width: 256");
+    let yaml =
+        yaml.replace("batch_size: 8", "batch_size: 256").replace("sequence_length: 32", "sequence_length: 128\n  stride: 8");
     let scene = Scene::new(&yaml);
     let stopped = |arguments: &[&str]| {
         let runner = scene.start_probing(arguments);
         let mut probe = None;
         until("a probe runs", || {
-            probe = child_of(runner.pid());
+            probe = probe_of(runner.pid());
             probe.is_some()
         });
         kill_process(probe.unwrap(), Signal::STOP).unwrap();
@@ -183,23 +183,18 @@ fn a_stopped_probe_is_not_waited_for() {
     runner.wait().exits(5);
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 
-    let (runner, _) = stopped(&["--set", "run.timeout=3", "--set", "run.time=15s"]);
-    runner.wait().exits(5).says("a shape could not be measured: silent for 3 s while probing, and killed");
+    let (runner, _) = stopped(&["--set", "run.timeout=3", "--set", "run.time=20s"]);
+    runner.wait().exits(5).says("a shape could not be measured: silent for ").says(" s while probing, and killed");
 }
 
-/// A process whose parent this is.
-fn child_of(parent: u32) -> Option<Pid> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok();
-    let listed = children.and_then(|children| children.split_ascii_whitespace().next()?.parse().ok());
-    let by_stat = || {
-        // `pid (name) state parent …`; threads other than the first start children too.
-        let entries = fs::read_dir("/proc").ok()?;
-        entries.flatten().find_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let of: u32 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
-            (of == parent).then_some(pid)
-        })
-    };
-    Pid::from_raw(listed.or_else(by_stat)?)
+/// The process in which this runner measures a shape now.
+fn probe_of(runner: u32) -> Option<Pid> {
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        // `pid (name) state parent …`
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent: u32 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        let is_probe = || fs::read(entry.path().join("cmdline")).is_ok_and(|words| words == b"votive\0probe\0");
+        (parent == runner && is_probe()).then(|| Pid::from_raw(pid))?
+    })
 }
