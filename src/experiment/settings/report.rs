@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::text::fields;
 
-/// `report`: what is said of the results. As with [`Run`], a record of another version may have keys here that are not read.
+/// `report`: what is said of the results. As with [`Run`](super::Run), a record of another version may have keys here that are not read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
