@@ -141,11 +141,12 @@ pub fn sweep(folder: &Path) -> Result<()> {
 }
 
 /// Removes what killed processes left behind in a folder and in those below it, where others may be writing just now: the names say by
-/// which process. Of this one nothing is being written.
+/// which process. Of this one nothing is being written. Where there is no folder there is nothing to remove.
 pub fn sweep_abandoned(folder: &Path) -> Result<()> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(()),
         Err(e) => return Err(Error::io("list", folder, e)),
     };
     for entry in entries {
