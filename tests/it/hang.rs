@@ -21,7 +21,7 @@ fn experiment() -> String {
 fn long_to_score() -> String {
     let yaml = small("evaluate: {at_most: 1}\ncheckpoint: {when_done: all}");
     let yaml = yaml.replace("layers: 1, heads: 2, width: 16, dropout: 0.1", "layers: 4, heads: 4, width: 192");
-    yaml.replace("max_bytes: 40000", "max_bytes: 300000, validation: 0.9").replace("steps: 40", "steps: 2")
+    yaml.replace("max_bytes: 40000", "max_bytes: 800000, validation: 0.95").replace("steps: 40", "steps: 2")
 }
 
 #[track_caller]
@@ -48,7 +48,12 @@ fn signal_a_worker(scene: &Scene, signal: Signal) -> TrialFolder {
 }
 
 fn wait_for_phase(scene: &Scene, runner: &mut Runner, phase: &str) {
-    let is_there = || scene.trials().values().filter_map(read_progress).any(|progress| progress.phase == phase);
+    // An attempt before may have said the same.
+    let since = votive::runs::now_utc();
+    let is_there = || {
+        let said = |progress: votive::runs::Progress| progress.phase == phase && progress.time_utc >= since;
+        scene.trials().values().filter_map(read_progress).any(said)
+    };
     until(&format!("a trial is {phase}"), || is_there() || runner.is_over());
 }
 
