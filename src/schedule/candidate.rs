@@ -1,6 +1,6 @@
 //! What the queue knows of a trial before it runs, and the order in which trials are started.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use super::family::limit;
 use crate::experiment::settings::ClipNorm;
@@ -84,18 +84,58 @@ pub(super) enum Begun {
     Failed,
 }
 
-/// Which of two trials is started first: one seed of every configuration; within a round what was interrupted, and at its end what
+/// The place of a trial in the order of starts: one seed of every configuration; within a round what was interrupted, and at its end what
 /// failed, so that it keeps nothing from being tried at all; then those of families, `off` and large clip norms before smaller
 /// (where those never bind, smaller ones need not be trained at all: see `family`); then the longest, since a long trial
-/// begun last leaves the other slots idle.
-pub(super) fn order(a: (&Candidate, Begun), b: (&Candidate, Begun)) -> Ordering {
-    let ((a, a_begun), (b, b_begun)) = (a, b);
-    // A trial of unknown length may be the longest.
-    let seconds = |c: &Candidate| c.expected_seconds.unwrap_or(f64::INFINITY);
-    // What is trained in any case has nobody waiting for it, whatever its clip norm.
-    let limit = |c: &Candidate| if c.family.is_some() { limit(c) } else { f64::NEG_INFINITY };
-    a.round.cmp(&b.round).then(a_begun.cmp(&b_begun)).then(limit(b).total_cmp(&limit(a))).then(seconds(b).total_cmp(&seconds(a)))
+/// begun last leaves the other slots idle; then as in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    round: usize,
+    begun: Begun,
+    limit: Reverse<Total>,
+    seconds: Reverse<Total>,
+    number: usize,
 }
+
+impl Rank {
+    /// That of the trial with this number, which is its place in the file.
+    pub(super) fn of(candidate: &Candidate, begun: Begun, number: usize) -> Self {
+        // What is trained in any case has nobody waiting for it, whatever its clip norm.
+        let limit = if candidate.family.is_some() { limit(candidate) } else { f64::NEG_INFINITY };
+        // A trial of unknown length may be the longest.
+        let seconds = candidate.expected_seconds.unwrap_or(f64::INFINITY);
+        Self { round: candidate.round, begun, limit: Reverse(Total(limit)), seconds: Reverse(Total(seconds)), number }
+    }
+
+    /// The trial's number.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+}
+
+/// A number in the order of all numbers, those that are none included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Total(pub(super) f64);
+
+impl Ord for Total {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Total {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Total {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Total {}
 
 #[cfg(test)]
 mod tests {
@@ -154,7 +194,8 @@ mod tests {
         ];
         for (i, a) in right.iter().enumerate() {
             for (j, b) in right.iter().enumerate() {
-                assert_eq!(order((&a.0, a.1), (&b.0, b.1)), i.cmp(&j), "{i} and {j}");
+                let rank = |(candidate, begun): &(Candidate, Begun)| Rank::of(candidate, *begun, 0);
+                assert_eq!(rank(a).cmp(&rank(b)), i.cmp(&j), "{i} and {j}");
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, QueueClock};
 use super::lookout::{Finding, Lookout, Patience};
-use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Kill, Observer, Queue, Start, Stop, Summary};
+use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Kill, Observer, Overview, Queue, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::Progress;
 
@@ -50,8 +50,8 @@ pub fn drive(
 ) -> Summary {
     let begun = queue.begin();
     let clock = QueueClock::start(clock);
-    let mut drive =
-        Drive { queue: &mut queue, executor, observers, pace, clock, lookout: Lookout::new(pace.patience, micros_of(pace.look)) };
+    let lookout = Lookout::new(pace.patience, micros_of(pace.look));
+    let mut drive = Drive { queue: &mut queue, executor, observers, pace, clock, lookout, ends_utc: None };
     begun.iter().for_each(|event| drive.observe(event));
     drive.until_over(stop);
     let (events, summary) = drive.queue.finish();
@@ -67,6 +67,8 @@ struct Drive<'a, 'o> {
     clock: QueueClock<'a>,
     /// What is known of the running workers.
     lookout: Lookout,
+    /// When the run was last expected to end, by the clock on the wall.
+    ends_utc: Option<i64>,
 }
 
 impl Drive<'_, '_> {
@@ -83,10 +85,13 @@ impl Drive<'_, '_> {
             if self.queue.is_over(now) {
                 return;
             }
-            if started || self.clock.now() >= overview_at {
+            if self.clock.now() >= overview_at {
                 self.look_at_held();
-                self.tell_overview(now);
+                self.estimate_end(now);
+                self.tell_overview();
                 overview_at = self.clock.now() + overview;
+            } else if started {
+                self.tell_overview();
             }
             let until_look = u64::try_from(look_at - self.clock.now()).unwrap_or(0);
             for finished in self.executor.wait(Duration::from_micros(until_look)) {
@@ -99,10 +104,15 @@ impl Drive<'_, '_> {
         }
     }
 
-    /// How the whole run stands; when it ends by the clock on the wall, which may have been set.
-    fn tell_overview(&mut self, now: i64) {
-        let mut overview = self.queue.overview(now);
-        overview.ends_utc = overview.ends_utc.map(|ends| ends.saturating_sub(now).saturating_add(self.clock.moment().utc));
+    /// When the run ends, by the clock on the wall, which may have been set. It takes a look at every trial: not at each start.
+    fn estimate_end(&mut self, now: i64) {
+        let ends = self.queue.overview(now).ends_utc;
+        self.ends_utc = ends.map(|ends| ends.saturating_sub(now).saturating_add(self.clock.moment().utc));
+    }
+
+    /// How the whole run stands.
+    fn tell_overview(&mut self) {
+        let overview = Overview { ends_utc: self.ends_utc, ..self.queue.overview_without_end() };
         self.observe(&Event::Overview(overview));
     }
 

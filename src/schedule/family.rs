@@ -6,33 +6,36 @@
 //! trials; one that was begun before goes on), and its relatives wait for it, as long as there is something else to start
 //! ([`first`]). A slot never stays empty for it. Of twins one is trained, whether its clip norm binds or not, and the others wait.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::Candidate;
-use super::candidate::{Begun, order};
+use super::candidate::{Begun, Rank, Total};
 use crate::experiment::settings::ClipNorm;
 use crate::runs::{End, Outcome};
 
-/// A trial that may start now: its place in the queue, what is known of it, and what has become of it.
-pub(super) type Ready<'a> = (usize, (&'a Candidate, Begun));
+/// A trial that may start now: its number in the queue, what is known of it, and what has become of it.
+pub(super) type Ready<'a> = (usize, &'a Candidate, Begun);
 
-/// Which of these is started first, the first of equals. `at_work` are the families of which a trial runs, or will run again
-/// after a pause (not one that failed): it may show that its relatives need not be trained, so they are started only where
+/// Which of these, which come in the order of starts, is started first. `at_work` are the families of which a trial runs, or will run
+/// again after a pause (not one that failed): it may show that its relatives need not be trained, so they are started only where
 /// there is nothing else, and then the one that is least likely to be the same comes first. Its twins are not started at all.
 pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSet<usize>) -> Option<usize> {
-    let ready = ready.filter(|(_, (candidate, _))| candidate.twins.is_none_or(|number| !at_work.contains(&number)));
-    let waits = |(_, (candidate, _)): &Ready<'_>| relations(candidate).any(|number| at_work.contains(&number));
-    let (waiting, free): (Vec<Ready<'a>>, Vec<Ready<'a>>) = ready.partition(waits);
-    let best = free.into_iter().min_by(|a, b| order(a.1, b.1));
-    let best = best.or_else(|| waiting.into_iter().min_by(|a, b| last_resort(a.1, b.1)));
-    best.map(|(place, _)| place)
+    let mut waiting = Vec::new();
+    for one @ (number, candidate, _) in ready {
+        if candidate.twins.is_some_and(|number| at_work.contains(&number)) {
+            continue;
+        }
+        if !relations(candidate).any(|number| at_work.contains(&number)) {
+            return Some(number);
+        }
+        waiting.push(one);
+    }
+    waiting.into_iter().min_by_key(last_resort).map(|(number, _, _)| number)
 }
 
 /// As the order of all trials, but with the smallest clip norms first: those are the ones most likely to bind.
-fn last_resort(a: (&Candidate, Begun), b: (&Candidate, Begun)) -> Ordering {
-    let (first, second) = (a.0.round.cmp(&b.0.round), a.1.cmp(&b.1));
-    first.then(second).then(limit(a.0).total_cmp(&limit(b.0))).then_with(|| order(a, b))
+fn last_resort(&(number, candidate, begun): &Ready<'_>) -> (usize, Begun, Total, Rank) {
+    (candidate.round, begun, Total(limit(candidate)), Rank::of(candidate, begun, number))
 }
 
 /// The numbers of its family and of its twins.

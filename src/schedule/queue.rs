@@ -6,9 +6,8 @@
 //!
 //! Where a trial turned out to be the same as one that ended, [`Queue::next_alias`] says so before [`Queue::next`] is asked.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use super::candidate::{Begun, order};
 use super::disk::Disk;
 use super::estimate::{Experience, Track, seconds, until_all_end};
 use super::family::{self, Verdict};
@@ -18,14 +17,15 @@ use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
 
 mod failures;
+mod trials;
 
 use failures::Streak;
+use trials::{Place, Running, Trial, Trials};
 
 /// The trials of an experiment and what becomes of them.
 #[derive(Debug)]
 pub struct Queue {
-    trials: Vec<Trial>,
-    index: HashMap<TrialId, usize>,
+    trials: Trials,
     policy: Policy,
     stop: Option<Stop>,
     /// Whether running workers are to save and leave.
@@ -37,64 +37,16 @@ pub struct Queue {
     experience: Experience,
 }
 
-#[derive(Debug)]
-struct Trial {
-    candidate: Candidate,
-    /// Whether it was started before, in this run or an earlier one.
-    interrupted: bool,
-    place: Place,
-    /// Whether its last attempt ended badly, in this run or an earlier one.
-    failed: bool,
-    /// Attempts of this run that count against [`Policy::retries`].
-    failures: u32,
-    /// Attempts of this run that were killed for memory.
-    killed_for_memory: u32,
-    /// Seconds of this run's attempts.
-    spent: f64,
-    /// Share of the expected seconds that is left.
-    share_left: f64,
-}
-
-#[derive(Debug)]
-enum Place {
-    Queued {
-        ready_utc: i64,
-    },
-    HeldElsewhere,
-    /// To be recorded as an alias of this trial.
-    SameAs(TrialId),
-    Running(Running),
-    /// Its worker was killed and is still there: so is its slot taken.
-    StillThere(Running),
-    Over(Conclusion),
-}
-
-impl Place {
-    /// To be started without a pause, whatever the clock is set to.
-    const AT_ONCE: Self = Self::Queued { ready_utc: i64::MIN };
-}
-
-#[derive(Debug)]
-struct Running {
-    slot: u32,
-    threads: u32,
-    room: Room,
-    since_utc: i64,
-    track: Option<Track>,
-}
-
 impl Queue {
     /// A queue of these trials, in the order of the file. Their ids differ.
     pub fn new(candidates: Vec<Candidate>, policy: Policy) -> Self {
-        let index = candidates.iter().enumerate().map(|(i, c)| (c.id.clone(), i)).collect();
-        let trials: Vec<Trial> = candidates.into_iter().map(Trial::new).collect();
+        let trials = Trials::new(candidates);
         let mut shapes = Shapes::default();
         for trial in trials.iter().filter(|t| matches!(t.place, Place::Over(Conclusion::DoneBefore(End::Completed)))) {
             shapes.completed(trial.candidate.shape);
         }
         Self {
             trials,
-            index,
             policy,
             stop: None,
             stops_running: false,
@@ -123,20 +75,21 @@ impl Queue {
             return None;
         }
         let slot = self.free_slot()?;
-        let ready = (0..self.trials.len()).filter(|i| self.may_start(*i, now));
         // What cannot end before the deadline goes on another time: it is begun only where nothing shorter is left.
         let late_ones_too = !self.any_can_end(now);
-        let ready = ready.filter(|i| late_ones_too || self.can_end(*i, now));
-        let (alone, beside): (Vec<usize>, Vec<usize>) = ready.partition(|i| self.room(*i) == Room::Alone);
         let at_work = self.families_at_work(now);
-        let first = |of: Vec<usize>| family::first(of.into_iter().map(|i| (i, self.trials[i].rank())), &at_work);
+        let first = |alone: bool| {
+            let ready = self.trials.queued().filter(|i| self.may_start(*i, now) && (self.room(*i) == Room::Alone) == alone);
+            let ready = ready.filter(|i| late_ones_too || self.can_end(*i, now));
+            family::first(ready.map(|i| (i, &self.trials[i].candidate, self.trials[i].begun())), &at_work)
+        };
         // What runs alone keeps all slots: it comes when nothing else is left to start.
-        let best = first(beside).or_else(|| if self.has_nothing_else_to_do(now) { first(alone) } else { None })?;
+        let best = first(false).or_else(|| if self.has_nothing_else_to_do(now) { first(true) } else { None })?;
         let (room, most_threads) = (self.room(best), self.shapes.most_threads(self.trials[best].candidate.shape));
         let threads = self.threads().min(most_threads);
-        let trial = &mut self.trials[best];
-        trial.place = Place::Running(Running { slot, threads, room, since_utc: now, track: None });
-        Some(Start { trial: trial.candidate.id.clone(), slot, threads })
+        let running = Running { slot, threads, room, since_utc: now, track: None };
+        self.trials.change(best, |trial| trial.place = Place::Running(running));
+        Some(Start { trial: self.trials[best].candidate.id.clone(), slot, threads })
     }
 
     /// Whether a trial may start now, were it its turn.
@@ -161,56 +114,55 @@ impl Queue {
     }
 
     fn one_runs_alone(&self) -> bool {
-        self.trials.iter().any(|t| t.running().is_some_and(|r| r.room == Room::Alone))
+        self.trials.running().any(|i| self.trials[i].running().is_some_and(|r| r.room == Room::Alone))
     }
 
     /// Whether nothing runs, and nothing that may run beside others waits for the end of a pause.
     fn has_nothing_else_to_do(&self, now: i64) -> bool {
-        (0..self.trials.len()).all(|i| match self.trials[i].place {
-            Place::Running(_) => false,
-            Place::Queued { ready_utc } => ready_utc <= now || self.room(i) == Room::Alone || !self.can_end(i, ready_utc),
-            _ => true,
-        })
+        let other = |i: usize| match self.trials[i].place {
+            Place::Queued { ready_utc } => self.room(i) != Room::Alone && self.can_end(i, ready_utc),
+            _ => false,
+        };
+        self.trials.running().len() == 0 && !self.trials.paused(now).any(other)
     }
 
     /// Families of which a trial is worked on, or will be again after its pause. One that failed keeps no relative waiting.
     fn families_at_work(&self, now: i64) -> HashSet<usize> {
-        let at_work = |trial: &&Trial| match trial.place {
-            Place::Running(_) | Place::HeldElsewhere | Place::SameAs(_) => true,
-            Place::Queued { ready_utc } => ready_utc > now && !trial.failed,
-            Place::StillThere(_) | Place::Over(_) => false,
-        };
-        self.trials.iter().filter(at_work).flat_map(|trial| family::relations(&trial.candidate)).collect()
+        let trials = &self.trials;
+        let paused = trials.paused(now).filter(|i| !trials[*i].failed);
+        let at_work = trials.running().chain(trials.held_elsewhere()).chain(trials.same_as()).chain(paused);
+        at_work.flat_map(|i| family::relations(&trials[i].candidate)).collect()
     }
 
     /// A trial that is to be recorded as an alias, and the one it is the same as; the same again until
     /// [`Queue::on_alias`] is told.
     pub fn next_alias(&self) -> Option<(TrialId, TrialId)> {
-        self.trials.iter().find_map(|trial| match &trial.place {
+        let trial = &self.trials[self.trials.same_as().next()?];
+        match &trial.place {
             Place::SameAs(source) => Some((trial.candidate.id.clone(), source.clone())),
             _ => None,
-        })
+        }
     }
 
     /// The alias was recorded with this outcome; without one it could not be, and the trial is trained.
     pub fn on_alias(&mut self, id: &TrialId, outcome: Option<Box<Outcome>>) -> Vec<Event> {
-        let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return Vec::new() };
-        let Place::SameAs(source) = &trial.place else { return Vec::new() };
+        let Some(i) = self.trials.number(id) else { return Vec::new() };
+        let Place::SameAs(source) = &self.trials[i].place else { return Vec::new() };
         let source = source.clone();
         let Some(outcome) = outcome else {
-            (trial.candidate.family, trial.candidate.twins) = (None, None);
-            trial.place = Place::AT_ONCE;
+            self.trials.change(i, |trial| {
+                (trial.candidate.family, trial.candidate.twins) = (None, None);
+                trial.place = Place::AT_ONCE;
+            });
             return self.end_what_cannot_fit();
         };
-        trial.place = Place::Over(Conclusion::Ended(outcome.end));
+        self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::Ended(outcome.end)));
         vec![Event::Aliased { trial: id.clone(), source, end: outcome.end, outcome }]
     }
 
     /// A worker says how far it is: `fraction` of its budget, 0 to 1.
     pub fn on_progress(&mut self, id: &TrialId, fraction: f64, now: i64) {
-        let Some(i) = self.running_index(id) else { return };
-        let trial = &mut self.trials[i];
-        let Place::Running(running) = &mut trial.place else { return };
+        let Some(running) = self.trials.number(id).and_then(|i| self.trials.running_mut(i)) else { return };
         match &mut running.track {
             Some(track) => track.add(fraction, now),
             none => *none = Some(Track::new(fraction, now)),
@@ -221,11 +173,15 @@ impl Queue {
     /// after all, [`Queue::on_exit`] is told as ever.
     pub fn on_still_there(&mut self, id: &TrialId) -> Vec<Event> {
         let Some(i) = self.running_index(id) else { return Vec::new() };
-        let trial = &mut self.trials[i];
-        let Place::Running(running) = std::mem::replace(&mut trial.place, Place::AT_ONCE) else { return Vec::new() };
-        let slot = running.slot;
-        trial.place = Place::StillThere(running);
-        self.shapes.ended(trial.candidate.shape, i);
+        let slot = self.trials.change(i, |trial| {
+            trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
+                Place::Running(running) => Place::StillThere(running),
+                other => other,
+            };
+            trial.slot()
+        });
+        let Some(slot) = slot else { return Vec::new() };
+        self.shapes.ended(self.trials[i].candidate.shape, i);
         let mut events = vec![Event::StillThere { trial: id.clone(), slot }];
         if self.lost_slots() >= self.policy.slots.max(1) {
             events.extend(self.stop(Stop::NoSlot));
@@ -244,7 +200,7 @@ impl Queue {
             Exit::Interrupted => self.on_interrupted(i, now),
             Exit::HeldElsewhere => {
                 self.shapes.ended(self.trials[i].candidate.shape, i);
-                self.trials[i].place = Place::HeldElsewhere;
+                self.trials.change(i, |trial| trial.place = Place::HeldElsewhere);
                 vec![Event::HeldElsewhere { trial: id.clone() }]
             }
             Exit::Failed(failure) => self.on_failure(i, failure, ran, took, now),
@@ -253,20 +209,20 @@ impl Queue {
 
     /// A trial that another worker held stands so now.
     pub fn on_standing(&mut self, id: &TrialId, standing: Standing) -> Vec<Event> {
-        let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return Vec::new() };
-        if !matches!(trial.place, Place::HeldElsewhere) {
-            return Vec::new();
-        }
+        let held = |i: &usize| matches!(self.trials[*i].place, Place::HeldElsewhere);
+        let Some(i) = self.trials.number(id).filter(held) else { return Vec::new() };
         match standing {
             Standing::HeldElsewhere => Vec::new(),
             Standing::Done(end) => {
-                trial.place = Place::Over(Conclusion::DoneBefore(end));
+                self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::DoneBefore(end)));
                 vec![Event::Skipped { trial: id.clone(), end }]
             }
             Standing::Waiting | Standing::Interrupted | Standing::Failed => {
-                trial.interrupted |= standing != Standing::Waiting;
-                trial.failed |= standing == Standing::Failed;
-                trial.place = Place::AT_ONCE;
+                self.trials.change(i, |trial| {
+                    trial.interrupted |= standing != Standing::Waiting;
+                    trial.failed |= standing == Standing::Failed;
+                    trial.place = Place::AT_ONCE;
+                });
                 self.end_what_cannot_fit()
             }
         }
@@ -279,9 +235,7 @@ impl Queue {
 
     /// Looks at the time: the deadline may have come.
     pub fn tick(&mut self, now: i64) -> Vec<Event> {
-        let late = self.is_late(now);
-        let work_is_left = self.trials.iter().any(|t| !matches!(t.place, Place::Over(_)));
-        if late && work_is_left { self.stop(Stop::Deadline) } else { Vec::new() }
+        if self.is_late(now) && !self.trials.are_all_over() { self.stop(Stop::Deadline) } else { Vec::new() }
     }
 
     /// Starts nothing any more. Told once, and again where running workers are to leave only now.
@@ -304,23 +258,25 @@ impl Queue {
 
     /// Trials with a worker.
     pub fn running(&self) -> impl Iterator<Item = &TrialId> {
-        self.trials.iter().filter(|t| matches!(t.place, Place::Running(_))).map(|t| &t.candidate.id)
+        self.trials.running().map(|i| &self.trials[i].candidate.id)
     }
 
     /// Trials that are waited for because another worker holds them.
     pub fn held_elsewhere(&self) -> impl Iterator<Item = &TrialId> {
-        self.trials.iter().filter(|t| matches!(t.place, Place::HeldElsewhere)).map(|t| &t.candidate.id)
+        self.trials.held_elsewhere().map(|i| &self.trials[i].candidate.id)
     }
 
     /// Whether nothing runs and nothing will be started any more.
     pub fn is_over(&self, now: i64) -> bool {
-        let stopped = self.stop.is_some();
-        self.trials.iter().all(|trial| match trial.place {
-            Place::Running(_) | Place::SameAs(_) => false,
-            Place::StillThere(_) | Place::Over(_) => true,
-            Place::HeldElsewhere => stopped,
-            Place::Queued { ready_utc } => stopped || self.is_late(now.max(ready_utc)),
-        })
+        let trials = &self.trials;
+        if trials.running().len() > 0 || trials.same_as().len() > 0 {
+            return false;
+        }
+        if self.stop.is_some() {
+            return true;
+        }
+        let is_late = |i: usize| matches!(trials[i].place, Place::Queued { ready_utc } if self.is_late(now.max(ready_utc)));
+        trials.held_elsewhere().len() == 0 && (self.is_late(now) || trials.queued().all(is_late))
     }
 
     /// Concludes every trial that is not over: what is left and why, and what the run came to.
@@ -354,43 +310,25 @@ impl Queue {
 
     /// How the whole run stands.
     pub fn overview(&self, now: i64) -> Overview {
-        let mut overview = Overview { trials: self.trials.len(), ends_utc: self.ends_utc(now), ..Overview::default() };
-        for trial in &self.trials {
-            match trial.place {
-                Place::Running(_) => overview.running += 1,
-                Place::Queued { .. } | Place::HeldElsewhere | Place::SameAs(_) | Place::StillThere(_) => overview.left += 1,
-                Place::Over(conclusion) => match conclusion.end() {
-                    Some(end) => {
-                        overview.done += 1;
-                        overview.failed += usize::from(end == End::Failed);
-                    }
-                    None => overview.left += 1,
-                },
-            }
-        }
-        overview
+        Overview { ends_utc: self.ends_utc(now), ..self.overview_without_end() }
+    }
+
+    /// The same, but for when it ends, which takes a look at every trial.
+    pub fn overview_without_end(&self) -> Overview {
+        self.trials.overview()
     }
 
     /// When everything is expected to have ended, the deadline at the latest; `None` while that is unknown.
     fn ends_utc(&self, now: i64) -> Option<i64> {
-        let (mut running, mut queued) = (Vec::new(), Vec::new());
-        for (i, trial) in self.trials.iter().enumerate() {
-            match &trial.place {
-                Place::Running(r) => {
-                    let expected = self.expected(i).map(|s| s - seconds(now - r.since_utc));
-                    running.push(r.track.and_then(|t| t.seconds_left(now)).or(expected)?.max(0.0));
-                }
-                Place::Queued { .. } if self.stop.is_none() => queued.push(i),
-                _ => {}
-            }
-        }
-        queued.sort_by(|a, b| order(self.trials[*a].rank(), self.trials[*b].rank()));
-        let queued = queued.into_iter().map(|i| self.expected(i)).collect::<Option<Vec<f64>>>()?;
-        let ends = now.saturating_add(super::estimate::micros(until_all_end(
-            &running,
-            &queued,
-            self.policy.slots.saturating_sub(self.lost_slots()).max(1),
-        )));
+        let left_of_running = |i: usize| {
+            let running = self.trials[i].running()?;
+            let expected = self.expected(i).map(|s| s - seconds(now - running.since_utc));
+            Some(running.track.and_then(|t| t.seconds_left(now)).or(expected)?.max(0.0))
+        };
+        let running = self.trials.running().map(left_of_running).collect::<Option<Vec<f64>>>()?;
+        let queued = self.trials.queued().filter(|_| self.stop.is_none());
+        let queued = queued.map(|i| self.expected(i)).collect::<Option<Vec<f64>>>()?;
+        let ends = now.saturating_add(super::estimate::micros(until_all_end(&running, &queued, self.policy.slots.saturating_sub(self.lost_slots()).max(1))));
         Some(self.policy.until_utc.map_or(ends, |until| ends.min(until.max(now))))
     }
 
@@ -409,7 +347,7 @@ impl Queue {
 
     /// Whether a trial that waits, or its pause, can end before the deadline.
     fn any_can_end(&self, now: i64) -> bool {
-        (0..self.trials.len()).any(|i| match self.trials[i].place {
+        self.trials.queued().any(|i| match self.trials[i].place {
             Place::Queued { ready_utc } => self.can_end(i, now.max(ready_utc)),
             _ => false,
         })
@@ -421,7 +359,8 @@ impl Queue {
     }
 
     fn free_slot(&self) -> Option<u32> {
-        let taken: BTreeSet<u32> = self.trials.iter().filter_map(Trial::slot).collect();
+        let taken = self.trials.running().chain(self.trials.still_there());
+        let taken: BTreeSet<u32> = taken.filter_map(|i| self.trials[i].slot()).collect();
         let slots = u32::try_from(self.policy.slots.max(1)).unwrap_or(u32::MAX);
         (1..=slots).find(|slot| !taken.contains(slot))
     }
@@ -429,14 +368,9 @@ impl Queue {
     /// CPU threads for the next trial: what is asked for, or its part of the free cores among the slots that will be used.
     fn threads(&self) -> u32 {
         let share = self.policy.threads.unwrap_or_else(|| {
-            let (mut used, mut busy, mut queued) = (0, 0, 0);
-            for trial in &self.trials {
-                match &trial.place {
-                    Place::Running(r) => (used, busy) = (used + r.threads as usize, busy + 1),
-                    Place::Queued { .. } => queued += 1,
-                    _ => {}
-                }
-            }
+            let running = self.trials.running().filter_map(|i| self.trials[i].running());
+            let used = running.map(|running| running.threads as usize).sum();
+            let (busy, queued) = (self.trials.running().len(), self.trials.queued().len());
             let free_slots = self.policy.slots.max(1).saturating_sub(busy + self.lost_slots());
             self.policy.cores.saturating_sub(used) / free_slots.min(queued).max(1)
         });
@@ -445,31 +379,33 @@ impl Queue {
 
     /// Slots in which a worker is that was killed and is still there.
     fn lost_slots(&self) -> usize {
-        self.trials.iter().filter(|trial| matches!(trial.place, Place::StillThere(_))).count()
+        self.trials.still_there().len()
     }
 
     /// A worker that was not waited for any more has ended.
     fn ends_after_all(&mut self, id: &TrialId) {
-        let Some(trial) = self.index.get(id).map(|i| &mut self.trials[*i]) else { return };
-        trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
-            Place::StillThere(running) => Place::Running(running),
-            other => other,
-        };
+        let Some(i) = self.trials.number(id) else { return };
+        self.trials.change(i, |trial| {
+            trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
+                Place::StillThere(running) => Place::Running(running),
+                other => other,
+            };
+        });
     }
 
     fn running_index(&self, id: &TrialId) -> Option<usize> {
-        let i = *self.index.get(id)?;
-        self.trials[i].running().map(|_| i)
+        self.trials.number(id).filter(|i| self.trials[*i].running().is_some())
     }
 
     /// Adds up the time of an attempt that ends, and what of the trial it has done; its seconds.
     fn take_time(&mut self, i: usize, now: i64) -> f64 {
-        let trial = &mut self.trials[i];
-        let Place::Running(running) = &trial.place else { return 0.0 };
-        let took = seconds(now - running.since_utc).max(0.0);
-        trial.spent += took;
-        trial.share_left *= running.track.map_or(1.0, |t| t.share_left());
-        took
+        self.trials.change(i, |trial| {
+            let Place::Running(running) = &trial.place else { return 0.0 };
+            let took = seconds(now - running.since_utc).max(0.0);
+            trial.spent += took;
+            trial.share_left *= running.track.map_or(1.0, |t| t.share_left());
+            took
+        })
     }
 
     fn on_done(&mut self, i: usize, outcome: Box<Outcome>, took: f64) -> Vec<Event> {
@@ -500,11 +436,14 @@ impl Queue {
     fn find_aliases(&mut self, i: usize, outcome: &Outcome) {
         let trained = self.trials[i].candidate.clone();
         let source = outcome.alias_of.as_ref().unwrap_or(&trained.id);
-        let queued = self.trials.iter_mut().filter(|trial| matches!(trial.place, Place::Queued { .. }));
-        for trial in queued.filter(|trial| family::are_related(&trial.candidate, &trained)) {
+        for relative in self.trials.relatives(&trained) {
+            let trial = &self.trials[relative];
+            if !trial.is_queued() || !family::are_related(&trial.candidate, &trained) {
+                continue;
+            }
             match family::verdict(outcome, &trained, &trial.candidate) {
-                Verdict::Same => trial.place = Place::SameAs(source.clone()),
-                Verdict::Different => trial.candidate.family = None,
+                Verdict::Same => self.trials.change(relative, |trial| trial.place = Place::SameAs(source.clone())),
+                Verdict::Different => self.trials.change(relative, |trial| trial.candidate.family = None),
                 Verdict::Open => {}
             }
         }
@@ -512,10 +451,11 @@ impl Queue {
 
     fn on_interrupted(&mut self, i: usize, now: i64) -> Vec<Event> {
         // Somebody stopped this worker alone: it is started again, but not for ever.
-        let trial = &mut self.trials[i];
-        trial.failures += 1;
-        let failures = trial.failures;
-        self.shapes.ended(trial.candidate.shape, i);
+        let failures = self.trials.change(i, |trial| {
+            trial.failures += 1;
+            trial.failures
+        });
+        self.shapes.ended(self.trials[i].candidate.shape, i);
         if self.stop.is_some() {
             return vec![self.leave(i, Left::Interrupted)];
         }
@@ -526,52 +466,13 @@ impl Queue {
     }
 
     fn end(&mut self, i: usize, end: End, reason: Option<String>, took: f64, outcome: Option<Box<Outcome>>) -> Event {
-        let trial = &mut self.trials[i];
-        trial.place = Place::Over(Conclusion::Ended(end));
-        Event::Ended { trial: trial.candidate.id.clone(), end, reason, seconds: took, outcome }
+        self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::Ended(end)));
+        Event::Ended { trial: self.trials[i].candidate.id.clone(), end, reason, seconds: took, outcome }
     }
 
     fn leave(&mut self, i: usize, why: Left) -> Event {
-        let trial = &mut self.trials[i];
-        trial.place = Place::Over(Conclusion::Left(why));
-        Event::Left { trial: trial.candidate.id.clone(), why }
-    }
-}
-
-impl Trial {
-    fn new(candidate: Candidate) -> Self {
-        let place = match candidate.standing {
-            Standing::Waiting | Standing::Interrupted | Standing::Failed => Place::AT_ONCE,
-            Standing::HeldElsewhere => Place::HeldElsewhere,
-            Standing::Done(end) => Place::Over(Conclusion::DoneBefore(end)),
-        };
-        let failed = candidate.standing == Standing::Failed;
-        let interrupted = failed || candidate.standing == Standing::Interrupted;
-        Self { candidate, interrupted, failed, place, failures: 0, killed_for_memory: 0, spent: 0.0, share_left: 1.0 }
-    }
-
-    fn rank(&self) -> (&Candidate, Begun) {
-        let begun = match (self.failed, self.interrupted) {
-            (true, _) => Begun::Failed,
-            (false, true) => Begun::Interrupted,
-            (false, false) => Begun::Fresh,
-        };
-        (&self.candidate, begun)
-    }
-
-    fn running(&self) -> Option<&Running> {
-        match &self.place {
-            Place::Running(running) => Some(running),
-            _ => None,
-        }
-    }
-
-    /// The slot that it takes.
-    fn slot(&self) -> Option<u32> {
-        match &self.place {
-            Place::Running(running) | Place::StillThere(running) => Some(running.slot),
-            _ => None,
-        }
+        self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::Left(why)));
+        Event::Left { trial: self.trials[i].candidate.id.clone(), why }
     }
 }
 

@@ -550,7 +550,7 @@ impl Queue {
             let threads: u32 = running.iter().map(|r| r.threads).sum();
             assert!(threads as usize <= self.policy.cores, "{threads} threads on {} cores", self.policy.cores);
         }
-        assert_eq!(self.index.len(), self.trials.len());
+        self.trials.sanity_check();
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Place, Queue};
+use super::Queue;
+use super::trials::Place;
 use crate::plan::TrialId;
 use crate::runs::End;
 use crate::schedule::estimate::seconds;
@@ -43,25 +44,27 @@ impl Queue {
     }
 
     fn try_again(&mut self, i: usize, sentence: String, took: f64, now: i64) -> Vec<Event> {
-        let trial = &mut self.trials[i];
-        trial.failures += 1;
-        trial.failed = true;
-        if trial.failures > self.policy.retries {
+        let failures = self.trials.change(i, |trial| {
+            trial.failures += 1;
+            trial.failed = true;
+            trial.failures
+        });
+        if failures > self.policy.retries {
             return self.give_up(i, sentence, took);
         }
-        self.shapes.ended(trial.candidate.shape, i);
+        self.shapes.ended(self.trials[i].candidate.shape, i);
         if self.stop.is_some() {
             return vec![self.leave(i, Left::Failed)];
         }
-        let failures = self.trials[i].failures;
         vec![self.retry(i, failures, None, now)]
     }
 
     fn on_memory(&mut self, i: usize, sentence: String, ran: (Room, u32), took: f64, now: i64) -> Vec<Event> {
-        let trial = &mut self.trials[i];
-        trial.failed = true;
-        trial.killed_for_memory += 1;
-        let (kills, shape, id) = (trial.killed_for_memory, trial.candidate.shape, trial.candidate.id.clone());
+        let (kills, shape, id) = self.trials.change(i, |trial| {
+            trial.failed = true;
+            trial.killed_for_memory += 1;
+            (trial.killed_for_memory, trial.candidate.shape, trial.candidate.id.clone())
+        });
         match self.shapes.killed(shape, i, &id, ran, self.policy.on_gpu) {
             next @ (Next::NoneFits | Next::DoesNotFit) => {
                 let reason = format!("{sentence}, also when nothing else ran");
@@ -80,7 +83,7 @@ impl Queue {
                 vec![self.retry(i, kills, Some(lighter), now)]
             }
             Next::Waits(other) => {
-                self.trials[i].place = Place::AT_ONCE;
+                self.trials.change(i, |trial| trial.place = Place::AT_ONCE);
                 vec![Event::Waits { trial: id, other: self.trials[other].candidate.id.clone() }]
             }
         }
@@ -88,15 +91,12 @@ impl Queue {
 
     /// Ends those trials that wait to be started although another one has shown that their shape does not fit.
     pub(super) fn end_what_cannot_fit(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
-        for i in 0..self.trials.len() {
-            let Some(shown_by) = self.shapes.does_not_fit(self.trials[i].candidate.shape) else { continue };
-            if matches!(self.trials[i].place, Place::Queued { .. }) {
-                let reason = format!("as {shown_by}, which has the same shape");
-                events.push(self.end(i, End::DidNotFit, Some(reason), 0.0, None));
-            }
-        }
-        events
+        let shown = |i: usize| Some((i, self.shapes.does_not_fit(self.trials[i].candidate.shape)?.clone()));
+        let mut cannot_fit: Vec<(usize, TrialId)> = self.trials.queued().filter_map(shown).collect();
+        cannot_fit.sort_by_key(|(i, _)| *i);
+        let reason = |shown_by| Some(format!("as {shown_by}, which has the same shape"));
+        let end = |(i, shown_by)| self.end(i, End::DidNotFit, reason(shown_by), 0.0, None);
+        cannot_fit.into_iter().map(end).collect()
     }
 
     fn on_full_disk(&mut self, i: usize, now: i64) -> Vec<Event> {
@@ -106,8 +106,10 @@ impl Queue {
             return vec![self.leave(i, Left::Interrupted)];
         }
         // The trial has not failed: it goes on as if it had been stopped.
-        self.trials[i].interrupted = true;
-        self.trials[i].place = Place::AT_ONCE;
+        self.trials.change(i, |trial| {
+            trial.interrupted = true;
+            trial.place = Place::AT_ONCE;
+        });
         if news { vec![Event::DiskFull] } else { Vec::new() }
     }
 
@@ -157,10 +159,12 @@ impl Queue {
 
     /// Has a trial started again after the pause that follows so many failures.
     pub(super) fn retry(&mut self, i: usize, failures: u32, lighter: Option<Lighter>, now: i64) -> Event {
-        let trial = &mut self.trials[i];
         let pause = self.policy.backoff(failures);
-        trial.interrupted = true;
-        trial.place = Place::Queued { ready_utc: now.saturating_add(pause) };
+        self.trials.change(i, |trial| {
+            trial.interrupted = true;
+            trial.place = Place::Queued { ready_utc: now.saturating_add(pause) };
+        });
+        let trial = &self.trials[i];
         let retries_left = self.policy.retries.saturating_sub(trial.failures);
         Event::Retrying { trial: trial.candidate.id.clone(), in_seconds: seconds(pause), retries_left, lighter }
     }
