@@ -61,6 +61,9 @@ pub(super) enum Command {
     /// Train one trial: started by `run`
     #[command(hide = true)]
     Worker(Worker),
+    /// Write the report beside a run: started by `run`
+    #[command(hide = true)]
+    WriteReport(WriteReport),
     /// Measure one shape: started by `run`
     #[command(hide = true)]
     Probe,
@@ -275,6 +278,16 @@ pub(super) struct Report {
     /// Where names and ids are looked for
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub(super) runs: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WriteReport {
+    /// The experiment's folder
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
+    /// Show it on standard output
+    #[arg(long)]
+    pub(super) show: bool,
 }
 
 #[derive(Debug, Args)]

@@ -183,49 +183,73 @@ pub(super) fn record_at_once(
     listener: &dyn Listener,
 ) -> Result<()> {
     let sources = sources(session, families, states);
-    let mut log = None;
-    let mut said = 0;
+    let mut recorder = Recorder { session, listener, log: None, recorded: 0 };
     for (trial, state) in session.plan.trials.iter().zip(states) {
         if state.outcome.is_some() || state.status == Status::Running {
             continue;
         }
-        let source = match sources.of(families, trial) {
-            Kin::Same(source) => source,
-            Kin::Different => {
-                families.clip_norm_binds(&trial.id);
-                continue;
-            }
-            Kin::Open => continue,
-        };
-        if must_end() {
-            break;
-        }
-        match record(session, trial, source) {
-            Ok(outcome) => {
-                said += 1;
-                if said <= NAMED {
-                    let (label, source) = (session.label(trial), source_label(session, source));
-                    listener.notice(&Notice::Aliased { label, source, outcome: &outcome });
-                }
-                let log = match &mut log {
-                    Some(log) => log,
-                    None => log.insert(EventLog::open(&session.folder.events())?),
-                };
-                let (end, outcome) = (outcome.end, Box::new(outcome));
-                let event = Event::Aliased { trial: trial.id.clone(), source: source.clone(), end, outcome };
-                if let Some(entry) = event.entry(now_utc()) {
-                    log.append(&entry)?;
-                }
-                *state = state_of(&session.folder.trial(&trial.id));
-            }
-            Err(error) if error.kind() == Kind::DiskFull => return Err(error),
-            Err(error) => tell_not_aliased(session, trial, &error, listener),
+        match sources.of(families, trial) {
+            Kin::Same(_) if must_end() => break,
+            Kin::Same(source) => recorder.record(trial, source, state)?,
+            Kin::Different => families.clip_norm_binds(&trial.id),
+            Kin::Open => {}
         }
     }
-    if said > NAMED {
-        listener.notice(&Notice::MoreAliased(said - NAMED));
-    }
+    recorder.finish();
     Ok(())
+}
+
+/// Records trials as aliases one after the other, names the first ones, and writes each down in the log.
+struct Recorder<'a> {
+    session: &'a Session,
+    listener: &'a dyn Listener,
+    /// Opened with the first one.
+    log: Option<EventLog>,
+    recorded: usize,
+}
+
+impl Recorder<'_> {
+    /// One that cannot be recorded is told, and trained like any other; where the disk is full none can.
+    fn record(&mut self, trial: &Trial, source: &TrialId, state: &mut State) -> Result<()> {
+        match record(self.session, trial, source) {
+            Ok(outcome) => {
+                self.tell(trial, source, &outcome);
+                self.write_down(trial, source, outcome)?;
+                *state = state_of(&self.session.folder.trial(&trial.id));
+                Ok(())
+            }
+            Err(error) if error.kind() == Kind::DiskFull => Err(error),
+            Err(error) => {
+                tell_not_aliased(self.session, trial, &error, self.listener);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&mut self, trial: &Trial, source: &TrialId, outcome: &Outcome) {
+        self.recorded += 1;
+        if self.recorded <= NAMED {
+            let (label, source) = (self.session.label(trial), source_label(self.session, source));
+            self.listener.notice(&Notice::Aliased { label, source, outcome });
+        }
+    }
+
+    fn write_down(&mut self, trial: &Trial, source: &TrialId, outcome: Outcome) -> Result<()> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            none => none.insert(EventLog::open(&self.session.folder.events())?),
+        };
+        let (end, outcome) = (outcome.end, Box::new(outcome));
+        let event = Event::Aliased { trial: trial.id.clone(), source: source.clone(), end, outcome };
+        event.entry(now_utc()).map_or(Ok(()), |entry| log.append(&entry))
+    }
+
+    /// How many there are that were not named.
+    fn finish(self) {
+        if self.recorded > NAMED {
+            self.listener.notice(&Notice::MoreAliased(self.recorded - NAMED));
+        }
+    }
 }
 
 /// Trials that are over, which others may be the same as.

@@ -10,7 +10,7 @@ use super::workers::patience;
 use crate::error::Result;
 use crate::model::gpu::cuda::Search;
 use crate::plan::Trial;
-use crate::schedule::{Layout, Machine, Moment, layout};
+use crate::schedule::{Layout, Machine, Moment};
 
 /// The labels of trials that take longer than all the time from now on that the file gives (`run.time`, `run.until`), as far as they
 /// are not over and their shapes were measured: of other machines, or with other slots, nothing is known.
@@ -26,7 +26,7 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let is_open = |trial: &&Trial| !session.folder.trial(&trial.id).outcome().exists();
     let open: Vec<&Trial> = plan.trials.iter().filter(is_open).collect();
     let planned = open.iter().map(|trial| trial.facts.memory_bytes).max().unwrap_or(0);
-    let Layout { slots, threads } = layout(Machine::this(), session.slots(run.slots), run.threads, open.len(), planned);
+    let Layout { slots, threads } = session.layout(Machine::this(), run.slots, open.len(), planned);
     let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
     let probes = Probes::known(&session.folder, How { device: session.device, slots, threads, search, patience: patience(run) });
     let mut labels = Vec::new();

@@ -2,12 +2,15 @@
 //!
 //! [`Session::open`] reads the file, prepares its texts ([`texts`]) and plans. [`run()`] is the flow: what is over already is looked at
 //! ([`reopen`](crate::runs::reopen), [`alias`], [`rescore`]), each distinct shape is measured ([`probe`]), and the queue of what is missing
-//! is worked off by a process a trial ([`workers`]), while the tables are kept up to date ([`tables`]). What there is to tell goes to a
-//! [`Listener`] as facts ([`Notice`], and the schedule's events); who shows them decides on the words.
+//! is worked off by a process a trial ([`workers`]), while the tables are kept up to date ([`tables`]) and the report is
+//! written by a process of its own ([`reports`]). Time and processes are those of a [`World`], which tests pretend. What there is to
+//! tell goes to a [`Listener`] as facts ([`Notice`], and the schedule's events); who shows them decides on the words.
 
 pub mod alias;
 mod child;
+mod context;
 mod deadline;
+mod description;
 mod device;
 mod difference;
 mod failure;
@@ -16,14 +19,20 @@ mod git;
 mod job;
 mod memory;
 mod notice;
+mod observers;
 pub mod probe;
+mod probe_process;
+mod report_process;
+mod reports;
 mod rescore;
 mod run;
 mod session;
 mod signals;
 mod tables;
 mod texts;
+mod turn;
 mod workers;
+mod world;
 
 pub use device::usable_device;
 pub use difference::Difference;
@@ -35,3 +44,4 @@ pub use run::{Ended, Request, run};
 pub use session::{Asked, Session};
 pub use signals::Signals;
 pub use texts::unused_field;
+pub use world::{Reporting, ThisMachine, Workers, World};

@@ -173,6 +173,8 @@ pub enum Notice<'a> {
     },
     /// A second one: they are killed.
     Killing,
+    /// The report could not be written while trials run.
+    NotReported(Error),
     /// What happened could not be written down.
     NotLogged(Error),
 }

@@ -1,17 +1,12 @@
-//! Measuring each distinct shape before the night, in a process of its own, so that time and peak memory are those that a worker
-//! will have.
+//! Measuring each distinct shape before the night: what is to be measured, and what is known.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::child::{self, Ended};
 use super::memory::Memory;
 use super::notice::{Listener, Notice};
 use crate::device::Device;
@@ -22,7 +17,7 @@ use crate::model::Config;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Plan, Trial, TrialId, memory_beside_steps};
 use crate::runs::{ExperimentFolder, keep_probed_memory};
-use crate::schedule::{Patience, this_program};
+use crate::schedule::Patience;
 
 /// How long probing goes on before it is told how far it is.
 const QUIET: Duration = Duration::from_secs(3);
@@ -165,6 +160,17 @@ impl Measured {
     }
 }
 
+/// Measures a shape; `None` where what it is given last, which is asked all the time, says first that it must end.
+pub(super) type Measure<'a> = dyn Fn(&Shape, &How, &dyn Fn() -> bool) -> Result<Option<Measured>> + Sync + 'a;
+
+/// Who measures shapes, which may take long.
+pub(super) struct Prober<'a> {
+    /// Measures one.
+    pub(super) measure: &'a Measure<'a>,
+    /// Whether nothing more is to be begun.
+    pub(super) must_end: &'a (dyn Fn() -> bool + Sync),
+}
+
 /// What is known of the shapes of a plan.
 pub struct Probes {
     by_key: BTreeMap<String, Measured>,
@@ -177,48 +183,26 @@ impl Probes {
         Self { by_key: durable::read_json(&kept(folder)).ok().flatten().unwrap_or_default(), how }
     }
 
-    /// Measures every shape of the `wanted` trials that is not known yet, and tells what it did. A shape that cannot be measured is
-    /// left out: its trials will show why. So is what was not measured yet when `stop` says so, which is asked all the time.
-    pub fn measure(
+    /// Has every shape of the `wanted` trials measured that is not known yet, and tells what it did. A shape that cannot be measured is
+    /// left out: its trials will show why. So is what was not measured yet when `must_end` says so.
+    pub(super) fn measure(
         folder: &ExperimentFolder,
         plan: &Plan,
         wanted: &[&Trial],
         how: How,
-        stop: &(dyn Fn() -> bool + Sync),
+        prober: &Prober<'_>,
         listener: &dyn Listener,
     ) -> Result<Self> {
         let started = Instant::now();
         let mut probes = Self::known(folder, how);
-        let mut missing: BTreeMap<String, Shape> = BTreeMap::new();
-        for trial in wanted {
-            let shape = Shape::of(trial, plan, &probes.how)?;
-            let key = shape.key();
-            if !probes.by_key.contains_key(&key) {
-                missing.insert(key, shape);
-            }
-        }
+        let missing = probes.missing(plan, wanted)?;
         let (all, mut done) = (missing.len(), 0);
-        let missing: Vec<(String, Shape)> = missing.into_iter().collect();
         // As many at a time as there will be trials: what shares the machine then shares it now.
         for group in missing.chunks(probes.how.slots.max(1)) {
-            let how = &probes.how;
-            if stop() {
+            if (prober.must_end)() {
                 break;
             }
-            let results: Vec<Result<Option<Measured>>> = thread::scope(|scope| {
-                let runs: Vec<_> = group.iter().map(|(_, shape)| scope.spawn(|| run(shape, how, stop))).collect();
-                runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
-            });
-            for ((key, _), result) in group.iter().zip(results) {
-                done += usize::from(!matches!(result, Ok(None)));
-                match result {
-                    Ok(Some(measured)) => {
-                        probes.by_key.insert(key.clone(), measured);
-                    }
-                    Ok(None) => {}
-                    Err(error) => listener.notice(&Notice::NotProbed(error)),
-                }
-            }
+            done += probes.measure_together(group, prober, listener);
             if done < all && started.elapsed() > QUIET {
                 listener.notice(&Notice::Probing { done, all });
             }
@@ -234,6 +218,39 @@ impl Probes {
             listener.notice(&Notice::Probed { shapes: done, seconds, largest });
         }
         Ok(probes)
+    }
+
+    /// The shapes of these trials of which nothing is known, by their names.
+    fn missing(&self, plan: &Plan, wanted: &[&Trial]) -> Result<Vec<(String, Shape)>> {
+        let mut missing = BTreeMap::new();
+        for trial in wanted {
+            let shape = Shape::of(trial, plan, &self.how)?;
+            let key = shape.key();
+            if !self.by_key.contains_key(&key) {
+                missing.insert(key, shape);
+            }
+        }
+        Ok(missing.into_iter().collect())
+    }
+
+    /// Has these shapes measured at the same time; of how many something has become.
+    fn measure_together(&mut self, group: &[(String, Shape)], prober: &Prober<'_>, listener: &dyn Listener) -> usize {
+        let how = &self.how;
+        let results: Vec<Result<Option<Measured>>> = thread::scope(|scope| {
+            let measure = |shape| scope.spawn(move || (prober.measure)(shape, how, prober.must_end));
+            let runs: Vec<_> = group.iter().map(|(_, shape)| measure(shape)).collect();
+            runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
+        });
+        let mut done = 0;
+        for ((key, _), result) in group.iter().zip(results) {
+            match result {
+                Ok(None) => continue,
+                Ok(Some(measured)) => drop(self.by_key.insert(key.clone(), measured)),
+                Err(error) => listener.notice(&Notice::NotProbed(error)),
+            }
+            done += 1;
+        }
+        done
     }
 
     /// What was measured of a trial's shape.
@@ -268,43 +285,6 @@ impl Probes {
 /// Where what was measured is kept.
 fn kept(folder: &ExperimentFolder) -> PathBuf {
     folder.cache().join("probes.json")
-}
-
-/// Measures a shape in a process of its own, which is killed where `stop` says so; then there is nothing.
-fn run(shape: &Shape, how: &How, stop: &dyn Fn() -> bool) -> Result<Option<Measured>> {
-    let failed = |what: &str| Error::internal(format!("a shape could not be measured: {what}"));
-    let threads = shape.threads.to_string();
-    let mut child = Command::new(this_program()?)
-        .arg0("votive")
-        .arg("probe")
-        .env("RAYON_NUM_THREADS", &threads)
-        .env("OMP_NUM_THREADS", &threads)
-        // Ctrl-C on the terminal reaches the runner alone.
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| failed("no process").caused_by(e))?;
-    let request = Request { shape, libraries: how.search.libraries.clone(), kernels: how.search.cache.clone() };
-    let mut text = serde_json::to_vec(&request).map_err(|e| failed("no description").caused_by(e))?;
-    text.push(b'\n');
-    // Held until it has answered: where the pipe ends before, its runner is gone.
-    let mut pipe = child.stdin.take();
-    if let Some(pipe) = &mut pipe {
-        pipe.write_all(&text).map_err(|e| failed("no pipe").caused_by(e))?;
-    }
-    match child::wait(child, how.patience, stop).map_err(|e| failed("no answer").caused_by(e))? {
-        Ended::Stopped => Ok(None),
-        Ended::Hung(seconds) => Err(failed(&format!("silent for {seconds} s while probing, and killed"))),
-        Ended::Itself { status, answer, .. } if status.success() => {
-            serde_json::from_slice(&answer).map(Some).map_err(|e| failed("an answer that cannot be read").caused_by(e))
-        }
-        Ended::Itself { status, complaint, .. } => {
-            let last = complaint.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-            Err(failed(&format!("{status} ({last})")))
-        }
-    }
 }
 
 #[cfg(test)]

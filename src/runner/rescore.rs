@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::context::Context;
 use super::difference::Difference;
-use super::notice::{Listener, Notice};
+use super::notice::Notice;
 use super::probe::shapes;
-use super::session::Session;
-use super::signals::Signals;
+use super::reports::Reports;
 use super::workers::work_off;
 use crate::error::Result;
 use crate::plan::{Plan, Trial, TrialId};
@@ -43,12 +43,12 @@ pub(super) fn reasons<'a>(stale: &'a [Stale<'_>]) -> BTreeSet<&'a Difference> {
 
 /// Scores them again, as many at a time as the policy says. What could not be scored keeps the scores that it had.
 pub(super) fn score_again(
-    session: &Session,
+    context: Context<'_>,
     stale: &[Stale<'_>],
     policy: Policy,
-    signals: &Signals,
-    listener: &dyn Listener,
+    reports: &mut Reports<'_>,
 ) -> Result<Summary> {
+    let Context { session, listener, .. } = context;
     if stale.is_empty() {
         listener.notice(&Notice::NothingToScore);
         return Ok(Summary::default());
@@ -67,7 +67,7 @@ pub(super) fn score_again(
         standing: Standing::Waiting,
     };
     let queue = Queue::new(stale.iter().map(candidate).collect(), policy);
-    let summary = work_off(session, queue, Work::ScoreAgain, signals, listener)?;
+    let summary = work_off(context, queue, Work::ScoreAgain, reports)?;
     let again: Vec<State> = stale.iter().map(|s| state_of(&session.folder.trial(&s.trial.id))).collect();
     let left = stale.iter().zip(&again).filter(|(stale, state)| {
         let outcome = state.outcome.as_ref().filter(|_| state.status == Status::Completed);

@@ -1,30 +1,30 @@
 //! The flow of `votive run`: plan, look at what is over, probe, train what is missing, report.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU8, Ordering};
-
-use jiff::ZonedDateTime;
 
 use super::alias::{self, Families};
+use super::context::Context;
 use super::deadline::deadline;
+use super::description::write_description;
 use super::device::cuda_libraries;
 use super::failure::Failure;
 use super::notice::{Expected, Listener, Notice};
-use super::probe::{How, Probes, shapes};
+use super::probe::{How, Prober, Probes, shapes};
+use super::reports::Reports;
 use super::rescore;
 use super::session::{Asked, Session};
 use super::signals::Signals;
 use super::tables::write_tables;
 use super::workers::{patience, work_off};
+use super::world::World;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, On};
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
-use crate::report::Report;
-use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, now_utc, reopen, state_of};
-use crate::schedule::{Candidate, Conclusion, Deadline, Layout, Machine, Moment, Policy, Queue, Summary, Work, layout};
+use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, reopen, state_of};
+use crate::schedule::{Candidate, Conclusion, Layout, Machine, Policy, Queue, Summary, Work};
 use crate::train::checkpoint;
 
 /// What is asked of a run.
@@ -56,8 +56,8 @@ pub struct Ended {
     pub terminated: bool,
     /// The experiment's folder.
     pub folder: ExperimentFolder,
-    /// The report, which is written there; why not, where it could not be.
-    pub report: Result<Report>,
+    /// What there is to say of the report, which is written there and was shown; why it is not, where it could not be.
+    pub report: Result<String>,
     /// Trials of the whole plan that were not trained, since they are the same as another.
     pub aliases: usize,
     /// Trials of the whole plan.
@@ -66,42 +66,45 @@ pub struct Ended {
     pub equal_tokenizers: bool,
 }
 
-/// Plans an experiment, trains what is missing of it, and writes its tables and its report.
+/// Plans an experiment, trains what is missing of it, and has its tables and its report written.
 ///
 /// # Errors
 /// Of kind [`Kind::Busy`](crate::error::Kind::Busy) where another runner holds the experiment; where the file is not right; where
 /// what must be written cannot be.
-pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener) -> Result<Ended, Failure> {
-    // A text may take long to prepare: that time counts.
-    let (now, began) = (ZonedDateTime::now(), Moment::now());
-    let ends =
-        |run: &settings::Run| deadline(request.until.as_deref().or(run.until.as_deref()), run.time.as_deref(), &now, began);
-    signals.watch()?;
-    let session = Session::open_before(&ends, signals.asked(), &request.asked, listener)?;
-    let settings = &session.experiment.base.run;
-    if settings.on == On::Slurm {
-        return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
-    }
-    session.refuse_unfit()?;
+pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener, world: &dyn World) -> Result<Ended, Failure> {
+    let session = open(request, signals, listener, world)?;
     signals.outlive_the_terminal()?;
     durable::create_folder(&session.folder.trials())?;
     let _lock = RunnerLock::take(&session.folder)?;
     durable::sweep(session.folder.path())?;
-    // Other commands may be writing there: they hold no lock.
-    for folder in [session.folder.cache(), session.folder.tokenizers(), session.folder.report()] {
-        durable::sweep_abandoned(&folder)?;
-    }
     describe(&session, listener)?;
-    let run = Run { session: &session, request, signals, listener, machine: Machine::this() };
+    let context = Context { session: &session, signals, listener, world };
+    let run = Run { context, session: &session, request, listener, machine: Machine::this() };
+    let mut reports = Reports::new(context);
     let mut standing = run.standing()?;
     let mut families = run.families(&mut standing)?;
-    let scored = run.score_again(&mut standing)?;
+    let scored = run.score_again(&mut standing, &mut reports)?;
     if scored.stopped.is_some() {
-        return Ok(run.finish(None, scored));
+        return Ok(run.finish(None, scored, reports));
     }
     run.look_back(&mut families, &mut standing)?;
-    let trained = run.train(&families, &standing)?;
-    Ok(run.finish(Some(trained), scored))
+    let trained = run.train(&families, &standing, &mut reports)?;
+    Ok(run.finish(Some(trained), scored, reports))
+}
+
+/// Reads the file, prepares its texts and plans, until the deadline: what that takes counts.
+fn open(request: &Request, signals: &Signals, listener: &dyn Listener, world: &dyn World) -> Result<Session, Failure> {
+    let began = world.clock().moment();
+    let ends = |run: &settings::Run| {
+        let (until, time) = (request.until.as_deref().or(run.until.as_deref()), run.time.as_deref());
+        deadline(until, time, &began.on_the_wall()?, began)
+    };
+    let session = Session::open_before(&ends, signals.asked(), &request.asked, listener)?;
+    if session.experiment.base.run.on == On::Slurm {
+        return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
+    }
+    session.refuse_unfit()?;
+    Ok(session)
 }
 
 /// Tells what is planned, and writes it down.
@@ -111,7 +114,7 @@ fn describe(session: &Session, listener: &dyn Listener) -> Result<()> {
         listener.notice(&Notice::Only { left, of });
     }
     tell_changes(session, listener);
-    session.write()?;
+    write_description(session)?;
     write_plan(&session.folder.plan_parquet(), session.whole())
 }
 
@@ -132,20 +135,16 @@ fn tell_changes(session: &Session, listener: &dyn Listener) {
 
 /// A run whose experiment is planned and held.
 struct Run<'a> {
+    context: Context<'a>,
     session: &'a Session,
     request: &'a Request,
-    signals: &'a Signals,
     listener: &'a dyn Listener,
     machine: Machine,
 }
 
 impl Run<'_> {
-    fn must_end(&self) -> bool {
-        must_end(self.session.deadline, self.signals.stop())
-    }
-
     fn until_utc(&self) -> Option<i64> {
-        self.session.deadline.utc(Moment::now())
+        self.session.deadline.utc(self.context.world.clock().moment())
     }
 
     fn is_retried(&self, id: &TrialId) -> bool {
@@ -171,7 +170,8 @@ impl Run<'_> {
         let again = |trial: &Trial| self.is_retried(&trial.id) || is_open(trial);
         let which = |trial: &Trial| if again(trial) { Reopen::Unfinished } else { Reopen::Failed };
         let standing = trials.iter().map(|trial| reopen(&folder(trial), which(trial))).collect();
-        let (asked, slots) = (self.asked_slots(), self.slots());
+        let asked = self.asked_slots();
+        let slots = self.session.slots(asked);
         if asked.is_some_and(|asked| slots.is_some_and(|slots| slots < asked)) {
             self.listener.notice(&Notice::OneAfterAnother);
         }
@@ -188,13 +188,9 @@ impl Run<'_> {
         self.request.slots.or(self.session.experiment.base.run.slots)
     }
 
-    fn slots(&self) -> Option<usize> {
-        self.session.slots(self.asked_slots())
-    }
-
     /// Shares the machine among so many trials of which the largest needs so many bytes.
     fn layout(&self, trials: usize, bytes: u64) -> Layout {
-        layout(self.machine, self.slots(), self.session.experiment.base.run.threads, trials, bytes)
+        self.session.layout(self.machine, self.asked_slots(), trials, bytes)
     }
 
     fn policy(&self, slots: usize) -> Policy {
@@ -211,14 +207,14 @@ impl Run<'_> {
     }
 
     /// Scores finished trials again, where that is asked for.
-    fn score_again(&self, standing: &mut [State]) -> Result<Summary> {
+    fn score_again(&self, standing: &mut [State], reports: &mut Reports<'_>) -> Result<Summary> {
         if !self.request.rescore {
             return Ok(Summary::default());
         }
         let stale = rescore::stale(&self.session.plan, standing);
         let shape = self.layout(stale.len().max(1), rescore::memory(&stale));
         let policy = self.policy(shape.slots);
-        let scored = rescore::score_again(self.session, &stale, policy, self.signals, self.listener)?;
+        let scored = rescore::score_again(self.context, &stale, policy, reports)?;
         alias::look_after(self.session, false, standing, self.listener)?;
         Ok(scored)
     }
@@ -226,7 +222,7 @@ impl Run<'_> {
     /// What earlier runs left: trials that are the same as one that is over, some that are scored otherwise, some that diverged by
     /// another rule.
     fn look_back(&self, families: &mut Families, standing: &mut [State]) -> Result<()> {
-        alias::record_at_once(self.session, families, standing, &|| self.must_end(), self.listener)?;
+        alias::record_at_once(self.session, families, standing, &|| self.context.must_end(), self.listener)?;
         let plan = &self.session.plan;
         let stale = rescore::stale(plan, standing);
         if !self.request.rescore && !stale.is_empty() {
@@ -244,7 +240,7 @@ impl Run<'_> {
     }
 
     /// Trains what is missing.
-    fn train(&self, families: &Families, standing: &[State]) -> Result<Summary> {
+    fn train(&self, families: &Families, standing: &[State], reports: &mut Reports<'_>) -> Result<Summary> {
         let trials = &self.session.plan.trials;
         let missing = trials.iter().zip(standing).filter(|(_, state)| state.outcome.is_none());
         let missing: Vec<&Trial> = missing.map(|(trial, _)| trial).collect();
@@ -267,7 +263,7 @@ impl Run<'_> {
         }
         let candidates = self.candidates(families, standing, probes.as_ref())?;
         self.announce(&missing, &candidates, shape);
-        work_off(self.session, Queue::new(candidates, self.policy(shape.slots)), Work::Train, self.signals, self.listener)
+        work_off(self.context, Queue::new(candidates, self.policy(shape.slots)), Work::Train, reports)
     }
 
     /// Tells where so many trials that take so much memory each need more than is free; whether they do.
@@ -284,13 +280,16 @@ impl Run<'_> {
         if !self.request.probe {
             return Ok(None);
         }
-        let session = self.session;
+        let Context { session, signals, listener, world } = self.context;
         let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
         let patience = patience(&session.experiment.base.run);
         let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search, patience };
-        let (deadline, stop) = (session.deadline, self.signals.stop());
-        let must_end = || must_end(deadline, stop);
-        Probes::measure(&session.folder, &session.plan, missing, how, &must_end, self.listener).map(Some)
+        // What does not leave this thread stays out of what is asked on others.
+        let deadline = session.deadline;
+        let must_end = || deadline.has_come(world.clock().moment()) || signals.so_far() != 0;
+        let measure = |shape: &_, how: &_, stop: &dyn Fn() -> bool| world.measure(shape, how, stop);
+        let prober = Prober { measure: &measure, must_end: &must_end };
+        Probes::measure(&session.folder, &session.plan, missing, how, &prober, listener).map(Some)
     }
 
     /// Every trial, for the queue to choose from.
@@ -324,7 +323,7 @@ impl Run<'_> {
         let seconds: Option<Vec<(&Trial, f64)>> = open.map(|(trial, seconds)| Some((trial, seconds?))).collect();
         let expected = seconds.map(|trials| {
             let seconds: Vec<f64> = trials.iter().map(|(_, seconds)| *seconds).collect();
-            let mut expected = expected(&seconds, shape.slots, now_utc(), self.until_utc());
+            let mut expected = expected(&seconds, shape.slots, self.context.world.clock().moment().utc, self.until_utc());
             let window = expected.cut_off_utc.map_or(f64::INFINITY, |until| (until - expected.now_utc) as f64 / 1e6);
             let too_long = trials.iter().filter(|(_, seconds)| *seconds > window);
             expected.too_long = too_long.map(|(trial, _)| self.session.label(trial)).collect();
@@ -341,31 +340,20 @@ impl Run<'_> {
     }
 
     /// The tables and the report, at the end.
-    fn finish(&self, trained: Option<Summary>, scored: Summary) -> Ended {
-        let folder = &self.session.folder;
+    fn finish(&self, trained: Option<Summary>, scored: Summary, reports: Reports<'_>) -> Ended {
         let tables = write_tables(self.session);
         let aliases = *tables.as_ref().unwrap_or(&0);
-        let report = tables.and_then(|_| {
-            let report = Report::read(folder)?;
-            report.write(&folder.report())?;
-            Ok(report)
-        });
         Ended {
             trained,
             scored,
-            terminated: self.signals.asked().terminated(),
-            folder: folder.clone(),
-            report,
+            terminated: self.context.signals.asked().terminated(),
+            folder: self.session.folder.clone(),
+            report: tables.and_then(|_| reports.last()),
             aliases,
             trials: self.session.whole().trials.len(),
             equal_tokenizers: self.session.has_equal_tokenizers(),
         }
     }
-}
-
-/// Whether nothing more is to be begun: the deadline has come, or somebody asked to stop.
-fn must_end(deadline: Deadline, stop: &AtomicU8) -> bool {
-    deadline.has_come(Moment::now()) || stop.load(Ordering::Acquire) != 0
 }
 
 /// When trials that take so many seconds each end together, as many at a time as there are slots.

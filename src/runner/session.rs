@@ -4,15 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_json::json;
-
 use super::device::usable_device;
 use super::failure::Failure;
-use super::git;
 use super::notice::{Listener, Notice};
 use super::signals::Asked as Signalled;
 use super::texts::{Corpora, unused_field};
-use crate::corpus::{Part, Prepared, References};
+use crate::corpus::{Part, Prepared};
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -20,8 +17,8 @@ use crate::experiment::settings::{self, Precision, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
 use crate::model::gpu::cuda::Listed;
 use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, build};
-use crate::runs::{Description, ExperimentFolder};
-use crate::schedule::{Deadline, Machine};
+use crate::runs::{Description, ExperimentFolder, report_memory};
+use crate::schedule::{Deadline, Layout, Machine, layout};
 use crate::train::Job;
 use crate::train::device::Found;
 
@@ -129,6 +126,13 @@ impl Session {
         if self.device.is_cpu() { asked } else { Some(1) }
     }
 
+    /// Shares the machine among so many trials of which the largest needs so many bytes, and the report that is written beside them.
+    /// `asked` are trials at a time, where somebody has asked for them.
+    pub(super) fn layout(&self, machine: Machine, asked: Option<usize>, trials: usize, bytes: u64) -> Layout {
+        let memory = machine.memory.without(report_memory(&self.folder, self.whole().trials.len()));
+        layout(Machine { memory, ..machine }, self.slots(asked), self.experiment.base.run.threads, trials, bytes)
+    }
+
     /// Refuses to train what the processor does not take, where a plan only warned of it.
     pub(super) fn refuse_unfit(&self) -> Result<(), Problems> {
         let settings = self.plan.trials.iter().map(|trial| &trial.settings);
@@ -191,7 +195,7 @@ impl Session {
     }
 
     /// Every text that a trial reads with every tokenizer, once by content, with the name that the report gives to the tokenizer.
-    fn texts_of_trials(&self) -> Result<Vec<(String, Rc<Known>)>> {
+    pub(super) fn texts_of_trials(&self) -> Result<Vec<(String, Rc<Known>)>> {
         let (mut seen, mut texts) = (HashSet::new(), Vec::new());
         for Trial { settings, facts, .. } in &self.whole().trials {
             if seen.insert((&facts.text_hash, &facts.tokenizer_hash)) {
@@ -199,61 +203,6 @@ impl Session {
             }
         }
         Ok(texts)
-    }
-
-    /// Writes `experiment.yaml`, `experiment.json` and `plan.parquet`.
-    pub(super) fn write(&self) -> Result<()> {
-        let mut resolved = self.experiment.resolved();
-        let texts = self.texts_of_trials()?;
-        resolved["swept"] = json!(self.plan.swept);
-        resolved["common_context"] = json!(self.plan.common_context);
-        resolved["numbers"] = json!(self.whole().numbers);
-        resolved["device"] = json!(self.device);
-        resolved["program"] = json!(crate::program());
-        resolved["lock_file"] = json!(crate::lock_file());
-        resolved["git"] = git::commit();
-        resolved["evaluate"] = json!(self.experiment.base.evaluate);
-        resolved["report"] = json!(self.experiment.base.report);
-        resolved["text_hash"] = json!(texts.first().map(|(_, known)| &known.prepared.text_hash));
-        resolved["tokenizers"] = texts
-            .iter()
-            .map(|(label, known)| {
-                let prepared = &known.prepared;
-                json!({
-                    "label": label,
-                    "hash": prepared.tokenizer_hash,
-                    "text_hash": prepared.text_hash,
-                    "vocabulary": prepared.vocabulary,
-                    "lossless": prepared.lossless,
-                    "unknown_share": prepared.unknown_share,
-                    "unknown_tokens": prepared.unknown_tokens,
-                    "unknown_parts": prepared.unknown_parts,
-                    "scored_tokens": prepared.scored_tokens.saturating_sub(1),
-                    "scored_words": prepared.scored_words,
-                })
-            })
-            .collect();
-        let mut references = Vec::new();
-        for (label, known) in &texts {
-            if let Some(found) = References::of(&known.prepared, &self.folder.cache())? {
-                let mut line = json!(found);
-                line["tokenizer"] = json!(label);
-                line["hash"] = json!(known.prepared.tokenizer_hash);
-                line["text_hash"] = json!(known.prepared.text_hash);
-                references.push(line);
-            }
-        }
-        resolved["references"] = json!(references);
-        resolved["trials"] = self
-            .whole()
-            .trials
-            .iter()
-            .map(|trial| {
-                json!({"id": trial.id, "configuration": trial.configuration, "seed": trial.seed, "label": self.plan.label(trial)})
-            })
-            .collect();
-        durable::write(&self.folder.experiment_yaml(), self.experiment.source.as_bytes())?;
-        durable::write_json(&self.folder.experiment_json(), &resolved)
     }
 }
 

@@ -63,6 +63,11 @@ impl Signals {
         &self.asked
     }
 
+    /// How often they asked to stop: 0, [`STOP_AFTER_STEP`] or [`STOP_NOW`].
+    pub(super) fn so_far(&self) -> u8 {
+        self.asked.stop.load(Ordering::Acquire)
+    }
+
     /// What [`drive`](crate::schedule::drive()) obeys.
     pub(super) fn stop(&self) -> &AtomicU8 {
         &self.asked.stop
@@ -84,7 +89,7 @@ impl Signals {
     }
 
     /// Sets the stop flag at the first Ctrl-C or SIGTERM from now on, and once more at the second, which kills where no workers run.
-    pub(super) fn watch(&self) -> Result<()> {
+    pub fn watch(&self) -> Result<()> {
         let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
         let mut signals = Caught::new([SIGINT, SIGTERM]).map_err(failed)?;
         let (asked, told) = (self.asked.clone(), self.told);

@@ -69,6 +69,11 @@ impl ExperimentFolder {
         self.cache().join("probed.json")
     }
 
+    /// The memory that the last report took; decides nothing.
+    pub fn report_memory(&self) -> PathBuf {
+        self.cache().join("report.json")
+    }
+
     /// All trials.
     pub fn trials(&self) -> PathBuf {
         self.0.join("trials")

@@ -32,6 +32,7 @@ mod layout;
 mod lock;
 mod outcome;
 mod probed;
+mod report_memory;
 mod stamp;
 mod state;
 
@@ -43,5 +44,6 @@ pub use layout::{ExperimentFolder, TrialFolder};
 pub use lock::{RunnerLock, TrialLock, is_held, runner_of, worker_of};
 pub use outcome::{Attempt, End, Outcome, Progress, Status};
 pub use probed::{keep_probed_memory, probed_memory};
+pub use report_memory::{keep_report_memory, report_memory};
 pub use stamp::{Holder, host, now_utc, rfc3339};
 pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};

@@ -5,6 +5,10 @@ use std::fs;
 use std::sync::LazyLock;
 use std::time::Instant;
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
+
+use crate::error::{Error, Result};
 use crate::runs::now_utc;
 
 /// A moment by two clocks, microseconds.
@@ -20,6 +24,15 @@ impl Moment {
     /// This one.
     pub fn now() -> Self {
         Self { utc: now_utc(), elapsed: elapsed() }
+    }
+
+    /// What the clock on the wall shows, with its zone.
+    ///
+    /// # Errors
+    /// A moment that no calendar has.
+    pub fn on_the_wall(self) -> Result<ZonedDateTime> {
+        let failed = |e| Error::internal("the time cannot be told").caused_by(e);
+        Ok(Timestamp::from_microsecond(self.utc).map_err(failed)?.to_zoned_datetime(TimeZone::system()))
     }
 }
 

@@ -80,7 +80,7 @@ impl Drive<'_, '_> {
             let now = self.clock.now();
             self.obey(stop.load(Ordering::Acquire), now);
             self.look_at_disk(now);
-            self.record_aliases();
+            self.record_aliases(stop);
             let started = self.start_all(now);
             if self.queue.is_over(now) {
                 return;
@@ -147,8 +147,13 @@ impl Drive<'_, '_> {
     }
 
     /// Has those trials recorded that are the same as one that was trained.
-    fn record_aliases(&mut self) {
+    fn record_aliases(&mut self, stop: &AtomicU8) {
         while let Some((trial, source)) = self.queue.next_alias() {
+            // There may be many of them, and each takes a while.
+            self.obey(stop.load(Ordering::Acquire), self.clock.now());
+            if self.queue.stops_running() {
+                return;
+            }
             // Where that cannot be done the trial is trained like any other: only time is lost.
             let outcome = self.executor.alias(&trial, &source).ok();
             let events = self.queue.on_alias(&trial, outcome);

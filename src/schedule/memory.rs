@@ -26,6 +26,11 @@ impl Memory {
         Self::under(Path::new("/"))
     }
 
+    /// What is left of it where so many bytes are kept for something else.
+    pub fn without(self, bytes: u64) -> Self {
+        Self { free: self.free.map(|free| free.saturating_sub(bytes)), ..self }
+    }
+
     /// As `/proc` and the control groups below `root` say.
     fn under(root: &Path) -> Self {
         let machine = text(&root.join("proc/meminfo"));
@@ -275,6 +280,13 @@ mod tests {
             ("sys/fs/cgroup/unified/b/memory.max", "500000000\n"),
         ];
         assert_eq!(read(&files), memory(500_000_000, 500_000_000));
+    }
+
+    #[test]
+    fn what_is_kept_for_something_else_is_not_free() {
+        assert_eq!(memory(700, 1000).without(300), memory(400, 1000));
+        assert_eq!(memory(200, 1000).without(300), memory(0, 1000));
+        assert_eq!(Memory::default().without(300), Memory::default(), "nothing is known");
     }
 
     #[test]

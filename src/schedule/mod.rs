@@ -46,7 +46,7 @@ pub use lookout::{Patience, Silence, longest};
 pub use memory::Memory;
 pub use policy::Policy;
 pub use queue::Queue;
-pub use watch::watch_runner;
+pub use watch::{leave_with_runner, watch_runner};
 
 #[cfg(test)]
 #[path = "simulation_tests.rs"]

@@ -269,7 +269,8 @@ impl Queue {
     /// Whether nothing runs and nothing will be started any more.
     pub fn is_over(&self, now: i64) -> bool {
         let trials = &self.trials;
-        if trials.running().len() > 0 || trials.same_as().len() > 0 {
+        let to_record = !self.stops_running && trials.same_as().len() > 0;
+        if trials.running().len() > 0 || to_record {
             return false;
         }
         if self.stop.is_some() {

@@ -21,6 +21,16 @@ pub fn watch_runner(stop: Arc<AtomicBool>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Ends this process when the pipe from the runner ends: nobody waits for what it does any more. For a process that may be killed at any
+/// moment; the same holds as for [`watch_runner`].
+pub fn leave_with_runner() -> io::Result<()> {
+    let leave = || {
+        until_the_end(io::stdin().lock());
+        std::process::exit(1);
+    };
+    std::thread::Builder::new().name("runner".to_owned()).spawn(leave).map(drop)
+}
+
 /// Returns when the stream has ended or is broken; what comes before is nobody's.
 fn until_the_end(mut stream: impl Read) {
     let mut buffer = [0u8; 64];

@@ -26,6 +26,7 @@ use crate::runs::TrialLock;
 use crate::schedule::watch_runner;
 
 pub use assignment::{Assignment, Leaves};
+pub use memory::peak_memory_bytes;
 pub use probe::probe;
 
 /// How long the lock of a worker that is just leaving is waited for.

@@ -13,6 +13,7 @@ mod sample;
 mod show;
 mod status;
 mod worker;
+mod write_report;
 
 use super::args::Command;
 use super::exit_code::Code;
@@ -33,6 +34,7 @@ pub(super) fn execute(command: Command) -> Result<Code, Failure> {
         Command::Completions { shell } => completions::execute(shell),
         Command::Man => completions::man_page(),
         Command::Worker(arguments) => worker::execute(&arguments),
+        Command::WriteReport(arguments) => write_report::execute(&arguments),
         Command::Probe => probe::execute(),
         Command::CheckGpu(arguments) => check_gpu::execute(&arguments),
     }

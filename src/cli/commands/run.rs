@@ -1,13 +1,12 @@
 //! `votive run`: plan, probe, train what is missing, report.
 
-use super::report::show_report;
 use crate::cli::args::Run as Arguments;
 use crate::cli::exit_code::Code;
-use crate::cli::output::say;
+use crate::cli::output::{say, say_as_is};
 use crate::cli::show::notice;
 use crate::cli::show::terminal::{Terminal, tell};
 use crate::error::Result;
-use crate::runner::{Ended, Failure, Request, Signals, run};
+use crate::runner::{Ended, Failure, Request, Signals, ThisMachine, run};
 use crate::schedule::Summary;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
@@ -20,7 +19,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         retry: arguments.retry.clone(),
         alias: !arguments.no_alias,
     };
-    let ended = run(&request, &Signals::new(tell), &Terminal::default())?;
+    let signals = Signals::new(tell);
+    signals.watch()?;
+    let ended = run(&request, &signals, &Terminal::default(), &ThisMachine)?;
     show(&ended);
     if let Some(line) = notice::aliases(ended.aliases, ended.trials, ended.equal_tokenizers) {
         say(&line);
@@ -31,14 +32,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     Ok(code(ended.trained.as_ref(), &ended.scored, ended.terminated, ended.report.is_ok()))
 }
 
-/// Shows the report, or says why there is none. That it cannot be shown changes nothing of what the run came to.
+/// Says what there is to say of the report, whose table was shown by who wrote it, or why there is none.
 fn show(ended: &Ended) {
     match &ended.report {
-        Ok(report) => {
-            if let Err(error) = show_report(report, &ended.folder.report()) {
-                say(&format!("warning: the report is written and cannot be shown: {}", error.chain()));
-            }
-        }
+        Ok(said) => said.lines().for_each(say_as_is),
         Err(error) => {
             say(&format!("error: the report cannot be written: {}", error.chain()));
             say(&format!("hint: `votive report {}` writes it again", ended.folder.path().display()));

@@ -128,6 +128,9 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::Stopping { trials: true } => "stopping: each trial saves and leaves (once more: kill)".to_owned(),
         Notice::Stopping { trials: false } => "stopping (once more: kill)".to_owned(),
         Notice::Killing => "killing the workers: they go on from their last checkpoints".to_owned(),
+        Notice::NotReported(error) => {
+            format!("warning: the report cannot be written now: {} (the trials go on, and it is tried again)", error.chain())
+        }
         Notice::NotLogged(error) => format!("warning: {}", error.chain()),
     }
 }
