@@ -366,6 +366,10 @@ fn expected(seconds: &[f64], slots: usize, now_utc: i64, until_utc: Option<i64>)
 }
 
 #[cfg(test)]
+#[path = "run_tests.rs"]
+mod flow;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -329,7 +329,11 @@ impl Queue {
         let running = self.trials.running().map(left_of_running).collect::<Option<Vec<f64>>>()?;
         let queued = self.trials.queued().filter(|_| self.stop.is_none());
         let queued = queued.map(|i| self.expected(i)).collect::<Option<Vec<f64>>>()?;
-        let ends = now.saturating_add(super::estimate::micros(until_all_end(&running, &queued, self.policy.slots.saturating_sub(self.lost_slots()).max(1))));
+        let ends = now.saturating_add(super::estimate::micros(until_all_end(
+            &running,
+            &queued,
+            self.policy.slots.saturating_sub(self.lost_slots()).max(1),
+        )));
         Some(self.policy.until_utc.map_or(ends, |until| ends.min(until.max(now))))
     }
 

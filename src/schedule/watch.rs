@@ -10,8 +10,7 @@ use rustix::fs::{FileType, fstat};
 /// pipe (a worker started by hand or by Slurm), which is then not watched. Call it once, in the worker; nothing else reads
 /// its standard input.
 pub fn watch_runner(stop: Arc<AtomicBool>) -> io::Result<bool> {
-    let kind = FileType::from_raw_mode(fstat(io::stdin())?.st_mode);
-    if !kind.is_fifo() {
+    if !is_a_pipe()? {
         return Ok(false);
     }
     std::thread::Builder::new().name("runner".to_owned()).spawn(move || {
@@ -21,14 +20,22 @@ pub fn watch_runner(stop: Arc<AtomicBool>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Ends this process when the pipe from the runner ends: nobody waits for what it does any more. For a process that may be killed at any
-/// moment; the same holds as for [`watch_runner`].
+/// Ends this process when the pipe from the runner ends, since nobody waits for what it does any more: for one that may be killed at any
+/// moment. Where standard input is no pipe it is not watched, and nothing else reads it either.
 pub fn leave_with_runner() -> io::Result<()> {
+    if !is_a_pipe()? {
+        return Ok(());
+    }
     let leave = || {
         until_the_end(io::stdin().lock());
         std::process::exit(1);
     };
     std::thread::Builder::new().name("runner".to_owned()).spawn(leave).map(drop)
+}
+
+/// Whether standard input is a pipe, as a runner makes it.
+fn is_a_pipe() -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(fstat(io::stdin())?.st_mode).is_fifo())
 }
 
 /// Returns when the stream has ended or is broken; what comes before is nobody's.

@@ -66,6 +66,22 @@ fn a_report_that_cannot_be_shown_or_written_hides_nothing_of_the_trials() {
 }
 
 #[test]
+fn the_process_that_writes_a_report_beside_a_run_shows_it_only_when_asked_and_keeps_what_memory_it_took() {
+    let scene = Scene::new(SMALL);
+    scene.run(&["--no-probe"]).exits(0);
+    let (report, took) = (scene.experiment().report(), scene.experiment().report_memory());
+    assert!(took.exists(), "the run had its report written so");
+    fs::remove_dir_all(&report).unwrap();
+    fs::remove_file(&took).unwrap();
+    let quiet = scene.votive(&["write-report", "runs/small"]).exits(0);
+    assert!(quiet.out.is_empty() && quiet.err.is_empty() && report.join("index.html").exists());
+    let text = fs::read_to_string(took).unwrap();
+    assert!(text.contains("\"trials\": 1"), "{text}");
+    let shown = scene.votive(&["write-report", "runs/small", "--show"]).exits(0).says("report: ");
+    assert_eq!(shown.out, scene.votive(&["report", "runs/small"]).exits(0).out);
+}
+
+#[test]
 fn a_plan_starts_nothing() {
     let scene = Scene::new(&small("grid: {train.batch_size: [4, 8]}"));
     let said = scene.votive(&["plan", "small.yaml"]).exits(0).says("2 combinations = 2 configurations × 1 seed = 2 trials");
