@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -370,6 +371,8 @@ fn what_a_trial_costs_the_runner() {
             || fs::read_to_string("/proc/thread-self/schedstat").unwrap().split(' ').next().unwrap().parse::<f64>().unwrap();
         let (world, before) = (Pretended(Arc::new(Shared { trial: Some(20_000), ..Shared::default() })), used());
         let (ended, _) = scene.run(&world, NEVER);
-        println!("{} trials: {:.3} ms of the processor each", ended.trials, (used() - before) / 1e6 / ended.trials as f64);
+        let milliseconds = (used() - before) / 1e6;
+        let each = milliseconds / ended.trials as f64;
+        writeln!(std::io::stdout(), "{} trials: {milliseconds:.0} ms of the processor, {each:.3} ms each", ended.trials).unwrap();
     }
 }

@@ -149,10 +149,12 @@ impl Drive<'_, '_> {
     /// Has those trials recorded that are the same as one that was trained.
     fn record_aliases(&mut self, stop: &AtomicU8) {
         while let Some((trial, source)) = self.queue.next_alias() {
-            // There may be many of them, and each takes a while.
-            self.obey(stop.load(Ordering::Acquire), self.clock.now());
-            if self.queue.stops_running() {
-                return;
+            // There may be many of them, and each takes a while. After a first request to stop they are still recorded: what ended in
+            // time is complete with them.
+            let (flag, now) = (stop.load(Ordering::Acquire), self.clock.now());
+            self.obey(flag, now);
+            if flag >= STOP_NOW || self.queue.is_late(now) {
+                return self.queue.leave_aliases();
             }
             // Where that cannot be done the trial is trained like any other: only time is lost.
             let outcome = self.executor.alias(&trial, &source).ok();

@@ -449,7 +449,7 @@ impl Clock for PretendClock {
     }
 }
 
-/// Workers that never end by themselves, on a clock that waiting moves.
+/// Pretended workers on a clock that is moved by waiting, and by a second for each alias.
 struct Sleepers<'a>(&'a PretendClock, Pretend);
 
 impl Executor for Sleepers<'_> {
@@ -479,6 +479,7 @@ impl Executor for Sleepers<'_> {
     }
 
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {
+        self.0.0.set(self.0.0.get() + 1_000_000);
         self.1.alias(trial, source)
     }
 
@@ -616,4 +617,45 @@ fn a_run_ends_where_no_slot_is_left() {
     assert_eq!(pretend.said.len(), 4, "each asked, and killed");
     assert_eq!((summary.left, summary.stopped), (2, Some(Stop::Asked)));
     assert!((45..48).contains(&seconds), "{seconds}: 30 s to stop, 10 s to die");
+}
+
+#[test]
+fn aliases_are_recorded_until_the_deadline_or_a_second_request_to_stop() {
+    let outcome = Outcome { clipping: crate::runs::Clipping::of(vec![1.0], 0), ..completed() };
+    let member = |n: usize| Candidate {
+        id: id(n),
+        round: 0,
+        shape: 0,
+        clip_norm: ClipNorm::Off,
+        family: Some(1),
+        twins: None,
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    };
+    for (asked, until, aliases, stopped) in [
+        (0, None, 9, None),
+        (STOP_AFTER_STEP, None, 9, Some(Stop::Asked)),
+        (STOP_NOW, None, 0, Some(Stop::Asked)),
+        (0, Some(4_500_000), 5, Some(Stop::Deadline)),
+    ] {
+        let clock = PretendClock::default();
+        let mut workers = Sleepers(&clock, Pretend { outcome_of_source: Some(outcome.clone()), ..Pretend::default() });
+        for n in 0..10 {
+            workers.1.scripts.insert(id(n), [Script::Ends(Exit::Done(Box::new(outcome.clone())))].into());
+        }
+        let stop = AtomicU8::new(0);
+        // Asked for when the first one has ended.
+        let mut ask = |event: &Event, _: i64| {
+            if matches!(event, Event::Ended { .. }) {
+                stop.store(asked, Ordering::Release);
+            }
+        };
+        // The wait for the first one comes before.
+        let deadline = Deadline { until_utc: None, until_elapsed: until.map(|until| until + 200_000) };
+        let pace = Pace { deadline, ..Pace::default() };
+        let queue = Queue::new((0..10).map(member).collect(), policy(1));
+        let summary = drive(queue, &mut workers, &clock, &mut [&mut ask], &stop, pace);
+        assert_eq!(workers.1.said.iter().filter(|said| *said == "alias").count(), aliases, "{asked} {until:?}");
+        assert_eq!((summary.completed, summary.left, summary.stopped), (1 + aliases, 9 - aliases, stopped));
+    }
 }

@@ -144,6 +144,14 @@ impl Queue {
         }
     }
 
+    /// No alias is recorded any more: those that were to be are left, and the next run records them.
+    pub fn leave_aliases(&mut self) {
+        let left: Vec<usize> = self.trials.same_as().collect();
+        for i in left {
+            self.trials.change(i, |trial| trial.place = Place::AT_ONCE);
+        }
+    }
+
     /// The alias was recorded with this outcome; without one it could not be, and the trial is trained.
     pub fn on_alias(&mut self, id: &TrialId, outcome: Option<Box<Outcome>>) -> Vec<Event> {
         let Some(i) = self.trials.number(id) else { return Vec::new() };
@@ -269,8 +277,7 @@ impl Queue {
     /// Whether nothing runs and nothing will be started any more.
     pub fn is_over(&self, now: i64) -> bool {
         let trials = &self.trials;
-        let to_record = !self.stops_running && trials.same_as().len() > 0;
-        if trials.running().len() > 0 || to_record {
+        if trials.running().len() > 0 || trials.same_as().len() > 0 {
             return false;
         }
         if self.stop.is_some() {
@@ -359,7 +366,7 @@ impl Queue {
     }
 
     /// Whether the deadline has come.
-    fn is_late(&self, now: i64) -> bool {
+    pub fn is_late(&self, now: i64) -> bool {
         self.policy.until_utc.is_some_and(|until| now >= until)
     }
 
