@@ -2,7 +2,6 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::family::limit;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
 use crate::runs::{Attempt, End, State, Status};
@@ -62,6 +61,16 @@ pub struct Candidate {
     pub standing: Standing,
 }
 
+impl Candidate {
+    /// The largest norm that is let through.
+    pub(super) fn limit(&self) -> f64 {
+        match self.clip_norm {
+            ClipNorm::Off => f64::INFINITY,
+            ClipNorm::At(norm) => norm,
+        }
+    }
+}
+
 /// What is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
@@ -101,7 +110,7 @@ impl Rank {
     /// That of the trial with this number, which is its place in the file.
     pub(super) fn of(candidate: &Candidate, begun: Begun, number: usize) -> Self {
         // What is trained in any case has nobody waiting for it, whatever its clip norm.
-        let limit = if candidate.family.is_some() { limit(candidate) } else { f64::NEG_INFINITY };
+        let limit = if candidate.family.is_some() { candidate.limit() } else { f64::NEG_INFINITY };
         // A trial of unknown length may be the longest.
         let seconds = candidate.expected_seconds.unwrap_or(f64::INFINITY);
         Self { round: candidate.round, begun, limit: Reverse(Total(limit)), seconds: Reverse(Total(seconds)), number }

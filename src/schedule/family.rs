@@ -10,7 +10,6 @@ use std::collections::HashSet;
 
 use super::Candidate;
 use super::candidate::{Begun, Rank, Total};
-use crate::experiment::settings::ClipNorm;
 use crate::runs::{End, Outcome};
 
 /// A trial that may start now: its number in the queue, what is known of it, and what has become of it.
@@ -35,7 +34,7 @@ pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSe
 
 /// As the order of all trials, but with the smallest clip norms first: those are the ones most likely to bind.
 fn last_resort(&(number, candidate, begun): &Ready<'_>) -> (usize, Begun, Total, Rank) {
-    (candidate.round, begun, Total(limit(candidate)), Rank::of(candidate, begun, number))
+    (candidate.round, begun, Total(candidate.limit()), Rank::of(candidate, begun, number))
 }
 
 /// The numbers of its family and of its twins.
@@ -50,14 +49,6 @@ pub(super) fn are_related(a: &Candidate, b: &Candidate) -> bool {
 
 fn are_twins(a: &Candidate, b: &Candidate) -> bool {
     a.twins.is_some() && a.twins == b.twins
-}
-
-/// The largest norm that is let through.
-pub(super) fn limit(candidate: &Candidate) -> f64 {
-    match candidate.clip_norm {
-        ClipNorm::Off => f64::INFINITY,
-        ClipNorm::At(norm) => norm,
-    }
 }
 
 /// What the end of one trial says of a relative that has not been started.
@@ -84,7 +75,7 @@ pub(super) fn verdict(outcome: &Outcome, trained: &Candidate, relative: &Candida
         None => Verdict::Open,
         Some(clipping) if clipping.never_binds(relative.clip_norm) => Verdict::Same,
         Some(clipping) if clipping.never_binds(trained.clip_norm) => Verdict::Different,
-        Some(_) if limit(relative) <= limit(trained) => Verdict::Different,
+        Some(_) if relative.limit() <= trained.limit() => Verdict::Different,
         Some(_) => Verdict::Open,
     }
 }

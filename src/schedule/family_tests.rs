@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
 use crate::runs::Clipping;
 use crate::schedule::{Cause, Event, Exit, Failure, Policy, Queue, Standing};
@@ -242,7 +243,7 @@ proptest! {
             round: *round,
             ..member(n, family(n), f64::from(*limit))
         }).collect();
-        let binds = |n: usize| limit(&candidates[n]) / (maxima[family(n)] + 1e-6) < 1.0;
+        let binds = |n: usize| candidates[n].limit() / (maxima[family(n)] + 1e-6) < 1.0;
         let mut queue = queue(&candidates, slots);
         let (mut trained, mut aliases, mut picks, mut now) = (Vec::new(), Vec::new(), picks.into_iter().cycle(), 0);
         while !queue.is_over(now) {

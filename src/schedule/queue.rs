@@ -17,9 +17,10 @@ use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
 
 mod failures;
+mod streak;
 mod trials;
 
-use failures::Streak;
+use streak::Streak;
 use trials::{Place, Running, Trial, Trials};
 
 /// The trials of an experiment and what becomes of them.

@@ -3,20 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Queue;
+use super::streak::Streak;
 use super::trials::Place;
 use crate::plan::TrialId;
 use crate::runs::End;
 use crate::schedule::estimate::seconds;
 use crate::schedule::policy::Consequence;
 use crate::schedule::shapes::{Next, Room};
-use crate::schedule::{Cause, Event, Failure, Left, Lighter, Stop};
-
-/// Shapes that failed one after another for the same reason. Trials of one shape count once: what ails it need not ail others.
-#[derive(Debug, Default)]
-pub(super) struct Streak {
-    of: Option<(Cause, String)>,
-    shapes: BTreeSet<usize>,
-}
+use crate::schedule::{Event, Failure, Left, Lighter, Stop};
 
 impl Queue {
     /// The worker of trial `i` ended badly after `took` seconds; it had run with this room and so many threads.
