@@ -141,32 +141,19 @@ pub fn sweep(folder: &Path) -> Result<()> {
 }
 
 /// Removes what killed processes left behind in a folder and in those below it, where others may be writing just now: the names say by
-/// which process. Of this one nothing is being written. Where there is no folder there is nothing to remove.
-pub fn sweep_abandoned(folder: &Path) -> Result<()> {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(()),
-        Err(e) => return Err(Error::io("list", folder, e)),
-    };
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+/// which process. Of this one nothing is being written. What cannot be removed stays: it is in nobody's way.
+pub fn sweep_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
         let is_folder = path.is_dir();
-        let removed = match writer(&path) {
-            Some(process) if is_alive(process) => Ok(()),
-            Some(_) if is_folder => fs::remove_dir_all(&path),
-            Some(_) => fs::remove_file(&path),
-            None if is_folder => {
-                sweep_abandoned(&path)?;
-                Ok(())
-            }
-            None => Ok(()),
-        };
-        // Somebody else may sweep too.
-        removed
-            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(Error::io("remove", &path, e)) })?;
+        match writer(&path) {
+            Some(process) if is_alive(process) => {}
+            Some(_) if is_folder => drop(fs::remove_dir_all(&path)),
+            Some(_) => drop(fs::remove_file(&path)),
+            None if is_folder => sweep_abandoned(&path),
+            None => {}
+        }
     }
-    Ok(())
 }
 
 /// The process that writes, or wrote, under this temporary name; `None` where it is none.
@@ -246,15 +233,15 @@ mod tests {
         for name in [living.as_str(), ".tmp-2147483646-a.part", "a.json", &format!(".tmp-{}-a.part", std::process::id())] {
             fs::write(below.join(name), "").unwrap();
         }
-        sweep_abandoned(dir.path()).unwrap();
+        sweep_abandoned(dir.path());
         let mut left: Vec<_> = fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [living.as_str(), "a.json"]);
         other.kill().unwrap();
         other.wait().unwrap();
-        sweep_abandoned(dir.path()).unwrap();
+        sweep_abandoned(dir.path());
         assert_eq!(fs::read_dir(&below).unwrap().count(), 1);
-        sweep_abandoned(&dir.path().join("missing")).unwrap();
+        sweep_abandoned(&dir.path().join("missing"));
     }
 
     #[test]

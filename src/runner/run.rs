@@ -77,6 +77,10 @@ pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener, world:
     durable::create_folder(&session.folder.trials())?;
     let _lock = RunnerLock::take(&session.folder)?;
     durable::sweep(session.folder.path())?;
+    // Other commands may be writing there: they hold no lock.
+    for folder in [session.folder.cache(), session.folder.tokenizers(), session.folder.report()] {
+        durable::sweep_abandoned(&folder);
+    }
     describe(&session, listener)?;
     let context = Context { session: &session, signals, listener, world };
     let run = Run { context, session: &session, request, listener, machine: Machine::this() };

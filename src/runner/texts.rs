@@ -133,9 +133,9 @@ impl Corpora {
         let hear = |stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage });
         let prepared = before(deadline, signalled, prepare, &hear).inspect_err(|error| {
             if matches!(error.kind(), Kind::Deadline | Kind::Interrupted | Kind::Terminated) {
-                // What was begun and is given up; what cannot be removed now is swept by the next run.
-                let _ = durable::sweep_abandoned(&self.folder.cache());
-                let _ = durable::sweep_abandoned(&self.folder.tokenizers());
+                // What was begun and is given up.
+                durable::sweep_abandoned(&self.folder.cache());
+                durable::sweep_abandoned(&self.folder.tokenizers());
             }
         })?;
         let known = Rc::new(Known { prepared, from });

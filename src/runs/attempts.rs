@@ -48,12 +48,12 @@ pub fn begin_attempt(folder: &TrialFolder, attempt: &Attempt) -> Result<()> {
     durable::write_json(&folder.attempt(attempt.attempt), attempt)
 }
 
-/// Writes how an attempt ended, now. `known` is what the caller knows of it: what the worker wrote at its start
-/// stands, `known` fills in where it wrote nothing readable.
+/// Writes how an attempt ended, now unless `known` says when. `known` is what the caller knows of it: what the worker wrote at its
+/// start stands, `known` fills in where it wrote nothing readable.
 pub fn end_attempt(folder: &TrialFolder, known: &Attempt, ended: &str, last_lines: &[String]) -> Result<()> {
     let written = durable::read_json::<Attempt>(&folder.attempt(known.attempt)).ok().flatten();
     let mut attempt = written.unwrap_or_else(|| known.clone());
-    attempt.ended_utc = Some(now_utc());
+    attempt.ended_utc = Some(known.ended_utc.unwrap_or_else(now_utc));
     attempt.ended = Some(ended.to_owned());
     attempt.last_lines = last_lines.to_vec();
     begin_attempt(folder, &attempt)

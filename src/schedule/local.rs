@@ -98,6 +98,8 @@ pub struct LocalExecutor<'a> {
     prepare: Prepare<'a>,
     make_alias: Option<MakeAlias<'a>>,
     workers: HashMap<TrialId, Worker>,
+    /// Ends of attempts that are not written: the disk was full.
+    notes: Vec<Note>,
     ended: (Sender<Ended>, Receiver<Ended>),
 }
 
@@ -112,6 +114,14 @@ struct Worker {
     oom_kills: Option<u64>,
 }
 
+/// How an attempt ended.
+struct Note {
+    folder: TrialFolder,
+    attempt: Attempt,
+    words: String,
+    last_lines: Vec<String>,
+}
+
 /// Sent by the thread that waits for a worker.
 struct Ended {
     trial: TrialId,
@@ -121,12 +131,19 @@ struct Ended {
 impl<'a> LocalExecutor<'a> {
     /// An executor for the trials of this experiment. `prepare` is called before each start (the job file must be there).
     pub fn new(settings: LocalSettings, experiment: ExperimentFolder, prepare: Prepare<'a>) -> Self {
-        Self { settings, experiment, prepare, make_alias: None, workers: HashMap::new(), ended: channel() }
+        Self { settings, experiment, prepare, make_alias: None, workers: HashMap::new(), notes: Vec::new(), ended: channel() }
     }
 
     /// The same executor, which records aliases so.
-    pub fn with_alias(self, make_alias: MakeAlias<'a>) -> Self {
-        Self { make_alias: Some(make_alias), ..self }
+    pub fn with_alias(mut self, make_alias: MakeAlias<'a>) -> Self {
+        self.make_alias = Some(make_alias);
+        self
+    }
+
+    /// Writes how attempts ended; what cannot be written now is tried again when one starts or ends, and at the end.
+    fn write_notes(&mut self) {
+        // An attempt's file is history: how its trial goes on must not depend on it.
+        self.notes.retain(|note| end_attempt(&note.folder, &note.attempt, &note.words, &note.last_lines).is_err());
     }
 
     fn command(&self, folder: &TrialFolder, attempt: u32, start: &Start) -> Command {
@@ -168,11 +185,12 @@ impl<'a> LocalExecutor<'a> {
             Exit::Interrupted => worker.killed.as_ref().map(Kill::to_string),
             _ => None,
         };
-        if let Some(note) = note {
-            // The attempt's file is history: how the trial goes on must not depend on it.
-            let _ = end_attempt(&worker.folder, &worker.attempt, &note, &last_lines);
-        }
         let progress = said_by(&worker);
+        if let Some(words) = note {
+            let attempt = Attempt { ended_utc: Some(now_utc()), ..worker.attempt };
+            self.notes.push(Note { folder: worker.folder, attempt, words, last_lines });
+        }
+        self.write_notes();
         Some(Finished { trial, exit, progress })
     }
 }
@@ -180,6 +198,8 @@ impl<'a> LocalExecutor<'a> {
 impl Executor for LocalExecutor<'_> {
     fn start(&mut self, start: &Start) -> Result<u32> {
         (self.prepare)(&start.trial)?;
+        // Before the number of the next one is looked for.
+        self.write_notes();
         let folder = self.experiment.trial(&start.trial);
         let number = next_attempt(&folder)?;
         let oom_kills = oom_kills();
@@ -306,6 +326,12 @@ fn watch(child: &Child, said: Option<ChildStderr>, trial: TrialId, ended: Sender
 fn oom_kills() -> Option<u64> {
     let text = fs::read_to_string("/proc/vmstat").ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+impl Drop for LocalExecutor<'_> {
+    fn drop(&mut self) {
+        self.write_notes();
+    }
 }
 
 #[cfg(test)]

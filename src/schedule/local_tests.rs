@@ -111,6 +111,30 @@ fn a_crash_is_told_with_its_last_lines_and_written_into_the_attempt() {
 }
 
 #[test]
+fn an_end_that_cannot_be_written_is_written_when_it_can() {
+    for starts_again in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut executor = shell(dir.path(), "exit 9");
+        executor.start(&start()).unwrap();
+        // No attempt can be written, as on a full disk.
+        let folder = folder(dir.path());
+        fs::write(folder.attempts(), "").unwrap();
+        end_of(&mut executor);
+        let ended = now_utc();
+        fs::remove_file(folder.attempts()).unwrap();
+        if starts_again {
+            assert_eq!(executor.start(&start()).unwrap(), 2, "the first one counts");
+            end_of(&mut executor);
+        }
+        drop(executor);
+        let attempts = attempts(&folder).unwrap();
+        assert_eq!(attempts.len(), if starts_again { 2 } else { 1 });
+        assert_eq!(attempts[0].ended.as_deref(), Some("crashed: exit code 9"));
+        assert!(attempts[0].ended_utc.unwrap() <= ended);
+    }
+}
+
+#[test]
 fn a_signal_is_told_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(failure(run(dir.path(), "ulimit -c 0; kill -SEGV $$")).reason, "signal 11 (segmentation fault)");
