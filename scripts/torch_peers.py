@@ -81,7 +81,7 @@ def main():
         times.append((time.perf_counter() - start) / task["steps"] * 1e3)
     times.sort()
     peak = torch.cuda.max_memory_allocated() if cuda else None
-    print(json.dumps({"median_ms": times[len(times) // 2], "min_ms": times[0], "warmup_s": first, "loss": value, "peak_bytes": peak}))
+    print(json.dumps({"ms": times[len(times) // 2], "min_ms": times[0], "warmup_s": first, "loss": value, "peak_bytes": peak}))
 
 
 if __name__ == "__main__":

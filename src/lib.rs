@@ -31,9 +31,9 @@
 //! gradient silently, and its generator on the CPU cannot be seeded: a trial could neither be resumed nor repeated.
 //!
 //! *What is promised?* On the CPU, the same binary on the same kind of processor gives the same bits for the same trial:
-//! whatever the number of kills, slots and resumes. The engine for NVIDIA GPUs is made for the same on one kind of GPU with
-//! the same libraries, which was tested with stand-ins of them; where they are others, an unfinished trial starts over. Not promised: the same bits on another kind of processor or
-//! GPU, with another build, or with a budget in minutes.
+//! whatever the number of kills, slots and resumes. The engine for NVIDIA GPUs promises the same on one kind of GPU with
+//! the same libraries; where they are others, an unfinished trial starts over. Not promised: the same bits on another kind
+//! of processor or GPU, with another build, or with a budget in minutes.
 
 pub mod error;
 

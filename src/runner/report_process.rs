@@ -29,10 +29,15 @@ impl ReportProcess {
     /// Starts it; with `show` it shows the report on this process's standard output too.
     pub(super) fn start(folder: &ExperimentFolder, show: bool) -> Result<Self> {
         let mut command = Command::new(this_program()?);
-        command.arg0("votive").arg("write-report").arg(folder.path());
+        command.arg0("votive").arg("write-report");
         if show {
             command.arg("--show");
+        } else {
+            // Ctrl-C on the terminal is the runner's, which trains on meanwhile.
+            command.process_group(0);
         }
+        // A folder's name may begin with a dash.
+        command.arg("--").arg(folder.path());
         command.stdout(if show { Stdio::inherit() } else { Stdio::null() });
         Self::of(command)
     }

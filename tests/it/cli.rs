@@ -68,7 +68,7 @@ fn a_report_that_cannot_be_shown_or_written_hides_nothing_of_the_trials() {
 #[test]
 fn the_process_that_writes_a_report_beside_a_run_shows_it_only_when_asked_and_keeps_what_memory_it_took() {
     let scene = Scene::new(SMALL);
-    scene.run(&["--no-probe"]).exits(0);
+    scene.run(&[]).exits(0);
     let (report, took) = (scene.experiment().report(), scene.experiment().report_memory());
     assert!(took.exists(), "the run had its report written so");
     fs::remove_dir_all(&report).unwrap();
