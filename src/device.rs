@@ -77,6 +77,39 @@ impl From<Device> for String {
     }
 }
 
+/// An NVIDIA GPU, as records and messages name it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Its number, of those that the runner may see: that of `cuda:1` is 1.
+    pub number: u32,
+    /// Its name, such as `NVIDIA H200`: which kind of GPU it is.
+    pub name: String,
+    /// Its identity, as `nvidia-smi -L` shows it (`GPU-…`, `MIG-…`).
+    pub uuid: String,
+}
+
+impl Gpu {
+    /// Its name among the devices.
+    pub fn device(&self) -> Device {
+        Device::Cuda(self.number)
+    }
+}
+
+/// `cuda:1 (NVIDIA H200)`.
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.device(), self.name)
+    }
+}
+
+#[cfg(test)]
+impl Gpu {
+    /// The GPU of this number and name: what tests begin with.
+    pub(crate) fn example(number: u32, name: &str) -> Self {
+        Self { number, name: name.to_owned(), uuid: format!("GPU-{number}") }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +127,11 @@ mod tests {
         for name in ["tpu", "cuda:", "cuda:-1", "cpu:1", "auto", ""] {
             assert_eq!(name.parse::<Device>().unwrap_err().to_string(), format!("`{name}` is not a device"));
         }
+    }
+
+    #[test]
+    fn a_gpu_is_named_by_its_number_and_its_kind() {
+        assert_eq!(Gpu::example(1, "NVIDIA H200").to_string(), "cuda:1 (NVIDIA H200)");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::device::Device;
+use crate::device::{Device, Gpu};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, Settings};
 use crate::experiment::{Overrides, read_setting};
@@ -117,6 +117,10 @@ fn stride(text: &str) -> Result<usize, String> {
 }
 
 /// How many trials at a time; left out, the program chooses.
+fn gpu(text: &str) -> Result<Gpu, String> {
+    serde_json::from_str(text).map_err(|e| e.to_string())
+}
+
 fn slots(text: &str) -> Result<usize, String> {
     read_setting("run.slots", text)?.run.slots.ok_or_else(|| "should be a whole number from 1 up".to_owned())
 }
@@ -355,6 +359,9 @@ pub(super) struct Worker {
     pub(super) threads: u32,
     #[arg(long)]
     pub(super) device: Device,
+    /// Which GPU that is, as JSON
+    #[arg(long, value_parser = gpu)]
+    pub(super) gpu: Option<Gpu>,
     /// The folder in which NVIDIA's libraries are looked for first
     #[arg(long)]
     pub(super) cuda_libraries: Option<PathBuf>,

@@ -18,7 +18,7 @@ pub enum Code {
     SomeFailed,
     /// 4: nothing to report.
     Nothing,
-    /// 5: stopped by the deadline, by a full disk or since no slot was left; trials are left.
+    /// 5: stopped by the deadline, by a full disk, or since no slot or no GPU was left; trials are left.
     Stopped,
     /// 75: another runner holds this experiment.
     Busy,
@@ -76,7 +76,7 @@ impl Code {
             Some(Stop::Asked) if terminated => Self::Terminated,
             Some(Stop::Asked) => Self::Interrupted,
             Some(Stop::Deadline) => Self::Stopped,
-            Some(Stop::DiskFull | Stop::NoSlot) if summary.left > 0 => Self::Stopped,
+            Some(Stop::DiskFull | Stop::NoSlot | Stop::NoGpu) if summary.left > 0 => Self::Stopped,
             _ => Self::SomeFailed,
         }
     }
@@ -106,6 +106,7 @@ mod tests {
             (run(1, 0, 2, Some(Stop::DiskFull)), false, 5),
             (run(2, 1, 0, Some(Stop::DiskFull)), false, 3),
             (run(1, 0, 2, Some(Stop::NoSlot)), false, 5),
+            (run(1, 0, 2, Some(Stop::NoGpu)), false, 5),
             (run(0, 2, 1, Some(Stop::SameFailure { reason: "x".to_owned(), trials: 2 })), false, 3),
         ] {
             assert_eq!(Code::of_run(&summary, terminated).number(), code, "{summary:?}");

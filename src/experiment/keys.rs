@@ -169,6 +169,7 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("cuda_home", "run.cuda_libraries"),
     ("cuda_path", "run.cuda_libraries"),
     ("backend", "run.engine"),
+    ("trials_per_gpu", "run.per_device"),
     ("jobs", "run.slots"),
     ("workers", "run.slots"),
     ("num_workers", "run.slots"),
@@ -206,9 +207,9 @@ const NOT_HERE: &[(&[&str], &str)] = &[
     ),
     (
         &["gpus", "gpu", "num_gpus", "n_gpus", "accelerator"],
-        "a trial runs on one device, which `run.device` names; `run.slots` is how many run at a time",
+        "trials run on every GPU that can be used, each on one; `run.device` names one (`cuda:1`), `run.per_device` is how many run on one at a time",
     ),
-    (&["per_device", "notify"], "there is no such setting yet: take it out"),
+    (&["notify"], "there is no such setting yet: take it out"),
 ];
 
 /// Whether this is a setting, a key inside a block included.
@@ -383,7 +384,10 @@ mod tests {
             ("train", "`train` is a section: name one of its settings, such as `train.batch_size`"),
             ("grid", "`grid` stands at the top of the file"),
             ("train.seeds", "`seeds` stands at the top of the file"),
-            ("gpus", "a trial runs on one device, which `run.device` names; `run.slots` is how many run at a time"),
+            (
+                "gpus",
+                "trials run on every GPU that can be used, each on one; `run.device` names one (`cuda:1`), `run.per_device` is how many run on one at a time",
+            ),
             ("run.notify", "there is no such setting yet: take it out"),
         ] {
             assert_eq!(suggestion(word).as_deref(), Some(expected), "{word}");

@@ -164,6 +164,7 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
                 slot: slot as u32 + 1,
                 threads: 1,
                 device: Device::Cpu,
+                gpu: None,
                 program: "votive 0.1.0".to_owned(),
                 from_step: 40 * number as i64,
                 started_utc: free[slot],

@@ -21,13 +21,11 @@ pub(super) struct Stay {
 }
 
 impl Stay {
-    /// Host and slot, the host only where there are several.
+    /// Host, slot and GPU, the host only where there are several.
     pub(super) fn row(&self, hosts: bool) -> String {
-        if hosts {
-            format!("{} · {}", words::plain(&self.attempt.host), self.attempt.slot)
-        } else {
-            self.attempt.slot.to_string()
-        }
+        let host = hosts.then(|| words::plain(&self.attempt.host));
+        let gpu = self.attempt.gpu.as_ref().map(|gpu| gpu.device().to_string());
+        [host, Some(self.attempt.slot.to_string()), gpu].into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 
     /// How it ended: one of few words for its colour, and what its file says.

@@ -24,6 +24,7 @@ pub(super) fn write_description(session: &Session) -> Result<()> {
         ("common_context", json!(session.plan.common_context)),
         ("numbers", json!(whole.numbers)),
         ("device", json!(session.device)),
+        ("gpus", json!(session.kinds)),
         ("program", json!(crate::program())),
         ("lock_file", json!(crate::lock_file())),
         ("git", git::commit()),

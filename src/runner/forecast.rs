@@ -4,6 +4,7 @@ use jiff::ZonedDateTime;
 
 use super::deadline::deadline;
 use super::device::cuda_libraries;
+use super::memory::Memory;
 use super::probe::{How, Probes};
 use super::session::Session;
 use super::workers::patience;
@@ -25,10 +26,12 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let plan = &session.plan;
     let is_open = |trial: &&Trial| !session.folder.trial(&trial.id).outcome().exists();
     let open: Vec<&Trial> = plan.trials.iter().filter(is_open).collect();
-    let planned = open.iter().map(|trial| trial.facts.memory_bytes).max().unwrap_or(0);
+    let planned = Memory::largest_planned(open.iter().copied(), session.device);
     let Layout { slots, threads } = session.layout(Machine::this(), run.slots, open.len(), planned);
     let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
-    let probes = Probes::known(&session.folder, How { device: session.device, slots, threads, search, patience: patience(run) });
+    let gpus = session.gpus().cloned().collect();
+    let how = How { device: session.device, gpus, slots, threads, search, patience: patience(run) };
+    let probes = Probes::known(&session.folder, how);
     let mut labels = Vec::new();
     for trial in open {
         let Some(measured) = probes.of(trial, plan)? else { continue };

@@ -19,6 +19,11 @@ impl Memory {
         if on.is_cpu() { Self { host: planned, device: None } } else { Self { host: 0, device: Some(planned) } }
     }
 
+    /// What the plan expects of the largest of these trials.
+    pub fn largest_planned<'a>(trials: impl IntoIterator<Item = &'a Trial>, on: Device) -> Self {
+        trials.into_iter().fold(Self::default(), |largest, trial| largest.largest(Self::planned(trial, on)))
+    }
+
     /// What either takes at most.
     pub(super) fn largest(self, other: Self) -> Self {
         Self { host: self.host.max(other.host), device: self.device.max(other.device) }

@@ -16,6 +16,7 @@ mod difference;
 mod failure;
 mod forecast;
 mod git;
+mod gpus;
 mod job;
 mod memory;
 mod notice;

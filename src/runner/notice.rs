@@ -6,6 +6,7 @@ use std::path::Path;
 use super::difference::Difference;
 use super::memory::Memory;
 use crate::corpus::Stage;
+use crate::device::Gpu;
 use crate::error::Error;
 use crate::experiment::Problem;
 use crate::plan::{Plan, TrialId, Warning};
@@ -65,8 +66,21 @@ pub enum Notice<'a> {
         /// Whether the text, or how it is split, is another than it was.
         text: bool,
     },
-    /// More than one slot was asked for, on a GPU.
-    OneAfterAnother,
+    /// More than one slot was asked for, and trials run on GPUs.
+    SlotsOfGpus,
+    /// A GPU takes fewer trials at a time than are asked for, since no more fit into its memory.
+    FewerOnGpu {
+        /// The GPU.
+        gpu: &'a Gpu,
+        /// How many it takes.
+        slots: usize,
+        /// How many are asked for.
+        asked: usize,
+        /// What the largest trial needs, bytes.
+        needed: u64,
+        /// What there is, bytes.
+        memory: u64,
+    },
     /// A trial was the same as another one, which is gone: it is open again.
     SourceGone {
         /// The trial's label.

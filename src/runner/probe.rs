@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
 use super::notice::{Listener, Notice};
-use crate::device::Device;
+use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Settings, Train};
@@ -27,6 +27,9 @@ const QUIET: Duration = Duration::from_secs(3);
 pub struct Shape {
     pub(crate) program: String,
     pub(crate) device: Device,
+    /// The kind of GPU, where it is an NVIDIA one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gpu: Option<String>,
     /// What computes on it, where it is an NVIDIA GPU.
     pub(crate) engine: Engine,
     pub(crate) threads: usize,
@@ -55,9 +58,12 @@ impl Shape {
             ..Train::default()
         };
         let common_context = plan.common_context;
-        let &How { device, slots, threads, .. } = how;
+        let &How { slots, threads, .. } = how;
+        // A process sees one GPU, and all of a kind are alike.
+        let gpu = how.gpus.first().map(|gpu| gpu.name.clone());
+        let device = if gpu.is_some() { Device::Cuda(0) } else { how.device };
         let (program, engine) = (crate::program(), settings.run.engine);
-        Ok(Self { program, device, engine, threads, slots, config, train, batch, common_context })
+        Ok(Self { program, device, gpu, engine, threads, slots, config, train, batch, common_context })
     }
 
     /// The name under which what was measured is kept.
@@ -72,6 +78,7 @@ pub fn shapes(plan: &Plan, trials: &[&Trial], device: Device) -> Result<HashMap<
     // How many run at a time, and on how many threads each, is what is changed where memory does not suffice.
     let how = How {
         device,
+        gpus: Vec::new(),
         slots: 0,
         threads: 0,
         search: Search { libraries: None, cache: PathBuf::new() },
@@ -92,6 +99,8 @@ pub fn shapes(plan: &Plan, trials: &[&Trial], device: Device) -> Result<HashMap<
 pub struct How {
     /// What they compute on.
     pub device: Device,
+    /// The NVIDIA GPUs among which they are shared out; none elsewhere.
+    pub gpus: Vec<Gpu>,
     /// Trials at a time.
     pub slots: usize,
     /// Threads of each.
@@ -100,6 +109,16 @@ pub struct How {
     pub search: Search,
     /// How long a probe is waited for.
     pub patience: Patience,
+}
+
+impl How {
+    /// The same for one of those that are measured at the same time: on a GPU of its own, as far as there are so many of the first one's
+    /// kind.
+    fn of_one(&self, number: usize) -> Self {
+        let alike: Vec<&Gpu> = self.gpus.iter().filter(|gpu| gpu.name == self.gpus[0].name).collect();
+        let gpus = if alike.is_empty() { Vec::new() } else { vec![alike[number % alike.len()].clone()] };
+        Self { gpus, ..self.clone() }
+    }
 }
 
 /// What the process that measures is told.
@@ -153,7 +172,7 @@ impl Measured {
     }
 
     /// The memory that a trial of this shape will take.
-    fn memory(&self, trial: &Trial) -> Memory {
+    pub(super) fn memory(&self, trial: &Trial) -> Memory {
         let known = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
         let host = known(self.peak_memory_bytes) + memory_beside_steps(&trial.facts);
         Memory { host, device: self.peak_device_memory_bytes.map(known) }
@@ -235,10 +254,10 @@ impl Probes {
 
     /// Has these shapes measured at the same time; of how many something has become.
     fn measure_together(&mut self, group: &[(String, Shape)], prober: &Prober<'_>, listener: &dyn Listener) -> usize {
-        let how = &self.how;
+        let hows: Vec<How> = (0..group.len()).map(|n| self.how.of_one(n)).collect();
         let results: Vec<Result<Option<Measured>>> = thread::scope(|scope| {
-            let measure = |shape| scope.spawn(move || (prober.measure)(shape, how, prober.must_end));
-            let runs: Vec<_> = group.iter().map(|(_, shape)| measure(shape)).collect();
+            let measure = |shape, how| scope.spawn(move || (prober.measure)(shape, how, prober.must_end));
+            let runs: Vec<_> = group.iter().zip(&hows).map(|((_, shape), how)| measure(shape, how)).collect();
             runs.into_iter().map(|r| r.join().unwrap_or_else(|_| Err(Error::internal("a probe panicked")))).collect()
         });
         let mut done = 0;

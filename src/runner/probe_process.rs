@@ -18,6 +18,8 @@ pub(super) fn measure(shape: &Shape, how: &How, stop: &dyn Fn() -> bool) -> Resu
         .arg("probe")
         .env("RAYON_NUM_THREADS", &threads)
         .env("OMP_NUM_THREADS", &threads)
+        // It sees its own GPU alone, as a worker does.
+        .envs(how.gpus.first().map(|gpu| ("CUDA_VISIBLE_DEVICES", &gpu.uuid)))
         // Ctrl-C on the terminal reaches the runner alone.
         .process_group(0)
         .stdin(Stdio::piped())

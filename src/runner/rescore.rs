@@ -5,14 +5,16 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::context::Context;
 use super::difference::Difference;
+use super::memory::Memory;
 use super::notice::Notice;
 use super::probe::shapes;
 use super::reports::Reports;
 use super::workers::work_off;
+use crate::device::Device;
 use crate::error::Result;
 use crate::plan::{Plan, Trial, TrialId};
 use crate::runs::{State, Status, state_of};
-use crate::schedule::{Candidate, Policy, Queue, Standing, Summary, Work};
+use crate::schedule::{Candidate, Needs, Policy, Queue, Standing, Summary, Work};
 
 /// A finished trial that cannot be compared as it is scored, and why.
 pub(super) struct Stale<'a> {
@@ -31,9 +33,9 @@ pub(super) fn stale<'a>(plan: &'a Plan, standing: &[State]) -> Vec<Stale<'a>> {
         .collect()
 }
 
-/// The most memory that one of them may need, bytes: what its training needed.
-pub(super) fn memory(stale: &[Stale<'_>]) -> u64 {
-    stale.iter().map(|stale| stale.trial.facts.memory_bytes).max().unwrap_or(0)
+/// The most memory that one of them may need: what its training needed.
+pub(super) fn memory(stale: &[Stale<'_>], on: Device) -> Memory {
+    Memory::largest_planned(stale.iter().map(|stale| stale.trial), on)
 }
 
 /// The distinct reasons.
@@ -63,6 +65,8 @@ pub(super) fn score_again(
         clip_norm: stale.trial.settings.train.clip_norm,
         family: None,
         twins: None,
+        // Whatever kind of GPU scores it.
+        needs: Needs { memory: Memory::planned(stale.trial, session.device).device.unwrap_or(0), kind: None },
         expected_seconds: None,
         standing: Standing::Waiting,
     };

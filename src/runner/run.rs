@@ -8,8 +8,9 @@ use super::deadline::deadline;
 use super::description::write_description;
 use super::device::cuda_libraries;
 use super::failure::Failure;
+use super::memory::Memory;
 use super::notice::{Expected, Listener, Notice};
-use super::probe::{How, Prober, Probes, shapes};
+use super::probe::{How, Measured, Prober, Probes, shapes};
 use super::reports::Reports;
 use super::rescore;
 use super::session::{Asked, Session};
@@ -17,6 +18,7 @@ use super::signals::Signals;
 use super::tables::write_tables;
 use super::workers::{patience, work_off};
 use super::world::World;
+use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, On};
@@ -24,7 +26,7 @@ use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
 use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, reopen, state_of};
-use crate::schedule::{Candidate, Conclusion, Layout, Machine, Policy, Queue, Summary, Work};
+use crate::schedule::{Candidate, Conclusion, Layout, Machine, Needs, Policy, Queue, Summary, Work};
 use crate::train::checkpoint;
 
 /// What is asked of a run.
@@ -103,7 +105,7 @@ fn open(request: &Request, signals: &Signals, listener: &dyn Listener, world: &d
         let (until, time) = (request.until.as_deref().or(run.until.as_deref()), run.time.as_deref());
         deadline(until, time, &began.on_the_wall()?, began)
     };
-    let session = Session::open_before(&ends, signals.asked(), &request.asked, listener)?;
+    let session = Session::open_before(&ends, signals.asked(), &request.asked, true, listener)?;
     if session.experiment.base.run.on == On::Slurm {
         return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
     }
@@ -174,10 +176,8 @@ impl Run<'_> {
         let again = |trial: &Trial| self.is_retried(&trial.id) || is_open(trial);
         let which = |trial: &Trial| if again(trial) { Reopen::Unfinished } else { Reopen::Failed };
         let standing = trials.iter().map(|trial| reopen(&folder(trial), which(trial))).collect();
-        let asked = self.asked_slots();
-        let slots = self.session.slots(asked);
-        if asked.is_some_and(|asked| slots.is_some_and(|slots| slots < asked)) {
-            self.listener.notice(&Notice::OneAfterAnother);
+        if !self.session.device.is_cpu() && self.asked_slots().is_some_and(|asked| asked > 1) {
+            self.listener.notice(&Notice::SlotsOfGpus);
         }
         standing
     }
@@ -192,15 +192,17 @@ impl Run<'_> {
         self.request.slots.or(self.session.experiment.base.run.slots)
     }
 
-    /// Shares the machine among so many trials of which the largest needs so many bytes.
-    fn layout(&self, trials: usize, bytes: u64) -> Layout {
-        self.session.layout(self.machine, self.asked_slots(), trials, bytes)
+    /// Shares the machine among so many trials of which the largest needs so much memory.
+    fn layout(&self, trials: usize, largest: Memory) -> Layout {
+        self.session.layout(self.machine, self.asked_slots(), trials, largest)
     }
 
-    fn policy(&self, slots: usize) -> Policy {
+    /// The rules of a run in so many slots, or in those of the GPUs.
+    fn policy(&self, slots: usize, largest: Memory) -> Policy {
         let run = &self.session.experiment.base.run;
+        let gpus = self.session.gpu_slots(largest);
         let (cores, until_utc, on_gpu) = (self.machine.cores, self.until_utc(), !self.session.device.is_cpu());
-        Policy { slots, cores, threads: run.threads, on_gpu, retries: run.retries, until_utc, ..Policy::default() }
+        Policy { slots, cores, threads: run.threads, on_gpu, gpus, retries: run.retries, until_utc, ..Policy::default() }
     }
 
     /// Which trials could be the same as each other. Those whose source is gone are opened again.
@@ -216,8 +218,9 @@ impl Run<'_> {
             return Ok(Summary::default());
         }
         let stale = rescore::stale(&self.session.plan, standing);
-        let shape = self.layout(stale.len().max(1), rescore::memory(&stale));
-        let policy = self.policy(shape.slots);
+        let largest = rescore::memory(&stale, self.session.device);
+        let shape = self.layout(stale.len().max(1), largest);
+        let policy = self.policy(shape.slots, largest);
         let scored = rescore::score_again(self.context, &stale, policy, reports)?;
         alias::look_after(self.session, false, standing, self.listener)?;
         Ok(scored)
@@ -253,21 +256,22 @@ impl Run<'_> {
             let ends = standing.iter().filter_map(|state| Some(state.outcome.as_ref()?.end));
             return Ok(Summary::of(ends.map(Conclusion::DoneBefore), None));
         }
-        let planned = missing.iter().map(|trial| trial.facts.memory_bytes).max().unwrap_or(0);
-        let told = self.session.device.is_cpu() && self.tell_little_memory(1, planned);
+        let planned = Memory::largest_planned(missing.iter().copied(), self.session.device);
+        let told = self.session.device.is_cpu() && self.tell_little_memory(1, planned.host);
         let probes = self.probe(&missing, self.layout(missing.len(), planned))?;
         // What was measured decides how many trials run at a time: the plan's estimate may be too high, or too low.
         let largest = match &probes {
-            Some(probes) => probes.largest(&self.session.plan, &missing)?.host,
+            Some(probes) => probes.largest(&self.session.plan, &missing)?,
             None => planned,
         };
         let shape = self.layout(missing.len(), largest);
         if !told && (self.session.device.is_cpu() || probes.is_some()) {
-            self.tell_little_memory(shape.slots, largest);
+            self.tell_little_memory(shape.slots, largest.host);
         }
+        self.tell_fewer_on_gpus(largest);
         let candidates = self.candidates(families, standing, probes.as_ref())?;
         self.announce(&missing, &candidates, shape);
-        work_off(self.context, Queue::new(candidates, self.policy(shape.slots)), Work::Train, reports)
+        work_off(self.context, Queue::new(candidates, self.policy(shape.slots, largest)), Work::Train, reports)
     }
 
     /// Tells where so many trials that take so much memory each need more than is free; whether they do.
@@ -279,6 +283,15 @@ impl Run<'_> {
         free.is_some()
     }
 
+    /// Tells which GPUs take fewer trials at a time than are asked for, since no more fit into their memory.
+    fn tell_fewer_on_gpus(&self, largest: Memory) {
+        let asked = self.session.experiment.base.run.per_device;
+        for one in self.session.gpu_slots(largest).iter().filter(|one| one.slots < asked) {
+            let (gpu, slots, memory) = (&one.gpu, one.slots, one.memory);
+            self.listener.notice(&Notice::FewerOnGpu { gpu, slots, asked, needed: largest.device.unwrap_or(0), memory });
+        }
+    }
+
     /// Measures every distinct shape, unless that is not wanted.
     fn probe(&self, missing: &[&Trial], shape: Layout) -> Result<Option<Probes>> {
         if !self.request.probe {
@@ -287,7 +300,8 @@ impl Run<'_> {
         let Context { session, signals, listener, world } = self.context;
         let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
         let patience = patience(&session.experiment.base.run);
-        let how = How { device: session.device, slots: shape.slots, threads: shape.threads, search, patience };
+        let gpus = session.gpus().cloned().collect();
+        let how = How { device: session.device, gpus, slots: shape.slots, threads: shape.threads, search, patience };
         // What does not leave this thread stays out of what is asked on others.
         let deadline = session.deadline;
         let must_end = || deadline.has_come(world.clock().moment()) || signals.so_far() != 0;
@@ -313,6 +327,7 @@ impl Run<'_> {
                 clip_norm: trial.settings.train.clip_norm,
                 family: families.of_trial(&trial.id),
                 twins: families.twins_of(&trial.id),
+                needs: needs(trial, state, measured, done > 0, self.session.device),
                 expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
                 standing: state.into(),
             });
@@ -358,6 +373,14 @@ impl Run<'_> {
             equal_tokenizers: self.session.has_equal_tokenizers(),
         }
     }
+}
+
+/// What a trial needs of a GPU: as much memory as was measured, or is planned; and the kind that it was begun on, where it goes on from
+/// a checkpoint.
+fn needs(trial: &Trial, state: &State, measured: Option<Measured>, goes_on: bool, device: Device) -> Needs {
+    let memory = measured.map_or_else(|| Memory::planned(trial, device), |measured| measured.memory(trial));
+    let begun_on = state.attempts.last().and_then(|attempt| attempt.gpu.as_ref()).map(|gpu| gpu.name.clone());
+    Needs { memory: memory.device.unwrap_or(0), kind: begun_on.filter(|_| goes_on) }
 }
 
 /// When trials that take so many seconds each end together, as many at a time as there are slots.

@@ -1,26 +1,26 @@
 //! An experiment's file is read, its texts are prepared, its plan is made: what `plan`, `explain` and `run` have in common.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::device::usable_device;
+use super::device::{Devices, devices};
 use super::failure::Failure;
+use super::gpus;
+use super::memory::Memory;
 use super::notice::{Listener, Notice};
 use super::signals::Asked as Signalled;
 use super::texts::{Corpora, unused_field};
 use crate::corpus::{Part, Prepared};
-use crate::device::Device;
+use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, Precision, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
-use crate::model::gpu::cuda::Listed;
 use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, build};
 use crate::runs::{Description, ExperimentFolder, report_memory};
-use crate::schedule::{Deadline, Layout, Machine, layout};
+use crate::schedule::{Deadline, GpuSlots, Layout, Machine, gpu_slots, layout};
 use crate::train::Job;
-use crate::train::device::Found;
 
 /// Which experiment, and which of its trials.
 #[derive(Debug, Clone)]
@@ -45,10 +45,12 @@ pub struct Session {
     pub experiment: Experiment,
     /// Its folder.
     pub folder: ExperimentFolder,
-    /// What trials run on.
+    /// What trials run on; of several GPUs the first.
     pub device: Device,
-    /// What the driver says of it, where it is an NVIDIA GPU.
-    gpu: Option<Listed>,
+    /// The NVIDIA GPUs that they run on, each with its memory that trials may take, bytes.
+    gpus: Vec<(Gpu, u64)>,
+    /// The kinds of GPU that its trials were run on so far.
+    pub(super) kinds: BTreeSet<String>,
     /// What is asked for: all of it, or what `--only` leaves.
     pub plan: Plan,
     /// All of it, where `--only` took some away.
@@ -64,14 +66,16 @@ impl Session {
     /// # Errors
     /// Where the file, its texts or its starting weights are not right; where no trial is left.
     pub fn open(asked: &Asked, listener: &dyn Listener) -> Result<Self, Failure> {
-        Self::open_before(&|_| Ok(Deadline::default()), &Signalled::default(), asked, listener)
+        Self::open_before(&|_| Ok(Deadline::default()), &Signalled::default(), asked, false, listener)
     }
 
-    /// As [`Session::open`], until the deadline that is found in the file, or a signal.
+    /// As [`Session::open`], until the deadline that is found in the file, or a signal. `to_run` says whether its trials are about to
+    /// be run: GPUs that others use are left alone then.
     pub(super) fn open_before(
         deadline: &dyn Fn(&settings::Run) -> Result<Deadline>,
         signalled: &Signalled,
         asked: &Asked,
+        to_run: bool,
         listener: &dyn Listener,
     ) -> Result<Self, Failure> {
         let (experiment, warnings) = load(&asked.file, &asked.overrides)?;
@@ -83,12 +87,15 @@ impl Session {
         let folder = ExperimentFolder::new(&asked.runs, &experiment.name);
         let before = Description::read(&folder).ok();
         let kept = before.as_ref().and_then(|described| described.device).filter(|_| !asked.anew);
-        let Found { device, gpu, .. } = usable_device(&experiment, kept, listener)?;
+        let Devices { device, gpus } = devices(&experiment, (&folder, before.as_ref()), kept, to_run, listener)?;
+        let mut kinds = before.as_ref().and_then(|described| described.gpus.clone()).unwrap_or_default();
+        kinds.extend(gpus.iter().map(|(gpu, _)| gpu.name.clone()));
         let corpora = Corpora::new(experiment.folder.clone(), folder.clone(), deadline, signalled.clone());
         let fixed = before.as_ref().and_then(|described| described.common_context);
         let numbers = numbers(&folder, before);
         let machine = Machine::this();
-        let memory_bytes = if device.is_cpu() { machine.memory.total } else { gpu.as_ref().map(|gpu| gpu.memory) };
+        // What fits into one GPU can be trained.
+        let memory_bytes = if device.is_cpu() { machine.memory.total } else { gpus.iter().map(|(_, memory)| *memory).max() };
         let threads = experiment.base.run.threads.unwrap_or(machine.cores);
         let limit = asked.limit;
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
@@ -110,27 +117,42 @@ impl Session {
             Some(filter) => (part(&plan, filter, asked.only.as_deref().unwrap_or_default())?, Some(plan)),
             None => (plan, None),
         };
-        Ok(Self { experiment, folder, device, gpu, plan, whole, corpora, deadline })
+        Ok(Self { experiment, folder, device, gpus, kinds, plan, whole, corpora, deadline })
     }
 
     /// What trials run on, in words.
     pub fn device_in_words(&self) -> String {
-        match &self.gpu {
-            Some(gpu) => format!("{} ({})", self.device, gpu.name),
-            None => self.device.to_string(),
+        let gpus: Vec<&Gpu> = self.gpus().collect();
+        if gpus.is_empty() { self.device.to_string() } else { gpus::in_words(&gpus) }
+    }
+
+    /// The NVIDIA GPUs that trials run on; none elsewhere.
+    pub(super) fn gpus(&self) -> impl Iterator<Item = &Gpu> {
+        self.gpus.iter().map(|(gpu, _)| gpu)
+    }
+
+    /// The slots on each GPU, for trials that take so much memory at most; none where there is no NVIDIA GPU.
+    pub(super) fn gpu_slots(&self, largest: Memory) -> Vec<GpuSlots> {
+        gpu_slots(&self.gpus, self.experiment.base.run.per_device, largest.device.unwrap_or(0))
+    }
+
+    /// Trials at a time where so many are asked for and each takes so much memory at most: on GPUs those that they have slots for,
+    /// on an Apple GPU one.
+    pub fn slots(&self, asked: Option<usize>, largest: Memory) -> Option<usize> {
+        match self.device {
+            Device::Cpu => asked,
+            Device::Cuda(_) => Some(self.gpu_slots(largest).iter().map(|one| one.slots).sum()),
+            Device::Metal => Some(1),
         }
     }
 
-    /// Trials at a time where so many are asked for: on a GPU one after another.
-    pub(super) fn slots(&self, asked: Option<usize>) -> Option<usize> {
-        if self.device.is_cpu() { asked } else { Some(1) }
-    }
-
-    /// Shares the machine among so many trials of which the largest needs so many bytes, and the report that is written beside them.
+    /// Shares the machine among so many trials of which the largest needs so much memory, and the report that is written beside them.
     /// `asked` are trials at a time, where somebody has asked for them.
-    pub(super) fn layout(&self, machine: Machine, asked: Option<usize>, trials: usize, bytes: u64) -> Layout {
+    pub(super) fn layout(&self, machine: Machine, asked: Option<usize>, trials: usize, largest: Memory) -> Layout {
         let memory = machine.memory.without(report_memory(&self.folder, self.whole().trials.len()));
-        layout(Machine { memory, ..machine }, self.slots(asked), self.experiment.base.run.threads, trials, bytes)
+        let slots = self.slots(asked, largest);
+        let slots = if self.device.is_cpu() { slots } else { slots.map(|slots| slots.min(trials)) };
+        layout(Machine { memory, ..machine }, slots, self.experiment.base.run.threads, trials, largest.host)
     }
 
     /// Refuses to train what the processor does not take, where a plan only warned of it.

@@ -72,6 +72,7 @@ mod tests {
             slot: 1,
             threads: 2,
             device: Device::Cpu,
+            gpu: None,
             program: "votive 0.1.0".to_owned(),
             from_step: 0,
             started_utc: 5,

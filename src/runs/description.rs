@@ -1,5 +1,7 @@
 //! What `experiment.json` says of an experiment, for whoever does not plan it.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::ExperimentFolder;
@@ -19,6 +21,9 @@ pub struct Description {
     /// What its trials ran on last: of an earlier version its kind.
     #[serde(default)]
     pub device: Option<Device>,
+    /// The kinds of GPU that its trials were run on so far; an earlier version wrote none.
+    #[serde(default)]
+    pub gpus: Option<BTreeSet<String>>,
     /// The numbers of all configurations that were ever planned.
     #[serde(default)]
     pub numbers: Numbers,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Clipping;
-use crate::device::Device;
+use crate::device::{Device, Gpu};
 use crate::plan::TrialId;
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol};
@@ -183,6 +183,9 @@ pub struct Attempt {
     pub threads: u32,
     /// What it was computed on.
     pub device: Device,
+    /// Which GPU that is, where it is an NVIDIA one; an earlier version did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
     /// The program's version and build.
     pub program: String,
     /// Steps done when it began to train: those of the checkpoint that it went on from.
@@ -219,6 +222,7 @@ impl Attempt {
             slot: 1,
             threads: 1,
             device: Device::Cpu,
+            gpu: None,
             program: String::new(),
             from_step: 0,
             started_utc: 1,

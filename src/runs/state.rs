@@ -126,6 +126,7 @@ mod tests {
             slot: 1,
             threads: 1,
             device: Device::Cpu,
+            gpu: None,
             program: "votive".to_owned(),
             from_step: 0,
             started_utc: 1,

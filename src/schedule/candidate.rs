@@ -2,6 +2,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use super::Needs;
+use crate::device::Gpu;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
 use crate::runs::{Attempt, End, State, Status};
@@ -55,6 +57,8 @@ pub struct Candidate {
     /// A number that it shares with those trials that are the same as this one under other names: one of them is trained. No
     /// family has that number. `None` where there is no other.
     pub twins: Option<usize>,
+    /// What it needs of a GPU.
+    pub needs: Needs,
     /// Seconds of work that are left of it, where they are known.
     pub expected_seconds: Option<f64>,
     /// What its folder says.
@@ -80,6 +84,8 @@ pub struct Start {
     pub slot: u32,
     /// CPU threads.
     pub threads: u32,
+    /// The GPU of the slot, where it is on one.
+    pub gpu: Option<Gpu>,
 }
 
 /// What has become of a trial that is to be started. In the order of starts.
@@ -181,6 +187,7 @@ mod tests {
             clip_norm,
             family: Some(7),
             twins: None,
+            needs: Needs::default(),
             expected_seconds,
             standing: Standing::Waiting,
         };

@@ -167,12 +167,12 @@ impl Drive<'_, '_> {
     fn start_all(&mut self, now: i64) -> bool {
         let mut any = false;
         while let Some(start) = self.queue.next(now) {
-            let Start { trial, slot, threads } = start.clone();
+            let Start { trial, slot, threads, gpu } = start.clone();
             match self.executor.start(&start) {
                 Ok(attempt) => {
                     any = true;
                     self.lookout.started(&trial);
-                    self.observe(&Event::Started { trial, attempt, slot, threads });
+                    self.observe(&Event::Started { trial, attempt, slot, threads, gpu });
                 }
                 Err(error) => {
                     // A want of memory or a fault of a device is not the trial's, which has not begun.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::{ClipNorm, Timeout};
 use crate::runs::{End, Outcome, Progress, now_utc};
 use crate::schedule::estimate::seconds;
-use crate::schedule::{Candidate, Left, Moment, Policy, Standing, SystemClock};
+use crate::schedule::{Candidate, Left, Moment, Needs, Policy, Standing, SystemClock};
 
 /// What a pretended worker does.
 #[derive(Clone)]
@@ -149,6 +149,7 @@ fn run_with(
             clip_norm: ClipNorm::Off,
             family: None,
             twins: None,
+            needs: Needs::default(),
             expected_seconds: None,
             standing,
         })
@@ -328,7 +329,17 @@ fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
     pretend.scripts.insert(id(0), [Script::Works].into());
     let expected_seconds = Some(100.0);
     let (clip_norm, standing) = (ClipNorm::Off, Standing::Interrupted);
-    let candidate = Candidate { id: id(0), round: 0, shape: 0, clip_norm, family: None, twins: None, expected_seconds, standing };
+    let candidate = Candidate {
+        id: id(0),
+        round: 0,
+        shape: 0,
+        clip_norm,
+        family: None,
+        twins: None,
+        needs: Needs::default(),
+        expected_seconds,
+        standing,
+    };
     let (stop, begin) = (AtomicU8::new(0), Instant::now());
     let mut ends = None;
     let mut sink = |event: &Event, _: i64| {
@@ -375,6 +386,7 @@ fn a_trial_that_is_the_same_as_one_that_ended_is_recorded_and_not_started() {
             clip_norm: ClipNorm::Off,
             family: Some(1),
             twins: None,
+            needs: Needs::default(),
             expected_seconds: None,
             standing: Standing::Waiting,
         };
@@ -413,6 +425,7 @@ fn a_shape_that_does_not_fit_is_written_down_for_each_of_its_trials() {
         clip_norm: ClipNorm::Off,
         family: None,
         twins: None,
+        needs: Needs::default(),
         expected_seconds: None,
         standing: Standing::Waiting,
     });
@@ -505,6 +518,7 @@ fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same()
         clip_norm: ClipNorm::Off,
         family: None,
         twins: None,
+        needs: Needs::default(),
         expected_seconds: None,
         standing: Standing::Waiting,
     };
@@ -540,6 +554,7 @@ fn run_by_the_clock(
         clip_norm: ClipNorm::Off,
         family: None,
         twins: None,
+        needs: Needs::default(),
         expected_seconds: None,
         standing: Standing::Waiting,
     };
@@ -629,6 +644,7 @@ fn aliases_are_recorded_until_the_deadline_or_a_second_request_to_stop() {
         clip_norm: ClipNorm::Off,
         family: Some(1),
         twins: None,
+        needs: Needs::default(),
         expected_seconds: None,
         standing: Standing::Waiting,
     };

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::Cause;
+use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::runs::{End, Entry, Outcome, Progress};
 
@@ -35,6 +36,9 @@ pub enum Event {
         slot: u32,
         /// CPU threads.
         threads: u32,
+        /// The GPU, where it is on one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gpu: Option<Gpu>,
     },
     /// A worker begins its trial with the first step, although there was a checkpoint.
     StartsOver {
@@ -136,6 +140,15 @@ pub enum Event {
         /// Why.
         why: Left,
     },
+    /// A GPU failed, and is used no more: its trials go on on others.
+    GpuLeftOut {
+        /// The GPU.
+        gpu: Gpu,
+        /// What its last trial failed of, in words.
+        reason: String,
+        /// GPUs that are left.
+        left: usize,
+    },
     /// The disk is full: nothing is started until it has room. Running trials go on.
     DiskFull,
     /// The disk has room again.
@@ -175,6 +188,8 @@ pub enum Left {
     HeldElsewhere,
     /// Its worker was killed, and is still there.
     StillThere,
+    /// No GPU is left that it could run on.
+    NoGpu,
 }
 
 /// Why nothing is started any more.
@@ -194,6 +209,8 @@ pub enum Stop {
     },
     /// The disk was full for too long.
     DiskFull,
+    /// No GPU is left: they failed.
+    NoGpu,
     /// No slot is left: in each is a worker that was killed and is still there.
     NoSlot,
 }
@@ -211,6 +228,7 @@ impl fmt::Display for Stop {
             Self::Asked => f.write_str("stopped on request"),
             Self::Deadline => f.write_str("stopped by the deadline"),
             Self::DiskFull => f.write_str("stopped: the disk has been full for too long"),
+            Self::NoGpu => f.write_str("stopped: no GPU is left that works"),
             Self::NoSlot => f.write_str("stopped: no slot is left, since the workers there cannot be killed"),
             Self::SameFailure { reason, trials } => {
                 write!(f, "stopped: {trials} trials of different shapes failed one after another for the same reason ({reason})")
@@ -337,7 +355,7 @@ impl Event {
             | Self::Ended { trial, .. }
             | Self::Aliased { trial, .. }
             | Self::Left { trial, .. } => Some(trial),
-            Self::DiskFull | Self::DiskHasRoom | Self::Stopping { .. } | Self::Overview(_) => None,
+            Self::GpuLeftOut { .. } | Self::DiskFull | Self::DiskHasRoom | Self::Stopping { .. } | Self::Overview(_) => None,
         }
     }
 
@@ -361,13 +379,16 @@ mod tests {
     fn an_event_is_a_flat_line_of_the_log() {
         let trial = TrialId::of("a");
         let line = |event: &Event| serde_json::to_string(&event.entry(7).unwrap()).unwrap();
-        let started = Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4 };
+        let started = Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4, gpu: None };
         assert_eq!(
             line(&started),
             format!(
                 r#"{{"time_utc":"1970-01-01T00:00:00.000007Z","kind":"started","trial":"{trial}","attempt":2,"slot":1,"threads":4}}"#
             )
         );
+        let gpu = Some(Gpu::example(1, "NVIDIA H200"));
+        let on_gpu = line(&Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4, gpu });
+        assert!(on_gpu.ends_with(r#""threads":4,"gpu":{"number":1,"name":"NVIDIA H200","uuid":"GPU-1"}}"#), "{on_gpu}");
         let stopping = Event::Stopping { why: Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 } };
         let value: Value = serde_json::from_str(&line(&stopping)).unwrap();
         assert_eq!(value["kind"], "stopping");

@@ -74,6 +74,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Whether the driver has lost the GPU, by the worker's last words.
+    pub(super) fn says_lost(&self) -> bool {
+        self.cause == Cause::Device && say_any(&self.last_lines, &LOST)
+    }
+
     /// What happened, for people: the cause, what is known of it, and what the worker said itself.
     ///
     /// `crashed: exit code 101: index out of bounds`
@@ -96,6 +101,25 @@ impl Failure {
         let parts = [name, reason, said.unwrap_or_default()];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
+}
+
+/// What a worker says whose GPU is gone: the driver's words and the system's, in small letters. That the driver shows no GPU is one of
+/// them, since it showed this one when the run began.
+const LOST: [&str; 7] = [
+    "the gpu was lost",
+    "the driver shows no gpu",
+    "gpu is lost",
+    "fallen off the bus",
+    "device lost",
+    "xid 79",
+    "cuda_error_no_device",
+];
+
+/// What stands in the last words of a program that a fault of its GPU ended, in small letters, whatever its exit code is.
+const OF_A_DEVICE: [&str; 6] = ["cuda_error_", "cudaerror", "nvrm: xid", "fallen off the bus", "device lost", "gpu is lost"];
+
+fn say_any(lines: &[String], words: &[&str]) -> bool {
+    lines.iter().map(|line| line.to_lowercase()).any(|line| words.iter().any(|word| line.contains(word)))
 }
 
 /// What a worker said of its own end: its error, or the message of its panic.
@@ -203,6 +227,7 @@ pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, las
     }
     // Rust's allocator says so before it aborts.
     let refused_memory = || last_lines.iter().any(|line| line.starts_with("memory allocation of "));
+    let of_a_device = || say_any(&last_lines, &OF_A_DEVICE);
     match (evidence.code, evidence.signal) {
         (Some(code), _) if SAVED_AND_LEFT.contains(&code) => Exit::Interrupted,
         (Some(HELD_ELSEWHERE), _) => Exit::HeldElsewhere,
@@ -211,12 +236,14 @@ pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, las
             Some(Cause::Memory) => failed(Cause::Memory, "memory ran out".to_owned()),
             Some(Cause::Disk) => failed(Cause::Disk, "the disk is full".to_owned()),
             Some(cause) => failed(cause, format!("exit code {code}")),
+            None if of_a_device() => failed(Cause::Device, format!("exit code {code}")),
             None if code == PANIC => failed(Cause::Crash, format!("exit code {code} (panic)")),
             None => failed(Cause::Crash, format!("exit code {code}")),
         },
         (None, Some(SIGKILL)) if evidence.memory_ran_out => failed(Cause::Memory, "killed for memory".to_owned()),
         (None, Some(SIGABRT)) if refused_memory() => failed(Cause::Memory, "memory ran out".to_owned()),
         (None, Some(SIGKILL)) => failed(Cause::Unknown, signal_name(SIGKILL)),
+        (None, Some(signal)) if of_a_device() => failed(Cause::Device, signal_name(signal)),
         (None, Some(signal)) => failed(Cause::Crash, signal_name(signal)),
         (None, None) => failed(Cause::Unknown, "neither an exit code nor a signal".to_owned()),
     }
@@ -318,6 +345,27 @@ mod tests {
         let said = vec!["memory allocation of 8589934592 bytes failed".to_owned()];
         let Exit::Failed(failure) = classify(signal(6), Ok(None), said) else { panic!() };
         assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Memory, "memory ran out"));
+    }
+
+    #[test]
+    fn last_words_of_a_fault_of_the_gpu_decide_where_the_exit_code_does_not() {
+        let of = |evidence, said: &str| {
+            let Exit::Failed(failure) = classify(evidence, Ok(None), vec![said.to_owned(), "bye".to_owned()]) else { panic!() };
+            (failure.cause, failure.says_lost())
+        };
+        for (evidence, said, expected) in [
+            (code(69), "error: the GPU was lost: `cuStreamQuery` answered CUDA_ERROR_UNKNOWN (999)", (Cause::Device, true)),
+            (code(69), "error: the driver shows no GPU: `cuInit` answered CUDA_ERROR_NO_DEVICE (100)", (Cause::Device, true)),
+            (code(69), "error: a kernel failed", (Cause::Device, false)),
+            (code(1), "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")", (Cause::Device, false)),
+            (code(101), "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.", (Cause::Device, true)),
+            (signal(6), "terminate called: CUDA_ERROR_LAUNCH_FAILED", (Cause::Device, false)),
+            (signal(6), "assertion failed", (Cause::Crash, false)),
+            (code(1), "the disk is odd", (Cause::Crash, false)),
+            (signal(9), "CUDA_ERROR_LAUNCH_FAILED", (Cause::Unknown, false)),
+        ] {
+            assert_eq!(of(evidence, said), expected, "{said}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
 use crate::runs::Clipping;
-use crate::schedule::{Cause, Event, Exit, Failure, Policy, Queue, Standing};
+use crate::schedule::{Cause, Event, Exit, Failure, Needs, Policy, Queue, Standing};
 
 const SECOND: i64 = 1_000_000;
 
@@ -20,7 +20,17 @@ fn number(trial: &TrialId) -> usize {
 fn member(n: usize, family: usize, limit: f64) -> Candidate {
     let clip_norm = if limit > 0.0 { ClipNorm::At(limit) } else { ClipNorm::Off };
     let (round, family) = (0, Some(family));
-    Candidate { id: id(n), round, shape: n, clip_norm, family, twins: None, expected_seconds: None, standing: Standing::Waiting }
+    Candidate {
+        id: id(n),
+        round,
+        shape: n,
+        clip_norm,
+        family,
+        twins: None,
+        needs: Needs::default(),
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    }
 }
 
 fn queue(candidates: &[Candidate], slots: usize) -> Queue {

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::exit::{Evidence, classify};
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Kill, Standing, Start};
-use crate::device::Device;
+use crate::device::{Device, Gpu};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
@@ -32,7 +32,7 @@ const LEAST_ROOM: u64 = 16_000_000;
 /// Added to a worker's `oom_score_adj`: where memory runs out, the kernel takes a worker and not the runner.
 const OOM_SCORE: &str = "500";
 
-/// What is started for a trial: `program arguments… <trial folder> --attempt N --slot S --threads T --device D`.
+/// What is started for a trial: `program arguments… <trial folder> --attempt N --slot S --threads T --device D`, on a GPU with `--gpu G`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalSettings {
     /// The worker's program.
@@ -147,14 +147,16 @@ impl<'a> LocalExecutor<'a> {
     }
 
     fn command(&self, folder: &TrialFolder, attempt: u32, start: &Start) -> Command {
-        let (threads, device) = (start.threads.to_string(), self.settings.device.to_string());
+        let threads = start.threads.to_string();
+        // It sees its own GPU alone, whatever list the runner sees.
+        let device = if start.gpu.is_some() { Device::Cuda(0) } else { self.settings.device };
         let mut command = Command::new(&self.settings.program);
         command
             .arg0("votive")
             .args(&self.settings.arguments)
             .arg(folder.path())
             .args(["--attempt", &attempt.to_string(), "--slot", &start.slot.to_string()])
-            .args(["--threads", &threads, "--device", &device])
+            .args(["--threads", &threads, "--device", &device.to_string()])
             // Thread pools of the libraries below; two workers must not fight for the same cores.
             .env("RAYON_NUM_THREADS", &threads)
             .env("OMP_NUM_THREADS", &threads)
@@ -162,6 +164,11 @@ impl<'a> LocalExecutor<'a> {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        if let Some(gpu) = &start.gpu {
+            command.env("CUDA_VISIBLE_DEVICES", &gpu.uuid);
+            // It has a form in JSON, as every record.
+            command.args(serde_json::to_string(gpu).ok().into_iter().flat_map(|gpu| ["--gpu".to_owned(), gpu]));
+        }
         command
     }
 
@@ -212,7 +219,8 @@ impl Executor for LocalExecutor<'_> {
             host: host(),
             slot: start.slot,
             threads: start.threads,
-            device: self.settings.device,
+            device: start.gpu.as_ref().map_or(self.settings.device, Gpu::device),
+            gpu: start.gpu.clone(),
             program: self.settings.version.clone(),
             from_step: 0,
             started_utc: now_utc(),

@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::*;
 use crate::durable;
 use crate::runs::{End, attempts};
-use crate::schedule::{Cause, Failure, SystemClock};
+use crate::schedule::{Cause, Failure, Needs, SystemClock};
 
 /// Long enough for anything that happens at all on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ fn shell_for(work: Work, dir: &Path, script: &str) -> LocalExecutor<'static> {
 }
 
 fn start() -> Start {
-    Start { trial: TrialId::of("t"), slot: 2, threads: 3 }
+    Start { trial: TrialId::of("t"), slot: 2, threads: 3, gpu: None }
 }
 
 fn folder(dir: &Path) -> TrialFolder {
@@ -82,6 +82,20 @@ fn a_worker_gets_its_folder_its_numbers_and_its_threads() {
     let folder = folder(dir.path());
     let said = fs::read_to_string(folder.path().join("said")).unwrap();
     assert_eq!(said, format!("{} --attempt 1 --slot 2 --threads 3 --device cpu\n3 3\n", folder.path().display()));
+}
+
+#[test]
+fn a_worker_on_a_gpu_sees_it_alone_and_its_attempt_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut executor = shell(dir.path(), r#"echo "$@" > "$1/said"; echo $CUDA_VISIBLE_DEVICES >> "$1/said"; exit 9"#);
+    let gpu = Gpu { number: 3, name: "NVIDIA H200".to_owned(), uuid: "GPU-0af3".to_owned() };
+    executor.start(&Start { gpu: Some(gpu.clone()), ..start() }).unwrap();
+    end_of(&mut executor);
+    let said = fs::read_to_string(folder(dir.path()).path().join("said")).unwrap();
+    let json = r#"{"number":3,"name":"NVIDIA H200","uuid":"GPU-0af3"}"#;
+    assert!(said.ends_with(&format!(" --device cuda:0 --gpu {json}\nGPU-0af3\n")), "{said}");
+    let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
+    assert_eq!((attempt.device, attempt.gpu), (Device::Cuda(3), Some(gpu)));
 }
 
 #[test]
@@ -332,6 +346,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
             clip_norm: ClipNorm::Off,
             family: None,
             twins: None,
+            needs: Needs::default(),
             expected_seconds: None,
             standing: executor.standing(id),
         };

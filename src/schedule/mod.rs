@@ -17,6 +17,7 @@
 
 mod candidate;
 mod clock;
+mod devices;
 mod disk;
 mod drive;
 mod estimate;
@@ -36,6 +37,7 @@ mod watch;
 
 pub use candidate::{Candidate, Standing, Start};
 pub use clock::{Clock, Deadline, Moment, SystemClock};
+pub use devices::{GpuSlots, Needs, gpu_slots};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
 pub use event::{Conclusion, Event, Left, Lighter, Observer, Overview, Stop, Summary};
 pub use executor::{Executor, Finished};

@@ -1,6 +1,6 @@
 //! The rules of a run, and what follows when an attempt ends badly.
 
-use super::Cause;
+use super::{Cause, GpuSlots};
 
 /// The rules of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Policy {
     pub threads: Option<usize>,
     /// Whether trials run on a GPU, whose memory threads do not fill.
     pub on_gpu: bool,
+    /// The NVIDIA GPUs and their slots, which `slots` counts then; empty elsewhere.
+    pub gpus: Vec<GpuSlots>,
     /// How often a trial that crashed, hung or was killed is started again.
     pub retries: u32,
     /// Seconds before the first retry; four times as many before each further one, at most [`Policy::LONGEST_BACKOFF`].
@@ -42,6 +44,7 @@ impl Default for Policy {
             cores: 1,
             threads: None,
             on_gpu: false,
+            gpus: Vec::new(),
             retries: 2,
             backoff_seconds: 2.0,
             until_utc: None,

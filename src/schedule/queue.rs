@@ -8,11 +8,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::devices::Devices;
 use super::disk::Disk;
 use super::estimate::{Experience, Track, seconds, until_all_end};
 use super::family::{self, Verdict};
 use super::shapes::{Room, Shapes};
-use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
+use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Needs, Overview, Policy, Standing, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
 
@@ -35,12 +36,15 @@ pub struct Queue {
     streak: Streak,
     shapes: Shapes,
     disk: Disk,
+    devices: Devices,
     experience: Experience,
 }
 
 impl Queue {
     /// A queue of these trials, in the order of the file. Their ids differ.
-    pub fn new(candidates: Vec<Candidate>, policy: Policy) -> Self {
+    pub fn new(candidates: Vec<Candidate>, mut policy: Policy) -> Self {
+        let devices = Devices::new(&policy.gpus, candidates.iter().map(|c| c.needs.memory).max().unwrap_or(0));
+        policy.slots = devices.slots().unwrap_or(policy.slots);
         let trials = Trials::new(candidates);
         let mut shapes = Shapes::default();
         for trial in trials.iter().filter(|t| matches!(t.place, Place::Over(Conclusion::DoneBefore(End::Completed)))) {
@@ -55,6 +59,7 @@ impl Queue {
             streak: Streak::default(),
             shapes,
             disk: Disk::default(),
+            devices,
             experience: Experience::default(),
         }
     }
@@ -75,22 +80,33 @@ impl Queue {
         if self.stop.is_some() || self.is_late(now) || self.disk.is_full() || self.one_runs_alone() {
             return None;
         }
-        let slot = self.free_slot()?;
+        let taken: BTreeSet<u32> = self.taken();
+        self.free_slot(&taken, None)?;
+        // Where GPUs are alike, a slot that is free is free for all.
+        let has_slot = |i: usize| self.devices.are_alike() || self.free_slot(&taken, Some(i)).is_some();
         // What cannot end before the deadline goes on another time: it is begun only where nothing shorter is left.
         let late_ones_too = !self.any_can_end(now);
         let at_work = self.families_at_work(now);
         let first = |alone: bool| {
-            let ready = self.trials.queued().filter(|i| self.may_start(*i, now) && (self.room(*i) == Room::Alone) == alone);
+            let ready = self
+                .trials
+                .queued()
+                .filter(|i| self.may_start(*i, now) && (self.room(*i) == Room::Alone) == alone && has_slot(*i));
             let ready = ready.filter(|i| late_ones_too || self.can_end(*i, now));
             family::first(ready.map(|i| (i, &self.trials[i].candidate, self.trials[i].begun())), &at_work)
         };
         // What runs alone keeps all slots: it comes when nothing else is left to start.
         let best = first(false).or_else(|| if self.has_nothing_else_to_do(now) { first(true) } else { None })?;
+        let slot = self.free_slot(&taken, Some(best))?;
+        let gpu = self.devices.gpu(slot).cloned();
         let (room, most_threads) = (self.room(best), self.shapes.most_threads(self.trials[best].candidate.shape));
         let threads = self.threads().min(most_threads);
         let running = Running { slot, threads, room, since_utc: now, track: None };
-        self.trials.change(best, |trial| trial.place = Place::Running(running));
-        Some(Start { trial: self.trials[best].candidate.id.clone(), slot, threads })
+        self.trials.change(best, |trial| {
+            trial.candidate.needs.kind = gpu.as_ref().map(|gpu| gpu.name.clone());
+            trial.place = Place::Running(running);
+        });
+        Some(Start { trial: self.trials[best].candidate.id.clone(), slot, threads, gpu })
     }
 
     /// Whether a trial may start now, were it its turn.
@@ -203,7 +219,11 @@ impl Queue {
         self.ends_after_all(id);
         let Some(i) = self.running_index(id) else { return Vec::new() };
         let ran = self.trials[i].running().map_or((Room::Planned, 1), |r| (r.room, r.threads));
+        let slot = self.trials[i].slot().unwrap_or(0);
         let took = self.take_time(i, now);
+        if matches!(&exit, Exit::Done(_)) {
+            self.devices.went_well(slot);
+        }
         match exit {
             Exit::Done(outcome) => self.on_done(i, outcome, took),
             Exit::Interrupted => self.on_interrupted(i, now),
@@ -212,7 +232,10 @@ impl Queue {
                 self.trials.change(i, |trial| trial.place = Place::HeldElsewhere);
                 vec![Event::HeldElsewhere { trial: id.clone() }]
             }
-            Exit::Failed(failure) => self.on_failure(i, failure, ran, took, now),
+            Exit::Failed(failure) => match self.device_fault(i, slot, &failure) {
+                Some(left_out) => self.on_device_fault(i, failure, left_out, now),
+                None => self.on_failure(i, failure, ran, took, now),
+            },
         }
     }
 
@@ -285,7 +308,8 @@ impl Queue {
             return true;
         }
         let is_late = |i: usize| matches!(trials[i].place, Place::Queued { ready_utc } if self.is_late(now.max(ready_utc)));
-        trials.held_elsewhere().len() == 0 && (self.is_late(now) || trials.queued().all(is_late))
+        let never = |i: usize| is_late(i) || !self.has_place(i);
+        trials.held_elsewhere().len() == 0 && (self.is_late(now) || trials.queued().all(never))
     }
 
     /// Concludes every trial that is not over: what is left and why, and what the run came to.
@@ -298,6 +322,7 @@ impl Queue {
                 Place::StillThere(_) => Left::StillThere,
                 Place::HeldElsewhere => Left::HeldElsewhere,
                 Place::SameAs(_) => Left::NotStarted,
+                Place::Queued { .. } if !self.has_place(i) && self.stop.is_none() => Left::NoGpu,
                 Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
                 Place::Queued { .. } if self.trials[i].failures + self.trials[i].killed_for_memory > 0 => Left::Failed,
                 // It found the disk full, or somebody stopped its worker.
@@ -306,9 +331,11 @@ impl Queue {
             };
             events.push(self.leave(i, why));
         }
-        let would_not_end = |t: &Trial| matches!(t.place, Place::Over(Conclusion::Left(Left::WouldNotEnd)));
-        if self.stop.is_none() && self.trials.iter().any(would_not_end) {
-            self.stop = Some(Stop::Deadline);
+        for (left, why) in [(Left::WouldNotEnd, Stop::Deadline), (Left::NoGpu, Stop::NoGpu)] {
+            let is_left = |t: &Trial| matches!(t.place, Place::Over(Conclusion::Left(why)) if why == left);
+            if self.stop.is_none() && self.trials.iter().any(is_left) {
+                self.stop = Some(why);
+            }
         }
         let conclusions = self.trials.iter().filter_map(|t| match t.place {
             Place::Over(conclusion) => Some(conclusion),
@@ -351,8 +378,11 @@ impl Queue {
         self.experience.seconds(trial.candidate.expected_seconds).map(|s| s * trial.share_left)
     }
 
-    /// Whether a trial that starts now ends before the deadline, as far as is known.
+    /// Whether a trial that starts now ends before the deadline, as far as is known, and has a GPU that it can run on.
     fn can_end(&self, i: usize, now: i64) -> bool {
+        if !self.has_place(i) {
+            return false;
+        }
         let Some(until) = self.policy.until_utc else { return true };
         let needs = self.expected(i).map_or(0, super::estimate::micros);
         now < until && now.saturating_add(needs) <= until
@@ -371,11 +401,25 @@ impl Queue {
         self.policy.until_utc.is_some_and(|until| now >= until)
     }
 
-    fn free_slot(&self) -> Option<u32> {
+    /// The slots in which a worker is.
+    fn taken(&self) -> BTreeSet<u32> {
         let taken = self.trials.running().chain(self.trials.still_there());
-        let taken: BTreeSet<u32> = taken.filter_map(|i| self.trials[i].slot()).collect();
+        taken.filter_map(|i| self.trials[i].slot()).collect()
+    }
+
+    /// A free slot for this trial, or for any.
+    fn free_slot(&self, taken: &BTreeSet<u32>, trial: Option<usize>) -> Option<u32> {
+        if self.devices.slots().is_some() {
+            let any = Needs::default();
+            return self.devices.free(taken, trial.map_or(&any, |i| &self.trials[i].candidate.needs));
+        }
         let slots = u32::try_from(self.policy.slots.max(1)).unwrap_or(u32::MAX);
         (1..=slots).find(|slot| !taken.contains(slot))
+    }
+
+    /// Whether a GPU is left on which this trial can run; on the processor always.
+    fn has_place(&self, i: usize) -> bool {
+        self.devices.are_alike() || self.devices.has_place(&self.trials[i].candidate.needs)
     }
 
     /// CPU threads for the next trial: what is asked for, or its part of the free cores among the slots that will be used.
@@ -390,9 +434,13 @@ impl Queue {
         u32::try_from(share.max(1)).unwrap_or(u32::MAX)
     }
 
-    /// Slots in which a worker is that was killed and is still there.
+    /// Slots that are not used any more: a worker is there that was killed and is still there, or its GPU is left out.
     fn lost_slots(&self) -> usize {
-        self.trials.still_there().len()
+        let slot = |i: usize| self.trials[i].slot();
+        let stuck: BTreeSet<u32> = self.trials.still_there().filter_map(slot).collect();
+        let on_gpus = u32::try_from(self.devices.slots().unwrap_or(0)).unwrap_or(u32::MAX);
+        let out = (1..=on_gpus).filter(|slot| self.devices.is_out(*slot) && !stuck.contains(slot)).count();
+        stuck.len() + out
     }
 
     /// A worker that was not waited for any more has ended.
@@ -492,3 +540,7 @@ impl Queue {
 #[cfg(test)]
 #[path = "queue_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "queue/gpus_tests.rs"]
+mod on_gpus;

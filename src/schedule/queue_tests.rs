@@ -23,6 +23,7 @@ pub(super) fn waiting(n: usize) -> Candidate {
         clip_norm: ClipNorm::At(1.0),
         family: None,
         twins: None,
+        needs: Needs::default(),
         expected_seconds: None,
         standing: Standing::Waiting,
     }
@@ -599,6 +600,7 @@ proptest! {
             // Some are of a family, each of its own, so that nobody waits.
             family: (n % 3 > 0).then_some(n),
             twins: None,
+            needs: Needs::default(),
             expected_seconds: seconds.map(f64::from),
             standing: match standing {
                 0 => Standing::Done(End::Completed),

@@ -1,10 +1,11 @@
-//! Nights that are made up: machines with little memory, crashes, hangs, workers that cannot be killed, full disks, clocks that are set,
-//! and somebody who asks for a stop. What a worker does is decided here, where nothing of the queue's own state is known; what the queue may do is said again, as
+//! Nights that are made up: machines with little memory, crashes, hangs, workers that cannot be killed, GPUs that fail, full disks,
+//! clocks that are set, and somebody who asks for a stop. What a worker does is decided here, where nothing of the queue's own state is known; what the queue may do is said again, as
 //! plainly as it can be. A night that goes wrong is told by its number, and `one_night` plays it again.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::*;
+use crate::device::Gpu;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
@@ -17,6 +18,8 @@ const LONG_AGO: i64 = -1_000_000 * SECOND;
 const LONGEST: usize = 20_000;
 /// After every night.
 const NEVER: i64 = i64::MAX / 4;
+/// What a worker says whose GPU is gone.
+const LOST: &str = "error: the GPU was lost";
 
 /// splitmix64: numbers that look drawn at random, the same for the same seed.
 pub(super) struct Dice(pub(super) u64);
@@ -54,6 +57,8 @@ enum Fault {
     SlotGivenAgain,
     /// The queue is not told that a worker is still there.
     WaitedForEver,
+    /// The queue hears nothing of the GPU in what a trial on it failed of.
+    GpuForgotten,
     /// The queue is told of a worker that hung as if it had saved and left by itself.
     HangForgotten,
 }
@@ -114,6 +119,12 @@ struct Night {
     ids: HashMap<TrialId, usize>,
     disk_waited_from: Option<i64>,
     streak: (Option<(Cause, String)>, BTreeSet<usize>),
+    /// From when on each GPU fails under every trial, if it does, and whether its driver says that it is lost.
+    broken: Vec<Option<(i64, bool)>>,
+    /// What ended on which GPU by which trial: by its fault (`true`), or with an outcome.
+    on_gpus: Vec<(usize, usize, bool)>,
+    /// GPUs that are used no more.
+    out: BTreeSet<usize>,
     stopped: Option<Stop>,
     fault: Option<Fault>,
 }
@@ -123,7 +134,11 @@ impl Night {
         let mut dice = Dice(number.wrapping_mul(0xd134_2543_de82_ef95));
         let shapes = 1 + dice.below(5) as usize;
         let on_gpu = dice.one_in(4);
-        let slots = if on_gpu { 1 } else { 1 + dice.below(4) as usize };
+        let gpus: Vec<GpuSlots> = (0..if on_gpu { 1 + dice.below(4) as u32 } else { 0 })
+            .map(|number| GpuSlots { gpu: Gpu::example(number, "X1"), slots: 1 + dice.below(2) as usize, memory: 1 })
+            .collect();
+        let broken = gpus.iter().map(|_| dice.one_in(3).then(|| (dice.below(900) as i64 * SECOND, dice.one_in(3)))).collect();
+        let slots = if on_gpu { gpus.iter().map(|gpu| gpu.slots).sum() } else { 1 + dice.below(4) as usize };
         let rough = dice.below(3);
         let mut jobs = (0..1 + dice.below(10))
             .map(|_| Job {
@@ -145,6 +160,7 @@ impl Night {
             cores: slots * (1 + dice.below(4) as usize),
             threads: dice.one_in(4).then_some(2),
             on_gpu,
+            gpus,
             retries: dice.below(3) as u32,
             until_utc: dice.one_in(3).then(|| (300 + dice.below(4_000) as i64) * SECOND),
             same_failures: 2 + dice.below(4) as usize,
@@ -188,6 +204,9 @@ impl Night {
             ids: (0..jobs.len()).map(|n| (id(n), n)).collect(),
             disk_waited_from: None,
             streak: Default::default(),
+            broken,
+            on_gpus: Vec::new(),
+            out: BTreeSet::new(),
             stopped: None,
             fault: None,
             jobs,
@@ -203,6 +222,7 @@ impl Night {
             clip_norm: ClipNorm::Off,
             family: None,
             twins: None,
+            needs: Needs::default(),
             expected_seconds: None,
             standing: job.standing,
         };
@@ -222,6 +242,40 @@ impl Night {
     /// Slots that are taken.
     fn taken(&self) -> impl Iterator<Item = u32> {
         self.seen.iter().filter(|seen| seen.running.is_some() || seen.lost_until.is_some()).map(|seen| seen.slot)
+    }
+
+    /// The GPU of a slot: the first slots are on one each, the next ones on those again that have more.
+    fn gpu_of(&self, slot: u32) -> Option<usize> {
+        let gpus = &self.policy.gpus;
+        let turns = gpus.iter().map(|gpu| gpu.slots).max()?;
+        let in_turn = |turn: usize| (0..gpus.len()).filter(move |gpu| gpus[*gpu].slots > turn);
+        (0..turns).flat_map(in_turn).nth(slot as usize - 1)
+    }
+
+    /// Slots that are of no use: a worker that cannot be killed is there, or the GPU is used no more.
+    fn lost(&self) -> usize {
+        let stuck: BTreeSet<u32> = self.seen.iter().filter(|seen| seen.lost_until.is_some()).map(|seen| seen.slot).collect();
+        let is_out = |slot: u32| self.gpu_of(slot).is_some_and(|gpu| self.out.contains(&gpu));
+        (1..=self.policy.slots as u32).filter(|slot| stuck.contains(slot) || is_out(*slot)).count()
+    }
+
+    /// A trial failed by a fault of its GPU: whether it is that GPU's, which is used no more then.
+    fn blames(&mut self, gpu: usize, n: usize, is_lost: bool) -> bool {
+        self.on_gpus.push((gpu, n, true));
+        let (mut trials, mut well) = (BTreeSet::new(), BTreeSet::new());
+        for (other, trial, is_fault) in self.on_gpus.iter().rev() {
+            match (*other == gpu, *is_fault) {
+                (true, true) => drop(trials.insert(*trial)),
+                (true, false) => break,
+                (false, true) if !well.contains(other) => break,
+                (false, true) => {}
+                (false, false) => drop(well.insert(*other)),
+            }
+        }
+        if is_lost || trials.len() >= 2 {
+            self.out.insert(gpu);
+        }
+        self.out.contains(&gpu)
     }
 
     /// Whether a trial waits to be started, and nothing but a slot is missing.
@@ -262,6 +316,14 @@ impl Night {
         assert!(self.is_startable(n, now), "{n} may not start: {:?}", self.seen[n]);
         let is_free = !self.taken().any(|slot| slot == start.slot);
         assert!(is_free && (1..=self.policy.slots as u32).contains(&start.slot), "slot {} is not free", start.slot);
+        assert_eq!(start.gpu.as_ref().map(|gpu| gpu.number as usize), self.gpu_of(start.slot));
+        if let Some(gpu) = self.gpu_of(start.slot) {
+            assert!(!self.out.contains(&gpu), "GPU {gpu} is used no more");
+            let load = |gpu| self.taken().filter(|slot| self.gpu_of(*slot) == Some(gpu)).count();
+            let room = |other: &usize| !self.out.contains(other) && load(*other) < self.policy.gpus[*other].slots;
+            let least = (0..self.policy.gpus.len()).filter(room).map(load).min();
+            assert_eq!(Some(load(gpu)), least, "another GPU has fewer trials");
+        }
         let others_alone = self.running().any(|other| self.seen[other].running.is_some_and(|r| r.2 == 2));
         assert!(!others_alone, "another one is to be alone");
         assert!(!self.runs_alone(n) || self.running().next().is_none(), "{n} is to be alone");
@@ -283,6 +345,12 @@ impl Night {
             (None, Some(fate)) if *fate != Fate::Held => *fate,
             (None, _) => Fate::Ends(End::Diverged),
         };
+        let broken = self.gpu_of(start.slot).and_then(|gpu| self.broken[gpu]).filter(|(from, _)| world >= *from);
+        let fate = match (broken, fate) {
+            (Some((_, is_lost)), Fate::Ends(_)) => Fate::Fails(Cause::Device, if is_lost { LOST } else { "exit code 69" }),
+            _ => fate,
+        };
+        let seen = &mut self.seen[n];
         seen.attempts += 1;
         seen.begun = true;
         seen.slot = start.slot;
@@ -352,14 +420,28 @@ impl Night {
         let exit = match fate {
             Fate::Fails(Cause::Hang, _) if self.fault == Some(Fault::HangForgotten) => Exit::Interrupted,
             Fate::Ends(end) => Exit::Done(Box::new(Outcome::example(end))),
-            Fate::Fails(cause, reason) => Exit::Failed(Failure { cause, reason: reason.to_owned(), last_lines: Vec::new() }),
+            Fate::Fails(Cause::Device, reason) if self.fault == Some(Fault::GpuForgotten) => {
+                Exit::Failed(Failure { cause: Cause::Crash, reason: reason.to_owned(), last_lines: Vec::new() })
+            }
+            Fate::Fails(cause, reason) => {
+                Exit::Failed(Failure { cause, reason: reason.to_owned(), last_lines: vec![reason.to_owned()] })
+            }
             Fate::Stopped => Exit::Interrupted,
             Fate::Held => Exit::HeldElsewhere,
             Fate::StillThere(_) => unreachable!("it has not ended"),
         };
         let stopped_before = self.stopped.clone();
+        let gpu = self.gpu_of(self.seen[n].slot);
         let events = queue.on_exit(&id(n), exit, now);
         let stopping = stopped_before.is_some();
+        if let (Some(gpu), Fate::Ends(_)) = (gpu, fate) {
+            self.on_gpus.push((gpu, n, false));
+        }
+        let is_blamed = match (gpu, fate) {
+            (Some(gpu), Fate::Fails(Cause::Device, reason)) => self.blames(gpu, n, reason == LOST),
+            _ => false,
+        };
+        let nothing_left = self.lost() >= self.policy.slots;
         let seen = &mut self.seen[n];
         // Unless a pause is told.
         seen.ready = LONG_AGO;
@@ -391,6 +473,11 @@ impl Night {
             Fate::Fails(Cause::Memory, _) => {
                 seen.failed_last = true;
                 self.on_kill(n, level, threads, stopping);
+            }
+            Fate::Fails(..) if is_blamed => {
+                if stopping || nothing_left {
+                    seen.over = Some(Conclusion::Left(Left::Interrupted));
+                }
             }
             Fate::Fails(cause, reason) => {
                 seen.failed_last = true;
@@ -482,6 +569,10 @@ impl Night {
                 Event::Waits { trial, other } => {
                     assert_eq!(self.levels[self.jobs[self.ids[trial]].shape].trying, Some(self.ids[other]), "{event:?}");
                 }
+                Event::GpuLeftOut { gpu, left, .. } => {
+                    assert!(self.out.contains(&(gpu.number as usize)), "{event:?}");
+                    assert_eq!(*left, self.policy.gpus.len() - self.out.len());
+                }
                 Event::DiskFull => assert_eq!(self.disk_waited_from, Some(now)),
                 Event::DiskHasRoom => self.disk_waited_from = None,
                 Event::Stopping { why } => {
@@ -489,7 +580,7 @@ impl Night {
                         Stop::Deadline => self.policy.until_utc.is_some_and(|until| now >= until),
                         Stop::SameFailure { .. } => self.stopped.as_ref() == Some(why),
                         Stop::Asked | Stop::DiskFull => true,
-                        Stop::NoSlot => self.seen.iter().filter(|seen| seen.lost_until.is_some()).count() >= self.policy.slots,
+                        Stop::NoSlot | Stop::NoGpu => self.lost() >= self.policy.slots,
                     };
                     assert!(right, "{event:?}");
                     self.stopped.get_or_insert(why.clone());
@@ -502,7 +593,8 @@ impl Night {
     /// No slot is empty while a trial could start that no failure of its own shape keeps back.
     fn nothing_is_held_back(&self, now: i64) {
         let alone = self.running().any(|n| self.seen[n].running.is_some_and(|r| r.2 == 2));
-        let full = self.taken().count() >= self.policy.slots;
+        let is_out = |slot: u32| self.gpu_of(slot).is_some_and(|gpu| self.out.contains(&gpu));
+        let full = (1..=self.policy.slots as u32).all(|slot| is_out(slot) || self.taken().any(|taken| taken == slot));
         if self.stopped.is_some() || self.disk_waited_from.is_some() || alone || full {
             return;
         }
@@ -661,7 +753,7 @@ fn nights_that_are_made_up_end_as_their_causes_say() {
 
 #[test]
 fn mistakes_that_are_made_on_purpose_are_found() {
-    for fault in [Fault::SlotGivenAgain, Fault::WaitedForEver, Fault::HangForgotten] {
+    for fault in [Fault::SlotGivenAgain, Fault::WaitedForEver, Fault::HangForgotten, Fault::GpuForgotten] {
         let goes_wrong = |number| {
             let night = Night { fault: Some(fault), ..Night::of(number) };
             std::panic::catch_unwind(|| night.play()).is_err()

@@ -14,50 +14,81 @@ use crate::model::gpu::cuda::{self, Listed, Search};
 /// The device that settings come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The device.
+    /// The device; of several the first.
     pub device: Device,
-    /// What the driver says of it, where it is an NVIDIA GPU.
-    pub gpu: Option<Listed>,
-    /// Why a GPU that is there is not used, in a line, with what to do.
-    pub notice: Option<String>,
+    /// NVIDIA GPUs that can be used, of which `device` is the first: all, or the one that is named.
+    pub gpus: Vec<Listed>,
+    /// Why GPUs that are there are not used, a line each, with what to do.
+    pub notices: Vec<String>,
+}
+
+impl Found {
+    fn one(device: Device) -> Self {
+        Self { device, gpus: Vec::new(), notices: Vec::new() }
+    }
 }
 
 /// The device that these settings come to, which this program on this machine can use. No context is opened on it.
 ///
-/// NVIDIA's libraries are looked for in the folder `libraries` first. `auto` is the device `kept`, where trials were run before, else an NVIDIA GPU that can be used, an Apple GPU where this
-/// build knows it, or the processor.
+/// NVIDIA's libraries are looked for in the folder `libraries` first. `auto` is the kind of the device `kept`, where trials were run
+/// before, else the NVIDIA GPUs that can be used, an Apple GPU where this build knows it, or the processor.
 ///
 /// # Errors
 /// One that this program cannot use, or that is not there.
 pub fn find(choice: DeviceChoice, kept: Option<Device>, engine: Engine, libraries: Option<&Path>) -> Result<Found> {
-    let found = |device| Found { device, gpu: None, notice: None };
     // Nothing is compiled here.
     let search = &Search { libraries: libraries.map(Path::to_owned), cache: PathBuf::new() };
     match (choice, kept) {
-        (DeviceChoice::This(device), _) | (DeviceChoice::Auto, Some(device)) => match device {
-            Device::Cpu => Ok(found(device)),
-            Device::Cuda(number) => {
-                let gpu = nvidia(number, engine, search)?;
-                Ok(Found { gpu: Some(gpu), ..found(device) })
-            }
-            Device::Metal => open(device).map(|_| found(device)),
-        },
+        (DeviceChoice::Cuda, _) | (DeviceChoice::Auto, Some(Device::Cuda(_))) => every_nvidia(engine, search),
+        (DeviceChoice::This(Device::Cuda(number)), _) => {
+            Ok(Found { gpus: vec![nvidia(number, engine, search)?], ..Found::one(Device::Cuda(number)) })
+        }
+        (DeviceChoice::This(Device::Metal), _) | (DeviceChoice::Auto, Some(Device::Metal)) => {
+            open(Device::Metal).map(|_| Found::one(Device::Metal))
+        }
+        (DeviceChoice::This(Device::Cpu), _) | (DeviceChoice::Auto, Some(Device::Cpu)) => Ok(Found::one(Device::Cpu)),
         (DeviceChoice::Auto, None) => {
             let processor = if candle_core::utils::metal_is_available() { Device::Metal } else { Device::Cpu };
-            let told = |error: Error| {
-                let help = error.help_text().map_or_else(String::new, |help| format!(": {help}"));
-                format!("a GPU is there and cannot be used: {}{help}; training on `{processor}`", error.chain())
+            let found = match cuda::gpus(search) {
+                Ok(none) if none.is_empty() => return Ok(Found::one(processor)),
+                Ok(_) => every_nvidia(engine, search),
+                Err(error) => Err(error),
             };
-            Ok(match cuda::gpus(search) {
-                Ok(none) if none.is_empty() => found(processor),
-                Ok(_) => match nvidia(0, engine, search) {
-                    Ok(gpu) => Found { gpu: Some(gpu), ..found(Device::Cuda(0)) },
-                    Err(error) => Found { notice: Some(told(error)), ..found(processor) },
-                },
-                Err(error) => Found { notice: Some(told(error)), ..found(processor) },
-            })
+            Ok(found.unwrap_or_else(|error| {
+                let notice = format!("a GPU is there and cannot be used: {}; training on `{processor}`", with_help(&error));
+                Found { notices: vec![notice], ..Found::one(processor) }
+            }))
         }
     }
+}
+
+/// An error and what to do about it, in a line.
+fn with_help(error: &Error) -> String {
+    let help = error.help_text().map_or_else(String::new, |help| format!(": {help}"));
+    format!("{}{help}", error.chain())
+}
+
+/// Every NVIDIA GPU that can be used.
+///
+/// # Errors
+/// Where there is none: why the first one cannot be.
+fn every_nvidia(engine: Engine, search: &Search) -> Result<Found> {
+    let (mut gpus, mut refused) = (Vec::new(), Vec::new());
+    for gpu in cuda::gpus(search)? {
+        match nvidia(gpu.number, engine, search) {
+            Ok(gpu) => gpus.push(gpu),
+            Err(error) => refused.push((gpu, error)),
+        }
+    }
+    let Some(first) = gpus.first() else {
+        return Err(match refused.into_iter().next() {
+            Some((_, error)) => error,
+            // It says what is missing.
+            None => nvidia(0, engine, search).err().unwrap_or_else(|| Error::new(Kind::Device, "there is no NVIDIA GPU")),
+        });
+    };
+    let notice = |(gpu, error): &(Listed, Error)| format!("cuda:{} is left alone: {}", gpu.number, with_help(error));
+    Ok(Found { device: Device::Cuda(first.number), notices: refused.iter().map(notice).collect(), gpus })
 }
 
 /// The NVIDIA GPU of this number, which can be used.
@@ -146,7 +177,7 @@ mod tests {
     #[test]
     fn the_processor_is_always_there_and_is_kept_where_trials_ran_on_it() {
         assert!(open(Device::Cpu).unwrap().is_cpu());
-        let processor = Found { device: Device::Cpu, gpu: None, notice: None };
+        let processor = Found::one(Device::Cpu);
         assert_eq!(found(DeviceChoice::This(Device::Cpu), None).unwrap(), processor);
         assert_eq!(found(DeviceChoice::This(Device::Cpu), Some(Device::Cuda(0))).unwrap(), processor);
         assert_eq!(found(DeviceChoice::Auto, Some(Device::Cpu)).unwrap(), processor);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::device::Device;
+use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::model::gpu::cuda::Search;
@@ -23,8 +23,10 @@ pub struct Assignment {
     pub slot: u32,
     /// CPU threads.
     pub threads: u32,
-    /// What it computes on.
+    /// What it computes on, as this process sees it.
     pub device: Device,
+    /// Which GPU that is, as its runner sees it: it may show this process no other one.
+    pub gpu: Option<Gpu>,
     /// The folder in which NVIDIA's libraries are looked for first.
     pub cuda_libraries: Option<PathBuf>,
 }

@@ -6,6 +6,7 @@ use super::assignment::{Assignment, Leaves};
 use super::heart::Heart;
 use super::memory::peak_memory_bytes;
 use super::note::Noting;
+use crate::device::Gpu;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
@@ -24,7 +25,8 @@ pub(super) fn train(assignment: &Assignment, heart: &Heart, stop: &AtomicBool) -
         host: host(),
         slot: assignment.slot,
         threads: assignment.threads,
-        device: assignment.device,
+        device: assignment.gpu.as_ref().map_or(assignment.device, Gpu::device),
+        gpu: assignment.gpu.clone(),
         program: crate::program(),
         from_step: 0,
         started_utc: now_utc(),

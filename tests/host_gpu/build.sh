@@ -28,6 +28,7 @@ if [ ! -d "$finished" ]; then
   make libnvrtc.so.13 libnvrtc.cpp settings.cpp
   make libcublasLt.so.13 libcublaslt.cpp
   wait $!
+  make libnvidia-ml.so.1 libnvidia_ml.cpp settings.cpp
   # NVRTC has its own beside it, and a program opens it first.
   make libnvrtc-builtins.so.13.0 -x c++ /dev/null
   cp cuda_on_host.h module.h "$unfinished"

@@ -9,8 +9,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "memory.h"
 #include "record.h"
@@ -46,14 +50,31 @@ thread_local Context* current = nullptr;
 thread_local std::map<int, int> retained;  // primary contexts that this thread has taken and not given back, by device
 thread_local Stream* capturing_here = nullptr;
 
+// The numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order: it ends at the first one that is not there.
+std::vector<int> visible() {
+    std::vector<int> all, left;
+    for (int i = 0; i < number("DEVICES", 1); i++) all.push_back(i);
+    const char* list = getenv("CUDA_VISIBLE_DEVICES");
+    if (!list) return all;
+    std::stringstream words(list);
+    for (std::string word; std::getline(words, word, ',');) {
+        auto is_meant = [&](int i) { return word == std::to_string(i) || word == uuid_of(i); };
+        auto found = std::find_if(all.begin(), all.end(), is_meant);
+        if (found == all.end()) break;
+        left.push_back(*found);
+    }
+    return left;
+}
+
 struct Settings {
-    long long devices = number("DEVICES", 1), memory = number("MEMORY", 8ll << 30), busy = number("BUSY", 0);
-    long long capability = number("CAPABILITY", 90), version = number("DRIVER_VERSION", 13000), hang = number("HANG_LAUNCH", 0);
+    std::vector<int> devices = visible();
+    int first = devices.empty() ? 0 : devices[0];
+    long long version = number("DRIVER_VERSION", 13000), hang = number("HANG_LAUNCH", 0);
     bool strict = number("STRICT", 0) != 0;
-    std::string name = setting("NAME", "Processor as a GPU"), record = setting("RECORD", "");
+    std::string record = setting("RECORD", "");
     long long fail_at = 0;
     int fail_code = 0;
-    Settings() { sscanf(setting("FAIL_LAUNCH", "").c_str(), "%lld:%d", &fail_at, &fail_code); }
+    Settings() { sscanf(setting_of_gpu("FAIL_LAUNCH", first, "").c_str(), "%lld:%d", &fail_at, &fail_code); }
 };
 const Settings& settings() {
     static const Settings* s = new Settings;
@@ -89,7 +110,11 @@ __attribute__((destructor)) void write_counts() {
 #define OUTSIDE_CAPTURE() \
     if (int code_ = outside_capture()) return code_
 
-bool device_exists(int device) { return device >= 0 && device < settings().devices; }
+bool device_exists(int device) { return device >= 0 && device < static_cast<int>(settings().devices.size()); }
+// A setting of the GPU that this process sees under this number.
+long long number_of(const char* name, int device, long long otherwise) {
+    return number_of_gpu(name, settings().devices[static_cast<size_t>(device)], otherwise);
+}
 
 void add(Stream* stream, Work::Kind kind, std::function<Failure(Stream&)> run) {
     stream->add(std::make_shared<Work>(Work{kind, std::move(run)}));
@@ -150,7 +175,7 @@ const char* name_of(int code) {
 API cuInit(unsigned flags) {
     if (flags) return invalid_value;
     if (long long code = number("FAIL_INIT", 0)) return static_cast<int>(code);
-    if (settings().devices == 0) return no_device;
+    if (settings().devices.empty()) return no_device;
     initialized = true;
     return success;
 }
@@ -178,7 +203,7 @@ API cuGetErrorString(int code, const char** text) {
 
 API cuDeviceGetCount(int* count) {
     if (!initialized) return not_initialized;
-    *count = static_cast<int>(settings().devices);
+    *count = static_cast<int>(settings().devices.size());
     return success;
 }
 
@@ -191,19 +216,19 @@ API cuDeviceGet(int* device, int ordinal) {
 
 API cuDeviceGetName(char* name, int length, int device) {
     if (!device_exists(device)) return invalid_device;
-    snprintf(name, static_cast<size_t>(length), "%s", settings().name.c_str());
+    snprintf(name, static_cast<size_t>(length), "%s", setting_of_gpu("NAME", settings().devices[static_cast<size_t>(device)], "Processor as a GPU").c_str());
     return success;
 }
 
 API cuDeviceGetUuid_v2(char* uuid, int device) {
     if (!device_exists(device)) return invalid_device;
-    for (int i = 0; i < 16; i++) uuid[i] = static_cast<char>(16 * device + i);
+    for (int i = 0; i < 16; i++) uuid[i] = static_cast<char>(16 * settings().devices[static_cast<size_t>(device)] + i);
     return success;
 }
 
 API cuDeviceTotalMem_v2(size_t* bytes, int device) {
     if (!device_exists(device)) return invalid_device;
-    *bytes = static_cast<size_t>(settings().memory);
+    *bytes = static_cast<size_t>(number_of("MEMORY", device, 8ll << 30));
     return success;
 }
 
@@ -217,8 +242,8 @@ API cuDeviceGetAttribute(int* value, int attribute, int device) {
         case 19: *value = 1; break;              // CAN_MAP_HOST_MEMORY
         case 39: *value = 2048; break;           // MAX_THREADS_PER_MULTIPROCESSOR
         case 41: *value = 1; break;              // UNIFIED_ADDRESSING
-        case 75: *value = static_cast<int>(settings().capability / 10); break;
-        case 76: *value = static_cast<int>(settings().capability % 10); break;
+        case 75: *value = static_cast<int>(number_of("CAPABILITY", device, 90) / 10); break;
+        case 76: *value = static_cast<int>(number_of("CAPABILITY", device, 90) % 10); break;
         case 81: *value = 228 * 1024; break;     // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
         case 97: *value = 227 * 1024; break;     // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         default: return invalid_value;
@@ -257,9 +282,10 @@ API cuCtxGetCurrent(void** context) {
 
 API cuMemGetInfo_v2(size_t* free, size_t* total) {
     ENTER();
-    long long left = settings().memory - settings().busy - static_cast<long long>(Memory::get().used(current->device));
+    long long memory = number_of("MEMORY", current->device, 8ll << 30);
+    long long left = memory - number_of("BUSY", current->device, 0) - static_cast<long long>(Memory::get().used(current->device));
     *free = left > 0 ? static_cast<size_t>(left) : 0;
-    *total = static_cast<size_t>(settings().memory);
+    *total = static_cast<size_t>(memory);
     return success;
 }
 
@@ -454,7 +480,8 @@ API cuModuleLoadData(void** module, const void* image) {
     ImageHeader header;
     memcpy(&header, image, sizeof header);
     if (memcmp(header.magic, image_magic, sizeof image_magic) || header.build != HOST_GPU_BUILD) return invalid_image;
-    if ((!header.assembly && header.architecture / 10 != settings().capability / 10) || header.architecture > settings().capability) return no_binary_for_gpu;
+    long long capability = number_of("CAPABILITY", current->device, 90);
+    if ((!header.assembly && header.architecture / 10 != capability / 10) || header.architecture > capability) return no_binary_for_gpu;
     auto library = std::make_shared<Library>();
     library->file = memfd_create("kernels", MFD_CLOEXEC);
     const char* bytes = static_cast<const char*>(image) + sizeof header;

@@ -1,7 +1,9 @@
 #include "settings.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <fstream>
 
@@ -26,6 +28,24 @@ std::string setting(const char* name, const char* otherwise) {
 long long number(const char* name, long long otherwise) {
     std::string text = setting(name, "");
     return text.empty() ? otherwise : strtoll(text.c_str(), nullptr, 0);
+}
+
+std::string setting_of_gpu(const char* name, int gpu, const char* otherwise) {
+    return setting((std::string(name) + "_" + std::to_string(gpu)).c_str(), setting(name, otherwise).c_str());
+}
+
+long long number_of_gpu(const char* name, int gpu, long long otherwise) {
+    std::string text = setting_of_gpu(name, gpu, "");
+    return text.empty() ? otherwise : strtoll(text.c_str(), nullptr, 0);
+}
+
+std::string uuid_of(int gpu) {
+    char text[48] = "GPU-";
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) strcat(text, "-");
+        snprintf(text + strlen(text), 3, "%02x", (16 * gpu + i) & 255);
+    }
+    return text;
 }
 
 }  // namespace host_gpu

@@ -47,15 +47,46 @@ fn auto_takes_a_gpu_that_can_be_used_and_says_which() {
     let scene = Scene::new(SMALL);
     let gpus = host_gpu::libraries_with(&[("NAME", "Stand-in X1"), ("DEVICES", "2")]);
     let plan = ["plan", "small.yaml"];
-    with(&scene, gpus.path(), &plan).exits(0).says("on cuda:0 (Stand-in X1), one trial at a time").says("of the device's memory");
+    with(&scene, gpus.path(), &plan)
+        .exits(0)
+        .says("on cuda:0 and cuda:1 (Stand-in X1), 2 trials at a time")
+        .says("of the device's memory");
     let second = [&plan[..], &["--device", "cuda:1"]].concat();
-    with(&scene, gpus.path(), &second).exits(0).says("on cuda:1 (Stand-in X1)");
+    with(&scene, gpus.path(), &second).exits(0).says("on cuda:1 (Stand-in X1), one trial at a time");
     let third = [&plan[..], &["--device", "cuda:2"]].concat();
     let said = with(&scene, gpus.path(), &third).exits(2);
     says(&said, &["there is no GPU 2: the driver shows 2 GPUs", "`CUDA_VISIBLE_DEVICES`"]);
     with(&scene, gpus.path(), &["check", "small.yaml"]).exits(0).says("is right");
     let processor = [&plan[..], &["--device", "cpu"]].concat();
     with(&scene, gpus.path(), &processor).exits(0).says_nothing_of("cuda");
+}
+
+#[test]
+fn gpus_of_another_kind_are_left_alone_unless_they_may_be_mixed() {
+    let scene = Scene::new(&small("run: {device: cuda}"));
+    let gpus = host_gpu::libraries_with(&[("DEVICES", "3"), ("NAME", "Stand-in X1"), ("NAME_0", "Stand-in X2")]);
+    let plan = ["plan", "small.yaml"];
+    let said = with(&scene, gpus.path(), &plan).exits(0);
+    says(&said, &["on cuda:1 and cuda:2 (Stand-in X1), 2 trials at a time", "cuda:0 is left alone: it is Stand-in X2"]);
+    let said = with(&scene, gpus.path(), &[&plan[..], &["--set", "run.mixed=true"]].concat()).exits(0);
+    says(&said, &["on cuda:0 (Stand-in X2), cuda:1 (Stand-in X1) and cuda:2 (Stand-in X1), 3 trials at a time"]);
+    let mut command = scene.command(&plan);
+    command.env("VOTIVE_SET__RUN__CUDA_LIBRARIES", gpus.path()).env("CUDA_VISIBLE_DEVICES", "2,0");
+    says(&Said::of(command.output().unwrap()).exits(0), &["on cuda:0 (Stand-in X1), one trial at a time"]);
+}
+
+#[test]
+fn where_others_use_every_gpu_nothing_is_run_and_a_plan_is_made_all_the_same() {
+    let scene = Scene::new(&small("run: {device: cuda}"));
+    let busy = [("DEVICES", "2"), ("BUSY", "2000000000"), ("PROCESS_1", "4711:python")];
+    let gpus = host_gpu::libraries_with(&busy);
+    with(&scene, gpus.path(), &["plan", "small.yaml"]).exits(0).says("on cuda:0 and cuda:1");
+    let said = with(&scene, gpus.path(), &["run", "small.yaml", "--no-probe"]).exits(2);
+    says(
+        &said,
+        &["others use every GPU that could be taken: cuda:0 (2.0 GB) and cuda:1 (2.0 GB, python 4711)", "`run.gpu_busy`"],
+    );
+    assert!(!scene.path().join("runs/small/trials").exists());
 }
 
 #[test]

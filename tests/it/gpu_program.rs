@@ -166,17 +166,18 @@ fn finished_trials_are_scored_again_on_a_gpu_and_nothing_is_trained() {
 }
 
 /// A run whose GPU fails so at one of its kernels.
-fn failing(fault: &str) -> (Scene, Said) {
+fn failing(fault: &str, code: i32) -> (Scene, Said) {
     let broken = host_gpu::libraries_with(&[("FAIL_LAUNCH", fault)]);
     let scene = Scene::on_gpu(&experiment(""), broken.path());
     let said = scene.run(&["--set", "run.retries=0"]);
-    (scene, said.exits(3))
+    (scene, said.exits(code))
 }
 
 #[test]
 fn a_fault_of_the_gpu_is_told_with_its_kind_and_the_same_command_goes_on() {
-    let (mut scene, said) = failing("400:700");
+    let (mut scene, said) = failing("400:700", 5);
     said.says("a kernel reached for memory that is not its own").says("CUDA_ERROR_ILLEGAL_ADDRESS");
+    said.says("cuda:0 (Processor as a GPU) is not used any more").says("no GPU is left that works");
     for folder in scene.trials().values() {
         let attempt = votive::runs::attempts(folder).unwrap().pop().unwrap();
         assert!(attempt.ended.as_deref().unwrap().starts_with("the device failed: "), "{attempt:?}");
@@ -192,7 +193,7 @@ fn a_fault_of_the_gpu_is_told_with_its_kind_and_the_same_command_goes_on() {
 
 #[test]
 fn a_trial_that_the_gpus_memory_does_not_take_is_over() {
-    let (scene, said) = failing("1:2");
+    let (scene, said) = failing("1:2", 3);
     said.says("did not fit").says("the GPU's memory ran out");
     assert_eq!(words(&scene.table(), "status"), ["did_not_fit", "did_not_fit"]);
 }
@@ -224,4 +225,90 @@ fn compiled_kernels_are_kept_in_the_users_cache_or_with_the_experiment() {
     let mut homeless = scene.command(&["run", "small.yaml", "--no-probe", "--set", "train.budget.steps=3"]);
     Said::of(homeless.env_remove("XDG_CACHE_HOME").env_remove("HOME").output().unwrap()).exits(0);
     assert_eq!(files_below(&scene.experiment().cache().join("kernels"), "").len(), kept);
+}
+
+/// The GPUs of a machine that has two, as its records name them.
+fn two_gpus() -> [String; 2] {
+    ["cuda:0", "cuda:1"].map(str::to_owned)
+}
+
+#[test]
+fn on_two_gpus_each_worker_sees_its_own_and_everything_names_the_real_one() {
+    let yaml = experiment("");
+    let gpus = host_gpu::libraries_with(&[("DEVICES", "2"), ("DELAY_US", "1000")]);
+    let scene = Scene::on_gpu(&yaml, gpus.path());
+    let mut runner = scene.start(&[]);
+    scene.wait_for_steps(&mut runner, 3);
+    let last = |folder: &TrialFolder| votive::runs::attempts(folder).ok().and_then(|mut all| all.pop());
+    let mut seen = Vec::new();
+    for _ in 0..200 {
+        let attempts: Vec<_> = scene.trials().values().filter_map(last).collect();
+        if attempts.len() == 2 {
+            seen = attempts;
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    seen.sort_by_key(|attempt| attempt.slot);
+    assert_eq!(seen.iter().map(|attempt| attempt.device.to_string()).collect::<Vec<_>>(), two_gpus());
+    for attempt in &seen {
+        let gpu = attempt.gpu.as_ref().unwrap();
+        let read = |what: &str| std::fs::read(format!("/proc/{}/{what}", attempt.pid)).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&read("environ")).into_owned();
+        assert!(environment.contains(&format!("CUDA_VISIBLE_DEVICES={}\0", gpu.uuid)), "{environment}");
+        assert!(String::from_utf8_lossy(&read("cmdline")).contains("--device\0cuda:0\0"));
+        assert_eq!(gpu.name, "Processor as a GPU");
+    }
+    assert_ne!(seen[0].gpu.as_ref().unwrap().uuid, seen[1].gpu.as_ref().unwrap().uuid);
+    let status = scene.votive(&["status", "runs/small"]).exits(0);
+    status.says("on cuda:0").says("on cuda:1");
+    runner.send(Signal::INT);
+    runner.wait().exits(130);
+    scene.run(&[]).exits(0);
+    let mut devices = words(&scene.table(), "device");
+    devices.sort();
+    assert_eq!(devices, two_gpus());
+    assert_eq!(words(&scene.table(), "processor"), ["Processor as a GPU"; 2]);
+    let events = std::fs::read_to_string(scene.experiment().events()).unwrap();
+    for number in [0, 1] {
+        assert!(events.contains(&format!(r#""gpu":{{"number":{number},"name":"Processor as a GPU","uuid":"GPU-"#)), "{events}");
+    }
+    let undisturbed = self::scene(&yaml);
+    undisturbed.run(&[]).exits(0);
+    assert_all_alike(&scene, &undisturbed);
+}
+
+#[test]
+fn where_one_of_two_gpus_fails_all_trials_end_on_the_other() {
+    let yaml = experiment("seeds: 2");
+    let gpus = host_gpu::libraries_with(&[("DEVICES", "2"), ("FAIL_LAUNCH_1", "400:700"), ("DELAY_US", "300")]);
+    let scene = Scene::on_gpu(&yaml, gpus.path());
+    let said = scene.run(&[]).exits(0);
+    said.says("left out    cuda:1 (Processor as a GPU) is not used any more").says("its trials go on on the other one");
+    assert_eq!(words(&scene.table(), "device"), ["cuda:0"; 4]);
+    let events = std::fs::read_to_string(scene.experiment().events()).unwrap();
+    assert_eq!(events.matches(r#""kind":"gpu_left_out""#).count(), 1, "{events}");
+    assert_eq!(scene.attempts().iter().sum::<usize>(), 6, "two trials failed on it once each");
+}
+
+#[test]
+fn a_gpu_that_others_use_is_left_alone_and_no_more_trials_share_one_than_fit() {
+    let yaml = experiment("").replace("steps: 24", "steps: 2");
+    let gpus = host_gpu::libraries_with(&[
+        ("DEVICES", "2"),
+        ("MEMORY", "1000000000"),
+        ("MEMORY_1", "8000000000"),
+        ("BUSY_1", "2000000000"),
+        ("PROCESS_1", "4711:python"),
+    ]);
+    let scene = Scene::on_gpu(&yaml, gpus.path());
+    let said = scene.run(&["--set", "run.per_device=2"]).exits(0);
+    said.says("cuda:1 is left alone: others use 2.0 GB of it (python 4711)").says("cuda:0 takes 1 trial at a time, not 2: ");
+    assert_eq!(words(&scene.table(), "device"), ["cuda:0"; 2]);
+    let shared = Scene::on_gpu(&yaml, host_gpu::libraries());
+    shared.run(&["--set", "run.per_device=2"]).exits(0).says("2 at a time");
+    let slots = |folder: &TrialFolder| votive::runs::attempts(folder).unwrap().pop().unwrap().slot;
+    let mut slots: Vec<u32> = shared.trials().values().map(slots).collect();
+    slots.sort_unstable();
+    assert_eq!((slots, words(&shared.table(), "device")), (vec![1, 2], vec!["cuda:0".to_owned(); 2]));
 }

@@ -24,7 +24,7 @@ const LARGE_VOCABULARY: usize = 1 << 18;
 pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let (experiment, warnings) = load(&arguments.file, &arguments.overrides()?)?;
     let mut all = warnings;
-    let device = usable_device(&experiment, None, &Terminal::default())?.device;
+    let device = usable_device(&experiment, None, &Terminal::default())?;
     let mut machine = Machine { device, base: experiment.folder.clone(), configs: HashMap::new(), failure: None };
     let expansion = experiment.expand(u64::MAX, &mut machine);
     if let Some(error) = machine.failure {

@@ -15,6 +15,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         slot: arguments.slot,
         threads: arguments.threads,
         device: arguments.device,
+        gpu: arguments.gpu.clone(),
         cuda_libraries: arguments.cuda_libraries.clone(),
     });
     Ok(match ended {

@@ -10,8 +10,11 @@ use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 /// The line for an event of the trial called `label`; `None` for what has no line of its own.
 pub(super) fn line(event: &Event, label: &str) -> Option<String> {
     let (word, rest) = match event {
-        Event::Started { attempt, threads, .. } => {
+        Event::Started { attempt, threads, gpu, .. } => {
             let mut rest = label.to_owned();
+            if let Some(gpu) = gpu {
+                rest.push_str(&format!(" on {}", gpu.device()));
+            }
             if *attempt > 1 {
                 rest.push_str(&format!(", attempt {attempt}"));
             }
@@ -44,6 +47,14 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::Retrying { in_seconds, retries_left, lighter, .. } => {
             let how = lighter.map_or_else(|| more_tries(*retries_left), more_memory);
             ("retrying", format!("{label}: in {}, {how}", duration(*in_seconds)))
+        }
+        Event::GpuLeftOut { gpu, reason, left } => {
+            let then = match left {
+                0 => "no other one is left".to_owned(),
+                1 => "its trials go on on the other one".to_owned(),
+                n => format!("its trials go on on the other {n}"),
+            };
+            ("left out", format!("{gpu} is not used any more ({}): {then}", harmless(reason)))
         }
         Event::DiskFull => {
             ("disk full", "nothing is started until it has room: looked at every 30 s; running trials go on".to_owned())
@@ -165,6 +176,7 @@ pub(super) fn left_over(left: &[(Left, u64)]) -> Option<String> {
             Left::Interrupted => "interrupted",
             Left::Failed => "failed, and may be tried again",
             Left::HeldElsewhere => "still held by another worker",
+            Left::NoGpu => "without a GPU that they could go on on",
             Left::StillThere => "held by a worker that cannot be killed",
         };
         format!("{n} {what}")

@@ -74,8 +74,16 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::Device(why) => format!("note        {why}"),
         Notice::Only { left, of } => only(*left, *of),
         Notice::Changed { added, kept, gone, text } => changed(*added, *kept, gone, *text),
-        Notice::OneAfterAnother => {
-            "note        on a GPU trials run one after another: `run.slots` is for the processor".to_owned()
+        Notice::SlotsOfGpus => {
+            "note        `run.slots` is for the processor: on a GPU one trial runs at a time, or as many as `run.per_device` says"
+                .to_owned()
+        }
+        Notice::FewerOnGpu { gpu, slots, asked, needed, memory } => {
+            let trials = counted(*slots as u64, "trial");
+            let (needed, memory, device) = (bytes(*needed), bytes(*memory), gpu.device());
+            format!(
+                "note        {device} takes {trials} at a time, not {asked}: one needs {needed} of its memory, and there are {memory}"
+            )
         }
         Notice::SourceGone { label, source } => {
             format!("note: {label} was the same as trial {source}, which is gone: it is open again")

@@ -9,7 +9,7 @@ use crate::experiment::settings::Family;
 use crate::model::shape;
 use crate::plan::Plan;
 use crate::runner::alias::Families;
-use crate::runner::{Session, too_long};
+use crate::runner::{Memory, Session, too_long};
 use crate::terminal::{Look, wrapped};
 
 /// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
@@ -54,7 +54,7 @@ pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
     lines.extend(session.only().map(|(left, of)| only(left, of)));
     lines.extend(texts(session));
     if !session.device.is_cpu() {
-        lines.push(format!("  on {}, one trial at a time", session.device_in_words()));
+        lines.push(format!("  on {}, {}", session.device_in_words(), at_a_time(session)));
     }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
     lines.extend(repeated(session)?);
@@ -76,6 +76,14 @@ pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
         *line = wrapped(line, look.width);
     }
     Ok(lines.join("\n") + "\n")
+}
+
+/// `one trial at a time`, `4 trials at a time`: on GPUs.
+fn at_a_time(session: &Session) -> String {
+    match session.slots(None, Memory::largest_planned(&session.plan.trials, session.device)) {
+        Some(0 | 1) | None => "one trial at a time".to_owned(),
+        Some(n) => format!("{n} trials at a time"),
+    }
 }
 
 /// What the trials learn from and start from.

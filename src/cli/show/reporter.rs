@@ -174,7 +174,13 @@ impl Reporter {
     fn move_bars(&mut self, event: &Event) {
         let Screen::Bars(bars) = &mut self.screen else { return };
         match event {
-            Event::Started { trial, .. } => bars.started(trial, self.labels.get(trial).map_or(trial.as_str(), String::as_str)),
+            Event::Started { trial, gpu, .. } => {
+                let label = self.labels.get(trial).map_or(trial.as_str(), String::as_str);
+                match gpu {
+                    Some(gpu) => bars.started(trial, &format!("{} {label}", gpu.device())),
+                    None => bars.started(trial, label),
+                }
+            }
             Event::Progressed { trial, progress } => bars.progressed(trial, progress),
             Event::Silent { trial, seconds, phase } => bars.silent(trial, phase, *seconds),
             Event::Ended { trial, .. }
@@ -188,6 +194,7 @@ impl Reporter {
             | Event::HeldElsewhere { trial } => bars.ended(trial),
             Event::Skipped { .. }
             | Event::StartsOver { .. }
+            | Event::GpuLeftOut { .. }
             | Event::DiskFull
             | Event::DiskHasRoom
             | Event::Stopping { .. }
@@ -201,6 +208,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::device::Gpu;
     use crate::runs::{End, Outcome, Progress};
     use crate::schedule::{Cause, Lighter, Stop};
     use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
@@ -302,8 +310,11 @@ mod tests {
             outcome,
         };
         for (event, text) in [
-            (Event::Started { trial: id(), attempt: 1, slot: 1, threads: 1 }, "started     L=64, seed 1\n"),
-            (Event::Started { trial: id(), attempt: 2, slot: 1, threads: 4 }, "started     L=64, seed 1, attempt 2, 4 threads\n"),
+            (Event::Started { trial: id(), attempt: 1, slot: 1, threads: 1, gpu: None }, "started     L=64, seed 1\n"),
+            (
+                Event::Started { trial: id(), attempt: 2, slot: 1, threads: 4, gpu: None },
+                "started     L=64, seed 1, attempt 2, 4 threads\n",
+            ),
             (
                 Event::Progressed { trial: id(), progress: progress() },
                 "training    L=64, seed 1: step 1,200 of 5,000, loss 3.214, 12,345 tokens/s, 60 s left\n",
@@ -344,6 +355,15 @@ mod tests {
                 Event::Waits { trial: id(), other: id() },
                 "waiting     L=64, seed 1: until L=64, seed 1, which has the same shape, has shown what fits\n",
             ),
+            (
+                Event::Started { trial: id(), attempt: 1, slot: 2, threads: 4, gpu: Some(Gpu::example(1, "NVIDIA H200")) },
+                "started     L=64, seed 1 on cuda:1, 4 threads\n",
+            ),
+            (
+                Event::GpuLeftOut { gpu: Gpu::example(1, "NVIDIA H200"), reason: "the device failed: x".to_owned(), left: 3 },
+                "left out    cuda:1 (NVIDIA H200) is not used any more (the device failed: x): its trials go on on the other 3\n",
+            ),
+            (Event::Stopping { why: Stop::NoGpu }, "stopping    stopped: no GPU is left that works; running trials go on\n"),
             (Event::DiskFull, "disk full   nothing is started until it has room: looked at every 30 s; running trials go on\n"),
             (Event::Stopping { why: Stop::Deadline }, "stopping    stopped by the deadline; running trials save and leave\n"),
             (
@@ -396,7 +416,7 @@ mod tests {
     #[test]
     fn a_trial_has_a_progress_line_every_half_minute_at_most() {
         let progressed = || Event::Progressed { trial: id(), progress: progress() };
-        let mut events = vec![(0, Event::Started { trial: id(), attempt: 1, slot: 1, threads: 1 })];
+        let mut events = vec![(0, Event::Started { trial: id(), attempt: 1, slot: 1, threads: 1, gpu: None })];
         events.extend((1..=65).map(|second| (second, progressed())));
         let text = written(&events);
         assert_eq!(text.lines().filter(|l| l.starts_with("training")).count(), 2, "{text}");
@@ -457,7 +477,7 @@ mod tests {
     #[test]
     fn a_trial_without_a_label_is_called_by_its_id() {
         let other = TrialId::of("b");
-        let started = Event::Started { trial: other.clone(), attempt: 1, slot: 1, threads: 1 };
+        let started = Event::Started { trial: other.clone(), attempt: 1, slot: 1, threads: 1, gpu: None };
         assert_eq!(written(&[(0, started)]), format!("started     {other}\n"));
     }
 }

@@ -94,6 +94,7 @@ fn detail(state: &State, rows: &[Row], now: i64) -> String {
         0 | 1 => String::new(),
         n => format!("attempt {n}"),
     };
+    let device = state.attempts.last().and_then(|attempt| attempt.gpu.as_ref()).map(|gpu| format!("on {}", gpu.device()));
     let what = match (state.status, &state.reason, &state.progress, &state.outcome) {
         (_, reason, _, Some(Outcome { alias_of: Some(source), .. })) => {
             let perplexity = state.outcome.as_ref().and_then(final_perplexity).map(|p| format!(", perplexity {p:.2}"));
@@ -114,7 +115,7 @@ fn detail(state: &State, rows: &[Row], now: i64) -> String {
         (_, Some(reason), _, _) => harmless(reason),
         _ => String::new(),
     };
-    [what, attempts].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    [what, attempts, device.unwrap_or_default()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// `the same as 0123456789ab (1 off)`.
@@ -207,6 +208,7 @@ mod tests {
             slot: 1,
             threads: 1,
             device: Device::Cpu,
+            gpu: None,
             program: "votive".to_owned(),
             from_step: 0,
             started_utc: 1,

@@ -74,6 +74,7 @@ mod tests {
         settings.run.time = Some("1h30m".to_owned());
         settings.run.timeout = Timeout::After(130);
         settings.run.patience = 7;
+        (settings.run.per_device, settings.run.gpu_busy, settings.run.mixed) = (2, 5, true);
         settings.report.margin = 0.01;
         for tokenizer in [Tokenizer::Char, Tokenizer::Bpe { vocab_size: 300 }, Tokenizer::File { path: "t.json".to_owned() }] {
             for budget in [Budget::Tokens(5), Budget::Bytes(6), Budget::Steps(7), Budget::Epochs(0.5), Budget::Minutes(2.5)] {
@@ -94,7 +95,9 @@ mod tests {
         let earlier = r#"{"run":{"slots":2,"per_device":1,"timeout":null,"notify":null}}"#;
         assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.slots, Some(2));
         assert_eq!(serde_json::from_str::<Settings>(earlier).unwrap().run.timeout, Timeout::Auto);
-        for (earlier, device) in [("auto", DeviceChoice::Auto), ("cuda", DeviceChoice::This(Device::Cuda(0)))] {
+        for (earlier, device) in
+            [("auto", DeviceChoice::Auto), ("cuda", DeviceChoice::Cuda), ("cuda:0", DeviceChoice::This(Device::Cuda(0)))]
+        {
             let run = format!(r#"{{"run":{{"device":"{earlier}"}}}}"#);
             assert_eq!(serde_json::from_str::<Settings>(&run).unwrap().run.device, device);
         }

@@ -19,7 +19,16 @@ pub struct Run {
     /// The folder in which NVIDIA's libraries are looked for first; relative to the experiment file.
     #[serde(deserialize_with = "fields::maybe_words")]
     pub cuda_libraries: Option<String>,
-    /// Trials at a time; `None` is `auto`.
+    /// Trials at a time on each GPU.
+    #[serde(deserialize_with = "fields::few")]
+    pub per_device: usize,
+    /// A GPU of whose memory others use more bytes than this when a run starts is left alone.
+    #[serde(deserialize_with = "fields::positive")]
+    pub gpu_busy: u64,
+    /// Whether trials may run on several kinds of GPU.
+    #[serde(deserialize_with = "fields::flag")]
+    pub mixed: bool,
+    /// Trials at a time on the processor; `None` is `auto`.
     #[serde(deserialize_with = "fields::maybe_few")]
     pub slots: Option<usize>,
     /// CPU threads a slot; `None` is `auto`.
@@ -49,6 +58,9 @@ impl Default for Run {
             device: DeviceChoice::Auto,
             engine: Engine::Own,
             cuda_libraries: None,
+            per_device: 1,
+            gpu_busy: 1_000_000_000,
+            mixed: false,
             slots: None,
             threads: None,
             on: On::Local,
@@ -106,9 +118,11 @@ impl<'de> Deserialize<'de> for Timeout {
 /// Which device trials run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The one that the experiment has been run on; at first a GPU where this machine has one that can be used, else the CPU.
+    /// The one that the experiment has been run on; at first every NVIDIA GPU that can be used, else the CPU.
     Auto,
-    /// This one: `cpu`, `cuda` (the first NVIDIA GPU), `cuda:1` …, `metal` (needs a build with the feature `metal`).
+    /// Every NVIDIA GPU that can be used: `cuda`.
+    Cuda,
+    /// This one: `cpu`, `cuda:1` …, `metal` (needs a build with the feature `metal`).
     This(Device),
 }
 
@@ -116,6 +130,7 @@ impl Serialize for DeviceChoice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Auto => serializer.serialize_str("auto"),
+            Self::Cuda => serializer.serialize_str("cuda"),
             Self::This(device) => device.serialize(serializer),
         }
     }
@@ -126,6 +141,9 @@ impl<'de> Deserialize<'de> for DeviceChoice {
         let value = Scalar::deserialize(deserializer)?;
         if value.is("auto") {
             return Ok(Self::Auto);
+        }
+        if value.is("cuda") {
+            return Ok(Self::Cuda);
         }
         let device = match &value {
             Scalar::Text(name) => name.parse().ok(),

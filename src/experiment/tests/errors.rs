@@ -344,7 +344,8 @@ fn words_of_other_tools_that_stand_for_something_else_here() {
         ("search: {random: 3, method: bayes, train.stride: [64, 128]}", "there is no setting called `method`", "draws at random"),
         ("run: {timeout: off}", "`run.timeout` should be `auto`, `never`, or a length of time", "`never` waits for ever"),
         ("run: {patience: -1}", "`run.patience` should be a length of time such as `30`, `30s` or `2m`", "not"),
-        ("run: {per_device: 2}", "there is no setting called `run.per_device`", "yet"),
+        ("run: {per_device: 0}", "`run.per_device` should be a whole number from 1", "not"),
+        ("run: {mixed: maybe}", "`run.mixed` should be `true` or `false`", "not"),
         ("run: {notify: mail}", "there is no setting called `run.notify`", "yet"),
     ] {
         let told = told_after_head(&format!("{line}\n"));

@@ -150,6 +150,7 @@ fn attempt(last_lines: &[&str]) -> Attempt {
         slot: 1,
         threads: 2,
         device: Device::Cpu,
+        gpu: None,
         program: "votive 0.1.0".to_owned(),
         from_step: 0,
         started_utc: 1_700_000_000_000_000,

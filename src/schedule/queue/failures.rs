@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::Queue;
 use super::streak::Streak;
 use super::trials::Place;
+use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::runs::End;
 use crate::schedule::estimate::seconds;
 use crate::schedule::policy::Consequence;
 use crate::schedule::shapes::{Next, Room};
-use crate::schedule::{Event, Failure, Left, Lighter, Stop};
+use crate::schedule::{Cause, Event, Failure, Left, Lighter, Stop};
 
 impl Queue {
     /// The worker of trial `i` ended badly after `took` seconds; it had run with this room and so many threads.
@@ -29,6 +30,38 @@ impl Queue {
             Consequence::WaitForDisk => self.on_full_disk(i, now),
         });
         events.extend(stopping);
+        events
+    }
+
+    /// Whether a failure is the fault of the GPU that the slot is on, and not the trial's; the GPU where that leaves it out.
+    pub(super) fn device_fault(&mut self, i: usize, slot: u32, failure: &Failure) -> Option<Option<Gpu>> {
+        if failure.cause != Cause::Device {
+            return None;
+        }
+        let left_out = self.devices.failed(slot, i, failure.says_lost());
+        self.devices.is_out(slot).then_some(left_out)
+    }
+
+    /// The GPU of trial `i` failed, and is left out: the trial goes on from its checkpoint on another one.
+    pub(super) fn on_device_fault(&mut self, i: usize, failure: Failure, left_out: Option<Gpu>, now: i64) -> Vec<Event> {
+        self.shapes.ended(self.trials[i].candidate.shape, i);
+        let reason = failure.sentence();
+        let mut events = vec![self.failed_event(i, failure)];
+        if let Some(gpu) = left_out {
+            let left = self.devices.left();
+            events.push(Event::GpuLeftOut { gpu, reason, left });
+            if self.lost_slots() >= self.policy.slots.max(1) {
+                events.extend(self.stop(Stop::NoGpu));
+            }
+        }
+        self.trials.change(i, |trial| trial.interrupted = true);
+        let then = if self.stop.is_some() {
+            self.leave(i, Left::Interrupted)
+        } else {
+            // It is not its own failure that counts, and the pause is the shortest one.
+            self.retry(i, 1, None, now)
+        };
+        events.push(then);
         events
     }
 

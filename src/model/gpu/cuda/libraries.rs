@@ -251,6 +251,15 @@ pub(super) fn open_driver(folders: &Folders) -> Result<Opened> {
     }))
 }
 
+/// Opens the library that says who uses the GPUs, which comes with the driver; `None` where it is not there.
+pub(super) fn open_management(folders: &Folders) -> Option<Opened> {
+    const NAME: &str = "libnvidia-ml.so.1";
+    let files = folders.given.iter().chain(&folders.driver).map(|folder| folder.join(NAME));
+    // The empty folder is what the system's loader knows beside the usual ones.
+    let there = files.filter(|file| file.is_file() || file.as_os_str() == NAME);
+    there.into_iter().find_map(|file| Opened::new(&file).ok())
+}
+
 /// Opens the compiler of kernels; the builtins first, which it asks for by a bare name and would not find.
 pub(super) fn open_compiler(found: &Found) -> Result<Opened> {
     for builtins in found.companions("nvrtc-builtins") {

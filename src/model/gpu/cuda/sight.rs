@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device::Gpu;
 use crate::error::{Error, Kind, Result};
 
 use super::driver::{self, Absent, Driver};
@@ -44,6 +45,13 @@ pub struct Listed {
     pub uuid: String,
     /// Its memory in bytes.
     pub memory: u64,
+}
+
+impl Listed {
+    /// It, as records name it.
+    pub fn gpu(&self) -> Gpu {
+        Gpu { number: self.number, name: self.name.clone(), uuid: self.uuid.clone() }
+    }
 }
 
 /// The GPUs that the driver shows to this process (it respects `CUDA_VISIBLE_DEVICES`), without opening a context.
