@@ -176,7 +176,7 @@ fn failing(fault: &str, code: i32) -> (Scene, Said) {
 #[test]
 fn a_fault_of_the_gpu_is_told_with_its_kind_and_the_same_command_goes_on() {
     let (mut scene, said) = failing("400:700", 5);
-    said.says("a kernel reached for memory that is not its own").says("CUDA_ERROR_ILLEGAL_ADDRESS");
+    let said = said.says("a kernel reached for memory that is not its own").says("CUDA_ERROR_ILLEGAL_ADDRESS");
     said.says("cuda:0 (Processor as a GPU) is not used any more").says("no GPU is left that works");
     for folder in scene.trials().values() {
         let attempt = votive::runs::attempts(folder).unwrap().pop().unwrap();
