@@ -101,13 +101,8 @@ impl Session {
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
         let mut known = |settings: &Settings| corpora.prepare(settings, listener);
         let mut look = |from: &str| corpora.folder(from);
-        let (plan, warnings) = build(&experiment, circumstances, &mut known, &mut look).map_err(|refusal| match refusal {
-            Refusal::File(problems) => problems.into(),
-            Refusal::Other(error) => match error.setting() {
-                Some(setting) => Failure::from(experiment.problem_with(setting, &error)),
-                None => error.into(),
-            },
-        })?;
+        let (plan, warnings) =
+            build(&experiment, circumstances, &mut known, &mut look).map_err(|refusal| failure(refusal, &experiment))?;
         corpora.tell(listener);
         if let Some(field) = corpora.unused_field() {
             return Err(unused_field(&experiment, &field).into());
@@ -225,6 +220,17 @@ impl Session {
             }
         }
         Ok(texts)
+    }
+}
+
+/// Why an experiment cannot be planned, at the place in its file where that is known.
+fn failure(refusal: Refusal, experiment: &Experiment) -> Failure {
+    match refusal {
+        Refusal::File(problems) => problems.into(),
+        Refusal::Other(error) => match error.setting() {
+            Some(setting) => experiment.problem_with(setting, &error).into(),
+            None => error.into(),
+        },
     }
 }
 

@@ -131,13 +131,7 @@ impl Corpora {
         };
         let label = tokenizer.label();
         let hear = |stage| listener.notice(&Notice::Preparing { tokenizer: &label, stage });
-        let prepared = before(deadline, signalled, prepare, &hear).inspect_err(|error| {
-            if matches!(error.kind(), Kind::Deadline | Kind::Interrupted | Kind::Terminated) {
-                // What was begun and is given up.
-                durable::sweep_abandoned(&self.folder.cache());
-                durable::sweep_abandoned(&self.folder.tokenizers());
-            }
-        })?;
+        let prepared = before(deadline, signalled, prepare, &hear).inspect_err(|error| self.sweep_after(error))?;
         let known = Rc::new(Known { prepared, from });
         let text = Text {
             corpus: corpus.clone(),
@@ -148,6 +142,14 @@ impl Corpora {
         };
         self.texts.borrow_mut().push(text);
         Ok(known)
+    }
+
+    /// Clears away what was begun, where it is given up.
+    fn sweep_after(&self, error: &Error) {
+        if matches!(error.kind(), Kind::Deadline | Kind::Interrupted | Kind::Terminated) {
+            durable::sweep_abandoned(&self.folder.cache());
+            durable::sweep_abandoned(&self.folder.tokenizers());
+        }
     }
 
     /// What is known of a trial's text. With `model.from` its tokenizer is the one of that folder, which its configuration did not name:
