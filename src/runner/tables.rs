@@ -1,35 +1,68 @@
 //! The table of a whole experiment, written again while its trials run.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::context::Context;
 use super::session::Session;
 use super::turn::Turn;
 use crate::error::Result;
-use crate::plan::Trial;
+use crate::plan::TrialId;
 use crate::record::{TrialState, write_trials};
-use crate::runs::{probed_memory, state_of};
+use crate::runs::{Status, probed_memory, state_of};
 use crate::schedule::{Event, Observer};
 
 /// Between two rewritings of `trials.parquet` while trials run.
 const EVERY: Duration = Duration::from_secs(30);
 /// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases.
 pub(super) fn write_tables(session: &Session) -> Result<usize> {
+    write(session, &mut States::default())
+}
+
+fn write(session: &Session, states: &mut States) -> Result<usize> {
     let plan = session.whole();
     let probed = probed_memory(&session.folder);
-    let state = |trial: &Trial| TrialState {
-        probed_memory_bytes: probed.get(&trial.id).copied(),
-        ..state_of(&session.folder.trial(&trial.id)).into()
+    let state = |number: usize| {
+        let id = &plan.trials[number].id;
+        TrialState { probed_memory_bytes: probed.get(id).copied(), ..state_of(&session.folder.trial(id)).into() }
     };
-    let states: Vec<TrialState> = plan.trials.iter().map(state).collect();
-    write_trials(&session.folder.trials_parquet(), plan, &states)?;
+    let states = states.now(plan.trials.len(), &state);
+    write_trials(&session.folder.trials_parquet(), plan, states)?;
     Ok(states.iter().filter(|state| state.outcome.as_ref().is_some_and(|o| o.alias_of.is_some())).count())
+}
+
+/// How trials stand, by their places in the plan. Their folders are read again only where something has happened: of thousands of trials
+/// hardly any.
+#[derive(Default)]
+struct States {
+    /// As they were read last.
+    known: Vec<TrialState>,
+    changed: BTreeSet<usize>,
+}
+
+impl States {
+    /// How so many trials stand now; `read` looks at one.
+    fn now(&mut self, trials: usize, read: &dyn Fn(usize) -> TrialState) -> &[TrialState] {
+        if self.known.len() != trials {
+            self.known = (0..trials).map(read).collect();
+        } else {
+            for &number in &self.changed {
+                self.known[number] = read(number);
+            }
+        }
+        // A worker writes down what it does, and nobody is told.
+        self.changed = (0..trials).filter(|&number| self.known[number].status == Status::Running).collect();
+        &self.known
+    }
 }
 
 /// Keeps `trials.parquet` up to date while trials run.
 pub(super) struct Tables<'a> {
     context: Context<'a>,
     turn: Turn,
+    states: States,
+    /// The place of each trial in the plan.
+    numbers: HashMap<&'a TrialId, usize>,
     /// Whether a trial stands otherwise than when it was written.
     changed: bool,
 }
@@ -37,20 +70,56 @@ pub(super) struct Tables<'a> {
 impl<'a> Tables<'a> {
     /// It was written just now.
     pub(super) fn new(context: Context<'a>) -> Self {
-        Self { context, turn: Turn::new(EVERY, context.world.clock().steady()), changed: false }
+        let numbers = context.session.whole().trials.iter().enumerate().map(|(number, trial)| (&trial.id, number)).collect();
+        let turn = Turn::new(EVERY, context.world.clock().steady());
+        Self { context, turn, states: States::default(), numbers, changed: false }
     }
 }
 
 impl Observer for Tables<'_> {
     fn observe(&mut self, event: &Event, _now_utc: i64) {
-        self.changed |= !matches!(event, Event::Overview(_) | Event::Progressed { .. } | Event::Stopping { .. });
+        if !matches!(event, Event::Overview(_) | Event::Progressed { .. } | Event::Stopping { .. }) {
+            self.changed = true;
+            self.states.changed.extend(event.trial().and_then(|trial| self.numbers.get(trial)));
+        }
         let clock = self.context.world.clock();
         let began = clock.steady();
         if self.changed && self.turn.is_due(began) {
             self.changed = false;
             // What cannot be written now must not stop the trials; at the end it is told why.
-            drop(write_tables(self.context.session));
+            drop(write(self.context.session, &mut self.states));
             self.turn.done(began, clock.steady());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::record::tests::{completed, waiting};
+
+    #[test]
+    fn only_trials_to_which_something_happened_and_those_that_run_are_read_again() {
+        let (read, running) = (RefCell::new(Vec::new()), RefCell::new(2));
+        let look = |number: usize| {
+            read.borrow_mut().push(number);
+            let status = if number == *running.borrow() { Status::Running } else { Status::Waiting };
+            TrialState { status, ..waiting() }
+        };
+        let mut states = States::default();
+        let reads = |states: &mut States| {
+            assert_eq!(states.now(5, &look).len(), 5);
+            std::mem::take(&mut *read.borrow_mut())
+        };
+        assert_eq!(reads(&mut states), [0, 1, 2, 3, 4], "nothing is known");
+        assert_eq!(reads(&mut states), [2]);
+        states.changed.extend([0, 4]);
+        *running.borrow_mut() = 4;
+        assert_eq!(reads(&mut states), [0, 2, 4]);
+        assert_eq!(reads(&mut states), [4]);
+        let mut done = States { known: vec![completed(2.0, None)], changed: BTreeSet::from([0]) };
+        assert_eq!(done.now(1, &|_| waiting()), [waiting()], "it stands as it does now");
     }
 }
