@@ -11,7 +11,8 @@ use super::words;
 pub(super) struct Forbids {
     /// `program`, `device`, `processor`, `tokenizer`, `text`, `protocol`, `budget`, `seeds`.
     pub(super) what: &'static str,
-    /// The same in words: of a program it is the `arithmetic` that differs, where its version is known.
+    /// The same in words: of a program it is the `arithmetic` that differs, where its version is known; of a processor the `GPU`, where
+    /// it is one.
     pub(super) name: &'static str,
     /// What it is on the first side.
     pub(super) first: String,
@@ -26,7 +27,11 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
     let mut differ = |name, a: BTreeSet<String>, b: BTreeSet<String>| {
         let do_differ = !a.is_empty() && !b.is_empty() && a != b;
         if do_differ {
-            let what = if name == "arithmetic" { "program" } else { name };
+            let what = match name {
+                "arithmetic" => "program",
+                "GPU" => "processor",
+                name => name,
+            };
             let shown = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
             forbids.push(Forbids { what, name, first: shown(a), second: shown(b) });
         }
@@ -49,7 +54,8 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
     let (a, b) = both(&|s| s.device.clone());
     if !differ("device", a, b) {
         let (a, b) = both(&|s| s.processor.clone());
-        differ("processor", a, b);
+        let are_gpus = first.iter().chain(second).all(|s| s.device.as_deref() == Some("cuda"));
+        differ(if are_gpus { "GPU" } else { "processor" }, a, b);
     }
     let sides = (first, second);
     let tokenizers = hashes(sides, &|content| content.tokenizer.as_ref());
@@ -171,7 +177,7 @@ mod tests {
         };
         assert!(of_two(&on("a", "cpu"), &on("a", "cpu")).is_empty());
         assert_eq!(of_two(&on("a", "cpu"), &on("b", "cpu")), [("processor", "processor")]);
-        assert_eq!(of_two(&on("a", "cuda"), &on("b", "cuda")), [("processor", "processor")]);
+        assert_eq!(of_two(&on("a", "cuda"), &on("b", "cuda")), [("processor", "GPU")]);
         assert_eq!(of_two(&on("a", "cpu"), &on("b", "cuda")), [("device", "device")], "it says both");
         assert!(of_two(&on("a", "cpu"), &arithmetic(4)).is_empty(), "only where both are known");
     }

@@ -24,7 +24,7 @@ impl Stay {
     /// Host, slot and GPU, the host only where there are several.
     pub(super) fn row(&self, hosts: bool) -> String {
         let host = hosts.then(|| words::plain(&self.attempt.host));
-        let gpu = self.attempt.gpu.as_ref().map(|gpu| gpu.device().to_string());
+        let gpu = self.attempt.gpu.as_ref().map(|gpu| words::plain(&gpu.to_string()));
         [host, Some(self.attempt.slot.to_string()), gpu].into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 
@@ -62,4 +62,26 @@ pub(super) fn stays(folder: &ExperimentFolder, comparison: &Comparison, damaged:
     }
     stays.sort_by_key(|stay| (stay.attempt.started_utc, stay.attempt.slot));
     stays
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Gpu;
+
+    #[test]
+    fn a_row_of_the_timeline_is_a_slot_with_its_gpu() {
+        let stay = |gpu| Stay {
+            trial_id: String::new(),
+            configuration: 1,
+            seed: None,
+            status: String::new(),
+            attempt: Attempt { slot: 2, host: "rack".to_owned(), gpu, ..Attempt::example() },
+            heard_utc: None,
+        };
+        assert_eq!((stay(None).row(false).as_str(), stay(None).row(true).as_str()), ("2", "rack · 2"));
+        let gpu = Some(Gpu::example(1, "NVIDIA H200"));
+        assert_eq!(stay(gpu.clone()).row(false), "2 · cuda:1 (NVIDIA H200)");
+        assert_eq!(stay(gpu).row(true), "rack · 2 · cuda:1 (NVIDIA H200)");
+    }
 }

@@ -24,6 +24,11 @@ impl Memory {
         trials.into_iter().fold(Self::default(), |largest, trial| largest.largest(Self::planned(trial, on)))
     }
 
+    /// The same, with what is expected of a GPU where nobody has counted that.
+    pub(super) fn or_on_gpu(self, expected: Self) -> Self {
+        Self { device: self.device.or(expected.device), ..self }
+    }
+
     /// What either takes at most.
     pub(super) fn largest(self, other: Self) -> Self {
         Self { host: self.host.max(other.host), device: self.device.max(other.device) }

@@ -261,7 +261,7 @@ impl Run<'_> {
         let probes = self.probe(&missing, self.layout(missing.len(), planned))?;
         // What was measured decides how many trials run at a time: the plan's estimate may be too high, or too low.
         let largest = match &probes {
-            Some(probes) => probes.largest(&self.session.plan, &missing)?,
+            Some(probes) => probes.largest(&self.session.plan, &missing)?.or_on_gpu(planned),
             None => planned,
         };
         let shape = self.layout(missing.len(), largest);
@@ -378,7 +378,8 @@ impl Run<'_> {
 /// What a trial needs of a GPU: as much memory as was measured, or is planned; and the kind that it was begun on, where it goes on from
 /// a checkpoint.
 fn needs(trial: &Trial, state: &State, measured: Option<Measured>, goes_on: bool, device: Device) -> Needs {
-    let memory = measured.map_or_else(|| Memory::planned(trial, device), |measured| measured.memory(trial));
+    let planned = Memory::planned(trial, device);
+    let memory = measured.map_or(planned, |measured| measured.memory(trial).or_on_gpu(planned));
     let begun_on = state.attempts.last().and_then(|attempt| attempt.gpu.as_ref()).map(|gpu| gpu.name.clone());
     Needs { memory: memory.device.unwrap_or(0), kind: begun_on.filter(|_| goes_on) }
 }

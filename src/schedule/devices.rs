@@ -100,7 +100,8 @@ impl Devices {
 
     /// Whether a trial can run on this GPU, of all that there were at the beginning.
     fn takes(&self, gpu: &State, needs: &Needs) -> bool {
-        // Of one that fits nowhere it is not known better than by trying, and of a kind that is gone nothing can be had.
+        // Whether one fits that seems to fit nowhere is seen by trying it; where no GPU is of the kind that it was begun on, it may
+        // start over on any.
         let fits = gpu.memory >= needs.memory || self.gpus.iter().all(|gpu| gpu.memory < needs.memory);
         let is_kind = |gpu: &State| needs.kind.as_deref().is_none_or(|kind| gpu.gpu.name == kind);
         fits && (is_kind(gpu) || !self.gpus.iter().any(is_kind))

@@ -140,7 +140,7 @@ pub enum Event {
         /// Why.
         why: Left,
     },
-    /// A GPU failed, and is used no more: its trials go on on others.
+    /// A GPU failed, and is used no more: its trials go on with the others.
     GpuLeftOut {
         /// The GPU.
         gpu: Gpu,
@@ -388,7 +388,7 @@ mod tests {
         );
         let gpu = Some(Gpu::example(1, "NVIDIA H200"));
         let on_gpu = line(&Event::Started { trial: trial.clone(), attempt: 2, slot: 1, threads: 4, gpu });
-        assert!(on_gpu.ends_with(r#""threads":4,"gpu":{"number":1,"name":"NVIDIA H200","uuid":"GPU-1"}}"#), "{on_gpu}");
+        assert!(on_gpu.contains(r#""gpu":{"name":"NVIDIA H200","number":1,"uuid":"GPU-1"}"#), "{on_gpu}");
         let stopping = Event::Stopping { why: Stop::SameFailure { reason: "exit code 1".to_owned(), trials: 5 } };
         let value: Value = serde_json::from_str(&line(&stopping)).unwrap();
         assert_eq!(value["kind"], "stopping");

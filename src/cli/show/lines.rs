@@ -51,8 +51,8 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::GpuLeftOut { gpu, reason, left } => {
             let then = match left {
                 0 => "no other one is left".to_owned(),
-                1 => "its trials go on on the other one".to_owned(),
-                n => format!("its trials go on on the other {n}"),
+                1 => "its trials go on with the other one".to_owned(),
+                n => format!("its trials go on with the other {n}"),
             };
             ("left out", format!("{gpu} is not used any more ({}): {then}", harmless(reason)))
         }
@@ -176,7 +176,7 @@ pub(super) fn left_over(left: &[(Left, u64)]) -> Option<String> {
             Left::Interrupted => "interrupted",
             Left::Failed => "failed, and may be tried again",
             Left::HeldElsewhere => "still held by another worker",
-            Left::NoGpu => "without a GPU that they could go on on",
+            Left::NoGpu => "without a GPU that they fit, or were begun on",
             Left::StillThere => "held by a worker that cannot be killed",
         };
         format!("{n} {what}")

@@ -361,7 +361,7 @@ mod tests {
             ),
             (
                 Event::GpuLeftOut { gpu: Gpu::example(1, "NVIDIA H200"), reason: "the device failed: x".to_owned(), left: 3 },
-                "left out    cuda:1 (NVIDIA H200) is not used any more (the device failed: x): its trials go on on the other 3\n",
+                "left out    cuda:1 (NVIDIA H200) is not used any more (the device failed: x): its trials go on with the other 3\n",
             ),
             (Event::Stopping { why: Stop::NoGpu }, "stopping    stopped: no GPU is left that works; running trials go on\n"),
             (Event::DiskFull, "disk full   nothing is started until it has room: looked at every 30 s; running trials go on\n"),

@@ -191,7 +191,7 @@ fn reason(forbids: &Forbids) -> String {
         "program" => "they were trained by different programs",
         "arithmetic" => "they were trained by different versions of the arithmetic",
         "device" => "they were trained on different devices",
-        "processor" => "they were trained on different kinds of processor",
+        "processor" => "they were trained on different kinds of processor or GPU",
         "tokenizer" => "their tokenizers differ",
         "text" => "their texts differ",
         "protocol" => "they were scored differently",
