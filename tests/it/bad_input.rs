@@ -215,7 +215,7 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
         scene.votive(&["plan", "small.yaml", "--device", device]).exits(2);
     }
     scene.votive(&["check", "small.yaml", "--set", "model.family=llama"]).exits(2).says("a llama has none");
-    for set in ["run.device=cpu:1", "run.engine=torch", "tokenizer={kind: bpe, vocab_size: 256}", "run.per_device=2"] {
+    for set in ["run.device=cpu:1", "run.engine=torch", "tokenizer={kind: bpe, vocab_size: 256}", "run.per_device=0"] {
         scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says("--set:1:");
     }
     scene.votive(&["check", "small.yaml", "--set", "corpus.text=nowhere.txt"]).exits(2).says("does not exist").says("--set:1:13");
