@@ -102,7 +102,7 @@ impl Corpora {
     /// What is known of a configuration's text, which is prepared where it is not yet; then how far that is is told.
     ///
     /// # Errors
-    /// Of kind [`Kind::Deadline`](crate::error::Kind::Deadline) where that has come before; where somebody asked to stop.
+    /// Of kind [`Kind::Deadline`] where that has come before; where somebody asked to stop.
     pub(super) fn prepare(&self, settings: &Settings, listener: &dyn Listener) -> Result<Rc<Known>> {
         self.prepare_before(self.deadline, &self.signalled, settings, listener)
     }
