@@ -13,8 +13,9 @@ Random kills (`--kills`; 2,000 by hand): rounds of a few kills each, at moments 
     runner; SIGSTOP to the runner and SIGKILL a moment later, the same to a worker; SIGSTOP to a worker whose runner is killed, and
     SIGKILL while the next runner waits for it
 
-Points (`--points`: so many, drawn from the seed, or `all`): with strace a SIGKILL, EIO or ENOSPC at the Nth rename, fsync, fdatasync,
-openat or write below the experiment's folder. Calls are counted first, for a runner with an empty folder and with one in which trials
+Points (`--points`: so many, drawn from the seed, `distinct` or `all`): with strace a SIGKILL, EIO or ENOSPC at the Nth rename, fsync,
+fdatasync, openat or write below the experiment's folder. `distinct` are, of calls that differ in numbers only (of a step, a trial, an
+attempt), the first two, the one in the middle and the last; by hand, about an hour. `all` take half a day. Calls are counted first, for a runner with an empty folder and with one in which trials
 are left, and for the worker of a new trial and of one that goes on from a checkpoint. Calls are those of one thread. Without strace, or
 where it may not trace, this part is skipped.
 
@@ -515,25 +516,35 @@ class Scene:
         return ("(INJECTED)" in said or "+++ killed by SIGKILL +++" in said), in_time, said
 
     def points(self):
-        """(call, number) of every call below the experiment's folder, or that says something, whichever thread makes it."""
+        """What each call below the experiment's folder, or that says something, is made on, but for its numbers: by (call, number),
+        whichever thread makes it."""
         sweep = Sweep(self.test, f"count-{self.name}")
         self.prepare(sweep)
         _, in_time, said = self.inject(sweep, None, None, None)
         if not in_time:
             sys.exit(f"{self.name} is not over after {INJECTED_PATIENCE} s with strace")
-        counted, found = collections.Counter(), set()
+        counted, found = collections.Counter(), {}
         for line in said.splitlines():
             if match := re.match(r"(\d+) +(\w+)\((.*)", line):
                 thread, call, rest = match.groups()
                 counted[thread, call] += 1
-                if "runs/kills/" in rest.split(" = ")[0] or call == "write" and rest.startswith(("1<", "2<")):
-                    found.add((call, counted[thread, call]))
+                file = re.search(r'runs/kills/[^>"]*', rest.split(" = ")[0])
+                if file or call == "write" and rest.startswith(("1<", "2<")):
+                    found.setdefault((call, counted[thread, call]), re.sub(r"[0-9a-f]{12}|\d+", "#", file[0] if file else "said"))
         shutil.rmtree(sweep.place)
-        return sorted(found)
+        return dict(sorted(found.items()))
 
     def prepare(self, sweep):
         if (self.model.place / "runs").exists():
             shutil.copytree(self.model.place / "runs", sweep.place / "runs")
+
+
+def distinct(points):
+    """Of points on the same file, but for its numbers, the first two, the one in the middle and the last."""
+    alike = collections.defaultdict(list)
+    for (call, number), file in points.items():
+        alike[call, file].append((call, number))
+    return sorted({same[index] for same in alike.values() for index in (0, min(1, len(same) - 1), len(same) // 2, -1)})
 
 
 def one_point(test, scene, call, number, fault):
@@ -571,10 +582,14 @@ def injected_points(test, asked, only=None):
         chosen = [(scenes[name], call, int(number), fault)]
         counted = {}
     else:
-        every = [(scene, *point, fault) for scene in scenes.values() for point in scene.points() for fault in FAULTS]
+        points = {scene: scene.points() for scene in scenes.values()}
+        every = [(scene, *point, fault) for scene, found in points.items() for point in found for fault in FAULTS]
         counted = dict(collections.Counter(f"{scene.name} {call}" for scene, call, _, fault in every if fault == "kill"))
         print("calls       " + ", ".join(f"{count} {name}" for name, count in counted.items()), flush=True)
-        chosen = every if asked == "all" else random.Random(f"{test.seed} points").sample(every, min(int(asked), len(every)))
+        if asked == "distinct":
+            chosen = [(scene, *point, fault) for scene, found in points.items() for point in distinct(found) for fault in FAULTS]
+        else:
+            chosen = every if asked == "all" else random.Random(f"{test.seed} points").sample(every, min(int(asked), len(every)))
     hits, killed, faults = 0, 0, []
     with concurrent.futures.ThreadPoolExecutor(test.jobs) as pool:
         for done, future in enumerate(concurrent.futures.as_completed([pool.submit(one_point, test, *point) for point in chosen]), 1):
@@ -613,7 +628,7 @@ class Test:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="random kills, about so many")
-    parser.add_argument("--points", default="60", help="injected points, or `all`")
+    parser.add_argument("--points", default="60", help="injected points, `distinct` or `all`")
     parser.add_argument("--round", type=int, help="only this round of random kills")
     parser.add_argument("--point", help="only this point: SCENE:CALL:NUMBER:FAULT")
     parser.add_argument("--seed", type=int, default=1)

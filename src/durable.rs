@@ -61,11 +61,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |w| w.write_all(bytes).map_err(|e| Error::io("write", path, e)))
 }
 
-/// Writes a value as readable JSON, whole or not at all.
-pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+/// A value as readable JSON, with a line's end.
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::internal("a value has no JSON form").caused_by(e))?;
     text.push(b'\n');
-    write(path, &text)
+    Ok(text)
+}
+
+/// Writes a value as readable JSON, whole or not at all.
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    write(path, &json(value)?)
+}
+
+/// Writes a value as readable JSON into the folder that [`folder_with`] fills: that flushes the file, and makes it appear with the others.
+pub fn fill_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    fs::write(path, json(value)?).map_err(|e| Error::io("write", path, e))
 }
 
 /// Replaces a file that decides nothing (a progress note): renamed, but not flushed to the disk.

@@ -85,6 +85,9 @@ impl ParquetRecorder {
     /// trial's outcome is written.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
+        if !self.folder.checkpoints_parquet().exists() {
+            self.write_checkpoints()?;
+        }
         self.steps.merge()
     }
 
@@ -117,12 +120,14 @@ pub(super) fn write_positions(folder: &TrialFolder, trial_id: &str, all: &[Posit
 impl Recorder for ParquetRecorder {
     /// Rows after `step` go, and so do the evaluations in full (`best`, `final`): they are made at the end only, and will be made
     /// again. Checkpoints whose folder is gone without a row saying so were deleted by a process that was killed before it
-    /// could tell.
+    /// could tell. A table without rows is on disk when the trial has ended, not when it begins.
     fn resume(&mut self, step: i64) -> Result<()> {
         self.steps.resume(step)?;
         self.evaluations.retain(|row| row.step <= step && row.kind == CheckpointKind::Periodic);
         self.evaluations_changed = true;
-        self.write_evaluations()?;
+        if !self.evaluations.is_empty() || self.folder.evaluations().exists() {
+            self.write_evaluations()?;
+        }
         self.checkpoints.retain(|row| row.step <= step);
         let now = now_utc();
         for row in self.checkpoints.iter_mut().filter(|row| row.deleted_utc.is_none()) {
@@ -130,7 +135,9 @@ impl Recorder for ParquetRecorder {
                 row.deleted_utc = Some(now);
             }
         }
-        self.write_checkpoints()?;
+        if !self.checkpoints.is_empty() || self.folder.checkpoints_parquet().exists() {
+            self.write_checkpoints()?;
+        }
         self.token_nll.clear();
         self.positions.clear();
         for scores in [self.folder.token_nll(), self.folder.positions()] {

@@ -71,7 +71,8 @@ impl StepsFile {
         self.changed = true;
     }
 
-    /// Drops the rows after `step` and puts what is left on disk. The rows must lead up to `step` without a gap.
+    /// Drops the rows after `step` and puts what is left on disk; of a trial that begins there is nothing to put. The rows must lead up
+    /// to `step` without a gap.
     pub(super) fn resume(&mut self, step: i64) -> Result<()> {
         let whole_parts = usize::try_from(step).unwrap_or(0) / self.part_rows;
         if whole_parts < self.parts {
@@ -87,7 +88,9 @@ impl StepsFile {
                 .help("delete the trial's folder to train it from the start"));
         }
         self.changed = true;
-        self.flush()?;
+        if self.rows() > 0 || self.folder.steps().exists() {
+            self.flush()?;
+        }
         self.remove_parts_from(self.parts)
     }
 

@@ -192,9 +192,9 @@ pub fn save(
         export::write_weights(&folder.join(WEIGHTS), config, &parameters, &state.values)?;
         export::write_moments(&folder.join(OPTIMIZER), &parameters, &state.first, &state.second)?;
         export::write_description(folder, config, &job.corpus, tokenizer)?;
-        durable::write_json(&folder.join(STATE), position)?;
+        durable::fill_json(&folder.join(STATE), position)?;
         let names = [WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json", OPTIMIZER, STATE];
-        durable::write_json(&folder.join(MANIFEST), &manifest_of(folder, &names)?)
+        durable::fill_json(&folder.join(MANIFEST), &manifest_of(folder, &names)?)
     })?;
     let written = measure(&read_manifest(&target)?);
     Ok(Written { seconds: started.elapsed().as_secs_f64(), ..written })

@@ -169,10 +169,10 @@ pub fn config_json(config: &Config, corpus: &Prepared) -> Value {
     }
 }
 
-/// Writes `config.json`, `tokenizer.json` and `tokenizer_config.json` into a checkpoint's folder. `tokenizer` is the
-/// experiment's `tokenizer.json`.
+/// Writes `config.json`, `tokenizer.json` and `tokenizer_config.json` into a checkpoint's folder while it is filled
+/// ([`durable::folder_with`]). `tokenizer` is the experiment's `tokenizer.json`.
 pub fn write_description(folder: &Path, config: &Config, corpus: &Prepared, tokenizer: &Path) -> Result<()> {
-    durable::write_json(&folder.join("config.json"), &config_json(config, corpus))?;
+    durable::fill_json(&folder.join("config.json"), &config_json(config, corpus))?;
     let target = folder.join("tokenizer.json");
     // Its content alone: the original may be closed to others, or to writing.
     let content = fs::read(tokenizer).map_err(|e| Error::io("read", tokenizer, e))?;
@@ -189,7 +189,7 @@ pub fn write_description(folder: &Path, config: &Config, corpus: &Prepared, toke
             description[name] = token.clone();
         }
     }
-    durable::write_json(&folder.join("tokenizer_config.json"), &description)
+    durable::fill_json(&folder.join("tokenizer_config.json"), &description)
 }
 
 #[cfg(test)]
