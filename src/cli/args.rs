@@ -22,6 +22,11 @@ Exit codes:
    75  another runner holds this experiment
   130, 143  interrupted; the same command goes on where it stopped";
 
+const SCHEMA: &str = "\
+Write it beside the experiment files, and name it in their first line:
+    votive schema > votive.schema.json
+    # yaml-language-server: $schema=votive.schema.json";
+
 /// One YAML file describes a family of language-model trainings; `votive run` trains every member, unattended, and reports
 /// which configuration predicts the text best.
 #[derive(Debug, Parser)]
@@ -51,6 +56,15 @@ pub(super) enum Command {
     Compare(Compare),
     /// Let a trained model go on with a text
     Sample(Sample),
+    /// Say what an experiment file may say: every setting, or one in full
+    Settings {
+        /// A setting (`train.stride`), a part of its name (`stride`), a section (`train`), or another program's word (`grad_clip`)
+        #[arg(value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Print the JSON Schema of an experiment file, by which editors complete and check it
+    #[command(after_help = SCHEMA)]
+    Schema,
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -8,6 +8,7 @@ use super::expression::{Datum, Kind};
 use super::keys;
 use super::layers;
 use super::problem::{Place, Problem};
+use super::reference;
 use super::text;
 use super::yaml::{Node, Yaml};
 
@@ -230,7 +231,7 @@ pub(super) fn choice(number: usize, target: &Target, node: &Node, base: &figment
     };
     match fits {
         Ok(()) => Ok(Choice { target: number, label: label(key, node), value, datum: None }),
-        Err(misfit) => Err(refuse(misfit.message).maybe_help(misfit.help)),
+        Err(misfit) => Err(refuse(misfit.message).maybe_help(misfit.help.or_else(|| reference::hint(key)))),
     }
 }
 

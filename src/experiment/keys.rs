@@ -2,14 +2,17 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
-
-use super::settings::Settings;
+use super::reference::TABLE;
 use super::text::shown;
 
 /// The keys at the top of a file that are no sections of settings.
-pub(super) const TOP: &[&str] =
-    &["name", "description", "grid", "zip", "let", "derive", "exclude", "points", "seeds", "search", "tune", "confirm"];
+pub(super) static TOP: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let top = TABLE.iter().filter(|entry| !entry.is_setting()).map(|entry| entry.key);
+    top.chain(NOT_YET.iter().copied()).collect()
+});
+
+/// Keys at the top that are known, and refused with a sentence of their own.
+const NOT_YET: &[&str] = &["confirm"];
 
 /// What a key at the top begins with that is passed over: a place for YAML anchors.
 pub(super) const PASSED_OVER: &str = "x-";
@@ -32,14 +35,8 @@ pub(super) const BUDGET_UNITS: &[&str] = &["tokens", "bytes", "steps", "epochs",
 
 /// The full name of every setting, blocks as one.
 pub(super) static SETTINGS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let Ok(Value::Object(sections)) = serde_json::to_value(Settings::default()) else {
-        unreachable!("settings serialize as a map of sections");
-    };
-    let mut keys = vec![TOKENIZER.to_owned()];
-    for (section, value) in sections.iter().filter(|(section, _)| *section != TOKENIZER) {
-        keys.extend(value.as_object().into_iter().flat_map(|keys| keys.keys()).map(|key| format!("{section}.{key}")));
-    }
-    keys
+    let settings = TABLE.iter().filter(|entry| entry.is_setting() && block_part(entry.key).is_none());
+    settings.map(|entry| entry.key.to_owned()).collect()
 });
 
 /// Words of other programs, and what they are called here.
@@ -280,6 +277,11 @@ pub(super) fn suggestion(key: &str) -> Option<String> {
     })
 }
 
+/// The same, or where all names are.
+pub(super) fn advice(key: &str) -> String {
+    suggestion(key).unwrap_or_else(|| "`votive settings` lists all there are".to_owned())
+}
+
 fn remark(word: &str) -> &'static str {
     match word {
         "warmup_steps" | "warmup_iters" => ", a fraction of all steps",
@@ -298,7 +300,18 @@ fn remark(word: &str) -> &'static str {
     }
 }
 
-fn meant(key: &str) -> Option<String> {
+/// What other programs call this setting.
+pub(super) fn other_words(key: &str) -> Vec<&'static str> {
+    OTHER_WORDS.iter().filter(|(_, name)| *name == key).map(|(word, _)| *word).collect()
+}
+
+/// Whether it is another program's word for something that there is here.
+pub(super) fn is_other_word(word: &str) -> bool {
+    OTHER_WORDS.iter().any(|(other, _)| *other == last_name(word))
+}
+
+/// The name of the key that `key` probably is.
+pub(super) fn meant(key: &str) -> Option<String> {
     let lower = key.to_ascii_lowercase().replace('-', "_");
     let last = last_name(&lower);
     let names = || SETTINGS.iter().map(String::as_str).chain(PARTS.iter().map(String::as_str));
@@ -312,7 +325,7 @@ fn meant(key: &str) -> Option<String> {
     if let Some((_, name)) = OTHER_WORDS.iter().find(|(word, _)| *word == last) {
         return Some((*name).to_owned());
     }
-    let top = SECTIONS.iter().chain(TOP).copied();
+    let top = SECTIONS.iter().chain(TOP.iter()).copied();
     let full = names().chain(top).map(|name| (name, strsim::damerau_levenshtein(&lower, name), name.len()));
     let short = names().map(|name| (name, strsim::damerau_levenshtein(last, last_name(name)), last_name(name).len()));
     let close = full.chain(short).filter(|&(_, distance, length)| 3 * distance <= length);
@@ -381,7 +394,7 @@ mod tests {
             assert_eq!(suggestion(word).as_deref(), Some(expected), "{word}");
         }
         for (word, expected) in [
-            ("train", "`train` is a section: name one of its settings, such as `train.batch_size`"),
+            ("train", "`train` is a section: name one of its settings, such as `train.sequence_length`"),
             ("grid", "`grid` stands at the top of the file"),
             ("train.seeds", "`seeds` stands at the top of the file"),
             (

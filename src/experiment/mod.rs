@@ -20,6 +20,7 @@ mod names;
 mod overrides;
 mod problem;
 mod read;
+pub mod reference;
 mod resolved;
 pub mod settings;
 mod show;

@@ -95,7 +95,7 @@ fn add(key: &str, key_place: &Place, place: &Place, layer: &'static str, list: &
     let own = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !known && !own {
         let problem = Problem::error(keys::unknown(key)).key(key).at(key_place);
-        problems.push(problem.maybe_help(keys::suggestion(key)));
+        problems.push(problem.help(keys::advice(key)));
         return;
     }
     match value(place) {

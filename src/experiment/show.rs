@@ -38,7 +38,7 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
             .filter(|(key, value)| (required(key) || default.get(key.as_str()) != Some(value)) && !brought(key.as_str()));
         let mut lines = String::new();
         for (key, value) in different {
-            let _ = writeln!(lines, "  {key}: {}", setting(section, key, value));
+            let _ = writeln!(lines, "  {key}: {}", self::value(section, key, value));
         }
         if !lines.is_empty() {
             let _ = write!(yaml, "{section}:\n{lines}");
@@ -55,7 +55,7 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
 }
 
 /// A setting as a person writes it: what JSON wraps in a name stands bare where that reads back the same.
-fn setting(section: &str, key: &str, value: &Value) -> String {
+pub(super) fn value(section: &str, key: &str, value: &Value) -> String {
     if let Value::Object(map) = value
         && let (1, Some((name, inner))) = (map.len(), map.iter().next())
         && !(section == "train" && key == "budget")

@@ -8,7 +8,7 @@ use crate::support::{SMALL, Said, Scene, Signal, small};
 fn help_names_every_command_and_every_exit_code() {
     let scene = Scene::new(SMALL);
     let help = scene.votive(&["--help"]).exits(0);
-    for word in ["run", "plan", "check", "explain", "show", "status", "report", "compare", "sample", "completions", "man"] {
+    for word in ["run", "plan", "check", "explain", "show", "status", "report", "compare", "sample", "settings", "schema", "completions", "man"] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(word)), "{word}: {}", help.out);
     }
     for code in ["0", "1", "2", "3", "4", "5", "75", "130, 143"] {
@@ -39,6 +39,22 @@ fn completions_and_the_man_page_come_from_the_command_line() {
         assert_eq!(said.err, "", "{shell}");
     }
     scene.votive(&["man"]).exits(0).says(".TH votive 1").says("Exit codes");
+}
+
+#[test]
+fn settings_lists_every_key_or_tells_one_and_the_schema_is_json() {
+    let scene = Scene::new(SMALL);
+    let all = scene.votive(&["settings"]).exits(0).says("train.clip_norm").says("report.margin").says("seeds");
+    assert_eq!(all.err, "");
+    scene.votive(&["settings", "train.clip_norm"]).exits(0).says("a number above 0, or `off`").says("called `max_grad_norm`");
+    scene.votive(&["settings", "grad_clip"]).exits(0).says("train.clip_norm\n");
+    let several = scene.votive(&["settings", "every"]).exits(0).says("evaluate.every").says("checkpoint.every");
+    assert!(!several.out.contains("train.stride\n"), "{}", several.out);
+    scene.votive(&["settings", "train.sride"]).exits(2).says("hint: did you mean `train.stride`?");
+    scene.votive(&["settings", "zzzzzz"]).exits(2).says("hint: `votive settings` lists all of them");
+    let schema = scene.votive(&["schema"]).exits(0).json();
+    assert_eq!(schema["definitions"]["train.schedule"]["enum"], serde_json::json!(["cosine", "linear", "constant"]));
+    assert!(schema["properties"]["grid"]["description"].as_str().unwrap().contains("Example: `grid: {"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod probe;
 mod report;
 mod run;
 mod sample;
+mod settings;
 mod show;
 mod status;
 mod worker;
@@ -31,6 +32,8 @@ pub(super) fn execute(command: Command) -> Result<Code, Failure> {
         Command::Report(arguments) => report::execute(&arguments),
         Command::Compare(arguments) => compare::execute(&arguments),
         Command::Sample(arguments) => sample::execute(&arguments),
+        Command::Settings { key } => settings::execute(key.as_deref()),
+        Command::Schema => settings::schema(),
         Command::Completions { shell } => completions::execute(shell),
         Command::Man => completions::man_page(),
         Command::Worker(arguments) => worker::execute(&arguments),

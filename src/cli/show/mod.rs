@@ -10,6 +10,7 @@ pub(super) mod plan_csv;
 mod plan_table;
 pub mod reporter;
 mod screen;
+pub mod settings;
 pub mod status;
 pub(super) mod terminal;
 pub(super) mod words;

@@ -259,8 +259,8 @@ impl Reader {
     fn unknown(&mut self, key: &Key) {
         let problem = Problem::error(keys::unknown(&key.text)).key(&key.text).at(&key.place);
         let near_own = keys::nearest(&key.text, self.own.iter().map(|own| own.name.as_str()));
-        let help = near_own.map(|name| format!("did you mean `{name}`?")).or_else(|| keys::suggestion(&key.text));
-        self.add(problem.maybe_help(help));
+        let help = near_own.map_or_else(|| keys::advice(&key.text), |name| format!("did you mean `{name}`?"));
+        self.add(problem.help(help));
     }
 
     fn name(&mut self, entry: Option<(Key, Node)>) -> Option<String> {

@@ -317,7 +317,10 @@ fn told_after_head(rest: &str) -> Vec<String> {
 fn a_value_with_a_line_break_is_told_whole() {
     assert_eq!(
         told("name: x\ncorpus: {text: a.txt}\ntrain:\n  budget:\n    steps: |\n      5\n", &[]),
-        ["`train.budget` should be a whole number from 1 up, not `5\\n`"]
+        [
+            "`train.budget` should be a whole number from 1 up, not `5\\n` | for example `train: {budget: {tokens: 1_000_000}}`; more by \
+          `votive settings train.budget`"
+        ]
     );
 }
 
@@ -369,7 +372,8 @@ fn values_of_other_tools() {
         told_after_head("train.warmup: 10%\ntrain.learning_rate: 1e300\n"),
         [
             "`train.warmup` should be a fraction from 0 to 1, not `10%` | write `0.1`",
-            "`train.learning_rate` should be a number from 1e-37 to 1e37, as 32 bits hold them, not `1e300`",
+            "`train.learning_rate` should be a number from 1e-37 to 1e37, as 32 bits hold them, not `1e300` | for example \
+             `train: {learning_rate: 3e-3}`; more by `votive settings train.learning_rate`",
         ]
     );
 }
@@ -380,13 +384,13 @@ fn a_section_is_no_setting() {
         told(HEAD, &["train=5", "grid=3", "train.seeds=2"]),
         [
             "there is no setting called `train.seeds` | `seeds` stands at the top of the file",
-            "`train` is not one setting | `train` is a section: name one of its settings, such as `train.batch_size`",
+            "`train` is not one setting | `train` is a section: name one of its settings, such as `train.sequence_length`",
             "`grid` is not one setting | `grid` stands at the top of the file",
         ]
     );
     assert_eq!(
         told_after_head("grid: {train: [5, 6]}\n"),
-        ["`train` is not one setting | `train` is a section: name one of its settings, such as `train.batch_size`"]
+        ["`train` is not one setting | `train` is a section: name one of its settings, such as `train.sequence_length`"]
     );
 }
 
@@ -419,8 +423,9 @@ fn numbers_that_do_not_fit_in_an_axis_a_range_and_a_derived_setting() {
              seeds: [1, 18446744073709551615]\n"
         ),
         [
-            "`train.batch_size` should be a whole number up to 1,000,000,000, or `full`, not `1e10`",
-            "`train.stride` should be a whole number up to 1,000,000,000, not `1000000000000`",
+            "`train.batch_size` should be a whole number up to 1,000,000,000, or `full`, not `1e10` | for example `train: {batch_size: 8}`; more by \
+             `votive settings train.batch_size`",
+            "`train.stride` should be a whole number up to 1,000,000,000, not `1000000000000` | for example `train: {stride: 64}`; more by `votive settings train.stride`",
             "a seed should be a whole number up to 9,223,372,036,854,775,807, not `18446744073709551615` | `seeds: 3` means the \
              seeds 1, 2, 3; a list names them: `seeds: [1, 7]`",
         ]

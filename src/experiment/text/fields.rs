@@ -9,7 +9,7 @@ use super::scalar::{LARGEST_SIZE, Scalar};
 use super::time::{clock_time, duration};
 
 /// Largest number of what there are few of: blocks of a model and their heads, slots and threads of a machine.
-const LARGEST_FEW: u64 = 10_000;
+pub(in crate::experiment) const LARGEST_FEW: u64 = 10_000;
 
 /// Between these a positive number keeps its digits in 32 bits, in which models are trained.
 const REALS: std::ops::RangeInclusive<f64> = 1e-37..=1e37;

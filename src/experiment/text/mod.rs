@@ -8,6 +8,7 @@ mod number;
 mod scalar;
 mod time;
 
+pub(super) use fields::LARGEST_FEW;
 pub(super) use number::{LARGEST, grouped, number, shown, whole, whole_within, write_number};
-pub(super) use scalar::{Scalar, Wrapped};
+pub(super) use scalar::{LARGEST_SIZE, Scalar, Wrapped};
 pub use time::{clock_time, duration};

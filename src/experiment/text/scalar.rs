@@ -8,7 +8,7 @@ use super::number::{number, rewritten, shown, whole, whole_within, whole_words};
 use super::time::{LONGEST_SECONDS, duration};
 
 /// Largest size (of a window, a batch, a model): the product of two still fits into 63 bits.
-pub(super) const LARGEST_SIZE: u64 = 1_000_000_000;
+pub(in crate::experiment) const LARGEST_SIZE: u64 = 1_000_000_000;
 
 /// One scalar, from text or from JSON.
 pub(in crate::experiment) enum Scalar {

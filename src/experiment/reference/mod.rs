@@ -1,0 +1,171 @@
+//! What each key of an experiment file is: its type and range, its default, whether it is part of a trial's id, a sentence and
+//! an example.
+//!
+//! The [`TABLE`] is the one place where this is written down. The names that are known, hints about wrong values, `votive
+//! settings`, the guide's page and the JSON Schema ([`schema`]) are made from it; defaults are those of
+//! [`Settings`](super::settings::Settings), and tests hold the table against what the file's reader does.
+
+mod schema;
+mod table;
+mod takes;
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::keys;
+use super::settings::Settings;
+use super::show;
+
+pub use schema::schema;
+pub use table::TABLE;
+pub use takes::{Edge, Takes};
+
+/// One key of an experiment file.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The full name: `train.stride`; of what stands at the top of the file one word.
+    pub key: &'static str,
+    /// What it may be: any of these.
+    pub takes: &'static [Takes],
+    /// What holds where it is not written.
+    pub default: Preset,
+    /// Whether another value makes another trial.
+    pub identity: Identity,
+    /// What it is, in a sentence.
+    pub says: &'static str,
+    /// A value as a person writes it, another than the default. Of a part of a block (`tokenizer.path`) the whole block's.
+    pub example: &'static str,
+}
+
+/// What holds where a key is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// The value that [`Settings::default`] has.
+    Value,
+    /// Nothing does: it must be written.
+    Required,
+    /// What these words say.
+    Follows(&'static str),
+}
+
+/// Whether a key is part of a trial's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Another value makes another trial.
+    Part,
+    /// It is, in the way that these words say.
+    Partly(&'static str),
+    /// The same trial, whatever the value.
+    No,
+}
+
+impl Entry {
+    /// What it may be, in words.
+    pub fn takes_words(&self) -> String {
+        takes::in_words(self.takes)
+    }
+
+    /// Its default in words; `required` where there is none.
+    pub fn default_words(&self) -> String {
+        match self.default {
+            Preset::Value => {
+                DEFAULTS.iter().find(|(key, _)| key == self.key).map_or_else(|| "none".to_owned(), |(_, default)| default.clone())
+            }
+            Preset::Required => "required".to_owned(),
+            Preset::Follows(words) => words.to_owned(),
+        }
+    }
+
+    /// The part of the file it stands in: the first part of its name, and nothing for what stands at the top.
+    pub fn section(&self) -> &'static str {
+        if keys::SECTIONS.contains(&self.key) {
+            return self.key;
+        }
+        self.key.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Whether configurations may differ in it.
+    pub fn can_be_swept(&self) -> bool {
+        self.is_setting() && keys::can_be_swept(self.key)
+    }
+
+    /// Whether it is a setting of a trial, in place of something that says which settings there are.
+    pub fn is_setting(&self) -> bool {
+        !self.section().is_empty()
+    }
+
+    /// The example as it stands in a file: `train: {stride: 64}`.
+    pub fn example_line(&self) -> String {
+        in_file(keys::whole_setting(self.key), self.example)
+    }
+
+    /// What other programs call it.
+    pub fn other_names(&self) -> Vec<&'static str> {
+        keys::other_words(self.key)
+    }
+}
+
+/// A value as it stands in a file, on one line.
+fn in_file(key: &str, value: &str) -> String {
+    match key.split_once('.') {
+        Some((section, rest)) => format!("{section}: {{{}}}", in_file(rest, value)),
+        None => format!("{key}: {value}"),
+    }
+}
+
+/// The entry of this full name.
+pub fn entry(key: &str) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.key == key)
+}
+
+/// What is looked for by a part of a name, or by another program's word for it: the entry of that very name or last name, else all
+/// whose names contain it.
+///
+/// # Errors
+/// None is: the nearest name, if one is near.
+pub fn find(word: &str) -> Result<Vec<&'static Entry>, Option<String>> {
+    let wanted = word.trim().to_ascii_lowercase().replace('-', "_");
+    let those = |right: &dyn Fn(&str) -> bool| TABLE.iter().filter(|entry| right(entry.key)).collect::<Vec<_>>();
+    let exact = those(&|key| key == wanted);
+    // A section is all that is in it.
+    if keys::SECTIONS.contains(&wanted.as_str()) {
+        return Ok(those(&|key| key == wanted || key.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.'))));
+    }
+    for found in [exact, those(&|key| keys::last_name(key) == wanted), those(&|key| !wanted.is_empty() && key.contains(&wanted))]
+    {
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    match keys::meant(&wanted) {
+        Some(name) if keys::is_other_word(&wanted) => entry(&name).map(|entry| vec![entry]).ok_or(Some(name)),
+        near => Err(near),
+    }
+}
+
+/// What to do about a value that its setting does not take.
+pub(super) fn hint(key: &str) -> Option<String> {
+    let entry = entry(key)?;
+    Some(format!("for example `{}`; more by `votive settings {key}`", entry.example_line()))
+}
+
+/// The defaults that are values, as a person writes them.
+static DEFAULTS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let Ok(Value::Object(sections)) = serde_json::to_value(Settings::default()) else {
+        unreachable!("settings serialize as a map of sections");
+    };
+    let mut defaults = Vec::new();
+    for (section, values) in &sections {
+        if section == keys::TOKENIZER {
+            defaults.push((section.clone(), show::value(section, "", values)));
+            continue;
+        }
+        let values = values.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        defaults.extend(values.map(|(key, value)| (format!("{section}.{key}"), show::value(section, key, value))));
+    }
+    defaults
+});
+
+#[cfg(test)]
+mod tests;
