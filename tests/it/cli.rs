@@ -8,7 +8,21 @@ use crate::support::{SMALL, Said, Scene, Signal, small};
 fn help_names_every_command_and_every_exit_code() {
     let scene = Scene::new(SMALL);
     let help = scene.votive(&["--help"]).exits(0);
-    for word in ["run", "plan", "check", "explain", "show", "status", "report", "compare", "sample", "settings", "schema", "completions", "man"] {
+    for word in [
+        "run",
+        "plan",
+        "check",
+        "explain",
+        "show",
+        "status",
+        "report",
+        "compare",
+        "sample",
+        "settings",
+        "schema",
+        "completions",
+        "man",
+    ] {
         assert!(help.out.lines().any(|line| line.trim_start().starts_with(word)), "{word}: {}", help.out);
     }
     for code in ["0", "1", "2", "3", "4", "5", "75", "130, 143"] {
