@@ -13,7 +13,7 @@ use super::disk::Disk;
 use super::estimate::{Experience, Track, seconds, until_all_end};
 use super::family::{self, Verdict};
 use super::shapes::{Room, Shapes};
-use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Needs, Overview, Policy, Standing, Start, Stop, Summary};
+use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
 
@@ -21,6 +21,7 @@ mod failures;
 mod streak;
 mod trials;
 
+use failures::Ran;
 use streak::Streak;
 use trials::{Place, Running, Trial, Trials};
 
@@ -43,12 +44,13 @@ pub struct Queue {
 impl Queue {
     /// A queue of these trials, in the order of the file. Their ids differ.
     pub fn new(candidates: Vec<Candidate>, mut policy: Policy) -> Self {
-        let devices = Devices::new(&policy.gpus, candidates.iter().map(|c| c.needs.memory).max().unwrap_or(0));
+        let mut devices = Devices::new(&policy.gpus, candidates.iter().map(|c| c.needs.memory).max().unwrap_or(0));
         policy.slots = devices.slots().unwrap_or(policy.slots);
         let trials = Trials::new(candidates);
         let mut shapes = Shapes::default();
         for trial in trials.iter().filter(|t| matches!(t.place, Place::Over(Conclusion::DoneBefore(End::Completed)))) {
             shapes.completed(trial.candidate.shape);
+            devices.was_completed(trial.candidate.shape);
         }
         Self {
             trials,
@@ -83,7 +85,7 @@ impl Queue {
         let taken: BTreeSet<u32> = self.taken();
         self.free_slot(&taken, None)?;
         // Where GPUs are alike, a slot that is free is free for all.
-        let has_slot = |i: usize| self.devices.are_alike() || self.free_slot(&taken, Some(i)).is_some();
+        let has_slot = |i: usize| !self.devices.differ_for(i) || self.free_slot(&taken, Some(i)).is_some();
         // What cannot end before the deadline goes on another time: it is begun only where nothing shorter is left.
         let late_ones_too = !self.any_can_end(now);
         let at_work = self.families_at_work(now);
@@ -206,6 +208,7 @@ impl Queue {
             trial.slot()
         });
         let Some(slot) = slot else { return Vec::new() };
+        self.devices.set_stuck(slot, true);
         self.shapes.ended(self.trials[i].candidate.shape, i);
         let mut events = vec![Event::StillThere { trial: id.clone(), slot }];
         if self.lost_slots() >= self.policy.slots.max(1) {
@@ -218,11 +221,10 @@ impl Queue {
     pub fn on_exit(&mut self, id: &TrialId, exit: Exit, now: i64) -> Vec<Event> {
         self.ends_after_all(id);
         let Some(i) = self.running_index(id) else { return Vec::new() };
-        let ran = self.trials[i].running().map_or((Room::Planned, 1), |r| (r.room, r.threads));
-        let slot = self.trials[i].slot().unwrap_or(0);
+        let (slot, room, threads) = self.trials[i].running().map_or((0, Room::Planned, 1), |r| (r.slot, r.room, r.threads));
         let took = self.take_time(i, now);
         if matches!(&exit, Exit::Done(_)) {
-            self.devices.went_well(slot);
+            self.devices.went_well(slot, self.trials[i].candidate.shape);
         }
         match exit {
             Exit::Done(outcome) => self.on_done(i, outcome, took),
@@ -234,7 +236,7 @@ impl Queue {
             }
             Exit::Failed(failure) => match self.device_fault(i, slot, &failure) {
                 Some(left_out) => self.on_device_fault(i, failure, left_out, now),
-                None => self.on_failure(i, failure, ran, took, now),
+                None => self.on_failure(i, failure, Ran { slot, room, threads }, took, now),
             },
         }
     }
@@ -410,8 +412,7 @@ impl Queue {
     /// A free slot for this trial, or for any.
     fn free_slot(&self, taken: &BTreeSet<u32>, trial: Option<usize>) -> Option<u32> {
         if self.devices.slots().is_some() {
-            let any = Needs::default();
-            return self.devices.free(taken, trial.map_or(&any, |i| &self.trials[i].candidate.needs));
+            return self.devices.free(taken, trial.map(|i| (i, &self.trials[i].candidate.needs)));
         }
         let slots = u32::try_from(self.policy.slots.max(1)).unwrap_or(u32::MAX);
         (1..=slots).find(|slot| !taken.contains(slot))
@@ -446,6 +447,9 @@ impl Queue {
     /// A worker that was not waited for any more has ended.
     fn ends_after_all(&mut self, id: &TrialId) {
         let Some(i) = self.trials.number(id) else { return };
+        if let Place::StillThere(running) = &self.trials[i].place {
+            self.devices.set_stuck(running.slot, false);
+        }
         self.trials.change(i, |trial| {
             trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
                 Place::StillThere(running) => Place::Running(running),

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::experiment::settings::ClipNorm;
-use crate::schedule::Lighter;
+use crate::schedule::{Lighter, Needs};
 
 pub(super) const SECOND: i64 = 1_000_000;
 

@@ -61,6 +61,12 @@ enum Fault {
     GpuForgotten,
     /// The queue is told of a worker that hung as if it had saved and left by itself.
     HangForgotten,
+    /// The queue hears of a GPU that is lost as of one that failed.
+    LossForgotten,
+    /// The queue hears that trials end well on a GPU on which they fail.
+    FaultTakenForResult,
+    /// The queue is told of another kind of GPU than there is.
+    KindForgotten,
 }
 
 #[derive(Debug)]
@@ -88,6 +94,8 @@ struct Seen {
     held_until: Option<i64>,
     /// The slot it was started in last.
     slot: u32,
+    /// The kind of GPU that it was begun on.
+    kind: Option<String>,
     /// Its worker was killed and is still there: until then.
     lost_until: Option<i64>,
 }
@@ -135,7 +143,10 @@ impl Night {
         let shapes = 1 + dice.below(5) as usize;
         let on_gpu = dice.one_in(4);
         let gpus: Vec<GpuSlots> = (0..if on_gpu { 1 + dice.below(4) as u32 } else { 0 })
-            .map(|number| GpuSlots { gpu: Gpu::example(number, "X1"), slots: 1 + dice.below(2) as usize, memory: 1 })
+            .map(|number| {
+                let kind = if dice.one_in(4) { "X2" } else { "X1" };
+                GpuSlots { gpu: Gpu::example(number, kind), slots: 1 + dice.below(2) as usize, memory: 1 }
+            })
             .collect();
         let broken = gpus.iter().map(|_| dice.one_in(3).then(|| (dice.below(900) as i64 * SECOND, dice.one_in(3)))).collect();
         let slots = if on_gpu { gpus.iter().map(|gpu| gpu.slots).sum() } else { 1 + dice.below(4) as usize };
@@ -226,7 +237,11 @@ impl Night {
             expected_seconds: None,
             standing: job.standing,
         };
-        Queue::new(self.jobs.iter().enumerate().map(candidate).collect(), self.policy.clone())
+        let mut policy = self.policy.clone();
+        if self.fault == Some(Fault::KindForgotten) {
+            policy.gpus.iter_mut().for_each(|one| one.gpu.name = "X1".to_owned());
+        }
+        Queue::new(self.jobs.iter().enumerate().map(candidate).collect(), policy)
     }
 
     /// Memory of a trial on so many threads.
@@ -259,20 +274,60 @@ impl Night {
         (1..=self.policy.slots as u32).filter(|slot| stuck.contains(slot) || is_out(*slot)).count()
     }
 
+    /// Whether a GPU has a slot that is free or will be.
+    fn is_used(&self, gpu: usize) -> bool {
+        let stuck = |slot: u32| self.seen.iter().any(|seen| seen.lost_until.is_some() && seen.slot == slot);
+        let slots = (1..=self.policy.slots as u32).filter(|slot| self.gpu_of(*slot) == Some(gpu));
+        !self.out.contains(&gpu) && !slots.map(stuck).all(|stuck| stuck)
+    }
+
+    /// The trials that failed on a GPU since one ended there otherwise, with the moments of it.
+    fn failed_in_a_row(&self, gpu: usize) -> Vec<(usize, usize)> {
+        let on_it = self.on_gpus.iter().enumerate().rev().filter(|(_, end)| end.0 == gpu);
+        on_it.take_while(|(_, end)| end.2).map(|(moment, end)| (moment, end.1)).collect()
+    }
+
+    /// The GPUs that a trial may be started on: of the kind that it was begun on, and those first on which it has not just failed.
+    fn gpus_for(&self, n: usize) -> Vec<usize> {
+        let is_kind = |gpu: &usize| self.seen[n].kind.as_ref().is_none_or(|kind| *kind == self.policy.gpus[*gpu].gpu.name);
+        let all: Vec<usize> = (0..self.policy.gpus.len()).filter(|gpu| self.is_used(*gpu)).filter(is_kind).collect();
+        let failed = |gpu: &usize| self.failed_in_a_row(*gpu).iter().any(|(_, trial)| *trial == n);
+        let others: Vec<usize> = all.iter().copied().filter(|gpu| !failed(gpu)).collect();
+        if others.is_empty() { all } else { others }
+    }
+
+    /// Whether a GPU of these has a slot that is free.
+    fn is_free(&self, gpus: &[usize]) -> bool {
+        let mut free = (1..=self.policy.slots as u32).filter(|slot| !self.taken().any(|taken| taken == *slot));
+        self.policy.gpus.is_empty() || free.any(|slot| self.gpu_of(slot).is_some_and(|gpu| gpus.contains(&gpu)))
+    }
+
+    /// Whether a trial may ever be started on a GPU that is there.
+    fn has_gpu(&self, n: usize) -> bool {
+        self.policy.gpus.is_empty() || !self.gpus_for(n).is_empty()
+    }
+
     /// A trial failed by a fault of its GPU: whether it is that GPU's, which is used no more then.
     fn blames(&mut self, gpu: usize, n: usize, is_lost: bool) -> bool {
         self.on_gpus.push((gpu, n, true));
-        let (mut trials, mut well) = (BTreeSet::new(), BTreeSet::new());
-        for (other, trial, is_fault) in self.on_gpus.iter().rev() {
-            match (*other == gpu, *is_fault) {
-                (true, true) => drop(trials.insert(*trial)),
-                (true, false) => break,
-                (false, true) if !well.contains(other) => break,
-                (false, true) => {}
-                (false, false) => drop(well.insert(*other)),
-            }
-        }
-        if is_lost || trials.len() >= 2 {
+        let shape = |n: usize| self.jobs[n].shape;
+        let ends_well = |of: usize| self.on_gpus.iter().any(|end| !end.2 && shape(end.1) == of);
+        let done_before = |of: usize| self.jobs.iter().any(|j| j.shape == of && j.standing == Standing::Done(End::Completed));
+        let elsewhere = |of: usize| self.on_gpus.iter().any(|end| end.2 && end.0 != gpu && shape(end.1) == of);
+        let others: Vec<usize> = (0..self.policy.gpus.len()).filter(|other| *other != gpu && self.is_used(*other)).collect();
+        let all_fail_since = |moment: usize| {
+            let since = |other: &usize| self.failed_in_a_row(*other).first().is_some_and(|(newest, _)| *newest > moment);
+            !others.is_empty() && others.iter().all(since)
+        };
+        let row = self.failed_in_a_row(gpu).into_iter().filter(|(moment, _)| !all_fail_since(*moment)).map(|(_, n)| n);
+        let row: BTreeSet<usize> =
+            row.filter(|n| ends_well(shape(*n)) || done_before(shape(*n)) || !elsewhere(shape(*n))).collect();
+        let shapes: BTreeSet<usize> = row.iter().map(|n| shape(*n)).collect();
+        let waits = |other: usize| self.seen[other].over.is_none() && self.seen[other].lost_until.is_none();
+        let others_wait = (0..self.jobs.len()).any(|other| shape(other) != shape(n) && waits(other));
+        let others_end_well = self.on_gpus.iter().any(|end| !end.2 && !shapes.contains(&shape(end.1)));
+        let may_be_the_shape = others.is_empty() && shapes.len() == 1 && (others_wait || others_end_well);
+        if is_lost || row.len() >= 2 && !may_be_the_shape {
             self.out.insert(gpu);
         }
         self.out.contains(&gpu)
@@ -284,7 +339,7 @@ impl Night {
         let in_time = self.policy.until_utc.is_none_or(|until| now < until);
         let taken = seen.running.is_some() || seen.held_until.is_some() || seen.lost_until.is_some();
         let queued = seen.over.is_none() && !taken && seen.ready <= now;
-        queued && in_time && !self.waits(n, now)
+        queued && in_time && !self.waits(n, now) && self.is_free(&self.gpus_for(n))
     }
 
     /// Whether another one of its shape tries for it.
@@ -293,7 +348,8 @@ impl Night {
         let seen = &self.seen[other];
         let in_time = self.policy.until_utc.is_none_or(|until| now.max(seen.ready) < until);
         let is_lost = seen.lost_until.is_some();
-        seen.over.is_none() && !is_lost && (seen.running.is_some() || (seen.held_until.is_none() && in_time))
+        let comes = seen.held_until.is_none() && in_time && self.has_gpu(other);
+        seen.over.is_none() && !is_lost && (seen.running.is_some() || comes)
     }
 
     fn runs_alone(&self, n: usize) -> bool {
@@ -320,8 +376,10 @@ impl Night {
         if let Some(gpu) = self.gpu_of(start.slot) {
             assert!(!self.out.contains(&gpu), "GPU {gpu} is used no more");
             let load = |gpu| self.taken().filter(|slot| self.gpu_of(*slot) == Some(gpu)).count();
-            let room = |other: &usize| !self.out.contains(other) && load(*other) < self.policy.gpus[*other].slots;
-            let least = (0..self.policy.gpus.len()).filter(room).map(load).min();
+            let may = self.gpus_for(n);
+            assert!(may.contains(&gpu), "{n} is not to run on GPU {gpu}: {:?}", self.seen[n]);
+            let room = |other: &usize| load(*other) < self.policy.gpus[*other].slots;
+            let least = may.into_iter().filter(room).map(load).min();
             assert_eq!(Some(load(gpu)), least, "another GPU has fewer trials");
         }
         let others_alone = self.running().any(|other| self.seen[other].running.is_some_and(|r| r.2 == 2));
@@ -350,10 +408,12 @@ impl Night {
             (Some((_, is_lost)), Fate::Ends(_)) => Fate::Fails(Cause::Device, if is_lost { LOST } else { "exit code 69" }),
             _ => fate,
         };
+        let kind = self.gpu_of(start.slot).map(|gpu| self.policy.gpus[gpu].gpu.name.clone());
         let seen = &mut self.seen[n];
         seen.attempts += 1;
         seen.begun = true;
         seen.slot = start.slot;
+        seen.kind = kind;
         assert!(seen.failures <= self.policy.retries, "tried too often");
         let takes = match fate {
             Fate::Ends(_) => seconds,
@@ -423,6 +483,12 @@ impl Night {
             Fate::Fails(Cause::Device, reason) if self.fault == Some(Fault::GpuForgotten) => {
                 Exit::Failed(Failure { cause: Cause::Crash, reason: reason.to_owned(), last_lines: Vec::new() })
             }
+            Fate::Fails(Cause::Device, LOST) if self.fault == Some(Fault::LossForgotten) => {
+                Exit::Failed(Failure { cause: Cause::Device, reason: LOST.to_owned(), last_lines: Vec::new() })
+            }
+            Fate::Fails(Cause::Device, _) if self.fault == Some(Fault::FaultTakenForResult) => {
+                Exit::Done(Box::new(Outcome::example(End::Completed)))
+            }
             Fate::Fails(cause, reason) => {
                 Exit::Failed(Failure { cause, reason: reason.to_owned(), last_lines: vec![reason.to_owned()] })
             }
@@ -438,7 +504,7 @@ impl Night {
             self.on_gpus.push((gpu, n, false));
         }
         let is_blamed = match (gpu, fate) {
-            (Some(gpu), Fate::Fails(Cause::Device, reason)) => self.blames(gpu, n, reason == LOST),
+            (Some(gpu), Fate::Fails(Cause::Device | Cause::Hang, reason)) => self.blames(gpu, n, reason == LOST),
             _ => false,
         };
         let nothing_left = self.lost() >= self.policy.slots;
@@ -753,7 +819,15 @@ fn nights_that_are_made_up_end_as_their_causes_say() {
 
 #[test]
 fn mistakes_that_are_made_on_purpose_are_found() {
-    for fault in [Fault::SlotGivenAgain, Fault::WaitedForEver, Fault::HangForgotten, Fault::GpuForgotten] {
+    for fault in [
+        Fault::SlotGivenAgain,
+        Fault::WaitedForEver,
+        Fault::HangForgotten,
+        Fault::GpuForgotten,
+        Fault::LossForgotten,
+        Fault::FaultTakenForResult,
+        Fault::KindForgotten,
+    ] {
         let goes_wrong = |number| {
             let night = Night { fault: Some(fault), ..Night::of(number) };
             std::panic::catch_unwind(|| night.play()).is_err()

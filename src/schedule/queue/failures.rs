@@ -4,18 +4,27 @@ use std::collections::BTreeSet;
 
 use super::Queue;
 use super::streak::Streak;
-use super::trials::Place;
+use super::trials::{Place, Trial};
 use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::runs::End;
+use crate::schedule::devices::Fault;
 use crate::schedule::estimate::seconds;
 use crate::schedule::policy::Consequence;
 use crate::schedule::shapes::{Next, Room};
 use crate::schedule::{Cause, Event, Failure, Left, Lighter, Stop};
 
+/// With what a worker ran.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) slot: u32,
+    pub(super) room: Room,
+    pub(super) threads: u32,
+}
+
 impl Queue {
-    /// The worker of trial `i` ended badly after `took` seconds; it had run with this room and so many threads.
-    pub(super) fn on_failure(&mut self, i: usize, failure: Failure, ran: (Room, u32), took: f64, now: i64) -> Vec<Event> {
+    /// The worker of trial `i` ended badly after `took` seconds.
+    pub(super) fn on_failure(&mut self, i: usize, failure: Failure, ran: Ran, took: f64, now: i64) -> Vec<Event> {
         let consequence = failure.cause.consequence();
         let sentence = failure.sentence();
         if matches!(consequence, Consequence::Final | Consequence::Retry) {
@@ -35,11 +44,19 @@ impl Queue {
 
     /// Whether a failure is the fault of the GPU that the slot is on, and not the trial's; the GPU where that leaves it out.
     pub(super) fn device_fault(&mut self, i: usize, slot: u32, failure: &Failure) -> Option<Option<Gpu>> {
-        if failure.cause != Cause::Device {
+        // A driver that does not answer any more says nothing: its worker hangs.
+        if !matches!(failure.cause, Cause::Device | Cause::Hang) {
             return None;
         }
-        let left_out = self.devices.failed(slot, i, failure.says_lost());
+        let fault = Fault { trial: i, shape: self.trials[i].candidate.shape, is_lost: failure.says_lost() };
+        let left_out = self.devices.failed(slot, fault, self.has_open_besides(fault.shape));
         self.devices.is_out(slot).then_some(left_out)
+    }
+
+    /// Whether trials of another shape than this are to be run, or run.
+    fn has_open_besides(&self, shape: usize) -> bool {
+        let is_open = |trial: &Trial| !matches!(trial.place, Place::Over(_) | Place::StillThere(_));
+        self.trials.iter().any(|trial| trial.candidate.shape != shape && is_open(trial))
     }
 
     /// The GPU of trial `i` failed, and is left out: the trial goes on from its checkpoint on another one.
@@ -86,13 +103,16 @@ impl Queue {
         vec![self.retry(i, failures, None, now)]
     }
 
-    fn on_memory(&mut self, i: usize, sentence: String, ran: (Room, u32), took: f64, now: i64) -> Vec<Event> {
+    fn on_memory(&mut self, i: usize, sentence: String, ran: Ran, took: f64, now: i64) -> Vec<Event> {
         let (kills, shape, id) = self.trials.change(i, |trial| {
             trial.failed = true;
             trial.killed_for_memory += 1;
             (trial.killed_for_memory, trial.candidate.shape, trial.candidate.id.clone())
         });
-        match self.shapes.killed(shape, i, &id, ran, self.policy.on_gpu) {
+        if let Some(memory) = self.devices.more_memory(ran.slot) {
+            return vec![self.try_on_larger_gpu(i, shape, memory, now)];
+        }
+        match self.shapes.killed(shape, i, &id, (ran.room, ran.threads), self.policy.on_gpu) {
             next @ (Next::NoneFits | Next::DoesNotFit) => {
                 let reason = format!("{sentence}, also when nothing else ran");
                 let mut events = vec![self.end(i, End::DidNotFit, Some(reason), took, None)];
@@ -114,6 +134,22 @@ impl Queue {
                 vec![Event::Waits { trial: id, other: self.trials[other].candidate.id.clone() }]
             }
         }
+    }
+
+    /// Has all trials of a shape run on GPUs with so much memory at least, bytes: one was killed on a smaller one.
+    fn try_on_larger_gpu(&mut self, i: usize, shape: usize, memory: u64, now: i64) -> Event {
+        let of_shape: Vec<usize> = (0..self.trials.len()).filter(|j| self.trials[*j].candidate.shape == shape).collect();
+        for j in of_shape {
+            self.trials.change(j, |trial| {
+                let needs = &mut trial.candidate.needs;
+                needs.memory = needs.memory.max(memory);
+                if trial.is_queued() || i == j {
+                    // It would wait for ever for the kind on which it was begun.
+                    trial.candidate.needs.kind = None;
+                }
+            });
+        }
+        if self.stop.is_some() { self.leave(i, Left::Failed) } else { self.retry(i, 1, None, now) }
     }
 
     /// Ends those trials that wait to be started although another one has shown that their shape does not fit.

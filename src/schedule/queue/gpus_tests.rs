@@ -70,8 +70,17 @@ fn device_fault(said: &str) -> Exit {
     Exit::Failed(Failure { cause: Cause::Device, reason: "exit code 69".to_owned(), last_lines: vec![said.to_owned()] })
 }
 
+fn kernel_fault() -> Exit {
+    device_fault("error: a kernel failed")
+}
+
 /// Plays the trials on these GPUs: each takes as long as it says, or ends after a second as `fails` says of its GPU and the time (seconds).
 fn play(candidates: Vec<Candidate>, gpus: Vec<GpuSlots>, fails: &dyn Fn(u32, i64) -> Option<Exit>) -> Course {
+    play_each(candidates, gpus, &|_, gpu, now| fails(gpu, now))
+}
+
+/// The same, where `fails` is told the trial too.
+fn play_each(candidates: Vec<Candidate>, gpus: Vec<GpuSlots>, fails: &dyn Fn(usize, u32, i64) -> Option<Exit>) -> Course {
     let lengths: Vec<i64> = candidates.iter().map(|c| c.expected_seconds.unwrap_or(1.0) as i64).collect();
     let policy = Policy { cores: 16, on_gpu: true, gpus, ..Policy::default() };
     let mut queue = Queue::new(candidates, policy);
@@ -79,7 +88,7 @@ fn play(candidates: Vec<Candidate>, gpus: Vec<GpuSlots>, fails: &dyn Fn(u32, i64
     while !queue.is_over(now * SECOND) {
         while let Some(start) = queue.next(now * SECOND) {
             let (trial, gpu) = (number(&start.trial), start.gpu.expect("it runs on a GPU").number);
-            let fault = fails(gpu, now);
+            let fault = fails(trial, gpu, now);
             let takes = if fault.is_some() { 1 } else { lengths[trial] };
             let stay = Stay { trial, gpu, from: now, to: now + takes, threads: start.threads };
             running.push((stay, fault.unwrap_or_else(|| done(End::Completed))));
@@ -176,6 +185,73 @@ fn the_last_gpu_that_is_left_out_ends_the_run_and_the_trials_stay_open() {
     assert_eq!(course.left_out(), [(0, 1), (1, 0)]);
     let one = play(vec![trial(0, 10), trial(1, 10)], alike(1), &|_, _| Some(device_fault("error: a kernel failed")));
     assert_eq!((one.summary.left, &one.summary.stopped, one.left_out()), (2, &Some(Stop::NoGpu), vec![(0, 0)]));
+}
+
+#[test]
+fn a_trial_on_a_broken_gpu_waits_for_another_one_and_keeps_its_tries() {
+    // It is alone there: two in a row are not seen.
+    let course = play(vec![trial(0, 50), trial(1, 10)], alike(2), &|gpu, _| (gpu == 1).then(kernel_fault));
+    assert!(course.summary.all_completed(), "{:?}", course.summary);
+    assert_eq!((course.gpus_of(1), course.ends()), (vec![1, 0], vec![60, 1]));
+}
+
+#[test]
+fn two_of_eight_gpus_that_break_together_are_left_out_and_no_trial_fails() {
+    let trials = |shape: fn(usize) -> usize| (0..40).map(|n| Candidate { shape: shape(n), ..trial(n, 30) }).collect();
+    let course = play(trials(|n| n), alike(8), &|gpu, _| (gpu >= 6).then(kernel_fault));
+    assert!(course.summary.all_completed(), "{:?}", course.summary);
+    assert_eq!(course.left_out().len(), 2);
+    // Where all are of one shape it may be that which fails, until one has ended well.
+    let course = play(trials(|_| 0), alike(8), &|gpu, _| (gpu >= 6).then(kernel_fault));
+    assert!(course.summary.all_completed(), "{:?}", course.summary);
+}
+
+#[test]
+fn a_shape_that_no_gpu_takes_fails_alone() {
+    for (gpus, most_out) in [(8, 1), (2, 1), (1, 0)] {
+        // Three of the first shape fail wherever they are.
+        let trials = (0..20).map(|n| Candidate { shape: n.max(2), ..trial(n, 30) }).collect();
+        let course = play_each(trials, alike(gpus), &|trial, _, _| (trial <= 2).then(kernel_fault));
+        let (failed, completed) = (course.summary.failed, course.summary.completed);
+        assert_eq!((failed, completed, &course.summary.stopped), (3, 17, &None), "{gpus} GPUs");
+        assert!(course.left_out().len() <= most_out, "{gpus} GPUs: {:?}", course.left_out());
+    }
+}
+
+#[test]
+fn a_gpu_under_which_workers_hang_is_left_out_as_one_that_fails() {
+    let hang = || Exit::Failed(Failure { cause: Cause::Hang, reason: "silent for 130 s".to_owned(), last_lines: Vec::new() });
+    let course = play((0..6).map(|n| trial(n, 10)).collect(), alike(2), &|gpu, _| (gpu == 1).then(hang));
+    assert!(course.summary.all_completed(), "{:?}", course.summary);
+    assert_eq!(course.left_out(), [(1, 1)]);
+}
+
+#[test]
+fn a_shape_that_is_too_large_for_a_small_gpu_ends_on_a_large_one() {
+    let killed = || Exit::Failed(Failure { cause: Cause::Memory, reason: "memory ran out".to_owned(), last_lines: Vec::new() });
+    // Two of one shape, planned to fit anywhere, and a small one.
+    let needs = Needs { memory: 10, kind: None };
+    let large = |n| Candidate { shape: 7, needs: needs.clone(), ..trial(n, 30) };
+    let fails = |trial, gpu, _| (gpu == 1 && trial < 2).then(killed);
+    let course = play_each(vec![large(0), large(1), trial(2, 10)], machine(&[("big", 80), ("small", 24)]), &fails);
+    assert!(course.summary.all_completed(), "{:?}", course.summary);
+    assert_eq!([0, 1, 2].map(|n| course.gpus_of(n)), [vec![1, 0], vec![0], vec![1]]);
+    // Where no GPU is larger it is tried alone, and does not fit.
+    let course = play_each(vec![large(0), large(1), trial(2, 10)], alike(2), &|trial, _, _| (trial < 2).then(killed));
+    assert_eq!((course.summary.did_not_fit, course.summary.completed), (2, 1));
+}
+
+#[test]
+fn what_fits_only_a_gpu_on_which_a_worker_cannot_be_killed_is_waited_for_by_nobody() {
+    let needs = |memory| Needs { memory, kind: None };
+    let large = |n| Candidate { needs: needs(60), ..trial(n, 30) };
+    let policy = Policy { on_gpu: true, gpus: machine(&[("big", 80), ("small", 24)]), ..Policy::default() };
+    let mut queue = Queue::new(vec![large(0), large(1)], policy);
+    assert_eq!(queue.next(0).map(|start| start.gpu.unwrap().number), Some(0));
+    assert!(queue.next(0).is_none() && !queue.is_over(0));
+    queue.on_still_there(&id(0));
+    assert!(queue.is_over(SECOND), "the small one is free, and of no use to it");
+    assert!(queue.finish().0.contains(&Event::Left { trial: id(1), why: Left::NoGpu }));
 }
 
 #[test]
