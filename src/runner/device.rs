@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::gpus::{Others, Rules, Usable, choose};
+use super::gpus::{Others, Rules, Usable, choose, instead};
 use super::notice::{Listener, Notice};
 use crate::device::{Device, Gpu};
 use crate::error::Error;
@@ -31,7 +31,11 @@ pub fn usable_device(experiment: &Experiment, kept: Option<Device>, listener: &d
 }
 
 /// The devices that the experiment's trials run on, of which an earlier run says this; those that are left alone are told.
-/// `to_run` says whether they are about to be used: what others use of them counts then.
+/// `to_run` says whether they are about to be used: what others use of them counts then, and where it decides between GPUs and the
+/// processor.
+///
+/// Under `auto`, where others use every GPU and nothing was trained on one, it is the processor: a GPU that is there and not to be
+/// had is as one that cannot be used, and a run that nobody watches waits for nobody.
 ///
 /// # Errors
 /// One that this program on this machine does not have, at the place that names it; where all GPUs are in use.
@@ -48,11 +52,17 @@ pub(super) fn devices(
         return Ok(Devices { device, gpus: Vec::new() });
     }
     let tell = |sentence: &str| listener.notice(&Notice::Device(sentence));
-    let usable = usable(gpus, experiment, folder, to_run);
+    let is_open = run.device == DeviceChoice::Auto && kept.is_none();
+    let usable = usable(gpus, experiment, folder, to_run || is_open);
+    if is_open && usable.iter().all(|one| one.is_busy(run.gpu_busy)) {
+        let device = device::without_nvidia();
+        tell(&instead(&usable, device));
+        return Ok(Devices { device, gpus: Vec::new() });
+    }
     if let DeviceChoice::This(_) = run.device {
         // It is named, so it is taken.
         for one in &usable {
-            if let Some(others) = one.others.as_ref().filter(|others| others.bytes > run.gpu_busy) {
+            if let Some(others) = one.others.as_ref().filter(|_| one.is_busy(run.gpu_busy)) {
                 tell(&format!("{}: {}", one.gpu.device(), others.sentence()));
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::device::Gpu;
+use crate::device::{Device, Gpu};
 use crate::error::{Error, Kind, Result};
 use crate::model::gpu::cuda::{Process, Usage};
 
@@ -18,6 +18,13 @@ pub(super) struct Usable {
     pub(super) memory: u64,
     /// What others use of it; `None` where it is not known.
     pub(super) others: Option<Others>,
+}
+
+impl Usable {
+    /// Whether others use more of it than so many bytes, as far as is known.
+    pub(super) fn is_busy(&self, bytes: u64) -> bool {
+        self.others.as_ref().is_some_and(|others| others.bytes > bytes)
+    }
 }
 
 /// What others use of a GPU.
@@ -75,8 +82,7 @@ pub(super) fn choose(usable: Vec<Usable>, rules: Rules<'_>) -> Result<(Vec<Usabl
     if !rules.mixed && !rules.kept.is_empty() && !usable.iter().any(|one| rules.kept.contains(&one.gpu.name)) {
         return Err(other_machine(&usable, rules.kept));
     }
-    let is_free = |one: &Usable| one.others.as_ref().is_none_or(|others| others.bytes <= rules.busy);
-    let (free, busy): (Vec<Usable>, Vec<Usable>) = usable.into_iter().partition(is_free);
+    let (busy, free): (Vec<Usable>, Vec<Usable>) = usable.into_iter().partition(|one| one.is_busy(rules.busy));
     let is_kept = |one: &&Usable| rules.kept.is_empty() || rules.kept.contains(&one.gpu.name);
     let candidates = free.iter().filter(|one| rules.mixed || is_kept(one));
     let count = |name: &str| free.iter().filter(|one| one.gpu.name == name).count();
@@ -92,13 +98,27 @@ pub(super) fn choose(usable: Vec<Usable>, rules: Rules<'_>) -> Result<(Vec<Usabl
 }
 
 fn all_busy(busy: &[Usable]) -> Error {
+    Error::new(Kind::Device, format!("others use every GPU that could be taken: {}", each_with_use(busy)))
+        .help("try again when one is free, name one to share it (`--device cuda:0`), or set a larger `run.gpu_busy`")
+}
+
+/// That trials run on this device, since others use all GPUs.
+pub(super) fn instead(busy: &[Usable], device: Device) -> String {
+    let first = busy.first().map_or(Device::Cuda(0), |one| one.gpu.device());
+    format!(
+        "others use every GPU: {}; training on `{device}`, where this experiment then stays (`--device {first}` shares the GPU, \
+         a larger `run.gpu_busy` lets others use more)",
+        each_with_use(busy)
+    )
+}
+
+/// `cuda:0 (2.0 GB, python 4711) and cuda:1 (1.2 GB)`.
+fn each_with_use(busy: &[Usable]) -> String {
     let one = |one: &Usable| {
         let others = one.others.clone().unwrap_or_default();
         format!("{} ({})", one.gpu.device(), used(&others))
     };
-    let all: Vec<String> = busy.iter().map(one).collect();
-    Error::new(Kind::Device, format!("others use every GPU that could be taken: {}", listed(&all)))
-        .help("try again when one is free, name one to share it (`--device cuda:0`), or set a larger `run.gpu_busy`")
+    listed(&busy.iter().map(one).collect::<Vec<String>>())
 }
 
 fn other_machine(usable: &[Usable], kept: &BTreeSet<String>) -> Error {
@@ -253,6 +273,12 @@ mod tests {
         assert_eq!(
             said,
             ["others use every GPU that could be taken: cuda:0 (12.0 GB, python 4711) and cuda:1 (2.0 GB, python 4711)"]
+        );
+        let busy = machine(&[("A", Some(12 * G))]);
+        assert_eq!(
+            instead(&busy, Device::Cpu),
+            "others use every GPU: cuda:0 (12.0 GB, python 4711); training on `cpu`, where this experiment then stays (`--device cuda:0` \
+             shares the GPU, a larger `run.gpu_busy` lets others use more)"
         );
         let (_, said) = chosen(&[("B", None)], false, &["A"]);
         assert_eq!(said, ["trials of this experiment were trained on A, and here is B"]);

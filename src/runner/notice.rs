@@ -180,6 +180,11 @@ pub enum Notice<'a> {
         /// When that ends; `None` where nothing was measured.
         expected: Option<Expected>,
     },
+    /// The times that are told were measured on one kind of GPU of several.
+    TimesOfOneKind {
+        /// Its name.
+        measured: &'a str,
+    },
     /// A signal asked to stop.
     Stopping {
         /// Whether trials run, which save and leave.

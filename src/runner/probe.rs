@@ -112,10 +112,21 @@ pub struct How {
 }
 
 impl How {
-    /// The same for one of those that are measured at the same time: on a GPU of its own, as far as there are so many of the first one's
-    /// kind.
+    /// The GPUs on which shapes are measured: those of the first one's kind.
+    fn alike(&self) -> Vec<&Gpu> {
+        self.gpus.iter().filter(|gpu| gpu.name == self.gpus[0].name).collect()
+    }
+
+    /// How many are measured at a time: as many as there will be trials, so that what shares the machine then shares it now; of GPUs of
+    /// several kinds as many as those of the first kind take.
+    fn at_a_time(&self) -> usize {
+        let share = if self.gpus.is_empty() { self.slots } else { self.slots * self.alike().len() / self.gpus.len() };
+        share.max(1)
+    }
+
+    /// The same for one of those that are measured at the same time: on a GPU of its own, as far as there are so many.
     fn of_one(&self, number: usize) -> Self {
-        let alike: Vec<&Gpu> = self.gpus.iter().filter(|gpu| gpu.name == self.gpus[0].name).collect();
+        let alike = self.alike();
         let gpus = if alike.is_empty() { Vec::new() } else { vec![alike[number % alike.len()].clone()] };
         Self { gpus, ..self.clone() }
     }
@@ -216,8 +227,7 @@ impl Probes {
         let mut probes = Self::known(folder, how);
         let missing = probes.missing(plan, wanted)?;
         let (all, mut done) = (missing.len(), 0);
-        // As many at a time as there will be trials: what shares the machine then shares it now.
-        for group in missing.chunks(probes.how.slots.max(1)) {
+        for group in missing.chunks(probes.how.at_a_time()) {
             if (prober.must_end)() {
                 break;
             }
@@ -309,6 +319,24 @@ fn kept(folder: &ExperimentFolder) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_gpus_of_several_kinds_no_two_are_measured_on_one_of_the_first() {
+        let how = |kinds: &[&str], slots| How {
+            device: Device::Cuda(0),
+            gpus: (0..).zip(kinds).map(|(number, kind)| Gpu::example(number, kind)).collect(),
+            slots,
+            threads: 1,
+            search: Search { libraries: None, cache: PathBuf::new() },
+            patience: Patience::default(),
+        };
+        assert_eq!(how(&[], 4).at_a_time(), 4);
+        assert_eq!(how(&["A", "A"], 4).at_a_time(), 4, "two share each");
+        assert_eq!(how(&["A", "B", "B"], 3).at_a_time(), 1);
+        assert_eq!(how(&["A", "B", "B", "A"], 8).at_a_time(), 4);
+        let numbers: Vec<u32> = (0..3).map(|n| how(&["A", "B", "A"], 3).of_one(n).gpus[0].number).collect();
+        assert_eq!(numbers, [0, 2, 0]);
+    }
 
     #[test]
     fn what_an_earlier_version_measured_is_read() {

@@ -340,6 +340,7 @@ impl Run<'_> {
         let by_id: HashMap<&TrialId, &Trial> = missing.iter().map(|trial| (&trial.id, *trial)).collect();
         let open = candidates.iter().filter_map(|candidate| Some((*by_id.get(&candidate.id)?, candidate.expected_seconds)));
         let seconds: Option<Vec<(&Trial, f64)>> = open.map(|(trial, seconds)| Some((trial, seconds?))).collect();
+        let is_measured = seconds.is_some();
         let expected = seconds.map(|trials| {
             let seconds: Vec<f64> = trials.iter().map(|(_, seconds)| *seconds).collect();
             let mut expected = expected(&seconds, shape.slots, self.context.world.clock().moment().utc, self.until_utc());
@@ -356,6 +357,10 @@ impl Run<'_> {
             threads: shape.threads,
             expected,
         });
+        let mut kinds = self.session.gpus().map(|gpu| &gpu.name);
+        if let Some(measured) = kinds.next().filter(|first| is_measured && kinds.any(|kind| kind != *first)) {
+            self.listener.notice(&Notice::TimesOfOneKind { measured });
+        }
     }
 
     /// The tables and the report, at the end.

@@ -156,7 +156,7 @@ impl Session {
         let half = |settings: &&Settings| self.device.is_cpu() && settings.train.precision != Precision::F32;
         match settings.into_iter().find(half) {
             Some(_) => {
-                let error = Error::usage("trials with another `train.precision` than `f32` need a GPU, and there is none")
+                let error = Error::usage("trials with another `train.precision` than `f32` need a GPU, and none is used")
                     .help("leave it at `f32`, take those trials out with `--only`, or run it on a machine with a GPU");
                 Err(self.experiment.problem_with("train.precision", &error))
             }

@@ -56,6 +56,9 @@ pub struct Outcome {
     /// The kind of processor or GPU that trained it, as far as it matters to bits; `None` where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processor: Option<String>,
+    /// The GPU that trained it at last, where it was an NVIDIA one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
     /// How large the gradients were, and how often they were clipped; `None` where no step was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clipping: Option<Clipping>,
@@ -94,6 +97,7 @@ impl Outcome {
             program: program.to_owned(),
             arithmetic: None,
             processor: None,
+            gpu: None,
             clipping: None,
             alias_of: None,
         }
@@ -123,6 +127,7 @@ impl Outcome {
             program: String::new(),
             arithmetic: None,
             processor: None,
+            gpu: None,
             clipping: None,
             alias_of: None,
         }

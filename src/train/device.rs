@@ -48,7 +48,7 @@ pub fn find(choice: DeviceChoice, kept: Option<Device>, engine: Engine, librarie
         }
         (DeviceChoice::This(Device::Cpu), _) | (DeviceChoice::Auto, Some(Device::Cpu)) => Ok(Found::one(Device::Cpu)),
         (DeviceChoice::Auto, None) => {
-            let processor = if candle_core::utils::metal_is_available() { Device::Metal } else { Device::Cpu };
+            let processor = without_nvidia();
             let found = match cuda::gpus(search) {
                 Ok(none) if none.is_empty() => return Ok(Found::one(processor)),
                 Ok(_) => every_nvidia(engine, search),
@@ -60,6 +60,11 @@ pub fn find(choice: DeviceChoice, kept: Option<Device>, engine: Engine, librarie
             }))
         }
     }
+}
+
+/// What trials run on by themselves where no NVIDIA GPU is used: an Apple GPU where this build knows it, or the processor.
+pub fn without_nvidia() -> Device {
+    if candle_core::utils::metal_is_available() { Device::Metal } else { Device::Cpu }
 }
 
 /// An error and what to do about it, in a line.

@@ -74,6 +74,7 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
         program: crate::program(),
         arithmetic: Some(ARITHMETIC),
         processor: device::processor(&hardware),
+        gpu: attempt.gpu.clone(),
         clipping: None,
         alias_of: None,
     };

@@ -50,7 +50,8 @@ thread_local Context* current = nullptr;
 thread_local std::map<int, int> retained;  // primary contexts that this thread has taken and not given back, by device
 thread_local Stream* capturing_here = nullptr;
 
-// The numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order: it ends at the first one that is not there.
+// The numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order: it ends at the first one that is not there, an identity may be
+// cut short, and where one stands there twice there is none (CUDA programming guide, "CUDA environment variables").
 std::vector<int> visible() {
     std::vector<int> all, left;
     for (int i = 0; i < number("DEVICES", 1); i++) all.push_back(i);
@@ -58,9 +59,11 @@ std::vector<int> visible() {
     if (!list) return all;
     std::stringstream words(list);
     for (std::string word; std::getline(words, word, ',');) {
-        auto is_meant = [&](int i) { return word == std::to_string(i) || word == uuid_of(i); };
+        bool is_identity = word.rfind("GPU-", 0) == 0 || word.rfind("MIG-", 0) == 0;
+        auto is_meant = [&](int i) { return is_identity ? uuid_of(i).rfind(word, 0) == 0 : word == std::to_string(i); };
         auto found = std::find_if(all.begin(), all.end(), is_meant);
         if (found == all.end()) break;
+        if (std::find(left.begin(), left.end(), *found) != left.end()) return {};
         left.push_back(*found);
     }
     return left;

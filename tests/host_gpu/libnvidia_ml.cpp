@@ -11,9 +11,15 @@ using namespace host_gpu;
 
 namespace {
 
-enum Code { success = 0, uninitialized = 1, invalid_argument = 2, not_found = 6, insufficient_size = 7 };
+enum Code { success = 0, uninitialized = 1, invalid_argument = 2, not_found = 6, insufficient_size = 7, unknown = 999 };
 
 bool initialized = false;
+
+// Whether the settings have this function fail, and if not, whether the library was initialized: what to answer.
+int refusal(const char* function) {
+    if (setting("FAIL_NVML", "") == function) return unknown;
+    return initialized ? success : uninitialized;
+}
 
 struct Memory {
     unsigned version;
@@ -42,6 +48,7 @@ bool process(const std::string& text, unsigned* pid, std::string* name) {
 #define API extern "C" __attribute__((visibility("default"))) int
 
 API nvmlInit_v2() {
+    if (setting("FAIL_NVML", "") == __func__) return unknown;
     initialized = true;
     return success;
 }
@@ -52,7 +59,7 @@ API nvmlShutdown() {
 }
 
 API nvmlDeviceGetHandleByUUID(const char* uuid, void** handle) {
-    if (!initialized) return uninitialized;
+    if (int code = refusal(__func__)) return code;
     for (long long i = 0; i < number("DEVICES", 1); i++)
         if (uuid_of(static_cast<int>(i)) == uuid) {
             *handle = reinterpret_cast<void*>(i + 1);
@@ -62,7 +69,7 @@ API nvmlDeviceGetHandleByUUID(const char* uuid, void** handle) {
 }
 
 API nvmlDeviceGetMemoryInfo_v2(void* handle, Memory* memory) {
-    if (!initialized) return uninitialized;
+    if (int code = refusal(__func__)) return code;
     if (memory->version != (sizeof(Memory) | 2u << 24)) return invalid_argument;
     int gpu = number_of(handle);
     memory->total = static_cast<unsigned long long>(number_of_gpu("MEMORY", gpu, 8ll << 30));
@@ -73,7 +80,7 @@ API nvmlDeviceGetMemoryInfo_v2(void* handle, Memory* memory) {
 }
 
 API nvmlDeviceGetComputeRunningProcesses_v3(void* handle, unsigned* count, Process* processes) {
-    if (!initialized) return uninitialized;
+    if (int code = refusal(__func__)) return code;
     int gpu = number_of(handle);
     unsigned pid, room = *count;
     std::string name;
@@ -84,7 +91,7 @@ API nvmlDeviceGetComputeRunningProcesses_v3(void* handle, unsigned* count, Proce
 }
 
 API nvmlSystemGetProcessName(unsigned pid, char* text, unsigned length) {
-    if (!initialized) return uninitialized;
+    if (int code = refusal(__func__)) return code;
     for (long long i = 0; i < number("DEVICES", 1); i++) {
         unsigned known;
         std::string name;

@@ -40,7 +40,9 @@ long long number_of_gpu(const char* name, int gpu, long long otherwise) {
 }
 
 std::string uuid_of(int gpu) {
-    char text[48] = "GPU-";
+    // As the driver of this program tells them apart: by the name.
+    char text[48];
+    strcpy(text, setting_of_gpu("NAME", gpu, "").find("MIG") == std::string::npos ? "GPU-" : "MIG-");
     for (int i = 0; i < 16; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10) strcat(text, "-");
         snprintf(text + strlen(text), 3, "%02x", (16 * gpu + i) & 255);

@@ -8,7 +8,8 @@
 //   PROCESS=pid:name     who has taken that, for libnvidia-ml
 //   CAPABILITY=90        compute capability, 10 * major + minor
 //   DRIVER_VERSION=13000 what cuDriverGetVersion says
-//   NAME=text            what cuDeviceGetName says
+//   NAME=text            what cuDeviceGetName says; with MIG in it, it is a part of a GPU
+//   FAIL_NVML=function   that function of libnvidia-ml fails
 //   FAIL_INIT=code       cuInit fails with this CUresult
 //   FAIL_LAUNCH=n:code   the n-th kernel that runs (from 1) fails with this CUresult, and so does every call after it
 //   HANG_LAUNCH=n        the n-th kernel never ends

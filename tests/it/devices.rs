@@ -90,6 +90,62 @@ fn where_others_use_every_gpu_nothing_is_run_and_a_plan_is_made_all_the_same() {
 }
 
 #[test]
+fn under_auto_the_processor_trains_where_others_use_every_gpu() {
+    let scene = Scene::new(&small("seeds: 1").replace("steps: 40", "steps: 2"));
+    let busy = [("DEVICES", "1"), ("BUSY", "1200000000"), ("PROCESS_0", "4711:gnome-shell")];
+    let gpus = host_gpu::libraries_with(&busy);
+    let processor = id(with(&scene, gpus.path(), &["plan", "small.yaml", "--json", "--device", "cpu"]));
+    let instead = "others use every GPU: cuda:0 (1.2 GB, gnome-shell 4711); training on `cpu`, where this experiment then stays";
+    says(&with(&scene, gpus.path(), &["plan", "small.yaml"]).exits(0), &[instead, "(`--device cuda:0` shares the GPU"]);
+    assert_eq!(id(with(&scene, gpus.path(), &["plan", "small.yaml", "--json"])), processor, "the plan is that of the run");
+    let larger = ["plan", "small.yaml", "--set", "run.gpu_busy=2e9"];
+    with(&scene, gpus.path(), &larger).exits(0).says("on cuda:0 (");
+    let said = with(&scene, gpus.path(), &["plan", "small.yaml", "--device", "cuda:0"]).exits(0);
+    says(&said, &["on cuda:0 ("]);
+    let said = with(&scene, gpus.path(), &["run", "small.yaml", "--no-probe"]).exits(0);
+    says(&said, &[instead]);
+    let described: Value = serde_json::from_slice(&fs::read(scene.experiment().experiment_json()).unwrap()).unwrap();
+    assert_eq!(described["device"], json!("cpu"));
+
+    // What was trained on a GPU waits for it, and is not trained anew on the processor.
+    let mut of_a_gpu = described;
+    of_a_gpu["device"] = json!("cuda:0");
+    fs::write(scene.experiment().experiment_json(), of_a_gpu.to_string()).unwrap();
+    let said = with(&scene, gpus.path(), &["run", "small.yaml", "--no-probe"]).exits(2);
+    says(&said, &["others use every GPU that could be taken: cuda:0 (1.2 GB, gnome-shell 4711)"]);
+}
+
+#[test]
+fn what_cuda_visible_devices_leaves_is_used_in_its_order_and_nothing_where_it_leaves_none() {
+    let scene = Scene::new(SMALL);
+    let gpus = host_gpu::libraries_with(&[("DEVICES", "3"), ("NAME", "X"), ("NAME_1", "Y"), ("NAME_2", "Z")]);
+    let seen = |visible: &str, arguments: &[&str]| {
+        let mut command = scene.command(&[&["plan", "small.yaml", "--set", "run.mixed=true"], arguments].concat());
+        command.env("VOTIVE_SET__RUN__CUDA_LIBRARIES", gpus.path()).env("CUDA_VISIBLE_DEVICES", visible);
+        Said::of(command.output().unwrap())
+    };
+    // As `uuid_of` in tests/host_gpu/settings.cpp makes them.
+    let second = "GPU-10111213-1415-1617-1819-1a1b1c1d1e1f";
+    for (visible, used) in [
+        ("2,0", "on cuda:0 (Z) and cuda:1 (X), 2 trials"),
+        ("1", "on cuda:0 (Y), one trial"),
+        (second, "on cuda:0 (Y), one trial"),
+        ("GPU-10111213", "on cuda:0 (Y), one trial"),
+        // It ends at the first one that is not there.
+        ("0,7,1", "on cuda:0 (X), one trial"),
+        ("2,-1,0", "on cuda:0 (Z), one trial"),
+    ] {
+        says(&seen(visible, &[]).exits(0), &[used]);
+    }
+    // Empty, none, twice the same, one that is not there: the driver shows none.
+    for visible in ["", "-1", "0,0", "NoDevFiles", "MIG-10111213-1415-1617-1819-1a1b1c1d1e1f"] {
+        seen(visible, &[]).exits(0).says_nothing_of("on cuda").says_nothing_of("cannot be used");
+        let refused = seen(visible, &["--device", "cuda"]).exits(2);
+        says(&refused, &["the driver shows no GPU", "whether `CUDA_VISIBLE_DEVICES` hides them"]);
+    }
+}
+
+#[test]
 fn the_folder_of_the_libraries_is_relative_to_the_file() {
     let scene = Scene::new(&small("run: {device: cuda, cuda_libraries: nvidia}"));
     scene.votive(&["plan", "small.yaml"]).exits(2).says("small.yaml:8:15");
@@ -228,7 +284,7 @@ fn under_auto_a_precision_for_gpus_is_a_warning_on_the_processor_and_nothing_is_
         says(&said, &["`train.precision: bf16` needs a GPU"]);
     }
     let said = scene.run(&[]).exits(2).says("small.yaml:7:");
-    says(&said, &["need a GPU, and there is none", "leave it at `f32`"]);
+    says(&said, &["need a GPU, and none is used", "leave it at `f32`"]);
     assert!(!scene.path().join("runs/small/trials").exists());
     says(&scene.run(&["--device", "cpu"]).exits(2), &["`train.precision: bf16` needs a GPU"]);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 use votive::error::Kind;
-use votive::model::gpu::cuda::{Address, Argument, Gpu, Kernels, Operand, Search, Shape, Type, gpus, ready};
+use votive::model::gpu::cuda::{Address, Argument, Gpu, Kernels, Operand, Search, Shape, Type, Usage, gpus, ready, usage};
 use votive::model::gpu::kernels::Source;
 
 use crate::host_gpu;
@@ -564,4 +564,39 @@ fn products_are_recorded_with_the_kernels_around_them() {
     gpu.replay(&graph).unwrap();
     gpu.replay(&graph).unwrap();
     assert_eq!(read(&gpu, x.at(128), 16), vec![32.0; 16]);
+}
+
+#[test]
+fn what_others_use_of_a_gpu_is_known_as_far_as_the_management_library_tells_it() {
+    let others = [("DEVICES", "2"), ("BUSY", "3000000000"), ("PROCESS_1", "4711:python")];
+    let told = |more: &[(&'static str, &'static str)]| {
+        let machine = Machine::with(&[&others[..], more].concat());
+        let listed = gpus(&machine.search()).unwrap();
+        let mut uuids: Vec<&str> = listed.iter().map(|gpu| gpu.uuid.as_str()).collect();
+        uuids.push("GPU-00000000-0000-0000-0000-000000000000");
+        usage(&machine.search(), &uuids)
+    };
+    let processes = |usage: &Usage| usage.processes.iter().map(|one| (one.pid, one.name.clone())).collect::<Vec<_>>();
+    let all = told(&[]);
+    assert_eq!(
+        all.iter().map(|one| Some(one.as_ref()?.used)).collect::<Vec<_>>(),
+        [Some(3_000_000_000), Some(3_000_000_000), None]
+    );
+    assert_eq!(processes(all[1].as_ref().unwrap()), [(4711, "python".to_owned())]);
+    assert!(all[0].as_ref().unwrap().processes.is_empty());
+    // The parts of a GPU have identities of their own.
+    assert_eq!(told(&[("NAME", "X1 MIG 1g.10gb")]), all);
+    for function in ["nvmlInit_v2", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetMemoryInfo_v2"] {
+        assert_eq!(told(&[("FAIL_NVML", function)]), [None, None, None], "{function}");
+    }
+    let unseen = told(&[("FAIL_NVML", "nvmlDeviceGetComputeRunningProcesses_v3")]);
+    assert!(unseen[1].as_ref().is_some_and(|usage| usage.used == 3_000_000_000 && usage.processes.is_empty()));
+    let nameless = told(&[("FAIL_NVML", "nvmlSystemGetProcessName")]);
+    assert_eq!(processes(nameless[1].as_ref().unwrap()), [(4711, String::new())]);
+    // Without the library nothing is known.
+    let machine = Machine::with(&others);
+    fs::remove_file(machine.libraries.join("libnvidia-ml.so.1")).unwrap();
+    let listed = gpus(&machine.search()).unwrap();
+    let nothing = usage(&machine.search(), &[listed[0].uuid.as_str()]);
+    assert!(nothing[0].as_ref().is_none_or(|usage| usage.used != 3_000_000_000), "unless this machine has one");
 }

@@ -269,6 +269,12 @@ fn on_two_gpus_each_worker_sees_its_own_and_everything_names_the_real_one() {
     devices.sort();
     assert_eq!(devices, two_gpus());
     assert_eq!(words(&scene.table(), "processor"), ["Processor as a GPU"; 2]);
+    let mut uuids = words(&scene.table(), "gpu_uuid");
+    uuids.sort();
+    assert_eq!(uuids, [&seen[0], &seen[1]].map(|attempt| attempt.gpu.as_ref().unwrap().uuid.clone()));
+    for folder in scene.trials().values() {
+        assert!(json(&folder.outcome())["gpu"]["uuid"].as_str().unwrap().starts_with("GPU-"));
+    }
     let events = votive::runs::read_events(&scene.experiment().events()).unwrap();
     let mut numbers: Vec<i64> = events.iter().filter_map(|event| event.details.get("gpu")?["number"].as_i64()).collect();
     numbers.sort_unstable();

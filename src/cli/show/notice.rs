@@ -133,6 +133,9 @@ fn prose(notice: &Notice<'_>) -> String {
                 format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each");
             text + &expected.as_ref().map_or_else(String::new, |expected| ends(expected, &TimeZone::system()))
         }
+        Notice::TimesOfOneKind { measured } => {
+            format!("note        times were measured on {measured}: trials on the other kinds of GPU take others")
+        }
         Notice::Stopping { trials: true } => "stopping: each trial saves and leaves (once more: kill)".to_owned(),
         Notice::Stopping { trials: false } => "stopping (once more: kill)".to_owned(),
         Notice::Killing => "killing the workers: they go on from their last checkpoints".to_owned(),

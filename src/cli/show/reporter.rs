@@ -283,6 +283,7 @@ mod tests {
             program: String::new(),
             arithmetic: None,
             processor: None,
+            gpu: None,
             clipping: None,
             alias_of: None,
         }

@@ -78,9 +78,11 @@ fn course_cells(state: &TrialState) -> [NamedCell; 12] {
 }
 
 /// By which program and where it was trained, and the last lines that were written there.
-fn origin_cells(outcome: Option<&Outcome>, last: Option<&Attempt>) -> [NamedCell; 8] {
+fn origin_cells(outcome: Option<&Outcome>, last: Option<&Attempt>) -> [NamedCell; 9] {
     let program = outcome.map(|o| o.program.as_str()).or_else(|| last.map(|a| a.program.as_str()));
     let device = last.map(|a| a.device.to_string());
+    // An alias has no attempt: it is that of its source.
+    let gpu = outcome.and_then(|o| o.gpu.as_ref()).or_else(|| last?.gpu.as_ref());
     let last_lines = last.map(|a| a.last_lines.join("\n")).filter(|lines| !lines.is_empty());
     let alias_of = outcome.and_then(|o| o.alias_of.as_ref());
     [
@@ -88,6 +90,7 @@ fn origin_cells(outcome: Option<&Outcome>, last: Option<&Attempt>) -> [NamedCell
         int("arithmetic", outcome.and_then(|o| o.arithmetic).map(i64::from)),
         text("host", last.map(|a| a.host.as_str())),
         text("device", device.as_deref()),
+        text("gpu_uuid", gpu.map(|gpu| gpu.uuid.as_str())),
         text("processor", outcome.and_then(|o| o.processor.as_deref())),
         int("threads", last.map(|a| i64::from(a.threads))),
         text("last_lines", last_lines.as_deref()),

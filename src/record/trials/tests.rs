@@ -85,6 +85,7 @@ pub(crate) fn completed(loss: f64, native: Option<f64>) -> TrialState {
             program: "votive 0.1.0".to_owned(),
             arithmetic: None,
             processor: None,
+            gpu: None,
             clipping: None,
             alias_of: None,
         }),
@@ -290,6 +291,21 @@ fn what_trained_a_trial_is_null_where_an_earlier_version_did_not_say() {
     let table = Table::read(&path, trials_schema(&plan)).unwrap();
     assert_eq!(table.int64("arithmetic"), [None, Some(4)]);
     assert_eq!(table.text("processor"), [None, Some("AMD EPYC 9R14 (AVX2)".to_owned())]);
+}
+
+#[test]
+fn the_gpu_is_named_by_its_identity_that_of_an_alias_by_its_sources() {
+    let plan = plan(&[32], &[ClipNorm::Off], &[1, 2, 3]);
+    let gpu = |number| Some(crate::device::Gpu::example(number, "NVIDIA H200"));
+    let mut states = [completed(2.0, None), completed(2.0, None), completed(2.0, None)];
+    states[1].attempts[0].gpu = gpu(1);
+    states[2].attempts.clear();
+    states[2].outcome.as_mut().unwrap().gpu = gpu(2);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trials.parquet");
+    write_trials(&path, &plan, &states).unwrap();
+    let table = Table::read(&path, trials_schema(&plan)).unwrap();
+    assert_eq!(table.text("gpu_uuid"), [None, Some("GPU-1".to_owned()), Some("GPU-2".to_owned())]);
 }
 
 #[test]

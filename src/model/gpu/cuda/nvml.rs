@@ -13,8 +13,6 @@ type Handle = *mut c_void;
 
 /// `NVML_SUCCESS`.
 const SUCCESS: c_int = 0;
-/// `NVML_ERROR_INSUFFICIENT_SIZE`.
-const TOO_SMALL: c_int = 7;
 /// What stands for a figure that is not known.
 const NOT_AVAILABLE: u64 = u64::MAX;
 /// Processes of one GPU that are listed at most.
@@ -110,9 +108,10 @@ fn usage_of(functions: &Functions, uuid: &str) -> Option<Usage> {
 fn processes_of(functions: &Functions, device: Handle) -> Vec<Process> {
     let mut found = vec![RawProcess::default(); PROCESSES as usize];
     let mut count = PROCESSES;
-    // SAFETY: the array has as many elements as `count` says; the library writes no more and says how many there are.
+    // SAFETY: the array has as many elements as `count` says; the library writes no more and says how many it wrote.
     let code = unsafe { (functions.processes)(device, &raw mut count, found.as_mut_ptr()) };
-    if code != SUCCESS && code != TOO_SMALL {
+    // Where there are more than it has room for nothing is written.
+    if code != SUCCESS {
         return Vec::new();
     }
     found.truncate(count.min(PROCESSES) as usize);
