@@ -1,6 +1,9 @@
 //! The step loop.
 
+mod due;
 mod feed;
+mod finish;
+mod start;
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -8,18 +11,17 @@ use std::time::Instant;
 
 use self::feed::Feed;
 use super::backend::{self, Backend, Hardware, State, Step, StepResult};
-use super::checkpoint::{self, ARITHMETIC, Best, Loaded, Position, Reason};
+use super::checkpoint::Best;
 use super::divergence::Losses;
-use super::evaluate::{self, GROUP, Layout, Predicted};
+use super::evaluate::Predicted;
 use super::keeper::Keeper;
-use super::pretrained;
-use super::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, Recorder, StepRow, now_utc};
-use super::sample::{self, Sample};
-use super::scoring::{self, HeldOut, Weights};
+use super::recorder::{EvaluationRow, Phase, Recorder, StepRow, now_utc};
+use super::sample::Sample;
+use super::scoring::HeldOut;
 use super::{Job, Place};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::experiment::settings::Budget;
-use crate::model::{Config, initial_values};
+use crate::model::Config;
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
 use crate::pulse;
@@ -71,16 +73,6 @@ struct Submitted {
     targets: usize,
     learning_rate: f64,
     at: Instant,
-}
-
-/// What became of a trial's checkpoint.
-enum Resumed {
-    /// There was none.
-    Nothing,
-    /// This goes on from it.
-    Here(Box<dyn Backend>),
-    /// The trial starts over: why.
-    Otherwise(String),
 }
 
 struct Trial<'a> {
@@ -176,82 +168,6 @@ fn run_on(
 }
 
 impl<'a> Trial<'a> {
-    /// Goes on from the newest checkpoint, or begins.
-    fn start(open: Open<'_>, job: &'a Job, place: Place<'a>, recorder: &'a mut dyn Recorder, attempt: u32) -> Result<Self> {
-        let config = job.model()?;
-        let newest = checkpoint::newest(place.checkpoints, job, &config)?;
-        let resumed = match &newest {
-            Some(loaded) => Self::resumed(open, &config, loaded)?,
-            None if checkpoint::list(place.checkpoints)?.is_empty() => Resumed::Nothing,
-            None => Resumed::Otherwise("none of its checkpoints can be gone on from (its log says why)".to_owned()),
-        };
-        let resumed = match resumed {
-            Resumed::Here(backend) => Some(backend),
-            Resumed::Nothing => None,
-            Resumed::Otherwise(why) => {
-                tracing::warn!("the trial starts over: {why}");
-                recorder.starts_over(&why);
-                None
-            }
-        };
-        let newest = newest.filter(|_| resumed.is_some());
-        let backend = match resumed {
-            Some(backend) => backend,
-            None => {
-                let values = match &job.from {
-                    Some(from) => pretrained::start(from)?,
-                    None => config.parameters().iter().map(|p| initial_values(p, job.seed)).collect(),
-                };
-                open(&config, &State::untrained(values))?
-            }
-        };
-        let (position, written) = match newest {
-            // Where only the weights are left, the row tells what was written before the rest went.
-            Some(Loaded { position, state, written }) => (Some(position), (!state.first.is_empty()).then_some(written)),
-            None => (None, None),
-        };
-        let step = position.as_ref().map_or(0, |position| position.step);
-        if position.is_some() {
-            tracing::info!(step, attempt, "goes on from a checkpoint");
-        }
-        let held_out = HeldOut::open(job, place)?;
-        recorder.resume(step as i64)?;
-        Ok(Self {
-            job,
-            config,
-            place,
-            keeper: Keeper::reconciled(job, place, position.as_ref(), written, recorder)?,
-            recorder,
-            backend,
-            held_out,
-            schedule: LearningRate::new(&job.settings.train),
-            attempt,
-            step,
-            tokens_seen: position.as_ref().map_or(0, |position| position.tokens_seen),
-            training_seconds: position.as_ref().map_or(0.0, |position| position.training_seconds),
-            last_seconds: position.as_ref().and_then(|position| position.due_after).unwrap_or(0.0),
-            is_due: position.as_ref().is_some_and(|position| position.due_after.is_some()),
-            completed: Instant::now(),
-            best: position.as_ref().and_then(|position| position.best),
-            predicted: Predicted::default(),
-            losses: Losses::new(job.corpus.vocabulary, position.as_ref().map_or(&[], |position| &position.recent_losses)),
-        })
-    }
-
-    /// What goes on from a checkpoint, or why it would not go on bit for bit.
-    fn resumed(open: Open<'_>, config: &Config, loaded: &Loaded) -> Result<Resumed> {
-        let backend = open(config, &loaded.state)?;
-        Ok(match (loaded.position.made_by.as_ref(), backend.made_by()) {
-            (before, now) if before == now => Resumed::Here(backend),
-            (Some(before), Some(now)) => Resumed::Otherwise(now.unlike(before)),
-            (Some(before), None) => Resumed::Otherwise(format!("its checkpoint was made on {before}, and this is none")),
-            (None, now) => {
-                let this = now.map_or_else(String::new, |now| format!(", and this is {now}"));
-                Resumed::Otherwise(format!("its checkpoint does not say on which GPU it was made{this}"))
-            }
-        })
-    }
-
     /// The share of a budget in minutes that is spent; `None` for other budgets.
     fn fraction(&self) -> Option<f64> {
         match self.job.settings.train.budget {
@@ -324,187 +240,6 @@ impl<'a> Trial<'a> {
         self.losses.push(result.loss);
         pulse::beat();
         Ok(())
-    }
-
-    /// Evaluation, then checkpoint, where they are due. False where `stop` said so before that was done.
-    fn after_step(&mut self, stop: &AtomicBool) -> Result<bool> {
-        self.is_due = true;
-        let before = match self.job.settings.train.budget {
-            Budget::Minutes(minutes) => (self.training_seconds - self.last_seconds) / (60.0 * minutes),
-            _ => 0.0,
-        };
-        let plan = &self.job.evaluation;
-        let mut validation_loss = None;
-        let mut improved = false;
-        if plan.periodic_tokens > 1 && self.due(plan.every, before) {
-            self.recorder.phase(Phase::Evaluating);
-            let Some(row) = self.evaluate_cheaply(stop)? else { return Ok(false) };
-            validation_loss = row.loss();
-            self.recorder.evaluation(&row)?;
-            if let Some(loss) = validation_loss
-                && self.best.is_none_or(|best| loss < best.loss)
-            {
-                self.best = Some(Best { step: self.step, loss });
-                improved = true;
-            }
-            self.recorder.phase(Phase::Training);
-        }
-        let last = self.budget_is_spent();
-        if last || improved || self.due(self.job.settings.checkpoint.every, before) {
-            let kind = match (last, improved) {
-                (true, _) => CheckpointKind::Final,
-                (false, true) => CheckpointKind::Best,
-                (false, false) => CheckpointKind::Periodic,
-            };
-            self.recorder.phase(Phase::Saving);
-            match self.save(Reason::Kept(kind), validation_loss) {
-                // What is trained is still in memory, and the next one may find room. The best and the final weights are needed.
-                Err(error) if kind == CheckpointKind::Periodic && error.kind() == Kind::DiskFull => {
-                    tracing::warn!(step = self.step, error = error.chain(), "goes on without a checkpoint");
-                }
-                saved => saved?,
-            }
-            self.recorder.phase(Phase::Training);
-        }
-        self.is_due = false;
-        Ok(true)
-    }
-
-    /// Writes the position, the weights and the moments.
-    fn save(&mut self, reason: Reason, validation_loss: Option<f64>) -> Result<()> {
-        // First the rows up to here, then the checkpoint: whoever goes on from it finds them all.
-        self.recorder.flush()?;
-        let position = Position {
-            version: 1,
-            arithmetic: ARITHMETIC,
-            made_by: self.backend.made_by().cloned(),
-            program: crate::program(),
-            trial: self.job.id.to_string(),
-            reason,
-            step: self.step,
-            tokens_seen: self.tokens_seen,
-            training_seconds: self.training_seconds,
-            best: self.best,
-            validation_loss,
-            recent_losses: self.losses.to_vec(),
-            kept: self.keeper.kept().to_vec(),
-            due_after: (self.is_due && reason == Reason::Interrupted).then_some(self.last_seconds),
-            time_utc: now_utc(),
-        };
-        self.keeper.save(&self.config, &position, &self.backend.state()?, self.recorder)
-    }
-
-    /// The weights of this step.
-    fn weights(&self, kind: CheckpointKind) -> Weights {
-        Weights { kind, step: self.step, tokens_seen: self.tokens_seen }
-    }
-
-    /// The cheap evaluation on the way: one pass over a fixed part, in the common context. `None` where `stop` said so.
-    fn evaluate_cheaply(&mut self, stop: &AtomicBool) -> Result<Option<EvaluationRow>> {
-        let (started, plan) = (Instant::now(), &self.job.evaluation);
-        let layout = Layout::side_by_side(plan.common_context);
-        let validation = self.held_out.validation.as_ref();
-        let part = validation.ok_or_else(|| Error::internal("there is no validation part to score"))?;
-        let (mut predicted, last) = (Predicted::default(), self.budget_is_spent());
-        if last && plan.periodic_tokens == plan.scored_tokens {
-            // All of it is about to be scored in full anyhow. Windows side by side begin where the configuration's own do: those
-            // first, so that these need not be computed. The checkpoint waits for two passes instead of one.
-            let native = Layout::overlapping(self.job.settings.train.sequence_length);
-            if native.context > layout.context {
-                evaluate::score(&mut *self.backend, part, plan.scored_tokens, native, GROUP, &mut predicted, stop)?;
-            }
-        }
-        let scores = evaluate::score(&mut *self.backend, part, plan.periodic_tokens, layout, GROUP, &mut predicted, stop)?;
-        let Some(scores) = scores else { return Ok(None) };
-        let row = self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started);
-        if last {
-            self.predicted = predicted;
-        }
-        Ok(Some(row))
-    }
-
-    fn interrupt(mut self) -> Result<Ended> {
-        self.recorder.phase(Phase::Saving);
-        // A checkpoint of this very step is already there, and may have a row: it is not replaced by one without.
-        if self.step > 0 && !self.keeper.kept().contains(&self.step) {
-            self.save(Reason::Interrupted, None)?;
-        }
-        self.leave()
-    }
-
-    /// Leaves with everything saved.
-    fn leave(self) -> Result<Ended> {
-        self.recorder.flush()?;
-        Ok(Ended::Interrupted { step: self.step })
-    }
-
-    fn diverge(mut self, reason: String) -> Result<Ended> {
-        tracing::warn!(reason, "diverged");
-        // Later steps are not told of.
-        self.backend.drain()?;
-        self.keeper.forget_stops(None)?;
-        self.recorder.flush()?;
-        let summary = self.summary(Vec::new());
-        Ok(Ended::Diverged { reason, summary })
-    }
-
-    fn summary(&self, scores: Vec<EvaluationRow>) -> Summary {
-        Summary {
-            steps: self.step,
-            tokens_seen: self.tokens_seen,
-            training_seconds: self.training_seconds,
-            peak_device_memory_bytes: self.backend.peak_device_memory_bytes(),
-            scores,
-            sample: None,
-        }
-    }
-
-    /// The final weights are scored in full, and the best ones where they are others; then what need not stay goes. Where `stop` says
-    /// so before that is done, all of it is done when the trial goes on: its last checkpoint is there.
-    fn finish(mut self, stop: &AtomicBool) -> Result<Ended> {
-        self.recorder.phase(Phase::Scoring);
-        let held_out = (self.job, &self.held_out);
-        let in_full = |backend: &mut dyn Backend, predicted: &mut Predicted, weights, recorder: &mut dyn Recorder| {
-            scoring::in_full(held_out, backend, predicted, weights, recorder, stop)
-        };
-        let weights = self.weights(CheckpointKind::Final);
-        let scored = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
-        let Some(mut scores) = scored else { return self.leave() };
-        // Before the best weights take the place of the final ones.
-        let sample = self.sample();
-        if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            let folder = self.place.checkpoints.join(checkpoint::name(best.step));
-            let (position, values) = checkpoint::load_weights(&folder, &self.config)?;
-            self.backend.set_values(&values)?;
-            drop(values);
-            self.predicted = Predicted::default();
-            let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: position.tokens_seen };
-            let of_best = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
-            let Some(of_best) = of_best else { return self.leave() };
-            scores.extend(of_best);
-        }
-        self.recorder.flush()?;
-        self.keeper.tidy(self.step, self.best.map(|best| best.step), self.recorder)?;
-        self.recorder.flush()?;
-        Ok(Ended::Completed(Summary { sample, ..self.summary(scores) }))
-    }
-
-    /// A short text by the final weights. It changes nothing, and a trial that is trained and scored does not fail for it.
-    fn sample(&self) -> Option<Sample> {
-        let (part, tokens) = (self.held_out.validation.as_ref(), sample::tokens_after(self.tokens_seen));
-        if tokens == 0 {
-            return None;
-        }
-        let values = self.backend.values();
-        let made =
-            values.and_then(|values| sample::of_trial(self.job, self.place.experiment, part, &self.config, &values, tokens));
-        match made {
-            Ok(sample) => Some(Sample { step: self.step, ..sample }),
-            Err(error) => {
-                tracing::warn!(error = error.chain(), "no sample could be made");
-                None
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod fault;
 mod grammar;
+mod parser;
 mod tokens;
 mod value;
 
@@ -19,7 +20,7 @@ use minijinja::{Environment, Expression};
 use super::columns::Cell;
 use super::keys;
 use super::names::{Name, Names};
-use grammar::Slot;
+use parser::Slot;
 
 pub(super) use fault::Fault;
 pub(super) use value::{Datum, Kind, Trouble};

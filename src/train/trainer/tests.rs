@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::corpus::{Request, prepare};
+use crate::error::{Error, Kind};
 use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer};
 use crate::model::gpu::Stamp;
 use crate::model::plain::Windows;
 use crate::plan::{EvaluationPlan, TrialId};
 use crate::train::backend::{CpuEngine, Lent};
+use crate::train::checkpoint;
 use crate::train::recorder::{CheckpointRow, Positions, TokenNll};
 
 const STEPS: u64 = 46;
