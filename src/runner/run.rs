@@ -367,12 +367,15 @@ impl Run<'_> {
     fn finish(&self, trained: Option<Summary>, scored: Summary, reports: Reports<'_>) -> Ended {
         let tables = write_tables(self.session);
         let aliases = *tables.as_ref().unwrap_or(&0);
+        let report = tables.and_then(|_| reports.last());
+        // One that was given up, or that the last runner had begun and outlived it for a moment, has left half a file.
+        durable::sweep_abandoned(&self.session.folder.report());
         Ended {
             trained,
             scored,
             terminated: self.context.signals.asked().terminated(),
             folder: self.session.folder.clone(),
-            report: tables.and_then(|_| reports.last()),
+            report,
             aliases,
             trials: self.session.whole().trials.len(),
             equal_tokenizers: self.session.has_equal_tokenizers(),

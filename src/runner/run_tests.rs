@@ -102,7 +102,10 @@ impl World for Pretended {
         Ok((!stop()).then_some(measured))
     }
 
-    fn report(&self, _folder: &ExperimentFolder, show: bool) -> Result<Box<dyn Reporting>> {
+    fn report(&self, folder: &ExperimentFolder, show: bool) -> Result<Box<dyn Reporting>> {
+        // As a process that is killed leaves it.
+        fs::create_dir_all(folder.report()).unwrap();
+        fs::write(folder.report().join(".tmp-2147483646-index.html.part"), "").unwrap();
         let mut seen = self.0.seen.lock().unwrap();
         seen.reports.push(show);
         seen.at_work += 1;
@@ -261,6 +264,7 @@ impl Scene {
             alias: true,
         };
         let ended = run(&request, &signals, &heard, world).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(fs::read_dir(self.folder().report()).unwrap().count(), 0, "half a report is left");
         (ended, heard.notices.into_inner())
     }
 }
