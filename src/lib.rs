@@ -71,6 +71,8 @@ pub mod runner;
 
 pub mod worker;
 
+pub mod guide;
+
 pub mod cli;
 
 /// The program's name and version, as it stands in every record.

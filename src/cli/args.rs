@@ -15,20 +15,58 @@ const EXIT_CODES: &str = "\
 Exit codes:
     0  everything is done (run: all trials completed)
     1  an error of the system or of votive
-    2  the command line or the experiment file
+    2  the command line or the experiment file is wrong
     3  some trials failed, diverged or did not fit
     4  nothing to report
-    5  stopped by the deadline or a full disk; trials are left
+    5  stopped by the deadline, a full disk, or since the last GPU failed; trials are left
    75  another runner holds this experiment
-  130, 143  interrupted; the same command goes on where it stopped";
+  130, 143  interrupted by Ctrl-C or SIGTERM; the same command goes on where it stopped
 
+More: `votive guide`, `votive COMMAND --help`, `votive man COMMAND`";
+
+/// What is said where nothing is asked for.
+pub(super) const OVERVIEW: &str = "\
+Votive trains a family of language models from one YAML file, and says which configuration predicts the text best.
+
+  votive new notes.txt      write a commented experiment file about a text
+  votive plan notes.yaml    show its trials; nothing is started
+  votive run notes.yaml     train what is missing and report; given again, it goes on where it stopped
+
+  votive guide              how sweeps are written, results compared, nights spent
+  votive --help             all commands";
+
+/// What a name may be, the same in all commands.
+const NAME: &str = "An experiment (`quickstart`) or its folder, a configuration (`quickstart#3`, or `3` where there is one experiment), or a \
+                    trial by its id, the beginning of one, or its folder";
+const RUNS: &str = "Where experiments lie";
+
+const RUN: &str = "\
+Examples:
+    votive run experiments/quickstart.yaml
+    votive run overnight.yaml --until 07:00
+    votive run quickstart.yaml --only 'sequence_length == 64' --set train.budget.tokens=20000";
+const EXPLAIN: &str = "\
+Examples:
+    votive explain quickstart.yaml --configuration 3
+    votive explain --tokens 20000 --sequence-length 512 --stride 256 --batch-size 8";
+const COMPARE: &str = "\
+Examples:
+    votive compare quickstart#3 quickstart#7
+    votive compare stride batch-size";
+const SAMPLE: &str = "\
+Example:
+    votive sample quickstart --prompt 'The keeper' --tokens 100";
+const COMPLETIONS: &str = "\
+Examples:
+    votive completions bash > ~/.local/share/bash-completion/completions/votive
+    votive completions zsh > ~/.zfunc/_votive      (with ~/.zfunc in $fpath)
+    votive completions fish > ~/.config/fish/completions/votive.fish";
 const SCHEMA: &str = "\
 Write it beside the experiment files, and name it in their first line:
     votive schema > votive.schema.json
     # yaml-language-server: $schema=votive.schema.json";
 
-/// One YAML file describes a family of language-model trainings; `votive run` trains every member, unattended, and reports
-/// which configuration predicts the text best.
+/// Trains a family of language models from one YAML file, unattended, and says which configuration predicts the text best.
 #[derive(Debug, Parser)]
 #[command(name = "votive", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(super) struct Votive {
@@ -38,25 +76,37 @@ pub(super) struct Votive {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Plan, probe, train what is missing, report. The same command again goes on where it stopped
-    Run(Run),
+    /// Write a commented experiment file to begin with
+    New(New),
+    /// Say whether an experiment file is right; nothing is read but the file
+    Check(File),
     /// Show the trials and what each comes to; nothing is started
     Plan(Plan),
-    /// Say whether an experiment file is right
-    Check(File),
-    /// Walk one configuration through the words: tokens, windows, stride, batches, steps, epochs
+    /// Explain one configuration: its tokens, windows, stride, batches, steps and epochs
+    #[command(after_help = EXPLAIN)]
     Explain(Explain),
-    /// Print one configuration as an experiment file of its own
-    Show(Show),
-    /// Show what is done, running, waiting or failed, and why. Changes nothing
+    /// Train what is missing and report; given again, it goes on where it stopped
+    #[command(after_help = RUN)]
+    Run(Run),
+    /// Show what is done, running, waiting or failed, and why; changes nothing
     Status(Status),
-    /// Write the report again from the Parquet files, and print the table; several experiments in one table
+    /// Print the table of results and write the report again; of several experiments, one table
     Report(Report),
-    /// Put two configurations or trials side by side: what differs, by how much, and how sure that is
+    /// Compare two configurations or trials: what differs, by how much, and how sure that is
+    #[command(after_help = COMPARE)]
     Compare(Compare),
     /// Let a trained model go on with a text
+    #[command(after_help = SAMPLE)]
     Sample(Sample),
-    /// Say what an experiment file may say: every setting, or one in full
+    /// Print one configuration as an experiment file of its own
+    Show(Show),
+    /// Show the guide: its pages, or one of them
+    Guide {
+        /// The page, or a word for it (`sweeps`, `gpu`, `systemd`); without one, all pages are listed
+        #[arg(value_name = "TOPIC")]
+        topic: Option<String>,
+    },
+    /// Show what an experiment file may say: every setting, or one in full
     Settings {
         /// A setting (`train.stride`), a part of its name (`stride`), a section (`train`), or another program's word (`grad_clip`)
         #[arg(value_name = "KEY")]
@@ -66,12 +116,20 @@ pub(super) enum Command {
     #[command(after_help = SCHEMA)]
     Schema,
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS)]
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Print the man page
-    Man,
+    /// Show the man page of votive, or of one of its commands
+    Man {
+        /// The command: `votive man run`
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+        /// Write all pages into this folder, such as ~/.local/share/man/man1
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        into: Option<PathBuf>,
+    },
     /// Train one trial: started by `run`
     #[command(hide = true)]
     Worker(Worker),
@@ -156,8 +214,7 @@ fn seed(text: &str) -> Result<u64, String> {
 pub(super) struct Planning {
     #[command(flatten)]
     pub(super) file: File,
-    /// Where output goes
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
     /// Only trials for which this holds: `--only 'sequence_length == 128'`, `--only 'configuration in [3, 7] and seed == 1'`
     #[arg(long, value_name = "CONDITION")]
@@ -224,6 +281,16 @@ pub(super) struct Plan {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct New {
+    /// The text: a file, a pattern such as 'books/*.txt', or the built-in book
+    #[arg(default_value = "builtin:keeper")]
+    pub(super) text: String,
+    /// The file to write; without it, one named after the text, in this folder
+    #[arg(long, value_name = "FILE")]
+    pub(super) into: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The experiment file; without one, the four numbers below
     pub(super) file: Option<PathBuf>,
@@ -233,8 +300,7 @@ pub(super) struct Explain {
     /// Set a value over the file's
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
-    /// Where output goes
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
     /// Tokens of the text
     #[arg(long, value_name = "N", conflicts_with = "file", allow_negative_numbers = true, value_parser = tokens)]
@@ -255,23 +321,18 @@ pub(super) struct Explain {
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// A configuration (`quickstart#3`); an experiment's name or folder for its best one, or with the number after it; a trial by its
-    /// id, the beginning of one, or its folder
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", help = format!("{NAME}; of an experiment the best configuration is shown"))]
     pub(super) name: PathBuf,
     /// The configuration's number in the table, where the name is an experiment's
     #[arg(value_name = "N")]
     pub(super) configuration: Option<usize>,
-    /// Where names and ids are looked for
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// An experiment's name or folder, a configuration (`quickstart#3`), or a trial by its id, the beginning of one, or its folder;
-    /// without one, every experiment
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", help = format!("{NAME}; without one, every experiment is shown"))]
     pub(super) name: Option<PathBuf>,
     /// As JSON
     #[arg(long)]
@@ -279,22 +340,19 @@ pub(super) struct Status {
     /// Again every two seconds, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,
-    /// Where names and ids are looked for
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// An experiment's name or folder (or what lies in one: `quickstart#3`, a trial); of several, those that were measured alike stand
-    /// in one table
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", help = format!("{NAME}; its whole experiment is reported. Of several, those that were measured \
+        alike stand in one table"))]
     pub(super) names: Vec<PathBuf>,
     /// Write the report here; of one experiment the default is its own `report` folder, of several none
     #[arg(long, value_name = "DIR")]
     pub(super) into: Option<PathBuf>,
-    /// Where names and ids are looked for
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
 }
 
@@ -310,9 +368,7 @@ pub(super) struct WriteReport {
 
 #[derive(Debug, Args)]
 pub(super) struct Compare {
-    /// A configuration (`quickstart#3`; its number alone where it is clear of which experiment), an experiment's name or folder for
-    /// its best configuration, or a single trial by its id, the beginning of one, or its folder
-    #[arg(value_name = "A")]
+    #[arg(value_name = "A", help = format!("{NAME}; of an experiment the best configuration is taken"))]
     pub(super) first: PathBuf,
     /// The other one
     #[arg(value_name = "B")]
@@ -320,16 +376,13 @@ pub(super) struct Compare {
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Where names and ids are looked for
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
-    /// A trial by its id, the beginning of one, or its folder; a configuration (`quickstart#3`); an experiment's name or folder for its
-    /// best trial; or a checkpoint's folder
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", help = format!("{NAME}; of an experiment the best trial is taken. Also a checkpoint's folder"))]
     pub(super) trial: PathBuf,
     /// What the model goes on from; without it, from an empty text
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -352,8 +405,7 @@ pub(super) struct Sample {
     /// Where to compute: `auto`, `cpu`; `cuda`, `cuda:1`, `metal` in a build with that feature
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(super) device: String,
-    /// Where names and ids are looked for
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(super) runs: PathBuf,
 }
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::Votive;
+use args::{OVERVIEW, Votive};
 use exit_code::Code;
 use output::{say_as_is, say_error, style};
 
@@ -21,6 +21,10 @@ use crate::runner::Failure;
 
 /// Runs the command that the command line asks for.
 pub fn main() -> ExitCode {
+    if std::env::args_os().len() == 1 {
+        say_as_is(OVERVIEW);
+        return Code::Usage.into();
+    }
     match commands::execute(Votive::parse().command) {
         Ok(code) => code.into(),
         Err(Failure::File(problems)) => {

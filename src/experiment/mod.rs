@@ -26,6 +26,7 @@ pub mod settings;
 mod show;
 mod start;
 mod surroundings;
+mod template;
 mod text;
 mod yaml;
 
@@ -42,4 +43,5 @@ pub use problem::{Place, Problem, Problems, Severity, Style};
 pub use read::{load, parse};
 pub use show::to_yaml;
 pub use surroundings::{Folder, Surroundings, Unfit};
+pub use template::{Subject, template};
 pub use text::{clock_time, duration};

@@ -10,6 +10,7 @@ mod compare;
 mod damaged;
 mod deadline;
 mod devices;
+mod documents;
 mod environment;
 mod experiments;
 mod golden;

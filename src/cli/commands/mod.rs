@@ -5,6 +5,8 @@ mod check_gpu;
 mod compare;
 mod completions;
 mod explain;
+mod guide;
+mod new;
 mod plan;
 mod probe;
 mod report;
@@ -32,10 +34,12 @@ pub(super) fn execute(command: Command) -> Result<Code, Failure> {
         Command::Report(arguments) => report::execute(&arguments),
         Command::Compare(arguments) => compare::execute(&arguments),
         Command::Sample(arguments) => sample::execute(&arguments),
+        Command::New(arguments) => new::execute(&arguments),
         Command::Settings { key } => settings::execute(key.as_deref()),
         Command::Schema => settings::schema(),
-        Command::Completions { shell } => completions::execute(shell),
-        Command::Man => completions::man_page(),
+        Command::Guide { topic } => guide::execute(topic.as_deref()),
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { command, into } => completions::man_pages(command.as_deref(), into.as_deref()),
         Command::Worker(arguments) => worker::execute(&arguments),
         Command::WriteReport(arguments) => write_report::execute(&arguments),
         Command::Probe => probe::execute(),

@@ -4,6 +4,7 @@
 mod bars;
 pub mod explain;
 pub(super) mod lines;
+pub mod markdown;
 pub(super) mod notice;
 pub(super) mod plan;
 pub(super) mod plan_csv;

@@ -13,7 +13,7 @@ pub fn table(entries: &[&Entry], look: Look) -> String {
         Column::new("setting", Cells::Whole),
         Column::new("", Cells::Whole),
         Column::new("default", Cells::Words).keep(2),
-        Column::new("what it is", Cells::Prose),
+        Column::new("what it is", Cells::Prose).keep(3),
         Column::new("takes", Cells::Words).keep(1),
     ];
     let row = |entry: &&Entry| {

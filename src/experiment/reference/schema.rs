@@ -9,14 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::{Edge, Entry, TABLE, Takes};
 use crate::experiment::keys;
+use crate::experiment::text::LONGEST_SECONDS;
 
 /// A number as text: the reader takes `20_000`, which is a text to YAML.
 const NUMBER: &str = r"^[+-]?[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9]+)?$";
 const WHOLE: &str = r"^[+]?[0-9][0-9_]*(\.0*)?([eE][+]?[0-9]+)?$";
 const CLOCK: &str = r"^([0-9]|[01][0-9]|2[0-3]):[0-5][0-9]$";
-const LENGTH: &str = r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
-/// A name of one's own.
-const OWN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+const LENGTH: &str = r"^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
+/// A name of one's own, which is no section's.
+const OWN: &str = "^(?!(corpus|tokenizer|model|train|evaluate|checkpoint|run|report)$)[A-Za-z_][A-Za-z0-9_]*$";
 
 /// The JSON Schema of an experiment file.
 pub fn schema() -> Value {
@@ -145,7 +146,8 @@ fn forms(takes: &Takes) -> Vec<Value> {
             vec![json!({"type": "string", "minLength": 1}), json!({"type": "array", "items": {"type": "string"}, "minItems": 1})]
         }
         Takes::Clock => vec![text(CLOCK)],
-        Takes::Length => vec![text(LENGTH), json!({"type": "integer", "minimum": 1})],
+        Takes::Length => vec![text(LENGTH)],
+        Takes::Seconds => vec![json!({"type": "integer", "minimum": 1, "maximum": LONGEST_SECONDS}), text(WHOLE)],
         // What has a form of its own has a schema of its own.
         Takes::Form(_) => vec![json!(true)],
     }

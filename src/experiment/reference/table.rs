@@ -2,13 +2,14 @@
 
 use super::Identity::{No, Part, Partly};
 use super::Preset::{Follows, Required, Value};
-use super::Takes::{Clock, Flag, Form, Length, Number, Text, Texts, Whole, Words};
+use super::Takes::{Clock, Flag, Form, Length, Number, Seconds, Text, Texts, Whole, Words};
 use super::{Edge, Entry, Identity, Preset, Takes};
 use crate::experiment::text::{LARGEST, LARGEST_FEW, LARGEST_SIZE};
 
 const SIZE: Takes = Whole(1, LARGEST_SIZE);
 const FEW: Takes = Whole(1, LARGEST_FEW);
 const ABOVE_ZERO: Takes = Number(Edge::Beyond(0.0), Edge::Open);
+const AMOUNT: Takes = Number(Edge::Beyond(0.0), Edge::At(1e9));
 const FROM_ZERO: Takes = Number(Edge::At(0.0), Edge::Open);
 const BELOW_ONE: Takes = Number(Edge::At(0.0), Edge::Beyond(1.0));
 const FRACTION: Takes = Number(Edge::At(0.0), Edge::At(1.0));
@@ -330,7 +331,7 @@ pub const TABLE: &[Entry] = &[
     ),
     entry(
         "train.budget.epochs",
-        &[ABOVE_ZERO],
+        &[AMOUNT],
         Follows("none"),
         Part,
         "Passes over all windows; half a pass is allowed.",
@@ -338,7 +339,7 @@ pub const TABLE: &[Entry] = &[
     ),
     entry(
         "train.budget.minutes",
-        &[ABOVE_ZERO],
+        &[AMOUNT],
         Follows("none"),
         Part,
         "Minutes of training steps. Such a trial is not the same twice.",
@@ -539,13 +540,17 @@ pub const TABLE: &[Entry] = &[
     entry("run.retries", &[Whole(0, LARGEST_SIZE)], Value, No, "How often a trial that crashed is started again.", "5"),
     entry(
         "run.timeout",
-        &[Words(&[("auto", "20 times its longest silence so far, at least 2 minutes"), ("never", "it is waited for")]), Length],
+        &[
+            Words(&[("auto", "20 times its longest silence so far, at least 2 minutes"), ("never", "it is waited for")]),
+            Length,
+            Seconds,
+        ],
         Value,
         No,
         "A trial that has been silent for so long is killed as hung, and started again.",
         "10m",
     ),
-    entry("run.patience", &[Length], Value, No, "How long trials have to save when the run is stopped.", "2m"),
+    entry("run.patience", &[Length, Seconds], Value, No, "How long trials have to save when the run is stopped.", "2m"),
     // The report.
     entry(
         "report.margin",

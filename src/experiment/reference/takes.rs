@@ -19,8 +19,10 @@ pub enum Takes {
     Texts(&'static str),
     /// A time of the day.
     Clock,
-    /// A length of time.
+    /// A length of time with its units.
     Length,
+    /// A length of time as a bare number.
+    Seconds,
     /// Something of a form of its own, which these words tell.
     Form(&'static str),
 }
@@ -47,6 +49,7 @@ impl Takes {
             Self::Text(what) | Self::Form(what) => (*what).to_owned(),
             Self::Texts(what) => format!("{what}, or a list"),
             Self::Clock => "a time of the day such as `07:00`".to_owned(),
+            Self::Seconds => "a whole number of seconds".to_owned(),
             Self::Length => "a length of time such as `90s`, `30m`, `1h30m`".to_owned(),
         }
     }

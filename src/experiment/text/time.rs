@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longest time that is waited for: a hundred years.
-pub(super) const LONGEST_SECONDS: u64 = 36_525 * 86_400;
+pub(in crate::experiment) const LONGEST_SECONDS: u64 = 36_525 * 86_400;
 
 /// A point of time in a day, `07:00`, as hour and minute.
 pub fn clock_time(text: &str) -> Option<(u8, u8)> {
