@@ -149,7 +149,7 @@ pub(super) enum Command {
 pub(super) struct File {
     /// The experiment file
     pub(super) file: PathBuf,
-    /// Set a value over the file's: `--set train.batch_size=8`, `--set 'seeds=[1, 2, 3]'`. A swept key is no longer swept; a list,
+    /// Replace a value of the file: `--set train.batch_size=8`, `--set 'seeds=[1, 2, 3]'`. A swept key is no longer swept; a list,
     /// as in `--set train.batch_size=[8,16]`, makes an axis or replaces it
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
@@ -219,10 +219,10 @@ pub(super) struct Planning {
     /// Only trials for which this holds: `--only 'sequence_length == 128'`, `--only 'configuration in [3, 7] and seed == 1'`
     #[arg(long, value_name = "CONDITION")]
     pub(super) only: Option<String>,
-    /// Most trials that are planned
+    /// Refuse to plan more trials than this
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(super) max_trials: u64,
-    /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; over the file's `run.device`, and over where its trials ran before
+    /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; replaces the file's `run.device`, and where its trials ran before
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Option<String>,
 }
@@ -247,23 +247,23 @@ impl Planning {
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) planning: Planning,
-    /// End by this clock time: `07:00`; over the file's `run.until`
+    /// End by this time of the day: `07:00`; replaces the file's `run.until`
     #[arg(long, value_name = "HH:MM")]
     pub(super) until: Option<String>,
-    /// Trials at a time; over the file's `run.slots`
+    /// Trials at a time on the processor; replaces the file's `run.slots`
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = slots)]
     pub(super) slots: Option<usize>,
-    /// Do not measure time and memory of each shape first
+    /// Do not measure time and memory before training
     #[arg(long)]
     pub(super) no_probe: bool,
-    /// Score finished trials again whose scores were made otherwise (a shorter sequence length or another `evaluate.context` or
-    /// `evaluate.max_bytes` since): from their final and best weights, nothing is trained again
+    /// Score finished trials again whose scores no longer compare, since a shorter sequence length joined or `evaluate.context` or
+    /// `evaluate.max_bytes` changed. Nothing is trained again
     #[arg(long)]
     pub(super) rescore: bool,
-    /// Try this trial again, also one that diverged or did not fit
+    /// Train this trial again, also one that diverged or did not fit
     #[arg(long, value_name = "ID")]
     pub(super) retry: Vec<String>,
-    /// Train also what would be the same, to the bit, as a trained trial whose clip norm never bound
+    /// Train also trials that would come to the same bits as a trained one, whose clip norm never bound (`votive guide clipping`)
     #[arg(long)]
     pub(super) no_alias: bool,
 }
@@ -297,7 +297,7 @@ pub(super) struct Explain {
     /// Which configuration, by its number (`#` in the plan); without one, the first of the file
     #[arg(long, value_name = "N")]
     pub(super) configuration: Option<usize>,
-    /// Set a value over the file's
+    /// Replace a value of the file, as in `run`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
     #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
@@ -337,7 +337,7 @@ pub(super) struct Status {
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
-    /// Again every two seconds, until Ctrl-C
+    /// Show it again every two seconds, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,
     #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]

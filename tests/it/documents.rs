@@ -138,7 +138,7 @@ fn the_guide_lists_its_pages_shows_each_and_names_the_nearest() {
 fn every_command_has_a_man_page() {
     let scene = Scene::new(SMALL);
     scene.votive(&["man"]).exits(0).says(".TH votive 1").says("Exit codes");
-    scene.votive(&["man", "run"]).exits(0).says(".TH votive\\-run 1").says("max\\-trials");
+    scene.votive(&["man", "run"]).exits(0).says(".TH votive-run 1").says("max\\-trials");
     scene.votive(&["man", "rum"]).exits(2).says("hint: did you mean `run`?");
     scene.votive(&["man", "--into", "man1"]).exits(0).says("pages into man1");
     let help = scene.votive(&["--help"]).exits(0).out;

@@ -58,7 +58,7 @@ fn described() -> Command {
 
 fn page(command: &Command) -> Result<Vec<u8>> {
     let mut text = Vec::new();
-    let page = clap_mangen::Man::new(command.clone());
+    let page = clap_mangen::Man::new(command.clone()).source(crate::program());
     page.render(&mut text).map_err(|error| Error::internal("the man page cannot be made").caused_by(error))?;
     Ok(text)
 }

@@ -52,11 +52,11 @@ fn subject(text: &str, into: Option<&Path>) -> Result<Subject> {
     let field = rows.map(|file| field_of(file)).transpose()?;
     let stem = into.map_or(Path::new(text.trim_start_matches("builtin:")), |into| into).file_stem();
     let name = name_of(&stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default());
-    Ok(Subject { name, text: quoted_path(text, into)?, field, bytes })
+    Ok(Subject { name, text: path_in_file(text, into)?, field, bytes })
 }
 
 /// The text as the file names it: relative to the file, or from the root where that lies in another folder.
-fn quoted_path(text: &str, into: Option<&Path>) -> Result<String> {
+fn path_in_file(text: &str, into: Option<&Path>) -> Result<String> {
     let beside = into.and_then(Path::parent).is_none_or(|folder| folder.as_os_str().is_empty() || folder == Path::new("."));
     let path = if beside || text.starts_with("builtin:") {
         text.to_owned()
@@ -64,7 +64,7 @@ fn quoted_path(text: &str, into: Option<&Path>) -> Result<String> {
         let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("the working folder"), error))?;
         here.join(text).display().to_string()
     };
-    Ok(serde_json::Value::String(path).to_string())
+    Ok(path)
 }
 
 /// The field of a row that holds the text: `text`, or the longest text in the first row.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::keys;
 use super::settings::Settings;
 use super::show;
+use super::text;
 
 pub use schema::schema;
 pub use table::TABLE;
@@ -152,20 +153,30 @@ pub(super) fn hint(key: &str) -> Option<String> {
 
 /// The defaults that are values, as a person writes them.
 static DEFAULTS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
-    let Ok(Value::Object(sections)) = serde_json::to_value(Settings::default()) else {
-        unreachable!("settings serialize as a map of sections");
-    };
+    let values = serde_json::to_value(Settings::default()).unwrap_or_default();
     let mut defaults = Vec::new();
-    for (section, values) in &sections {
-        if section == keys::TOKENIZER {
-            defaults.push((section.clone(), show::value(section, "", values)));
-            continue;
-        }
-        let values = values.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        defaults.extend(values.map(|(key, value)| (format!("{section}.{key}"), show::value(section, key, value))));
-    }
-    defaults
+    collect(String::new(), &values, &mut defaults);
+    let written = defaults.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| {
+        let (section, name) = key.split_once('.').unwrap_or((&key, ""));
+        let text = show::value(section, name, value);
+        // A large number is read more easily with its thousands apart.
+        let grouped = text.parse().ok().filter(|number| *number >= 10_000).map(|number| text::grouped(number).replace(',', "_"));
+        (key, grouped.unwrap_or(text))
+    });
+    written.collect()
 });
+
+/// The settings among these values, by their full names: what the table knows, and what it does not know and is no section.
+fn collect<'a>(key: String, value: &'a Value, into: &mut Vec<(String, &'a Value)>) {
+    match value.as_object().filter(|_| entry(&key).is_none()) {
+        Some(inner) => {
+            for (name, value) in inner {
+                collect(if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, value, into);
+            }
+        }
+        None => into.push((key, value)),
+    }
+}
 
 #[cfg(test)]
 mod tests;

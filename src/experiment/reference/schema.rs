@@ -32,7 +32,7 @@ pub fn schema() -> Value {
         properties.insert(entry.key.to_owned(), described(entry, top(entry)));
     }
     for section in keys::SECTIONS.iter().filter(|section| **section != keys::TOKENIZER) {
-        properties.insert((*section).to_owned(), block(section));
+        properties.insert((*section).to_owned(), self::section(section));
     }
     properties.insert(keys::TOKENIZER.to_owned(), reference(keys::TOKENIZER));
     let mut patterns = by_full_name(&|entry| reference(entry.key), &|_| true);
@@ -72,14 +72,20 @@ fn by_full_name(schema: &dyn Fn(&Entry) -> Value, which: &dyn Fn(&Entry) -> bool
     settings.map(|entry| (format!("^{}$", entry.key.replace('.', r"\.")), schema(entry))).collect()
 }
 
-/// The keys directly inside a section or a block.
+/// The keys directly inside a section or a block; a section within it whole.
 fn inside(block: &str) -> Map<String, Value> {
-    let parts = TABLE.iter().filter_map(|entry| Some((entry, entry.key.strip_prefix(block)?.strip_prefix('.')?)));
-    parts.filter(|(_, rest)| !rest.contains('.')).map(|(entry, rest)| (rest.to_owned(), reference(entry.key))).collect()
+    let mut keys = Map::new();
+    let parts = TABLE.iter().filter_map(|entry| entry.key.strip_prefix(block)?.strip_prefix('.'));
+    for name in parts.map(|rest| rest.split('.').next().unwrap_or(rest)) {
+        let key = format!("{block}.{name}");
+        let schema = || if super::entry(&key).is_some() { reference(&key) } else { section(&key) };
+        keys.entry(name).or_insert_with(schema);
+    }
+    keys
 }
 
 /// A section of settings; `budget.steps` in it is as good as a block.
-fn block(section: &str) -> Value {
+fn section(section: &str) -> Value {
     let deeper = |entry: &Entry| {
         let rest = entry.key.strip_prefix(section)?.strip_prefix('.')?;
         rest.contains('.').then(|| (format!("^{}$", rest.replace('.', r"\.")), reference(entry.key)))

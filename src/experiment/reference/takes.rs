@@ -1,6 +1,6 @@
 //! What a setting may be, in words.
 
-use crate::experiment::text::{grouped, write_number};
+use crate::experiment::text::{grouped, whole, write_number};
 
 /// One thing that a setting may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,7 +56,10 @@ impl Takes {
 }
 
 fn number(least: Edge, most: Edge) -> String {
-    let write = write_number;
+    let write = |number: f64| match whole(number).filter(|number| *number >= 10_000) {
+        Some(number) => grouped(number),
+        None => write_number(number),
+    };
     match (least, most) {
         (Edge::At(least), Edge::At(most)) => format!("a number from {} to {}", write(least), write(most)),
         (Edge::At(least), Edge::Beyond(most)) => format!("a number from {} to below {}", write(least), write(most)),

@@ -28,12 +28,10 @@ fn read(key: &str, value: &str) -> Result<Settings, String> {
 
 #[test]
 fn the_table_has_every_setting_that_the_reader_has_and_no_other() {
-    let Ok(Value::Object(sections)) = serde_json::to_value(Settings::default()) else { panic!("a map") };
-    let inner = |section: &str, values: &Value| {
-        let keys: Vec<String> = values.as_object().unwrap().keys().map(|key| format!("{section}.{key}")).collect();
-        if section == keys::TOKENIZER { vec![keys::TOKENIZER.to_owned()] } else { keys }
-    };
-    let read: BTreeSet<String> = sections.iter().flat_map(|(section, values)| inner(section, values)).collect();
+    let values = serde_json::to_value(Settings::default()).unwrap();
+    let mut settings = Vec::new();
+    collect(String::new(), &values, &mut settings);
+    let read: BTreeSet<String> = settings.into_iter().map(|(key, _)| key).collect();
     let written: BTreeSet<String> = keys::SETTINGS.iter().cloned().collect();
     assert_eq!(written, read);
     let parts: BTreeSet<&str> =
@@ -183,6 +181,14 @@ fn the_schema_has_every_key_of_the_table_and_no_other() {
     let mut inside = BTreeSet::new();
     for section in keys::SECTIONS.iter().filter(|section| **section != keys::TOKENIZER) {
         inside.extend(keys(&schema["properties"][section]["properties"]).into_iter().map(|key| format!("{section}.{key}")));
+    }
+    // Sections within a section.
+    for key in inside.clone() {
+        let (section, name) = key.split_once('.').unwrap();
+        if let Some(inner) = schema["properties"][section]["properties"][name]["properties"].as_object() {
+            inside.remove(&key);
+            inside.extend(inner.keys().map(|inner| format!("{key}.{inner}")));
+        }
     }
     for (block, parts) in [(keys::TOKENIZER, "/anyOf/0/properties"), (keys::BUDGET, "/properties")] {
         let properties = schema["definitions"][block].pointer(parts).unwrap();
