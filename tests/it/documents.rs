@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{SMALL, Scene};
+use crate::support::{SMALL, Said, Scene};
 
 /// What a YAML example leaves to the file around it, by the key that begins each.
 const AROUND: &[(&str, &str)] = &[
@@ -15,8 +15,8 @@ const AROUND: &[(&str, &str)] = &[
     ("train:", "train: {budget: {tokens: 5_000}}\n"),
 ];
 
-/// Budgets of the shell examples: what they run ends in moments.
-const BUDGET: &str = "{tokens: 3000}";
+/// Shell examples run with this, so that what they start ends in moments.
+const SHORT: [(&str, &str); 2] = [("VOTIVE_SET__TRAIN__BUDGET", "{tokens: 3000}"), ("VOTIVE_SET__EVALUATE__MAX_BYTES", "3000")];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -85,7 +85,8 @@ fn every_shell_example_runs() {
     let program = Path::new(env!("CARGO_BIN_EXE_votive")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let first = surroundings();
-    first.votive(&["run", "experiments/quickstart.yaml", "--no-probe", "--set", &format!("train.budget={BUDGET}")]).exits(0);
+    let mut command = first.command(&["run", "experiments/quickstart.yaml", "--no-probe"]);
+    Said::of(command.envs(SHORT).output().unwrap()).exits(0);
     let mut count = 0;
     for (page, text) in pages() {
         let examples = examples(&text, "sh");
@@ -98,7 +99,7 @@ fn every_shell_example_runs() {
         for example in examples {
             let mut shell = Command::new("bash");
             shell.args(["-euo", "pipefail", "-c", &example]).current_dir(scene.path()).env("PATH", &path);
-            shell.env("HOME", scene.path()).env("VOTIVE_SET__TRAIN__BUDGET", BUDGET).env("CUDA_VISIBLE_DEVICES", "");
+            shell.env("HOME", scene.path()).envs(SHORT).env("CUDA_VISIBLE_DEVICES", "");
             let output = shell.output().unwrap();
             let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
             assert!(output.status.success(), "{page}:\n{example}\n{}\n{}", said[0], said[1]);
@@ -188,4 +189,15 @@ fn new_writes_a_file_that_is_right_as_it_is() {
     scene.votive(&["new", "books"]).exits(2).says("books/*.txt");
     scene.put("short.txt", "A lamp.\n");
     scene.votive(&["new", "short.txt"]).exits(2).says("too few to learn from");
+}
+
+#[test]
+fn the_columns_that_the_guide_names_are_those_of_the_files() {
+    let guide = fs::read_to_string(root().join("src/guide/files.md")).unwrap();
+    for schema in votive::record::schemas() {
+        let line = guide.lines().find(|line| line.starts_with(&format!("| `{}` |", schema.name))).expect(schema.name);
+        let named: Vec<&str> = line.split('|').nth(2).unwrap().trim().split(", ").collect();
+        let columns: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(named, columns, "{}", schema.name);
+    }
 }

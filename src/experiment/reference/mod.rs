@@ -2,8 +2,8 @@
 //! an example.
 //!
 //! The [`TABLE`] is the one place where this is written down. The names that are known, hints about wrong values, `votive
-//! settings`, the guide's page and the JSON Schema ([`schema`]) are made from it; defaults are those of
-//! [`Settings`](super::settings::Settings), and tests hold the table against what the file's reader does.
+//! settings`, the guide's page and the JSON Schema ([`schema()`]) are made from it; defaults are those of
+//! [`Settings`], and tests hold the table against what the file's reader does.
 
 mod schema;
 mod table;
