@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::error::Kind;
-use crate::schedule::{Cause, Stop, Summary};
+use crate::schedule::{Cause, HELD_ELSEWHERE, INTERRUPTED, Stop, Summary, TERMINATED};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +40,9 @@ impl Code {
             Self::SomeFailed => 3,
             Self::Nothing => 4,
             Self::Stopped => 5,
-            Self::Busy => 75,
-            Self::Interrupted => 130,
-            Self::Terminated => 143,
+            Self::Busy => HELD_ELSEWHERE,
+            Self::Interrupted => INTERRUPTED,
+            Self::Terminated => TERMINATED,
             Self::Failed(cause) => cause.exit_code().unwrap_or(Self::Internal.number()),
         }
     }

@@ -22,9 +22,9 @@ pub(crate) enum Site {
     MlpOutput = 3,
 }
 
-/// The place of a mask: everything its stream depends on but the head.
+/// Which mask: everything its stream depends on but the head.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct MaskKey {
     /// Seed of the trial.
     pub(crate) seed: u64,
     /// Optimizer step.
@@ -37,7 +37,7 @@ pub(crate) struct Place {
     pub(crate) site: Site,
 }
 
-impl Place {
+impl MaskKey {
     /// The indices of its stream; `head` only for attention weights.
     pub(crate) fn indices(self, head: Option<usize>) -> Vec<u64> {
         let site = 4 * self.layer as u64 + self.site as u64;
@@ -66,7 +66,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// The rows at this place; `head` only for attention weights.
-    pub(crate) fn new(place: Place, head: Option<usize>, rate: f64) -> Self {
+    pub(crate) fn new(place: MaskKey, head: Option<usize>, rate: f64) -> Self {
         Self { stream: Stream::new(place.seed, "dropout", &place.indices(head)), threshold: threshold(rate), scale: factor(rate) }
     }
 
@@ -83,7 +83,7 @@ impl Rows {
 }
 
 /// The mask of a [T, C] site, row by row.
-pub(crate) fn mask(place: Place, rate: f64, length: usize, width: usize) -> Vec<f32> {
+pub(crate) fn mask(place: MaskKey, rate: f64, length: usize, width: usize) -> Vec<f32> {
     let mut rows = Rows::new(place, None, rate);
     let mut mask = vec![0.0; length * width];
     mask.chunks_exact_mut(width).for_each(|row| rows.fill(row));
@@ -91,7 +91,7 @@ pub(crate) fn mask(place: Place, rate: f64, length: usize, width: usize) -> Vec<
 }
 
 /// The mask of a sequence's attention weights, [H, T, T] row by row, 0 behind the causal mask.
-pub(crate) fn attention_mask(place: Place, rate: f64, heads: usize, length: usize) -> Vec<f32> {
+pub(crate) fn attention_mask(place: MaskKey, rate: f64, heads: usize, length: usize) -> Vec<f32> {
     let mut mask = vec![0.0; heads * length * length];
     for (head, square) in mask.chunks_exact_mut(length * length).enumerate() {
         let mut rows = Rows::new(place, Some(head), rate);
@@ -104,7 +104,7 @@ pub(crate) fn attention_mask(place: Place, rate: f64, heads: usize, length: usiz
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { seed: 1, step: 2, sequence: 3, layer: 1, site: Site::MlpOutput };
+    const PLACE: MaskKey = MaskKey { seed: 1, step: 2, sequence: 3, layer: 1, site: Site::MlpOutput };
 
     #[test]
     fn a_share_of_rate_falls_out_and_the_mean_stays_one() {
@@ -121,18 +121,18 @@ mod tests {
         let base = mask(PLACE, 0.5, 4, 64);
         assert_eq!(base, mask(PLACE, 0.5, 4, 64));
         let others = [
-            Place { seed: 2, ..PLACE },
-            Place { step: 3, ..PLACE },
-            Place { sequence: 4, ..PLACE },
-            Place { layer: 0, ..PLACE },
-            Place { site: Site::AttentionOutput, ..PLACE },
+            MaskKey { seed: 2, ..PLACE },
+            MaskKey { step: 3, ..PLACE },
+            MaskKey { sequence: 4, ..PLACE },
+            MaskKey { layer: 0, ..PLACE },
+            MaskKey { site: Site::AttentionOutput, ..PLACE },
         ];
         assert!(others.iter().all(|&other| mask(other, 0.5, 4, 64) != base));
     }
 
     #[test]
     fn attention_masks_are_causal_and_differ_from_head_to_head() {
-        let place = Place { site: Site::Attention, ..PLACE };
+        let place = MaskKey { site: Site::Attention, ..PLACE };
         let mask = attention_mask(place, 0.5, 2, 16);
         for head in 0..2 {
             for i in 0..16 {

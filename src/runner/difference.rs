@@ -2,7 +2,7 @@
 
 use crate::plan::Trial;
 use crate::runs::{End, Outcome};
-use crate::train::evaluate::{Layout, PROTOCOL};
+use crate::train::evaluate::{PROTOCOL, WindowLayout};
 use crate::train::recorder::{CheckpointKind, Protocol};
 
 /// What differs. Only the first of these is said of a trial.
@@ -47,7 +47,7 @@ impl Difference {
         if outcome.end != End::Completed || tokens < 1 {
             return None;
         }
-        let layout = Layout::overlapping(context);
+        let layout = WindowLayout::overlapping(context);
         let (context, stride) = (layout.context as i64, layout.stride as i64);
         match outcome.score("validation", Protocol::Common, CheckpointKind::Final) {
             None => Some(Self::NotScored),

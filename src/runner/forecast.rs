@@ -11,7 +11,7 @@ use super::workers::patience;
 use crate::error::Result;
 use crate::model::gpu::cuda::Search;
 use crate::plan::Trial;
-use crate::schedule::{Layout, Machine, Moment};
+use crate::schedule::{Allotment, Machine, Moment};
 
 /// The labels of trials that take longer than all the time from now on that the file gives (`run.time`, `run.until`), as far as they
 /// are not over and their shapes were measured: of other machines, or with other slots, nothing is known.
@@ -27,7 +27,7 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let is_open = |trial: &&Trial| !session.folder.trial(&trial.id).outcome().exists();
     let open: Vec<&Trial> = plan.trials.iter().filter(is_open).collect();
     let planned = Memory::largest_planned(open.iter().copied(), session.device);
-    let Layout { slots, threads } = session.layout(Machine::this(), run.slots, open.len(), planned);
+    let Allotment { slots, threads } = session.allotment(Machine::this(), run.slots, open.len(), planned);
     let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
     let gpus = session.gpus().cloned().collect();
     let how = How { device: session.device, gpus, slots, threads, search, patience: patience(run) };

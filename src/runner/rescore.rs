@@ -63,7 +63,7 @@ pub(super) fn score_again(
         round: 0,
         shape: shapes[&stale.trial.id],
         clip_norm: stale.trial.settings.train.clip_norm,
-        family: None,
+        kin: None,
         twins: None,
         // Whatever kind of GPU scores it.
         needs: Needs { memory: Memory::planned(stale.trial, session.device).device.unwrap_or(0), kind: None },

@@ -26,7 +26,7 @@ use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
 use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, reopen, state_of};
-use crate::schedule::{Candidate, Conclusion, Layout, Machine, Needs, Policy, Queue, Summary, Work};
+use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Summary, Work};
 use crate::train::checkpoint;
 
 /// What is asked of a run.
@@ -193,8 +193,8 @@ impl Run<'_> {
     }
 
     /// Shares the machine among so many trials of which the largest needs so much memory.
-    fn layout(&self, trials: usize, largest: Memory) -> Layout {
-        self.session.layout(self.machine, self.asked_slots(), trials, largest)
+    fn allotment(&self, trials: usize, largest: Memory) -> Allotment {
+        self.session.allotment(self.machine, self.asked_slots(), trials, largest)
     }
 
     /// The rules of a run in so many slots, or in those of the GPUs.
@@ -219,7 +219,7 @@ impl Run<'_> {
         }
         let stale = rescore::stale(&self.session.plan, standing);
         let largest = rescore::memory(&stale, self.session.device);
-        let shape = self.layout(stale.len().max(1), largest);
+        let shape = self.allotment(stale.len().max(1), largest);
         let policy = self.policy(shape.slots, largest);
         let scored = rescore::score_again(self.context, &stale, policy, reports)?;
         alias::look_after(self.session, false, standing, self.listener)?;
@@ -258,13 +258,13 @@ impl Run<'_> {
         }
         let planned = Memory::largest_planned(missing.iter().copied(), self.session.device);
         let told = self.session.device.is_cpu() && self.tell_little_memory(1, planned.host);
-        let probes = self.probe(&missing, self.layout(missing.len(), planned))?;
+        let probes = self.probe(&missing, self.allotment(missing.len(), planned))?;
         // What was measured decides how many trials run at a time: the plan's estimate may be too high, or too low.
         let largest = match &probes {
             Some(probes) => probes.largest(&self.session.plan, &missing)?.or_on_gpu(planned),
             None => planned,
         };
-        let shape = self.layout(missing.len(), largest);
+        let shape = self.allotment(missing.len(), largest);
         if !told && (self.session.device.is_cpu() || probes.is_some()) {
             self.tell_little_memory(shape.slots, largest.host);
         }
@@ -293,7 +293,7 @@ impl Run<'_> {
     }
 
     /// Measures every distinct shape, unless that is not wanted.
-    fn probe(&self, missing: &[&Trial], shape: Layout) -> Result<Option<Probes>> {
+    fn probe(&self, missing: &[&Trial], shape: Allotment) -> Result<Option<Probes>> {
         if !self.request.probe {
             return Ok(None);
         }
@@ -325,7 +325,7 @@ impl Run<'_> {
                 shape: shapes[&trial.id],
                 round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
                 clip_norm: trial.settings.train.clip_norm,
-                family: families.of_trial(&trial.id),
+                kin: families.of_trial(&trial.id),
                 twins: families.twins_of(&trial.id),
                 needs: needs(trial, state, measured, done > 0, self.session.device),
                 expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
@@ -336,7 +336,7 @@ impl Run<'_> {
     }
 
     /// Tells what will happen, and when it ends.
-    fn announce(&self, missing: &[&Trial], candidates: &[Candidate], shape: Layout) {
+    fn announce(&self, missing: &[&Trial], candidates: &[Candidate], shape: Allotment) {
         let by_id: HashMap<&TrialId, &Trial> = missing.iter().map(|trial| (&trial.id, *trial)).collect();
         let open = candidates.iter().filter_map(|candidate| Some((*by_id.get(&candidate.id)?, candidate.expected_seconds)));
         let seconds: Option<Vec<(&Trial, f64)>> = open.map(|(trial, seconds)| Some((trial, seconds?))).collect();

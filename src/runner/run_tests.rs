@@ -355,10 +355,10 @@ fn slots_leave_memory_for_the_report() {
     let session = Session::open(&scene.asked(), &heard).unwrap_or_else(|failure| panic!("{failure:?}"));
     let machine = Machine { cores: 8, memory: Memory { free: Some(1_000_000_000), total: None } };
     let each = crate::runner::Memory { host: 300_000_000, device: None };
-    assert_eq!(session.layout(machine, None, 8, each).slots, 2, "three would fit without the report");
+    assert_eq!(session.allotment(machine, None, 8, each).slots, 2, "three would fit without the report");
     crate::runs::keep_report_memory(&ended.folder, 600_000_000).unwrap();
-    assert_eq!(session.layout(machine, None, 8, each).slots, 1, "the last one took more");
-    assert_eq!(session.layout(machine, Some(3), 8, each).slots, 3, "what is asked for is kept");
+    assert_eq!(session.allotment(machine, None, 8, each).slots, 1, "the last one took more");
+    assert_eq!(session.allotment(machine, Some(3), 8, each).slots, 3, "what is asked for is kept");
 }
 
 /// Prints what the runner itself costs: `cargo test --release --lib what_a_trial_costs_the_runner -- --ignored --nocapture`.

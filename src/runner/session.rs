@@ -19,7 +19,7 @@ use crate::experiment::settings::{self, Precision, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
 use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, build};
 use crate::runs::{Description, ExperimentFolder, report_memory};
-use crate::schedule::{Deadline, GpuSlots, Layout, Machine, gpu_slots, layout};
+use crate::schedule::{Allotment, Deadline, GpuSlots, Machine, allot, gpu_slots};
 use crate::train::Job;
 
 /// Which experiment, and which of its trials.
@@ -143,11 +143,11 @@ impl Session {
 
     /// Shares the machine among so many trials of which the largest needs so much memory, and the report that is written beside them.
     /// `asked` are trials at a time, where somebody has asked for them.
-    pub(super) fn layout(&self, machine: Machine, asked: Option<usize>, trials: usize, largest: Memory) -> Layout {
+    pub(super) fn allotment(&self, machine: Machine, asked: Option<usize>, trials: usize, largest: Memory) -> Allotment {
         let memory = machine.memory.without(report_memory(&self.folder, self.whole().trials.len()));
         let slots = self.slots(asked, largest);
         let slots = if self.device.is_cpu() { slots } else { slots.map(|slots| slots.min(trials)) };
-        layout(Machine { memory, ..machine }, slots, self.experiment.base.run.threads, trials, largest.host)
+        allot(Machine { memory, ..machine }, slots, self.experiment.base.run.threads, trials, largest.host)
     }
 
     /// Refuses to train what the processor does not take, where a plan only warned of it.

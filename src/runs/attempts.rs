@@ -5,9 +5,32 @@
 
 use std::fs;
 
-use super::{Attempt, TrialFolder, now_utc};
+use super::{Attempt, TrialFolder, host, now_utc};
+use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
+
+impl Attempt {
+    /// The attempt of this number that this process begins now, in a slot with so many threads, on a device: where it is an NVIDIA GPU,
+    /// on the one that its runner calls so.
+    pub fn beginning(number: u32, pid: u32, (slot, threads): (u32, u32), (device, gpu): (Device, Option<Gpu>)) -> Self {
+        Self {
+            attempt: number,
+            pid,
+            host: host(),
+            slot,
+            threads,
+            device: gpu.as_ref().map_or(device, Gpu::device),
+            gpu,
+            program: crate::program(),
+            from_step: 0,
+            started_utc: now_utc(),
+            ended_utc: None,
+            ended: None,
+            last_lines: Vec::new(),
+        }
+    }
+}
 
 /// Numbers of the attempts that have a file, ascending. A file that cannot be read counts.
 fn numbers(folder: &TrialFolder) -> Result<Vec<u32>> {

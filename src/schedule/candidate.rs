@@ -43,7 +43,7 @@ impl From<&State> for Standing {
 /// A trial as the queue sees it. Their order in the queue's list is the order of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// The trial.
+    /// Which trial it is.
     pub id: TrialId,
     /// Which of its configuration's seeds it has, from 0: a round is one seed of every configuration.
     pub round: usize,
@@ -51,11 +51,11 @@ pub struct Candidate {
     pub shape: usize,
     /// Its largest gradient norm.
     pub clip_norm: ClipNorm,
-    /// The number of its family: trials that are equal but for the clip norm, of which one may turn out to be the same as another.
+    /// The number of its kin: trials that are equal but for the clip norm, of which one may turn out to be the same as another.
     /// `None` where it is trained in any case.
-    pub family: Option<usize>,
+    pub kin: Option<usize>,
     /// A number that it shares with those trials that are the same as this one under other names: one of them is trained. No
-    /// family has that number. `None` where there is no other.
+    /// kin has that number. `None` where there is no other.
     pub twins: Option<usize>,
     /// What it needs of a GPU.
     pub needs: Needs,
@@ -78,7 +78,7 @@ impl Candidate {
 /// What is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
-    /// The trial.
+    /// Which trial it is.
     pub trial: TrialId,
     /// The slot, from 1.
     pub slot: u32,
@@ -100,8 +100,8 @@ pub(super) enum Begun {
 }
 
 /// The place of a trial in the order of starts: one seed of every configuration; within a round what was interrupted, and at its end what
-/// failed, so that it keeps nothing from being tried at all; then those of families, `off` and large clip norms before smaller
-/// (where those never bind, smaller ones need not be trained at all: see `family`); then the longest, since a long trial
+/// failed, so that it keeps nothing from being tried at all; then those of kin, `off` and large clip norms before smaller
+/// (where those never bind, smaller ones need not be trained at all: see `kin`); then the longest, since a long trial
 /// begun last leaves the other slots idle; then as in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
@@ -116,7 +116,7 @@ impl Rank {
     /// That of the trial with this number, which is its place in the file.
     pub(super) fn of(candidate: &Candidate, begun: Begun, number: usize) -> Self {
         // What is trained in any case has nobody waiting for it, whatever its clip norm.
-        let limit = if candidate.family.is_some() { candidate.limit() } else { f64::NEG_INFINITY };
+        let limit = if candidate.kin.is_some() { candidate.limit() } else { f64::NEG_INFINITY };
         // A trial of unknown length may be the longest.
         let seconds = candidate.expected_seconds.unwrap_or(f64::INFINITY);
         Self { round: candidate.round, begun, limit: Reverse(Total(limit)), seconds: Reverse(Total(seconds)), number }
@@ -185,13 +185,13 @@ mod tests {
             round,
             shape: 0,
             clip_norm,
-            family: Some(7),
+            kin: Some(7),
             twins: None,
             needs: Needs::default(),
             expected_seconds,
             standing: Standing::Waiting,
         };
-        let alone = |clip_norm, seconds| Candidate { family: None, ..make(0, clip_norm, Some(seconds)) };
+        let alone = |clip_norm, seconds| Candidate { kin: None, ..make(0, clip_norm, Some(seconds)) };
         // In the order in which they are to start.
         let right = [
             (make(0, ClipNorm::At(0.1), Some(1.0)), Begun::Interrupted),

@@ -16,19 +16,19 @@ use crate::runs::{End, Entry, Outcome, Progress};
 pub enum Event {
     /// The trial was over before this run began: nothing is to be done.
     Skipped {
-        /// The trial.
+        /// The one that was over.
         trial: TrialId,
         /// How it had ended.
         end: End,
     },
     /// A worker that is not ours is at it: it is waited for.
     HeldElsewhere {
-        /// The trial.
+        /// The one that is waited for.
         trial: TrialId,
     },
     /// A worker was started.
     Started {
-        /// The trial.
+        /// The one that it works on.
         trial: TrialId,
         /// Attempt, from 1.
         attempt: u32,
@@ -42,14 +42,14 @@ pub enum Event {
     },
     /// A worker begins its trial with the first step, although there was a checkpoint.
     StartsOver {
-        /// The trial.
+        /// The one that begins anew.
         trial: TrialId,
         /// Why, in words.
         why: String,
     },
     /// A worker got further.
     Progressed {
-        /// The trial.
+        /// The one that got further.
         trial: TrialId,
         /// How far it is.
         #[serde(skip)]
@@ -57,7 +57,7 @@ pub enum Event {
     },
     /// A worker has given no sign of life for longer than it uses to.
     Silent {
-        /// The trial.
+        /// The one that it works on.
         trial: TrialId,
         /// For how long.
         seconds: u64,
@@ -66,14 +66,14 @@ pub enum Event {
     },
     /// A worker was killed and is still there: its slot is not used any more, until it ends after all.
     StillThere {
-        /// The trial.
+        /// The one that it worked on.
         trial: TrialId,
         /// Its slot, from 1.
         slot: u32,
     },
     /// An attempt ended badly. What follows from it is told next: a retry, the end, or that it is left.
     Failed {
-        /// The trial.
+        /// The one whose attempt ended so.
         trial: TrialId,
         /// What sort of failure.
         cause: Cause,
@@ -86,12 +86,12 @@ pub enum Event {
     },
     /// Somebody stopped its worker, and nothing else: it saved and left. What follows from it is told next.
     Stopped {
-        /// The trial.
+        /// The one whose worker was stopped.
         trial: TrialId,
     },
     /// It will be started again.
     Retrying {
-        /// The trial.
+        /// The one that is tried again.
         trial: TrialId,
         /// After this pause.
         in_seconds: f64,
@@ -102,14 +102,14 @@ pub enum Event {
     },
     /// It ran out of memory, and waits for what becomes of another one of its shape, which was killed before it.
     Waits {
-        /// The trial.
+        /// The one that waits.
         trial: TrialId,
         /// The other one.
         other: TrialId,
     },
     /// The trial is over.
     Ended {
-        /// The trial.
+        /// The one that is over.
         trial: TrialId,
         /// How.
         end: End,
@@ -123,7 +123,7 @@ pub enum Event {
     },
     /// The trial is over without having been trained: it is the same as another, to the bit.
     Aliased {
-        /// The trial.
+        /// The one that was not trained.
         trial: TrialId,
         /// The one that was trained.
         source: TrialId,
@@ -135,7 +135,7 @@ pub enum Event {
     },
     /// The trial is not over, and this run does no more for it.
     Left {
-        /// The trial.
+        /// The one that stays open.
         trial: TrialId,
         /// Why.
         why: Left,

@@ -8,9 +8,11 @@ use crate::error::{Kind, Result};
 use crate::runs::Outcome;
 
 /// Exit code of a worker whose trial another worker holds.
-pub const HELD_ELSEWHERE: i32 = 75;
-/// Exit codes of a worker that saved and left: a shell's numbers for SIGINT and SIGTERM.
-const SAVED_AND_LEFT: [i32; 2] = [130, 143];
+pub const HELD_ELSEWHERE: u8 = 75;
+/// Exit code of a worker that saved and left after SIGINT: a shell's number for that.
+pub const INTERRUPTED: u8 = 130;
+/// Exit code of a worker that saved and left after SIGTERM.
+pub const TERMINATED: u8 = 143;
 /// Exit code of a worker that panicked.
 const PANIC: i32 = 101;
 /// The signal of a program that gives up, as where it gets no memory.
@@ -229,8 +231,8 @@ pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, las
     let refused_memory = || last_lines.iter().any(|line| line.starts_with("memory allocation of "));
     let of_a_device = || say_any(&last_lines, &OF_A_DEVICE);
     match (evidence.code, evidence.signal) {
-        (Some(code), _) if SAVED_AND_LEFT.contains(&code) => Exit::Interrupted,
-        (Some(HELD_ELSEWHERE), _) => Exit::HeldElsewhere,
+        (Some(code), _) if [INTERRUPTED, TERMINATED].map(i32::from).contains(&code) => Exit::Interrupted,
+        (Some(code), _) if code == i32::from(HELD_ELSEWHERE) => Exit::HeldElsewhere,
         (Some(0), _) => failed(Cause::Unknown, "no outcome was written".to_owned()),
         (Some(code), _) => match Cause::of_exit_code(code) {
             Some(Cause::Memory) => failed(Cause::Memory, "memory ran out".to_owned()),

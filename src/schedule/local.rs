@@ -17,12 +17,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::exit::{Evidence, classify};
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Kill, Standing, Start};
-use crate::device::{Device, Gpu};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, host, next_attempt, now_utc,
-    read_progress, state_of, write_outcome,
+    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, next_attempt, now_utc, read_progress,
+    state_of, write_outcome,
 };
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
@@ -213,21 +213,9 @@ impl Executor for LocalExecutor<'_> {
         let mut child =
             self.command(&folder, number, start).spawn().map_err(|e| Error::io("start the worker", &self.settings.program, e))?;
         let (pipe, said) = (child.stdin.take(), child.stderr.take());
-        let attempt = Attempt {
-            attempt: number,
-            pid: child.id(),
-            host: host(),
-            slot: start.slot,
-            threads: start.threads,
-            device: start.gpu.as_ref().map_or(self.settings.device, Gpu::device),
-            gpu: start.gpu.clone(),
-            program: self.settings.version.clone(),
-            from_step: 0,
-            started_utc: now_utc(),
-            ended_utc: None,
-            ended: None,
-            last_lines: Vec::new(),
-        };
+        let on = (self.settings.device, start.gpu.clone());
+        let attempt = Attempt::beginning(number, child.id(), (start.slot, start.threads), on);
+        let attempt = Attempt { program: self.settings.version.clone(), ..attempt };
         // Only Linux has it, and only a wish: without it the kernel chooses by size alone, which is mostly the worker too.
         let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), OOM_SCORE);
         if let Err(error) = watch(&child, said, start.trial.clone(), self.ended.0.clone()) {

@@ -88,7 +88,7 @@ fn a_worker_gets_its_folder_its_numbers_and_its_threads() {
 fn a_worker_on_a_gpu_sees_it_alone_and_its_attempt_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut executor = shell(dir.path(), r#"echo "$@" > "$1/said"; echo $CUDA_VISIBLE_DEVICES >> "$1/said"; exit 9"#);
-    let gpu = Gpu { number: 3, name: "NVIDIA H200".to_owned(), uuid: "GPU-0af3".to_owned() };
+    let gpu = crate::device::Gpu { number: 3, name: "NVIDIA H200".to_owned(), uuid: "GPU-0af3".to_owned() };
     executor.start(&Start { gpu: Some(gpu.clone()), ..start() }).unwrap();
     end_of(&mut executor);
     let said = fs::read_to_string(folder(dir.path()).path().join("said")).unwrap();
@@ -344,7 +344,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
             round: 0,
             shape: 0,
             clip_norm: ClipNorm::Off,
-            family: None,
+            kin: None,
             twins: None,
             needs: Needs::default(),
             expected_seconds: None,

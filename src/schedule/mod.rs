@@ -9,12 +9,13 @@
 //! keeps no trial of another from being started.
 //!
 //! Trials that differ in nothing but their clip norm may turn out to be the same, to the bit: then one is trained and the others
-//! are recorded ([`Executor::alias`]); `family` says who waits for whom.
+//! are recorded ([`Executor::alias`]); `kin` says who waits for whom.
 //!
 //! Why a process a trial: memory, panics, GPU errors and thread pools stay inside it. Runner and worker share the trial's folder
 //! and a pipe: when the pipe ends the worker saves and leaves ([`watch_runner`]), however the runner died. A runner finds
 //! a worker of an earlier runner by the lock of its trial, waits for it, and never kills by a stored process id.
 
+mod allotment;
 mod candidate;
 mod clock;
 mod devices;
@@ -24,8 +25,7 @@ mod estimate;
 mod event;
 mod executor;
 mod exit;
-mod family;
-mod layout;
+mod kinship;
 mod local;
 mod lookout;
 mod memory;
@@ -35,14 +35,14 @@ mod shapes;
 mod tail;
 mod watch;
 
+pub use allotment::{Allotment, Machine, allot};
 pub use candidate::{Candidate, Standing, Start};
 pub use clock::{Clock, Deadline, Moment, SystemClock};
 pub use devices::{GpuSlots, Needs, gpu_slots};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
 pub use event::{Conclusion, Event, Left, Lighter, Observer, Overview, Stop, Summary};
 pub use executor::{Executor, Finished};
-pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE, Kill};
-pub use layout::{Layout, Machine, layout};
+pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE, INTERRUPTED, Kill, TERMINATED};
 pub use local::{LocalExecutor, LocalSettings, MakeAlias, Prepare, Work, this_program};
 pub use lookout::{Patience, Silence, longest};
 pub use memory::Memory;

@@ -1,4 +1,4 @@
-//! Which trial is started next, and what follows when one ends.
+//! Trials that wait, run and end: which is started next, and what follows when one ends.
 //!
 //! Pure: no clock (each call is told the time, microseconds since 1970, UTC), no process, no file. Whoever drives it
 //! asks [`Queue::next`] until it says nothing, tells [`Queue::on_exit`] how each worker ended, and calls [`Queue::finish`] when
@@ -6,24 +6,24 @@
 //!
 //! Where a trial turned out to be the same as one that ended, [`Queue::next_alias`] says so before [`Queue::next`] is asked.
 
-use std::collections::{BTreeSet, HashSet};
-
 use super::devices::Devices;
 use super::disk::Disk;
-use super::estimate::{Experience, Track, seconds, until_all_end};
-use super::family::{self, Verdict};
+use super::estimate::{Experience, Track, seconds};
 use super::shapes::{Room, Shapes};
-use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Overview, Policy, Standing, Start, Stop, Summary};
+use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Policy, Standing, Stop};
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome};
 
+mod aliases;
 mod failures;
+mod overview;
+mod start;
 mod streak;
 mod trials;
 
 use failures::Ran;
 use streak::Streak;
-use trials::{Place, Running, Trial, Trials};
+use trials::{Situation, Trial, Trials};
 
 /// The trials of an experiment and what becomes of them.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Queue {
         policy.slots = devices.slots().unwrap_or(policy.slots);
         let trials = Trials::new(candidates);
         let mut shapes = Shapes::default();
-        for trial in trials.iter().filter(|t| matches!(t.place, Place::Over(Conclusion::DoneBefore(End::Completed)))) {
+        for trial in trials.iter().filter(|t| matches!(t.situation, Situation::Over(Conclusion::DoneBefore(End::Completed)))) {
             shapes.completed(trial.candidate.shape);
             devices.was_completed(trial.candidate.shape);
         }
@@ -68,123 +68,12 @@ impl Queue {
 
     /// What is to be told before anything starts: trials that are over already, and those that others hold.
     pub fn begin(&self) -> Vec<Event> {
-        let tell = |trial: &Trial| match trial.place {
-            Place::Over(Conclusion::DoneBefore(end)) => Some(Event::Skipped { trial: trial.candidate.id.clone(), end }),
-            Place::HeldElsewhere => Some(Event::HeldElsewhere { trial: trial.candidate.id.clone() }),
+        let tell = |trial: &Trial| match trial.situation {
+            Situation::Over(Conclusion::DoneBefore(end)) => Some(Event::Skipped { trial: trial.candidate.id.clone(), end }),
+            Situation::HeldElsewhere => Some(Event::HeldElsewhere { trial: trial.candidate.id.clone() }),
             _ => None,
         };
         self.trials.iter().filter_map(tell).collect()
-    }
-
-    /// What is to be started now; `None` where no slot is free or nothing may start. The trial counts as running from here on:
-    /// where it cannot be started after all, tell [`Queue::on_exit`].
-    pub fn next(&mut self, now: i64) -> Option<Start> {
-        if self.stop.is_some() || self.is_late(now) || self.disk.is_full() || self.one_runs_alone() {
-            return None;
-        }
-        let taken: BTreeSet<u32> = self.taken();
-        self.free_slot(&taken, None)?;
-        // Where GPUs are alike, a slot that is free is free for all.
-        let has_slot = |i: usize| !self.devices.differ_for(i) || self.free_slot(&taken, Some(i)).is_some();
-        // What cannot end before the deadline goes on another time: it is begun only where nothing shorter is left.
-        let late_ones_too = !self.any_can_end(now);
-        let at_work = self.families_at_work(now);
-        let first = |alone: bool| {
-            let ready = self
-                .trials
-                .queued()
-                .filter(|i| self.may_start(*i, now) && (self.room(*i) == Room::Alone) == alone && has_slot(*i));
-            let ready = ready.filter(|i| late_ones_too || self.can_end(*i, now));
-            family::first(ready.map(|i| (i, &self.trials[i].candidate, self.trials[i].begun())), &at_work)
-        };
-        // What runs alone keeps all slots: it comes when nothing else is left to start.
-        let best = first(false).or_else(|| if self.has_nothing_else_to_do(now) { first(true) } else { None })?;
-        let slot = self.free_slot(&taken, Some(best))?;
-        let gpu = self.devices.gpu(slot).cloned();
-        let (room, most_threads) = (self.room(best), self.shapes.most_threads(self.trials[best].candidate.shape));
-        let threads = self.threads().min(most_threads);
-        let running = Running { slot, threads, room, since_utc: now, track: None };
-        self.trials.change(best, |trial| {
-            trial.candidate.needs.kind = gpu.as_ref().map(|gpu| gpu.name.clone());
-            trial.place = Place::Running(running);
-        });
-        Some(Start { trial: self.trials[best].candidate.id.clone(), slot, threads, gpu })
-    }
-
-    /// Whether a trial may start now, were it its turn.
-    fn may_start(&self, i: usize, now: i64) -> bool {
-        let ready = matches!(self.trials[i].place, Place::Queued { ready_utc } if ready_utc <= now);
-        ready && !self.waits_for_another(i, now)
-    }
-
-    /// How a trial is started.
-    fn room(&self, i: usize) -> Room {
-        self.shapes.room(self.trials[i].candidate.shape)
-    }
-
-    /// Whether another trial of its shape shows first how much memory they need.
-    fn waits_for_another(&self, i: usize, now: i64) -> bool {
-        let Some(other) = self.shapes.trying(self.trials[i].candidate.shape).filter(|other| *other != i) else { return false };
-        match self.trials[other].place {
-            Place::Running(_) => true,
-            Place::Queued { ready_utc } => self.can_end(other, now.max(ready_utc)),
-            Place::HeldElsewhere | Place::SameAs(_) | Place::StillThere(_) | Place::Over(_) => false,
-        }
-    }
-
-    fn one_runs_alone(&self) -> bool {
-        self.trials.running().any(|i| self.trials[i].running().is_some_and(|r| r.room == Room::Alone))
-    }
-
-    /// Whether nothing runs, and nothing that may run beside others waits for the end of a pause.
-    fn has_nothing_else_to_do(&self, now: i64) -> bool {
-        let other = |i: usize| match self.trials[i].place {
-            Place::Queued { ready_utc } => self.room(i) != Room::Alone && self.can_end(i, ready_utc),
-            _ => false,
-        };
-        self.trials.running().len() == 0 && !self.trials.paused(now).any(other)
-    }
-
-    /// Families of which a trial is worked on, or will be again after its pause. One that failed keeps no relative waiting.
-    fn families_at_work(&self, now: i64) -> HashSet<usize> {
-        let trials = &self.trials;
-        let paused = trials.paused(now).filter(|i| !trials[*i].failed);
-        let at_work = trials.running().chain(trials.held_elsewhere()).chain(trials.same_as()).chain(paused);
-        at_work.flat_map(|i| family::relations(&trials[i].candidate)).collect()
-    }
-
-    /// A trial that is to be recorded as an alias, and the one it is the same as; the same again until
-    /// [`Queue::on_alias`] is told.
-    pub fn next_alias(&self) -> Option<(TrialId, TrialId)> {
-        let trial = &self.trials[self.trials.same_as().next()?];
-        match &trial.place {
-            Place::SameAs(source) => Some((trial.candidate.id.clone(), source.clone())),
-            _ => None,
-        }
-    }
-
-    /// No alias is recorded any more: those that were to be are left, and the next run records them.
-    pub fn leave_aliases(&mut self) {
-        let left: Vec<usize> = self.trials.same_as().collect();
-        for i in left {
-            self.trials.change(i, |trial| trial.place = Place::AT_ONCE);
-        }
-    }
-
-    /// The alias was recorded with this outcome; without one it could not be, and the trial is trained.
-    pub fn on_alias(&mut self, id: &TrialId, outcome: Option<Box<Outcome>>) -> Vec<Event> {
-        let Some(i) = self.trials.number(id) else { return Vec::new() };
-        let Place::SameAs(source) = &self.trials[i].place else { return Vec::new() };
-        let source = source.clone();
-        let Some(outcome) = outcome else {
-            self.trials.change(i, |trial| {
-                (trial.candidate.family, trial.candidate.twins) = (None, None);
-                trial.place = Place::AT_ONCE;
-            });
-            return self.end_what_cannot_fit();
-        };
-        self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::Ended(outcome.end)));
-        vec![Event::Aliased { trial: id.clone(), source, end: outcome.end, outcome }]
     }
 
     /// A worker says how far it is: `fraction` of its budget, 0 to 1.
@@ -201,8 +90,8 @@ impl Queue {
     pub fn on_still_there(&mut self, id: &TrialId) -> Vec<Event> {
         let Some(i) = self.running_index(id) else { return Vec::new() };
         let slot = self.trials.change(i, |trial| {
-            trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
-                Place::Running(running) => Place::StillThere(running),
+            trial.situation = match std::mem::replace(&mut trial.situation, Situation::AT_ONCE) {
+                Situation::Running(running) => Situation::StillThere(running),
                 other => other,
             };
             trial.slot()
@@ -231,7 +120,7 @@ impl Queue {
             Exit::Interrupted => self.on_interrupted(i, now),
             Exit::HeldElsewhere => {
                 self.shapes.ended(self.trials[i].candidate.shape, i);
-                self.trials.change(i, |trial| trial.place = Place::HeldElsewhere);
+                self.trials.change(i, |trial| trial.situation = Situation::HeldElsewhere);
                 vec![Event::HeldElsewhere { trial: id.clone() }]
             }
             Exit::Failed(failure) => match self.device_fault(i, slot, &failure) {
@@ -243,19 +132,19 @@ impl Queue {
 
     /// A trial that another worker held stands so now.
     pub fn on_standing(&mut self, id: &TrialId, standing: Standing) -> Vec<Event> {
-        let held = |i: &usize| matches!(self.trials[*i].place, Place::HeldElsewhere);
+        let held = |i: &usize| matches!(self.trials[*i].situation, Situation::HeldElsewhere);
         let Some(i) = self.trials.number(id).filter(held) else { return Vec::new() };
         match standing {
             Standing::HeldElsewhere => Vec::new(),
             Standing::Done(end) => {
-                self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::DoneBefore(end)));
+                self.trials.change(i, |trial| trial.situation = Situation::Over(Conclusion::DoneBefore(end)));
                 vec![Event::Skipped { trial: id.clone(), end }]
             }
             Standing::Waiting | Standing::Interrupted | Standing::Failed => {
                 self.trials.change(i, |trial| {
                     trial.interrupted |= standing != Standing::Waiting;
                     trial.failed |= standing == Standing::Failed;
-                    trial.place = Place::AT_ONCE;
+                    trial.situation = Situation::AT_ONCE;
                 });
                 self.end_what_cannot_fit()
             }
@@ -309,93 +198,10 @@ impl Queue {
         if self.stop.is_some() {
             return true;
         }
-        let is_late = |i: usize| matches!(trials[i].place, Place::Queued { ready_utc } if self.is_late(now.max(ready_utc)));
+        let is_late =
+            |i: usize| matches!(trials[i].situation, Situation::Queued { ready_utc } if self.is_late(now.max(ready_utc)));
         let never = |i: usize| is_late(i) || !self.has_place(i);
         trials.held_elsewhere().len() == 0 && (self.is_late(now) || trials.queued().all(never))
-    }
-
-    /// Concludes every trial that is not over: what is left and why, and what the run came to.
-    pub fn finish(&mut self) -> (Vec<Event>, Summary) {
-        let mut events = Vec::new();
-        for i in 0..self.trials.len() {
-            let why = match self.trials[i].place {
-                Place::Over(_) => continue,
-                Place::Running(_) => Left::Interrupted,
-                Place::StillThere(_) => Left::StillThere,
-                Place::HeldElsewhere => Left::HeldElsewhere,
-                Place::SameAs(_) => Left::NotStarted,
-                Place::Queued { .. } if !self.has_place(i) && self.stop.is_none() => Left::NoGpu,
-                Place::Queued { .. } if self.stop.is_none() => Left::WouldNotEnd,
-                Place::Queued { .. } if self.trials[i].failures + self.trials[i].killed_for_memory > 0 => Left::Failed,
-                // It found the disk full, or somebody stopped its worker.
-                Place::Queued { .. } if self.trials[i].spent > 0.0 => Left::Interrupted,
-                Place::Queued { .. } => Left::NotStarted,
-            };
-            events.push(self.leave(i, why));
-        }
-        for (left, why) in [(Left::WouldNotEnd, Stop::Deadline), (Left::NoGpu, Stop::NoGpu)] {
-            let is_left = |t: &Trial| matches!(t.place, Place::Over(Conclusion::Left(why)) if why == left);
-            if self.stop.is_none() && self.trials.iter().any(is_left) {
-                self.stop = Some(why);
-            }
-        }
-        let conclusions = self.trials.iter().filter_map(|t| match t.place {
-            Place::Over(conclusion) => Some(conclusion),
-            _ => None,
-        });
-        (events, Summary::of(conclusions, self.stop.clone()))
-    }
-
-    /// How the whole run stands.
-    pub fn overview(&self, now: i64) -> Overview {
-        Overview { ends_utc: self.ends_utc(now), ..self.overview_without_end() }
-    }
-
-    /// The same, but for when it ends, which takes a look at every trial.
-    pub fn overview_without_end(&self) -> Overview {
-        self.trials.overview()
-    }
-
-    /// When everything is expected to have ended, the deadline at the latest; `None` while that is unknown.
-    fn ends_utc(&self, now: i64) -> Option<i64> {
-        let left_of_running = |i: usize| {
-            let running = self.trials[i].running()?;
-            let expected = self.expected(i).map(|s| s - seconds(now - running.since_utc));
-            Some(running.track.and_then(|t| t.seconds_left(now)).or(expected)?.max(0.0))
-        };
-        let running = self.trials.running().map(left_of_running).collect::<Option<Vec<f64>>>()?;
-        let queued = self.trials.queued().filter(|_| self.stop.is_none());
-        let queued = queued.map(|i| self.expected(i)).collect::<Option<Vec<f64>>>()?;
-        let ends = now.saturating_add(super::estimate::micros(until_all_end(
-            &running,
-            &queued,
-            self.policy.slots.saturating_sub(self.lost_slots()).max(1),
-        )));
-        Some(self.policy.until_utc.map_or(ends, |until| ends.min(until.max(now))))
-    }
-
-    /// Seconds that are left of a trial that is not running (of a running one: from its start).
-    fn expected(&self, i: usize) -> Option<f64> {
-        let trial = &self.trials[i];
-        self.experience.seconds(trial.candidate.expected_seconds).map(|s| s * trial.share_left)
-    }
-
-    /// Whether a trial that starts now ends before the deadline, as far as is known, and has a GPU that it can run on.
-    fn can_end(&self, i: usize, now: i64) -> bool {
-        if !self.has_place(i) {
-            return false;
-        }
-        let Some(until) = self.policy.until_utc else { return true };
-        let needs = self.expected(i).map_or(0, super::estimate::micros);
-        now < until && now.saturating_add(needs) <= until
-    }
-
-    /// Whether a trial that waits, or its pause, can end before the deadline.
-    fn any_can_end(&self, now: i64) -> bool {
-        self.trials.queued().any(|i| match self.trials[i].place {
-            Place::Queued { ready_utc } => self.can_end(i, now.max(ready_utc)),
-            _ => false,
-        })
     }
 
     /// Whether the deadline has come.
@@ -403,56 +209,15 @@ impl Queue {
         self.policy.until_utc.is_some_and(|until| now >= until)
     }
 
-    /// The slots in which a worker is.
-    fn taken(&self) -> BTreeSet<u32> {
-        let taken = self.trials.running().chain(self.trials.still_there());
-        taken.filter_map(|i| self.trials[i].slot()).collect()
-    }
-
-    /// A free slot for this trial, or for any.
-    fn free_slot(&self, taken: &BTreeSet<u32>, trial: Option<usize>) -> Option<u32> {
-        if self.devices.slots().is_some() {
-            return self.devices.free(taken, trial.map(|i| (i, &self.trials[i].candidate.needs)));
-        }
-        let slots = u32::try_from(self.policy.slots.max(1)).unwrap_or(u32::MAX);
-        (1..=slots).find(|slot| !taken.contains(slot))
-    }
-
-    /// Whether a GPU is left on which this trial can run; on the processor always.
-    fn has_place(&self, i: usize) -> bool {
-        self.devices.are_alike() || self.devices.has_place(&self.trials[i].candidate.needs)
-    }
-
-    /// CPU threads for the next trial: what is asked for, or its part of the free cores among the slots that will be used.
-    fn threads(&self) -> u32 {
-        let share = self.policy.threads.unwrap_or_else(|| {
-            let running = self.trials.running().filter_map(|i| self.trials[i].running());
-            let used = running.map(|running| running.threads as usize).sum();
-            let (busy, queued) = (self.trials.running().len(), self.trials.queued().len());
-            let free_slots = self.policy.slots.max(1).saturating_sub(busy + self.lost_slots());
-            self.policy.cores.saturating_sub(used) / free_slots.min(queued).max(1)
-        });
-        u32::try_from(share.max(1)).unwrap_or(u32::MAX)
-    }
-
-    /// Slots that are not used any more: a worker is there that was killed and is still there, or its GPU is left out.
-    fn lost_slots(&self) -> usize {
-        let slot = |i: usize| self.trials[i].slot();
-        let stuck: BTreeSet<u32> = self.trials.still_there().filter_map(slot).collect();
-        let on_gpus = u32::try_from(self.devices.slots().unwrap_or(0)).unwrap_or(u32::MAX);
-        let out = (1..=on_gpus).filter(|slot| self.devices.is_out(*slot) && !stuck.contains(slot)).count();
-        stuck.len() + out
-    }
-
     /// A worker that was not waited for any more has ended.
     fn ends_after_all(&mut self, id: &TrialId) {
         let Some(i) = self.trials.number(id) else { return };
-        if let Place::StillThere(running) = &self.trials[i].place {
+        if let Situation::StillThere(running) = &self.trials[i].situation {
             self.devices.set_stuck(running.slot, false);
         }
         self.trials.change(i, |trial| {
-            trial.place = match std::mem::replace(&mut trial.place, Place::AT_ONCE) {
-                Place::StillThere(running) => Place::Running(running),
+            trial.situation = match std::mem::replace(&mut trial.situation, Situation::AT_ONCE) {
+                Situation::StillThere(running) => Situation::Running(running),
                 other => other,
             };
         });
@@ -465,7 +230,7 @@ impl Queue {
     /// Adds up the time of an attempt that ends, and what of the trial it has done; its seconds.
     fn take_time(&mut self, i: usize, now: i64) -> f64 {
         self.trials.change(i, |trial| {
-            let Place::Running(running) = &trial.place else { return 0.0 };
+            let Situation::Running(running) = &trial.situation else { return 0.0 };
             let took = seconds(now - running.since_utc).max(0.0);
             trial.spent += took;
             trial.share_left *= running.track.map_or(1.0, |t| t.share_left());
@@ -497,23 +262,6 @@ impl Queue {
         events
     }
 
-    /// Which relatives of a trial that ended so are the same, and need not be started.
-    fn find_aliases(&mut self, i: usize, outcome: &Outcome) {
-        let trained = self.trials[i].candidate.clone();
-        let source = outcome.alias_of.as_ref().unwrap_or(&trained.id);
-        for relative in self.trials.relatives(&trained) {
-            let trial = &self.trials[relative];
-            if !trial.is_queued() || !family::are_related(&trial.candidate, &trained) {
-                continue;
-            }
-            match family::verdict(outcome, &trained, &trial.candidate) {
-                Verdict::Same => self.trials.change(relative, |trial| trial.place = Place::SameAs(source.clone())),
-                Verdict::Different => self.trials.change(relative, |trial| trial.candidate.family = None),
-                Verdict::Open => {}
-            }
-        }
-    }
-
     fn on_interrupted(&mut self, i: usize, now: i64) -> Vec<Event> {
         // Somebody stopped this worker alone: it is started again, but not for ever.
         let failures = self.trials.change(i, |trial| {
@@ -531,12 +279,12 @@ impl Queue {
     }
 
     fn end(&mut self, i: usize, end: End, reason: Option<String>, took: f64, outcome: Option<Box<Outcome>>) -> Event {
-        self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::Ended(end)));
+        self.trials.change(i, |trial| trial.situation = Situation::Over(Conclusion::Ended(end)));
         Event::Ended { trial: self.trials[i].candidate.id.clone(), end, reason, seconds: took, outcome }
     }
 
     fn leave(&mut self, i: usize, why: Left) -> Event {
-        self.trials.change(i, |trial| trial.place = Place::Over(Conclusion::Left(why)));
+        self.trials.change(i, |trial| trial.situation = Situation::Over(Conclusion::Left(why)));
         Event::Left { trial: self.trials[i].candidate.id.clone(), why }
     }
 }

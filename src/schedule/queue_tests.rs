@@ -1,8 +1,11 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::experiment::settings::ClipNorm;
-use crate::schedule::{Lighter, Needs};
+use crate::schedule::queue::trials::Running;
+use crate::schedule::{Lighter, Needs, Start};
 
 pub(super) const SECOND: i64 = 1_000_000;
 
@@ -21,7 +24,7 @@ pub(super) fn waiting(n: usize) -> Candidate {
         round: 0,
         shape: n,
         clip_norm: ClipNorm::At(1.0),
-        family: None,
+        kin: None,
         twins: None,
         needs: Needs::default(),
         expected_seconds: None,
@@ -96,8 +99,8 @@ fn one_seed_of_every_configuration_comes_first() {
 
 #[test]
 fn within_a_round_interrupted_off_large_norms_and_long_trials_come_first() {
-    // Each of a family of its own: nobody waits.
-    let one = |n| Candidate { family: Some(n), ..waiting(n) };
+    // Each of a kin of its own: nobody waits.
+    let one = |n| Candidate { kin: Some(n), ..waiting(n) };
     let candidates = vec![
         Candidate { clip_norm: ClipNorm::At(0.5), expected_seconds: Some(50.0), ..one(0) },
         Candidate { clip_norm: ClipNorm::At(1.0), expected_seconds: Some(10.0), ..one(1) },
@@ -469,7 +472,7 @@ impl Naive {
             if ready > now || now >= until || !(only_late_ones || in_time(i, now)) {
                 continue;
             }
-            let norm = |c: &Candidate| match (c.family, c.clip_norm) {
+            let norm = |c: &Candidate| match (c.kin, c.clip_norm) {
                 (None, _) => -1.0,
                 (_, ClipNorm::At(x)) => x,
                 (_, ClipNorm::Off) => 1e300,
@@ -597,8 +600,8 @@ proptest! {
             clip_norm: if *norm == 0 { ClipNorm::Off } else { ClipNorm::At(f64::from(*norm)) },
             // Some have the same shape, which keeps none of them waiting while memory suffices.
             shape: n % 5,
-            // Some are of a family, each of its own, so that nobody waits.
-            family: (n % 3 > 0).then_some(n),
+            // Some are of a kin, each of its own, so that nobody waits.
+            kin: (n % 3 > 0).then_some(n),
             twins: None,
             needs: Needs::default(),
             expected_seconds: seconds.map(f64::from),

@@ -231,7 +231,7 @@ impl Night {
             round: job.round,
             shape: job.shape,
             clip_norm: ClipNorm::Off,
-            family: None,
+            kin: None,
             twins: None,
             needs: Needs::default(),
             expected_seconds: None,

@@ -27,14 +27,14 @@ pub const GROUP: usize = 64;
 
 /// How the windows lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct WindowLayout {
     /// Tokens that a window feeds.
     pub context: usize,
     /// How far a window moves on, and so how many of its targets it scores.
     pub stride: usize,
 }
 
-impl Layout {
+impl WindowLayout {
     /// Windows that overlap by half: how scores in full are made.
     pub fn overlapping(context: usize) -> Self {
         Self { context, stride: (context / 2).max(1) }
@@ -130,7 +130,7 @@ pub fn score(
     backend: &mut dyn Backend,
     part: &TokenFile,
     tokens: u64,
-    layout: Layout,
+    layout: WindowLayout,
     group: usize,
     predicted: &mut Predicted,
     stop: &AtomicBool,
@@ -241,7 +241,7 @@ mod tests {
         backend: &mut dyn Backend,
         part: &TokenFile,
         tokens: u64,
-        layout: Layout,
+        layout: WindowLayout,
         group: usize,
         predicted: &mut Predicted,
     ) -> Result<Scores> {
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_stop_is_heeded_and_what_was_predicted_before_it_stays_right() {
         let (_dir, mut engine, part) = model_and_part(32);
-        let (layout, asked) = (Layout::overlapping(32), AtomicBool::new(true));
+        let (layout, asked) = (WindowLayout::overlapping(32), AtomicBool::new(true));
         let whole = score(&mut engine, &part, 641, layout, GROUP, &mut Predicted::default()).unwrap();
         let mut predicted = Predicted::default();
         score(&mut engine, &part, 321, layout, GROUP, &mut predicted).unwrap();
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn how_many_windows_go_through_the_model_at_once_does_not_matter() {
         let (_dir, mut engine, part) = model_and_part(32);
-        for layout in [Layout::overlapping(32), Layout::side_by_side(32), Layout::overlapping(7)] {
+        for layout in [WindowLayout::overlapping(32), WindowLayout::side_by_side(32), WindowLayout::overlapping(7)] {
             let mut score = |group| score(&mut engine, &part, part.len() - 5, layout, group, &mut Predicted::default()).unwrap();
             let one = score(1);
             for group in [7, GROUP] {
@@ -281,14 +281,14 @@ mod tests {
         let mut score =
             |tokens, layout, predicted: &mut Predicted| score(&mut engine, &part, tokens, layout, GROUP, predicted).unwrap();
         for context in [32, 7, 1] {
-            let fresh = score(600, Layout::overlapping(context), &mut Predicted::default());
+            let fresh = score(600, WindowLayout::overlapping(context), &mut Predicted::default());
             for tokens in [600, 300, 40, context as u64 + 1, 2] {
                 for other in [context, 2 * context, context + 5, 70] {
-                    for layout in [Layout::side_by_side(other), Layout::overlapping(other)] {
+                    for layout in [WindowLayout::side_by_side(other), WindowLayout::overlapping(other)] {
                         let mut predicted = Predicted::default();
                         let before = score(tokens, layout, &mut predicted);
                         assert_eq!(
-                            score(600, Layout::overlapping(context), &mut predicted),
+                            score(600, WindowLayout::overlapping(context), &mut predicted),
                             fresh,
                             "{context}, {other} of {tokens}"
                         );
@@ -303,7 +303,7 @@ mod tests {
     fn windows_that_begin_together_are_computed_once() {
         let (_dir, mut engine, part) = model_and_part(64);
         let mut predicted = Predicted::default();
-        score(&mut engine, &part, 641, Layout::overlapping(64), GROUP, &mut predicted).unwrap();
+        score(&mut engine, &part, 641, WindowLayout::overlapping(64), GROUP, &mut predicted).unwrap();
         for row in predicted.rows.values_mut() {
             row.fill(9.0);
         }
@@ -314,8 +314,8 @@ mod tests {
             let scores = score(&mut engine, &part, tokens, layout, GROUP, &mut predicted).unwrap();
             scores.nll.iter().filter(|&&nll| nll == 9.0).count()
         };
-        assert_eq!(known(Layout::side_by_side(32)), 608);
-        assert_eq!(known(Layout::overlapping(32)), 32 + 16 * 18);
+        assert_eq!(known(WindowLayout::side_by_side(32)), 608);
+        assert_eq!(known(WindowLayout::overlapping(32)), 32 + 16 * 18);
     }
 
     #[test]
@@ -324,17 +324,20 @@ mod tests {
         let mut plain = Candle::new(&config, &Train::default(), 1, Device::Cpu, &untrained(&config)).unwrap();
         let mut predicted = Predicted::default();
         for context in [64, 32] {
-            score(&mut plain, &part, 641, Layout::overlapping(context), GROUP, &mut predicted).unwrap();
+            score(&mut plain, &part, 641, WindowLayout::overlapping(context), GROUP, &mut predicted).unwrap();
         }
         for ((_, length), row) in &mut predicted.rows {
             row.fill(length.unwrap() as f32);
         }
         for context in [64, 32] {
-            let scores = score(&mut plain, &part, 641, Layout::overlapping(context), GROUP, &mut predicted).unwrap();
+            let scores = score(&mut plain, &part, 641, WindowLayout::overlapping(context), GROUP, &mut predicted).unwrap();
             assert!(scores.nll.iter().all(|&nll| nll == context as f32), "{context}");
         }
-        let fresh = score(&mut plain, &part, 641, Layout::overlapping(16), GROUP, &mut predicted).unwrap();
-        assert_eq!(fresh, score(&mut plain, &part, 641, Layout::overlapping(16), GROUP, &mut Predicted::default()).unwrap());
+        let fresh = score(&mut plain, &part, 641, WindowLayout::overlapping(16), GROUP, &mut predicted).unwrap();
+        assert_eq!(
+            fresh,
+            score(&mut plain, &part, 641, WindowLayout::overlapping(16), GROUP, &mut Predicted::default()).unwrap()
+        );
     }
 
     #[test]
@@ -342,21 +345,21 @@ mod tests {
         let (_dir, mut engine, part) = model_and_part(32);
         // Side by side, but for the last window, every target is scored: all bins together are the score.
         let tokens = 32 * 20 + 1;
-        let scores = score(&mut engine, &part, tokens, Layout::side_by_side(32), GROUP, &mut Predicted::default()).unwrap();
+        let scores = score(&mut engine, &part, tokens, WindowLayout::side_by_side(32), GROUP, &mut Predicted::default()).unwrap();
         let all: f64 = scores.bins.iter().map(|b| b.nll_sum).sum();
         assert!((all / scores.sum.unwrap() - 1.0).abs() < 1e-9);
         assert_eq!(scores.bins.iter().map(|b| b.tokens).collect::<Vec<_>>(), [20, 20, 40, 80, 160, 320]);
         // Overlapping by half, nearly every target twice.
-        let scores = score(&mut engine, &part, tokens, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
+        let scores = score(&mut engine, &part, tokens, WindowLayout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(scores.bins.iter().map(|b| b.tokens).sum::<i64>(), 39 * 32);
     }
 
     #[test]
     fn scored_bytes_leave_out_the_first_token_and_what_is_not_scored() {
         let (_dir, mut engine, part) = model_and_part(32);
-        let all = score(&mut engine, &part, u64::MAX, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
+        let all = score(&mut engine, &part, u64::MAX, WindowLayout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(all.bytes + u64::from(part.byte_length(0).unwrap()), part.bytes());
-        let few = score(&mut engine, &part, 101, Layout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
+        let few = score(&mut engine, &part, 101, WindowLayout::overlapping(32), GROUP, &mut Predicted::default()).unwrap();
         assert_eq!(Some(few.bytes), part.bytes_between(1, 101));
     }
 

@@ -13,7 +13,7 @@ use crate::plan::{EvaluationPlan, TrialId};
 pub struct Job {
     /// Version of this description.
     pub version: u32,
-    /// The trial.
+    /// Which trial it is.
     pub id: TrialId,
     /// Number of its configuration, from 1.
     pub configuration: usize,

@@ -3,7 +3,7 @@
 use super::backend::{Lent, State};
 use super::checkpoint::{self, Position, Reason, Written};
 use super::recorder::{CheckpointKind, CheckpointRow, Recorder, now_utc};
-use super::{Job, Place};
+use super::{Folders, Job};
 use crate::durable;
 use crate::error::Result;
 use crate::experiment::settings::WhenDone;
@@ -12,7 +12,7 @@ use crate::model::Config;
 /// Keeps them.
 pub(super) struct Keeper<'a> {
     job: &'a Job,
-    place: Place<'a>,
+    folders: Folders<'a>,
     /// Steps of the checkpoints that have a row and are on disk.
     kept: Vec<u64>,
 }
@@ -23,20 +23,20 @@ impl<'a> Keeper<'a> {
     /// a deletion may not have been noted, and folders after it are of no use.
     pub(super) fn reconciled(
         job: &'a Job,
-        place: Place<'a>,
+        folders: Folders<'a>,
         position: Option<&Position>,
         written: Option<Written>,
         recorder: &mut dyn Recorder,
     ) -> Result<Self> {
         let before = position.map_or(Vec::new(), |position| position.kept.clone());
-        for (step, folder) in checkpoint::list(place.checkpoints)? {
+        for (step, folder) in checkpoint::list(folders.checkpoints)? {
             let wanted = before.contains(&step) || position.is_some_and(|p| p.step == step);
             if !wanted {
                 durable::remove_folder(&folder)?;
             }
         }
-        let on_disk: Vec<u64> = checkpoint::list(place.checkpoints)?.into_iter().map(|(step, _)| step).collect();
-        let mut keeper = Self { job, place, kept: Vec::new() };
+        let on_disk: Vec<u64> = checkpoint::list(folders.checkpoints)?.into_iter().map(|(step, _)| step).collect();
+        let mut keeper = Self { job, folders, kept: Vec::new() };
         for step in before {
             if on_disk.contains(&step) {
                 keeper.kept.push(step);
@@ -70,8 +70,8 @@ impl<'a> Keeper<'a> {
         state: &State<Lent<'_>>,
         recorder: &mut dyn Recorder,
     ) -> Result<()> {
-        let tokenizer = self.place.experiment.join(&self.job.corpus.tokenizer_file);
-        let written = checkpoint::save(self.place.checkpoints, self.job, config, &tokenizer, position, state)?;
+        let tokenizer = self.folders.experiment.join(&self.job.corpus.tokenizer_file);
+        let written = checkpoint::save(self.folders.checkpoints, self.job, config, &tokenizer, position, state)?;
         if let Reason::Kept(kind) = position.reason {
             recorder.checkpoint(&self.row(position, kind, &written))?;
             self.kept.push(position.step);
@@ -90,7 +90,7 @@ impl<'a> Keeper<'a> {
         let best = best.filter(|_| when_done == WhenDone::Weights);
         for step in self.kept.clone() {
             if step == last || Some(step) == best {
-                checkpoint::keep_weights_only(&self.place.checkpoints.join(checkpoint::name(step)))?;
+                checkpoint::keep_weights_only(&self.folders.checkpoints.join(checkpoint::name(step)))?;
             } else {
                 self.forget(step, recorder)?;
             }
@@ -110,7 +110,7 @@ impl<'a> Keeper<'a> {
 
     /// Deletes those without a row, which stops on the way left, but for the one at this step.
     pub(super) fn forget_stops(&self, newest: Option<u64>) -> Result<()> {
-        for (step, folder) in checkpoint::list(self.place.checkpoints)? {
+        for (step, folder) in checkpoint::list(self.folders.checkpoints)? {
             if !self.kept.contains(&step) && Some(step) != newest {
                 durable::remove_folder(&folder)?;
             }
@@ -119,14 +119,14 @@ impl<'a> Keeper<'a> {
     }
 
     fn forget(&mut self, step: u64, recorder: &mut dyn Recorder) -> Result<()> {
-        durable::remove_folder(&self.place.checkpoints.join(checkpoint::name(step)))?;
+        durable::remove_folder(&self.folders.checkpoints.join(checkpoint::name(step)))?;
         recorder.checkpoint_deleted(&self.row_path(step), now_utc())?;
         self.kept.retain(|&kept| kept != step);
         Ok(())
     }
 
     fn row_path(&self, step: u64) -> String {
-        format!("{}/{}", self.place.name, checkpoint::name(step))
+        format!("{}/{}", self.folders.name, checkpoint::name(step))
     }
 
     fn row(&self, position: &Position, kind: CheckpointKind, written: &Written) -> CheckpointRow {

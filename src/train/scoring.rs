@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use super::backend::{self, Backend, Hardware, State};
 use super::checkpoint::{self, Best};
-use super::evaluate::{self, GROUP, Layout, Predicted, Scores};
+use super::evaluate::{self, GROUP, Predicted, Scores, WindowLayout};
 use super::recorder::{CheckpointKind, EvaluationRow, Positions, Protocol, Recorder, TokenNll, now_utc};
-use super::{Job, Place};
+use super::{Folders, Job};
 use crate::corpus::{Part, TokenFile};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
@@ -24,9 +24,9 @@ pub(super) struct HeldOut {
 
 impl HeldOut {
     /// Maps what a job has of them.
-    pub(super) fn open(job: &Job, place: Place<'_>) -> Result<Self> {
+    pub(super) fn open(job: &Job, folders: Folders<'_>) -> Result<Self> {
         let open = |part: &Option<Part>| match part {
-            Some(part) => TokenFile::open(&place.experiment.join(&part.file)).map(Some),
+            Some(part) => TokenFile::open(&folders.experiment.join(&part.file)).map(Some),
             None => Ok(None),
         };
         Ok(Self { validation: open(&job.corpus.validation)?, test: open(&job.corpus.test)? })
@@ -43,7 +43,14 @@ pub(super) struct Weights {
 
 impl Weights {
     /// The row of an evaluation of these weights that began at `started`.
-    pub(super) fn row(self, part: &str, protocol: Protocol, layout: Layout, scores: &Scores, started: Instant) -> EvaluationRow {
+    pub(super) fn row(
+        self,
+        part: &str,
+        protocol: Protocol,
+        layout: WindowLayout,
+        scores: &Scores,
+        started: Instant,
+    ) -> EvaluationRow {
         EvaluationRow {
             step: self.step as i64,
             tokens_seen: self.tokens_seen as i64,
@@ -79,7 +86,7 @@ pub(super) fn in_full(
         let contexts = [(Protocol::Native, native), (Protocol::Common, common)];
         let mut found = Vec::new();
         for (protocol, context) in contexts.into_iter().skip(usize::from(common == native)) {
-            let (started, layout) = (Instant::now(), Layout::overlapping(context));
+            let (started, layout) = (Instant::now(), WindowLayout::overlapping(context));
             let scores = evaluate::score(backend, part, job.evaluation.scored_tokens, layout, GROUP, predicted, stop)?;
             let Some(scores) = scores else { return Ok(None) };
             let row = weights.row("validation", protocol, layout, &scores, started);
@@ -102,7 +109,7 @@ pub(super) fn in_full(
         }
     }
     if let Some(part) = &held_out.test {
-        let (started, layout) = (Instant::now(), Layout::overlapping(common));
+        let (started, layout) = (Instant::now(), WindowLayout::overlapping(common));
         let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
         let scores = evaluate::score(backend, part, tokens, layout, GROUP, &mut Predicted::default(), stop)?;
         let Some(scores) = scores else { return Ok(None) };
@@ -113,7 +120,7 @@ pub(super) fn in_full(
     Ok(Some(rows))
 }
 
-fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, Layout, CheckpointKind), nll: Vec<f32>) -> TokenNll {
+fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, WindowLayout, CheckpointKind), nll: Vec<f32>) -> TokenNll {
     let mut tokens = vec![0; nll.len()];
     part.read(1, &mut tokens);
     TokenNll {
@@ -128,7 +135,7 @@ fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, Layout, Chec
 }
 
 /// Scores a finished trial again from the weights that `trained` left (itself, or the trial that it is the same as), by the
-/// protocol of its job; nothing is trained and no checkpoint is touched. `place` names the checkpoints of `trained`. The rows for
+/// protocol of its job; nothing is trained and no checkpoint is touched. `folders` names the checkpoints of `trained`. The rows for
 /// its outcome; `None` where `stop` said so.
 ///
 /// Where the best weights are gone (`checkpoint.when_done: final`) they have a row without a figure, in the outcome only: the
@@ -139,18 +146,18 @@ fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, Layout, Chec
 pub fn rescore(
     job: &Job,
     trained: &TrialId,
-    place: Place<'_>,
+    folders: Folders<'_>,
     hardware: &Hardware,
     recorder: &mut dyn Recorder,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<EvaluationRow>>> {
     let config = job.model()?;
-    let held_out = HeldOut::open(job, place)?;
-    let Some(step) = checkpoint::final_step(place.checkpoints, trained)? else {
-        let message = format!("there are no final weights of trial {trained} in {}", place.checkpoints.display());
+    let held_out = HeldOut::open(job, folders)?;
+    let Some(step) = checkpoint::final_step(folders.checkpoints, trained)? else {
+        let message = format!("there are no final weights of trial {trained} in {}", folders.checkpoints.display());
         return Err(Error::data(message).help("they are needed to score it again; without them it must be trained again"));
     };
-    let load = |step: u64| checkpoint::load(&place.checkpoints.join(checkpoint::name(step)), &config);
+    let load = |step: u64| checkpoint::load(&folders.checkpoints.join(checkpoint::name(step)), &config);
     let last = load(step)?;
     let tokens_seen = last.position.tokens_seen;
     let (train, draws) = (&job.settings.train, (job.seed, job.batch()));
@@ -161,7 +168,7 @@ pub fn rescore(
         return Ok(None);
     };
     let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
-    if !place.checkpoints.join(checkpoint::name(step)).exists() {
+    if !folders.checkpoints.join(checkpoint::name(step)).exists() {
         let gone = |row: &EvaluationRow| EvaluationRow {
             kind: CheckpointKind::Best,
             step: step as i64,

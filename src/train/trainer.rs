@@ -18,7 +18,7 @@ use super::keeper::Keeper;
 use super::recorder::{EvaluationRow, Phase, Recorder, StepRow, now_utc};
 use super::sample::Sample;
 use super::scoring::HeldOut;
-use super::{Job, Place};
+use super::{Folders, Job};
 use crate::error::Result;
 use crate::experiment::settings::Budget;
 use crate::model::Config;
@@ -35,13 +35,13 @@ const LONG: f64 = 1.0;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
     /// The whole budget was trained and scored.
-    Completed(Summary),
+    Completed(Trained),
     /// Loss or norm were not finite, or the loss stayed far above that of guessing.
     Diverged {
         /// In a sentence.
         reason: String,
         /// What was done before.
-        summary: Summary,
+        summary: Trained,
     },
     /// It was asked to stop, and saved.
     Interrupted {
@@ -52,7 +52,7 @@ pub enum Ended {
 
 /// What a trial came to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Summary {
+pub struct Trained {
     /// Steps done.
     pub steps: u64,
     /// Target tokens trained on.
@@ -78,7 +78,7 @@ struct Submitted {
 struct Trial<'a> {
     job: &'a Job,
     config: Config,
-    place: Place<'a>,
+    folders: Folders<'a>,
     recorder: &'a mut dyn Recorder,
     backend: Box<dyn Backend>,
     held_out: HeldOut,
@@ -106,7 +106,7 @@ struct Trial<'a> {
 /// position is saved and [`Ended::Interrupted`] returned; what is due after the last step and was not done is done when it goes on.
 pub fn run(
     job: &Job,
-    place: Place<'_>,
+    folders: Folders<'_>,
     hardware: &Hardware,
     attempt: u32,
     recorder: &mut dyn Recorder,
@@ -114,7 +114,7 @@ pub fn run(
 ) -> Result<Ended> {
     let (train, draws) = (&job.settings.train, (job.seed, job.batch()));
     let open = |config: &Config, state: &State| backend::open(config, train, draws, hardware, state);
-    run_on(&open, job, place, attempt, recorder, stop)
+    run_on(&open, job, folders, attempt, recorder, stop)
 }
 
 /// What computes a model that goes on from a state.
@@ -128,14 +128,14 @@ type Open<'a> = &'a dyn Fn(&Config, &State) -> Result<Box<dyn Backend>>;
 fn run_on(
     open: Open<'_>,
     job: &Job,
-    place: Place<'_>,
+    folders: Folders<'_>,
     attempt: u32,
     recorder: &mut dyn Recorder,
     stop: &AtomicBool,
 ) -> Result<Ended> {
     recorder.phase(Phase::Starting);
-    let mut feed = Feed::open(job, place)?;
-    let mut trial = Trial::start(open, job, place, recorder, attempt)?;
+    let mut feed = Feed::open(job, folders)?;
+    let mut trial = Trial::start(open, job, folders, recorder, attempt)?;
     trial.recorder.phase(Phase::Training);
     if trial.is_due && !trial.after_step(stop)? {
         return trial.interrupt();

@@ -10,7 +10,7 @@ use crate::record::ScoresAgain;
 use crate::runs::{End, Outcome, write_outcome};
 use crate::train::evaluate::PROTOCOL;
 use crate::train::recorder::Phase;
-use crate::train::{self, Place};
+use crate::train::{self, Folders};
 
 /// Scores a finished trial again by the protocol of its job. The outcome is replaced last, so that a kill before that leaves a
 /// trial that is still to be scored again. Nothing has changed where it was asked to stop.
@@ -30,9 +30,9 @@ pub(super) fn score_again(assignment: &Assignment, heart: &Heart, stop: &AtomicB
     // The weights of a trial that is the same as another one lie there.
     let trained = outcome.alias_of.as_ref().unwrap_or(&job.id);
     let checkpoints = folder.beside(trained).checkpoints();
-    let place = Place { experiment: assignment.experiment()?, checkpoints: &checkpoints, name: "checkpoints" };
+    let folders = Folders { experiment: assignment.experiment()?, checkpoints: &checkpoints, name: "checkpoints" };
     let mut again = ScoresAgain::default();
-    let Some(scores) = train::rescore(&job, trained, place, &hardware, &mut again, stop)? else {
+    let Some(scores) = train::rescore(&job, trained, folders, &hardware, &mut again, stop)? else {
         return Ok(Leaves::Interrupted);
     };
     again.write(folder, &job.id)?;

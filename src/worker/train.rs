@@ -6,34 +6,21 @@ use super::assignment::{Assignment, Leaves};
 use super::heart::Heart;
 use super::memory::peak_memory_bytes;
 use super::note::Noting;
-use crate::device::Gpu;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::record::ParquetRecorder;
-use crate::runs::{Attempt, End, Outcome, TrialFolder, begin_attempt, end_attempt, host, now_utc, write_outcome};
+use crate::runs::{Attempt, End, Outcome, TrialFolder, begin_attempt, end_attempt, now_utc, write_outcome};
 use crate::train::checkpoint::ARITHMETIC;
 use crate::train::evaluate::PROTOCOL;
-use crate::train::{self, Ended, Place, Sample, device};
+use crate::train::{self, Ended, Folders, Sample, device};
 
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
 pub(super) fn train(assignment: &Assignment, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
     let folder = &assignment.folder;
-    let attempt = Attempt {
-        attempt: assignment.attempt,
-        pid: std::process::id(),
-        host: host(),
-        slot: assignment.slot,
-        threads: assignment.threads,
-        device: assignment.gpu.as_ref().map_or(assignment.device, Gpu::device),
-        gpu: assignment.gpu.clone(),
-        program: crate::program(),
-        from_step: 0,
-        started_utc: now_utc(),
-        ended_utc: None,
-        ended: None,
-        last_lines: Vec::new(),
-    };
+    let &Assignment { slot, threads, device, .. } = assignment;
+    let on = (device, assignment.gpu.clone());
+    let attempt = Attempt::beginning(assignment.attempt, std::process::id(), (slot, threads), on);
     begin_attempt(folder, &attempt)?;
     let Some(outcome) = to_the_end(assignment, &attempt, heart, stop)? else {
         end_attempt(folder, &attempt, "interrupted", &[])?;
@@ -58,9 +45,9 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     let mut recorder = Noting::new(open_record(folder, &job.id)?, heart, folder, &job, attempt);
     let experiment = assignment.experiment()?;
     let checkpoints = folder.checkpoints();
-    let place = Place { experiment, checkpoints: &checkpoints, name: "checkpoints" };
-    let ended = train::run(&job, place, &hardware, attempt.attempt, &mut recorder, stop);
-    let outcome = |end, reason, summary: train::Summary| Outcome {
+    let folders = Folders { experiment, checkpoints: &checkpoints, name: "checkpoints" };
+    let ended = train::run(&job, folders, &hardware, attempt.attempt, &mut recorder, stop);
+    let outcome = |end, reason, summary: train::Trained| Outcome {
         end,
         reason,
         steps: summary.steps as i64,

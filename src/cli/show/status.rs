@@ -12,7 +12,7 @@ use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 /// One trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The trial.
+    /// Which trial it is.
     pub id: TrialId,
     /// Number of its configuration, from 1.
     pub configuration: usize,

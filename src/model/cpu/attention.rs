@@ -14,7 +14,7 @@ use super::heads::{Columns, Head};
 use super::panels::{Panels, PanelsMut, WIDTH, padded, rows, rows_mut, transpose};
 use super::scores::{BLOCK, Block};
 use super::vector::{exp, total};
-use crate::model::dropout::{Place, Rows};
+use crate::model::dropout::{MaskKey, Rows};
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ pub(super) struct Setting<'a> {
     /// Cosines and sines of each position (llama).
     pub(super) angles: Option<&'a [f32]>,
     /// Where the weights' dropout mask is, and its rate.
-    pub(super) dropout: Option<(Place, f64)>,
+    pub(super) dropout: Option<(MaskKey, f64)>,
 }
 
 impl<'a> Setting<'a> {
@@ -183,7 +183,7 @@ impl WithSimd for Forward<'_> {
             keys.bring(rows_mut(k), t, qkv, line);
             values.bring(rows_mut(v), t, qkv, line);
             let [keys, values] = [keys.brought(rows(k), t, qkv), values.brought(rows(v), t, qkv)];
-            transpose(rows_mut(kt), d, |c, i| keys.from(c, i));
+            transpose(rows_mut(kt), d, |c, i| keys.from_row(c, i));
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
                 let queries = setting.turned(first);
@@ -206,7 +206,7 @@ impl WithSimd for Forward<'_> {
                         }
                     }
                     block.weighted(simd, rows_mut(o), scores, values);
-                    setting.plain(first).unload(out.again(), start, rows(o), block.count, block.rows, |i| along[i], line);
+                    setting.plain(first).unload(out.reborrow(), start, rows(o), block.count, block.rows, |i| along[i], line);
                 }
             }
         }
@@ -243,9 +243,9 @@ impl WithSimd for Backward<'_> {
             values.bring(rows_mut(v), t, qkv.read(), line);
             let read = qkv.read();
             let [of_keys, of_values] = [keys.brought(rows(k), t, read), values.brought(rows(v), t, read)];
-            transpose(rows_mut(vt), d, |c, i| of_values.from(c, i));
+            transpose(rows_mut(vt), d, |c, i| of_values.from_row(c, i));
             if !keeps {
-                transpose(rows_mut(kt), d, |c, i| of_keys.from(c, i));
+                transpose(rows_mut(kt), d, |c, i| of_keys.from_row(c, i));
             }
             dk.fill(0.0);
             dv.fill(0.0);
@@ -287,11 +287,11 @@ impl WithSimd for Backward<'_> {
                     block.weighted_columns(simd, rows_mut(dv), p, o);
                     block.weighted_columns(simd, rows_mut(dk), ds, queries.brought(rows(q), t, qkv.read()));
                     block.weighted(simd, rows_mut(dq), ds, keys.brought(rows(k), t, qkv.read()));
-                    queries.unload(qkv.again(), start, rows(dq), block.count, block.rows, |_| scale, line);
+                    queries.unload(qkv.reborrow(), start, rows(dq), block.count, block.rows, |_| scale, line);
                 }
             }
-            keys.unload(qkv.again(), 0, rows(dk), t, shape.length, |_| scale, line);
-            values.unload(qkv.again(), 0, rows(dv), t, shape.length, |_| 1.0, line);
+            keys.unload(qkv.reborrow(), 0, rows(dk), t, shape.length, |_| scale, line);
+            values.unload(qkv.reborrow(), 0, rows(dv), t, shape.length, |_| 1.0, line);
         }
     }
 }
@@ -302,7 +302,7 @@ fn products(into: &mut [f32], a: Head<'_>, b: Head<'_>, panels: usize) {
     for (i, into) in into.iter_mut().enumerate() {
         let mut lanes = [0.0f32; WIDTH];
         for c in 0..panels {
-            let [a, b] = [a, b].map(|x| &x.from(c, i)[0]);
+            let [a, b] = [a, b].map(|x| &x.from_row(c, i)[0]);
             for e in 0..WIDTH {
                 lanes[e] = a[e].mul_add(b[e], lanes[e]);
             }

@@ -5,19 +5,20 @@
 
 use super::activation;
 use super::attention;
-use super::block::{Gradient, Layer, Model, Scratch, Shard, Tokens, Training, head_rows, three};
-use super::layout::{Linear, NormPlace, Way};
+use super::forward::Model;
+use super::layout::{Linear, NormPlace, WeightOrder};
 use super::loss;
-use super::matrix::{Onto, outer_product, product};
+use super::matrix::{Epilogue, outer_product, product};
 use super::norm;
 use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
+use super::shard::{Gradient, Layer, Scratch, Shard, Tokens, Training, head_rows, streams_of_block};
 use super::vector::vectorized;
 use crate::experiment::settings::Family;
-use crate::model::dropout::{Place, Site};
+use crate::model::dropout::{MaskKey, Site};
 
 /// What comes after the gradient of a linear layer's input.
 #[derive(Clone, Copy, Default)]
-pub(super) struct After<'a> {
+pub(super) struct InputEpilogue<'a> {
     /// The slope of the activation whose output that input is, each value's own: the gradient goes on to before it.
     pub(super) times: Option<Panels<'a>>,
     /// What the operation behind it reads.
@@ -57,7 +58,7 @@ impl Model<'_> {
                     });
                 },
             );
-            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces, After::default());
+            self.linear_backward(layer, dx, x, Panels::new(logits, count), &mut pieces, InputEpilogue::default());
             pieces.begin = false;
         }
         self.norm_backward(&self.layout.norm, &mut stream[last], None, narrow, statistics, gradient);
@@ -75,7 +76,7 @@ impl Model<'_> {
     ) {
         let block = &self.layout.blocks[l];
         let layer = &mut shard.layers[l];
-        let [x, mid, next] = three(&mut shard.stream[2 * l..]);
+        let [x, mid, next] = streams_of_block(&mut shard.stream[2 * l..]);
         let Scratch { wide, narrow, masked, mask, attention, .. } = scratch;
         let rows = tokens.inputs.len();
 
@@ -85,13 +86,13 @@ impl Model<'_> {
         let (into, active) = (PanelsMut::new(dactive, rows), Panels::new(&layer.active, rows));
         let gated = self.config.family == Family::Llama;
         let times = (!gated).then(|| Panels::new(&layer.hidden, rows));
-        self.linear_backward(&block.mlp_out, into, active, dy, gradient, After { times, next: &[] });
+        self.linear_backward(&block.mlp_out, into, active, dy, gradient, InputEpilogue { times, next: &[] });
         if gated {
             self.gate_backward(&mut layer.hidden, dactive, rows);
         }
         let dhidden = Panels::new(if gated { &layer.hidden } else { dactive }, rows);
         let normed = Panels::new(&layer.normed2, rows);
-        let after = After { next: mid, ..After::default() };
+        let after = InputEpilogue { next: mid, ..InputEpilogue::default() };
         self.linear_backward(&block.mlp_in, PanelsMut::new(narrow, rows), normed, dhidden, gradient, after);
         self.norm_backward(&block.norm2, mid, Some(next), narrow, &layer.statistics2, gradient);
 
@@ -99,10 +100,10 @@ impl Model<'_> {
         let dy = Panels::new(self.before_dropout(mid, masked, mask, tokens, place), rows);
         let dheads = &mut wide[..layer.heads.len()];
         let (into, heads) = (PanelsMut::new(dheads, rows), Panels::new(&layer.heads, rows));
-        self.linear_backward(&block.attention_out, into, heads, dy, gradient, After::default());
+        self.linear_backward(&block.attention_out, into, heads, dy, gradient, InputEpilogue::default());
         self.attend_backward(l, layer, dheads, attention, tokens, training);
         let (normed, dqkv) = (Panels::new(&layer.normed1, rows), Panels::new(&layer.qkv, rows));
-        let after = After { next: x, ..After::default() };
+        let after = InputEpilogue { next: x, ..InputEpilogue::default() };
         self.linear_backward(&block.attention_in, PanelsMut::new(narrow, rows), normed, dqkv, gradient, after);
         self.norm_backward(&block.norm1, x, Some(mid), narrow, &layer.statistics1, gradient);
     }
@@ -115,16 +116,16 @@ impl Model<'_> {
         x: Panels<'_>,
         dy: Panels<'_>,
         gradient: &mut Gradient<'_>,
-        after: After<'_>,
+        after: InputEpilogue<'_>,
     ) {
         self.linear_weights(linear, x, dy, gradient);
         self.linear_inputs(linear, dx, dy, after);
     }
 
     /// dx = dy · Wᵀ, with what comes `after`.
-    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>, after: After<'_>) {
-        let onto = Onto { times: after.times, ..Onto::default() };
-        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), onto, rows(after.next));
+    pub(super) fn linear_inputs(&self, linear: &Linear, dx: PanelsMut<'_>, dy: Panels<'_>, after: InputEpilogue<'_>) {
+        let epilogue = Epilogue { times: after.times, ..Epilogue::default() };
+        product(self.arch, dx, dy, rows(&self.copies[linear.backward.clone()]), epilogue, rows(after.next));
     }
 
     /// Adds dW = xᵀ · dy, as each weight lies, and the bias's gradient.
@@ -132,12 +133,12 @@ impl Model<'_> {
         let added = !gradient.begin;
         for part in &linear.parts {
             let (weight, outputs) = (part.weight.clone(), part.first..part.first + part.outputs);
-            match linear.way {
-                Way::InOut => outer_product(self.arch, &mut gradient.all[weight], x, 0..linear.inputs, dy, added),
-                Way::OutIn => outer_product(self.arch, &mut gradient.all[weight], dy, outputs.clone(), x, added),
+            match linear.order {
+                WeightOrder::InOut => outer_product(self.arch, &mut gradient.all[weight], x, 0..linear.inputs, dy, added),
+                WeightOrder::OutIn => outer_product(self.arch, &mut gradient.all[weight], dy, outputs.clone(), x, added),
             }
             if let Some(bias) = part.bias.clone() {
-                let bias = begun(gradient, bias);
+                let bias = accumulator(gradient, bias);
                 vectorized(
                     self.arch,
                     #[inline(always)]
@@ -159,7 +160,7 @@ impl Model<'_> {
     ) {
         let norm = self.norm(place);
         let both = place.weight.start..place.bias.as_ref().unwrap_or(&place.weight).end;
-        let (weight, bias) = begun(gradient, both).split_at_mut(place.weight.len());
+        let (weight, bias) = accumulator(gradient, both).split_at_mut(place.weight.len());
         let (bias, rows) = (place.bias.is_some().then_some(bias), statistics.len());
         let residual = residual.map(|residual| Panels::new(residual, rows));
         let (x, dy) = (PanelsMut::new(x, rows), PanelsMut::new(dy, rows));
@@ -173,14 +174,14 @@ impl Model<'_> {
         let table = if self.config.tied {
             &mut gradient.pieces().all[self.layout.tokens.clone()]
         } else {
-            begun(gradient, self.layout.tokens.clone())
+            accumulator(gradient, self.layout.tokens.clone())
         };
         let dx = Panels::new(dx, tokens.inputs.len());
         for (i, &token) in tokens.inputs.iter().enumerate() {
             add_to(&mut table[token as usize * width..][..width], dx, i);
         }
         if let Some(positions) = self.layout.positions.clone() {
-            let positions = begun(gradient, positions);
+            let positions = accumulator(gradient, positions);
             for i in 0..tokens.inputs.len() {
                 add_to(&mut positions[i % tokens.length * width..][..width], dx, i);
             }
@@ -226,7 +227,7 @@ impl Model<'_> {
         masked: &'b mut [f32],
         scratch: &mut [f32],
         tokens: Tokens<'_>,
-        place: impl Fn(usize) -> Place,
+        place: impl Fn(usize) -> MaskKey,
     ) -> &'b [f32] {
         if !self.dropout() {
             return gradient;
@@ -268,7 +269,7 @@ fn add_rows(sums: &mut [f32], x: Panels<'_>, columns: std::ops::Range<usize>) {
 }
 
 /// A parameter's gradient to be added to in pieces.
-fn begun<'a>(gradient: &'a mut Gradient<'_>, range: std::ops::Range<usize>) -> &'a mut [f32] {
+fn accumulator<'a>(gradient: &'a mut Gradient<'_>, range: std::ops::Range<usize>) -> &'a mut [f32] {
     let Gradient { all, begin, .. } = gradient.pieces();
     let sums = &mut all[range];
     if begin {

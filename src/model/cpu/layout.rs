@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::model::Config;
 
-/// Which way a weight lies in the parameters.
+/// In which order a weight lies in the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum WeightOrder {
     /// [in, out].
     InOut,
     /// [out, in].
@@ -22,7 +22,7 @@ pub(super) enum Way {
 
 /// One weight of a linear layer, with its bias.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct LinearPart {
     /// Its place among the parameters.
     pub(super) weight: Range<usize>,
     /// The bias's place.
@@ -37,9 +37,9 @@ pub(super) struct Part {
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
     /// Its weights.
-    pub(super) parts: Vec<Part>,
-    /// Which way they lie.
-    pub(super) way: Way,
+    pub(super) parts: Vec<LinearPart>,
+    /// In which order they lie.
+    pub(super) order: WeightOrder,
     /// Width of the input.
     pub(super) inputs: usize,
     /// Width of the output, all parts together.
@@ -123,12 +123,13 @@ impl Finder {
         Ok(NormPlace { weight: self.find(&format!("{name}.weight"))?, bias: self.maybe(&format!("{name}.bias")) })
     }
 
-    fn linear(&mut self, names: &[String], way: Way, inputs: usize) -> Result<Linear> {
+    fn linear(&mut self, names: &[String], order: WeightOrder, inputs: usize) -> Result<Linear> {
         let mut outputs = 0;
         let mut parts = Vec::new();
         for name in names {
             let weight = self.find(&format!("{name}.weight"))?;
-            let part = Part { bias: self.maybe(&format!("{name}.bias")), first: outputs, outputs: weight.len() / inputs, weight };
+            let part =
+                LinearPart { bias: self.maybe(&format!("{name}.bias")), first: outputs, outputs: weight.len() / inputs, weight };
             outputs += part.outputs;
             parts.push(part);
         }
@@ -139,8 +140,8 @@ impl Finder {
             start..self.copies
         };
         let (forward, backward) = (copy(size), copy(size));
-        let bias = parts.iter().any(|part: &Part| part.bias.is_some()).then(|| copy(padded(outputs)));
-        Ok(Linear { parts, way, inputs, outputs, forward, backward, bias })
+        let bias = parts.iter().any(|part: &LinearPart| part.bias.is_some()).then(|| copy(padded(outputs)));
+        Ok(Linear { parts, order, inputs, outputs, forward, backward, bias })
     }
 }
 
@@ -177,7 +178,7 @@ impl Layout {
             (true, Family::Gpt2) => "transformer.wte",
             (true, Family::Llama) => "model.embed_tokens",
         };
-        let head = find.linear(&[name.to_owned()], Way::OutIn, config.width)?;
+        let head = find.linear(&[name.to_owned()], WeightOrder::OutIn, config.width)?;
         Ok(Self { ranges, tokens, positions, blocks, norm, head, len, copies: find.copies })
     }
 
@@ -202,11 +203,11 @@ fn gpt2_block(find: &mut Finder, config: &Config, layer: usize) -> Result<Block>
     let name = |rest: &str| format!("transformer.h.{layer}.{rest}");
     Ok(Block {
         norm1: find.norm(&name("ln_1"))?,
-        attention_in: find.linear(&[name("attn.c_attn")], Way::InOut, config.width)?,
-        attention_out: find.linear(&[name("attn.c_proj")], Way::InOut, config.width)?,
+        attention_in: find.linear(&[name("attn.c_attn")], WeightOrder::InOut, config.width)?,
+        attention_out: find.linear(&[name("attn.c_proj")], WeightOrder::InOut, config.width)?,
         norm2: find.norm(&name("ln_2"))?,
-        mlp_in: find.linear(&[name("mlp.c_fc")], Way::InOut, config.width)?,
-        mlp_out: find.linear(&[name("mlp.c_proj")], Way::InOut, config.hidden)?,
+        mlp_in: find.linear(&[name("mlp.c_fc")], WeightOrder::InOut, config.width)?,
+        mlp_out: find.linear(&[name("mlp.c_proj")], WeightOrder::InOut, config.hidden)?,
     })
 }
 
@@ -215,10 +216,10 @@ fn llama_block(find: &mut Finder, config: &Config, layer: usize) -> Result<Block
     let attention = [name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")];
     Ok(Block {
         norm1: find.norm(&name("input_layernorm"))?,
-        attention_in: find.linear(&attention, Way::OutIn, config.width)?,
-        attention_out: find.linear(&[name("self_attn.o_proj")], Way::OutIn, config.width)?,
+        attention_in: find.linear(&attention, WeightOrder::OutIn, config.width)?,
+        attention_out: find.linear(&[name("self_attn.o_proj")], WeightOrder::OutIn, config.width)?,
         norm2: find.norm(&name("post_attention_layernorm"))?,
-        mlp_in: find.linear(&[name("mlp.gate_proj"), name("mlp.up_proj")], Way::OutIn, config.width)?,
-        mlp_out: find.linear(&[name("mlp.down_proj")], Way::OutIn, config.hidden)?,
+        mlp_in: find.linear(&[name("mlp.gate_proj"), name("mlp.up_proj")], WeightOrder::OutIn, config.width)?,
+        mlp_out: find.linear(&[name("mlp.down_proj")], WeightOrder::OutIn, config.hidden)?,
     })
 }

@@ -13,15 +13,15 @@ pub(super) fn cross_entropy(
     mut each: impl FnMut(usize, f32),
 ) {
     for (i, &target) in targets.iter().enumerate() {
-        let [sum, aimed] = exponentials(logits.again(), vocabulary, i, target);
+        let [sum, aimed] = exponentials(logits.reborrow(), vocabulary, i, target);
         each(i, sum.ln() - aimed);
         let factor = scale / sum;
         each_panel(
             vocabulary,
             #[inline(always)]
-            |p, n| logits.from(p, i)[0][..n].iter_mut().for_each(|x| *x *= factor),
+            |p, n| logits.from_row(p, i)[0][..n].iter_mut().for_each(|x| *x *= factor),
         );
-        logits.from(target as usize / WIDTH, i)[0][target as usize % WIDTH] -= scale;
+        logits.from_row(target as usize / WIDTH, i)[0][target as usize % WIDTH] -= scale;
     }
 }
 
@@ -29,7 +29,7 @@ pub(super) fn cross_entropy(
 #[inline(always)]
 pub(super) fn nll(mut logits: PanelsMut<'_>, vocabulary: usize, targets: &[u32], into: &mut [f32]) {
     for (i, (&target, nll)) in targets.iter().zip(into).enumerate() {
-        let [sum, aimed] = exponentials(logits.again(), vocabulary, i, target);
+        let [sum, aimed] = exponentials(logits.reborrow(), vocabulary, i, target);
         *nll = sum.ln() - aimed;
     }
 }
@@ -42,20 +42,20 @@ fn exponentials(mut logits: PanelsMut<'_>, vocabulary: usize, i: usize, target: 
         vocabulary,
         #[inline(always)]
         |p, n| {
-            let row = &logits.from(p, i)[0];
+            let row = &logits.from_row(p, i)[0];
             for e in 0..n {
                 peaks[e] = if row[e] > peaks[e] { row[e] } else { peaks[e] };
             }
         },
     );
     let peak = largest(peaks);
-    let aimed = logits.from(target as usize / WIDTH, i)[0][target as usize % WIDTH] - peak;
+    let aimed = logits.from_row(target as usize / WIDTH, i)[0][target as usize % WIDTH] - peak;
     let mut sums = [0.0; WIDTH];
     each_panel(
         vocabulary,
         #[inline(always)]
         |p, n| {
-            let row = &mut logits.from(p, i)[0];
+            let row = &mut logits.from_row(p, i)[0];
             for e in 0..n {
                 row[e] = exp(row[e] - peak);
                 sums[e] += row[e];

@@ -22,7 +22,7 @@ const K_BLOCK: usize = 8;
 
 /// What a product is added to, and what the sum is multiplied by.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Onto<'a> {
+pub(super) struct Epilogue<'a> {
     /// A matrix of the same size.
     pub(super) base: Option<Panels<'a>>,
     /// A row that every row gets.
@@ -31,13 +31,13 @@ pub(super) struct Onto<'a> {
     pub(super) times: Option<Panels<'a>>,
 }
 
-/// C [m, n] = A [m, k] · B [k, n], added to and multiplied by what `onto` says. B is a whole matrix. Lines of `next` are asked for meanwhile: for
+/// C [m, n] = A [m, k] · B [k, n], added to and multiplied by what `epilogue` says. B is a whole matrix. Lines of `next` are asked for meanwhile: for
 /// what follows, if it is short on work and would wait for them.
 ///
 /// # Panics
 /// If the sizes do not fit.
-pub(super) fn product(arch: Arch, c: PanelsMut<'_>, a: Panels<'_>, b: &[Row], onto: Onto<'_>, next: &[Row]) {
-    arch.dispatch(Product { c, a, b, onto, next });
+pub(super) fn product(arch: Arch, c: PanelsMut<'_>, a: Panels<'_>, b: &[Row], epilogue: Epilogue<'_>, next: &[Row]) {
+    arch.dispatch(Product { c, a, b, epilogue, next });
 }
 
 /// C [m, n] = Aᵀ · B, or C += Aᵀ · B where it is `added`: `columns` are the m columns of A [k, _] that take part, C lies row
@@ -53,7 +53,7 @@ struct Product<'a> {
     c: PanelsMut<'a>,
     a: Panels<'a>,
     b: &'a [Row],
-    onto: Onto<'a>,
+    epilogue: Epilogue<'a>,
     next: &'a [Row],
 }
 
@@ -62,11 +62,11 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { mut c, a, b, onto, next } = self;
+        let Self { mut c, a, b, epilogue, next } = self;
         let (m, n, k) = (a.rows(), c.read().count(), a.count());
         assert!(c.read().rows() == m && b.len() == n * k * WIDTH);
-        assert!([onto.base, onto.times].into_iter().flatten().all(|x| x.rows() == m && x.count() == n));
-        assert!(onto.bias.is_none_or(|bias| bias.len() == n));
+        assert!([epilogue.base, epilogue.times].into_iter().flatten().all(|x| x.rows() == m && x.count() == n));
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == n));
         let (apart, distance) = (c.read().distance(), a.distance());
         let mut next = Ahead::new(next, k.div_ceil(K_BLOCK) * n.div_ceil(panels::<S>(n)) * m / height::<S>(m));
         for from in (0..k).step_by(K_BLOCK) {
@@ -87,11 +87,11 @@ impl WithSimd for Product<'_> {
                         next.step();
                         if j == 0 && i + rows < stop {
                             let next = height::<S>(stop - i - rows);
-                            (from..to).for_each(|p| prefetch(&a.from(p, i + rows)[..next]));
+                            (from..to).for_each(|p| prefetch(&a.from_row(p, i + rows)[..next]));
                         }
-                        let [base, times] = [onto.base, onto.times].map(|x| x.map(|x| (x.from(j, i), x.distance())));
-                        let last = end.then(|| Finish { base, bias: onto.bias.map(|bias| &bias[j..]), times });
-                        let (c, a) = (c.from(j, i), a.from(from, i));
+                        let [base, times] = [epilogue.base, epilogue.times].map(|x| x.map(|x| (x.from_row(j, i), x.distance())));
+                        let last = end.then(|| Finish { base, bias: epilogue.bias.map(|bias| &bias[j..]), times });
+                        let (c, a) = (c.from_row(j, i), a.from_row(from, i));
                         if count == 2 {
                             RowTile { c, apart, a, distance, b: [b(j), b(j + 1)], resumed, last }.run(simd, rows);
                         } else {
@@ -236,14 +236,14 @@ mod tests {
             let ways: [_; 8] = std::array::from_fn(|way| [1, 2, 4].map(|bit| way & bit > 0));
             for (vectors, way) in Vectors::ALL.into_iter().flat_map(|v| ways.map(|way| (v, way))) {
                 let [with_base, with_bias, with_times] = way;
-                let onto = Onto {
+                let epilogue = Epilogue {
                     base: with_base.then(|| Panels::new(&base_panels, m)),
                     bias: with_bias.then(|| rows(&bias_panels)),
                     times: with_times.then(|| Panels::new(&times_panels, m)),
                 };
                 let mut c = vec![f32::NAN; room(m, n)];
                 let (into, left) = (PanelsMut::new(&mut c, m), Panels::new(&left, m));
-                vectors.dispatch(Product { c: into, a: left, b: rows(&right), onto, next: &[] });
+                vectors.dispatch(Product { c: into, a: left, b: rows(&right), epilogue, next: &[] });
                 let sum = |e| plain[e] + if with_base { base[e] } else { 0.0 } + if with_bias { bias[e % n] } else { 0.0 };
                 let expected: Vec<f32> = (0..m * n).map(|e| sum(e) * if with_times { times[e] } else { 1.0 }).collect();
                 assert!(close(&row_by_row(Panels::new(&c, m), n), &expected), "{m} {n} {k} {way:?} {vectors:?}");
@@ -279,7 +279,7 @@ mod tests {
         let whole = |some: Range<usize>| {
             let mut c = vec![0.0; room(some.len(), n)];
             let (left, rows_of) = (Panels::new(&a, 300).some(some.clone()), some.len());
-            product(Arch::new(), PanelsMut::new(&mut c, rows_of), left, rows(&b), Onto::default(), &[]);
+            product(Arch::new(), PanelsMut::new(&mut c, rows_of), left, rows(&b), Epilogue::default(), &[]);
             row_by_row(Panels::new(&c, rows_of), n)
         };
         let all = whole(0..300);
@@ -292,7 +292,7 @@ mod tests {
     fn a_product_writes_the_rows_that_it_is_given_and_no_others() {
         let (a, b) = (in_panels(&numbers(4 * 16, 1), 16), right(&numbers(16 * 32, 2), 32));
         let mut c = vec![7.0; room(6, 32)];
-        product(Arch::new(), PanelsMut::new(&mut c, 6).some(1..5), Panels::new(&a, 4), rows(&b), Onto::default(), &[]);
+        product(Arch::new(), PanelsMut::new(&mut c, 6).some(1..5), Panels::new(&a, 4), rows(&b), Epilogue::default(), &[]);
         for (i, row) in row_by_row(Panels::new(&c, 6), 32).chunks(32).enumerate() {
             assert_eq!(row.iter().all(|&x| x == 7.0), i == 0 || i == 5, "{i}");
         }
@@ -302,7 +302,7 @@ mod tests {
     #[should_panic(expected = "b.len()")]
     fn a_product_of_sizes_that_do_not_fit_panics() {
         let (mut c, a) = (vec![0.0; room(2, 16)], vec![0.0; room(2, 16)]);
-        product(Arch::new(), PanelsMut::new(&mut c, 2), Panels::new(&a, 2), &[[0.0; WIDTH]; 3], Onto::default(), &[]);
+        product(Arch::new(), PanelsMut::new(&mut c, 2), Panels::new(&a, 2), &[[0.0; WIDTH]; 3], Epilogue::default(), &[]);
     }
 
     #[test]

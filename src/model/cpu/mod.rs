@@ -9,6 +9,17 @@
 //! activations belong to threads, so their number is that of threads and not of shards.
 //! Every activation lies in panels of 16 columns, and so do copies of the weights: as products read them, and write them.
 //!
+//! # Words
+//!
+//! * A **shard** is a few whole sequences of a batch that go through the model together on one thread.
+//! * A **lane** is an array of gradients to which some of the shards add theirs, one after another in their order. (The numbers that
+//!   a vector of the processor has are its *width* here.)
+//! * A **panel** is 16 neighbouring columns of a matrix, row after row: a matrix lies panel after panel.
+//! * A **tile** is what a product computes at once in registers: a few rows by a panel or two.
+//! * An **epilogue** is what a product does to its sums before it writes them: adds a base or a bias, multiplies by a slope.
+//! * A **piece** is a part of a parameter's gradient that a shard makes in several steps; the weights of blocks are one product each.
+//! * A **micro-batch** is as many whole shards as go through the model between two looks at the clock.
+//!
 //! # What is promised
 //!
 //! On one kind of processor, the same parameters, tokens and seed give the same bits: whatever the number of threads, and
@@ -21,8 +32,9 @@
 mod activation;
 mod attention;
 mod backward;
-mod block;
 mod buffer;
+mod copies;
+mod forward;
 mod heads;
 mod lanes;
 mod layout;
@@ -40,6 +52,8 @@ mod prefetch;
 mod processor;
 pub(super) mod rotary;
 mod scores;
+mod shard;
+mod sharding;
 mod square;
 mod tiles;
 mod vector;
@@ -50,49 +64,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pulp::Arch;
 
-use self::block::{Gradient, Model, Scratch, Shard, Tokens, Training};
-pub(super) use self::block::{exponentials, head_rows};
 pub(crate) use self::buffer::Buffer;
+use self::forward::Model;
 use self::lanes::Lanes;
-use self::layout::{Layout, Linear, Way};
-use self::panels::{padded, rows_mut};
+use self::layout::Layout;
 pub use self::pool::Pool;
 pub use self::processor::processor;
+use self::shard::{Gradient, Scratch, Shard, Tokens, Training};
+pub(super) use self::shard::{exponentials, head_rows};
+pub(super) use self::sharding::arrays;
+use self::sharding::in_order;
+pub use self::sharding::{lanes, shard_size};
 pub(crate) use self::vector::vectorized;
 use super::Config;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::pulse;
-
-/// Sequences of a shard, for a batch of so many sequences of this length: the batch in 1, 2, 4 or 8 shards of 128 tokens or
-/// more, in two of 64 where that is all there is, and never more than 512 tokens (or one sequence) in a shard.
-/// A micro-batch is a whole number of shards, but for the batch's last.
-pub fn shard_size(batch: usize, length: usize) -> usize {
-    let tokens = batch * length;
-    let shards = match tokens / 128 {
-        0 => 1,
-        1..=3 => 2,
-        4..=7 => 4,
-        _ => 8,
-    };
-    batch.div_ceil(shards).clamp(1, (512 / length.max(1)).max(1))
-}
-
-/// Arrays of gradients for a batch of so many sequences and a model of so many parameters, and so the most threads that it
-/// keeps busy.
-pub fn lanes(batch: usize, length: usize, parameters: usize) -> usize {
-    lanes::count(batch.div_ceil(shard_size(batch, length)), parameters)
-}
-
-/// Whether shards are added to one array one after another: on one thread, where each would have a lane of its own.
-fn in_order(batch: usize, length: usize, parameters: usize, threads: usize) -> bool {
-    threads == 1 && lanes(batch, length, parameters) == batch.div_ceil(shard_size(batch, length))
-}
-
-/// Arrays of gradients that so many threads need for such a batch.
-pub(super) fn arrays(batch: usize, length: usize, parameters: usize, threads: usize) -> usize {
-    if in_order(batch, length, parameters, threads) { 1 } else { lanes(batch, length, parameters) }
-}
 
 /// Tokens that a thread scores at once, where sequences are not longer: enough for the weights to be read seldom, and whole
 /// tiles of products.
@@ -371,70 +358,6 @@ impl Engine {
             None => Ok(()),
         }
     }
-
-    /// Makes the weights' copies again if the parameters changed.
-    fn renew_copies(&mut self) {
-        if !std::mem::take(&mut self.stale) {
-            return;
-        }
-        let mut jobs: Vec<(&Linear, Copied, Range<usize>)> = Vec::new();
-        for linear in self.layout.linears() {
-            jobs.push((linear, Copied::Forward, linear.forward.clone()));
-            jobs.push((linear, Copied::Backward, linear.backward.clone()));
-            jobs.extend(linear.bias.clone().map(|bias| (linear, Copied::Bias, bias)));
-        }
-        jobs.sort_by_key(|(.., range)| range.start);
-        let pieces = split(&mut self.copies, jobs.iter().map(|(.., range)| range.clone()));
-        let (values, arch) = (&self.values, self.arch);
-        self.pool.run(jobs.len(), |i, _| {
-            let ((linear, which, _), mut copy) = (&jobs[i], lock(&pieces[i]));
-            vectorized(
-                arch,
-                #[inline(always)]
-                || renew(linear, *which, &mut copy, values),
-            );
-        });
-    }
-}
-
-/// What a copy is of.
-#[derive(Clone, Copy)]
-enum Copied {
-    Forward,
-    Backward,
-    Bias,
-}
-
-/// Makes one copy again.
-#[inline(always)]
-fn renew(linear: &Linear, which: Copied, copy: &mut [f32], values: &[f32]) {
-    let (inputs, outputs) = (linear.inputs, linear.outputs);
-    let [tall, wide] = [inputs, outputs].map(padded);
-    for part in &linear.parts {
-        let weight = &values[part.weight.clone()];
-        match (linear.way, which) {
-            (Way::InOut, Copied::Forward) => packing::pack(rows_mut(copy), tall, 0, weight, outputs),
-            (Way::InOut, Copied::Backward) => packing::pack_transposed(rows_mut(copy), wide, 0, weight, outputs),
-            (Way::OutIn, Copied::Forward) => packing::pack_transposed(rows_mut(copy), tall, part.first, weight, inputs),
-            (Way::OutIn, Copied::Backward) => packing::pack(rows_mut(copy), wide, part.first, weight, inputs),
-            (_, Copied::Bias) => {
-                let Some(bias) = part.bias.clone() else { continue };
-                copy[part.first..][..part.outputs].copy_from_slice(&values[bias]);
-            }
-        }
-    }
-}
-
-/// Cuts an array into pieces that follow each other without a gap, each behind a lock of its own.
-fn split(array: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<Mutex<&mut [f32]>> {
-    let mut rest = array;
-    ranges
-        .map(|range| {
-            let (piece, after) = std::mem::take(&mut rest).split_at_mut(range.len());
-            rest = after;
-            Mutex::new(piece)
-        })
-        .collect()
 }
 
 /// A lock is poisoned only if a thread panicked, and that panic is on its way to the caller already.

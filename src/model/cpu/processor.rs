@@ -8,13 +8,13 @@ use pulp::{Arch, Simd, WithSimd};
 /// vectors that the engine uses on it: `AMD EPYC 9R14 (AVX2)`, `aarch64 (NEON)`.
 pub fn processor() -> String {
     let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    named(&told, ARCH, Arch::new().dispatch(Lanes))
+    named(&told, ARCH, Arch::new().dispatch(VectorWidth))
 }
 
 /// Asks for the floats in a vector.
-struct Lanes;
+struct VectorWidth;
 
-impl WithSimd for Lanes {
+impl WithSimd for VectorWidth {
     type Output = usize;
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::experiment::settings::{self, Activation};
-use crate::model::dropout::{Place, Site, attention_mask, mask};
+use crate::model::dropout::{MaskKey, Site, attention_mask, mask};
 use crate::model::initial_values;
 use crate::pulse::NEVER;
 
@@ -39,7 +39,7 @@ impl<'a> Reference<'a> {
         let n = if attention { config.heads * length * length } else { length * config.width };
         match self.masks {
             Some((seed, step)) if config.dropout > 0.0 => {
-                let place = Place { seed, step, sequence, layer, site };
+                let place = MaskKey { seed, step, sequence, layer, site };
                 let mask = if attention {
                     attention_mask(place, config.dropout, config.heads, length)
                 } else {
@@ -292,7 +292,7 @@ fn a_step_is_that_of_the_plain_path() {
         (small, [250, 1, 12_000]),
         (untied, [250, 1, 12_000]),
     ];
-    assert_eq!(block::head_rows(12_000, 250), 96);
+    assert_eq!(shard::head_rows(12_000, 250), 96);
     for (i, (change, [length, batch, vocabulary])) in change.into_iter().enumerate() {
         let mut model = settings::Model { layers: 2, heads: 4, width: 128, ..settings::Model::default() };
         change(&mut model);
@@ -364,7 +364,7 @@ fn one_thread_keeps_one_array_and_adds_to_it_what_several_add_up_in_the_end() {
     let model = settings::Model { layers: 1, heads: 2, width: 16, ..settings::Model::default() };
     for tied in [true, false] {
         let config = Config::new(&settings::Model { tied, ..model.clone() }, 9_000, 128).unwrap();
-        assert!(block::head_rows(9_000, shard_size(8, 128) * 128) < 128);
+        assert!(shard::head_rows(9_000, shard_size(8, 128) * 128) < 128);
         let [mut one, mut two] = [1, 2].map(|threads| engine(&config, threads, 5.0));
         let nll = [&mut one, &mut two].map(|engine| train(engine, 128, 8, &[0..8]).to_bits());
         assert_eq!(nll[0], nll[1]);

@@ -6,11 +6,11 @@
 use super::arena::{Attended, Normed, Statistics};
 use super::by_token;
 use super::cuda::{Address, Argument, Array};
-use super::forward::{Model, Pass, in_heads};
+use super::forward::{Model, Pass};
 use super::launch::{int, long, or_null};
-use super::layout::{Block, Linear, Norm, Vector, Way};
-use super::sizes::{Sizes, short_shared, tiled_shared};
-use crate::error::{Error, Result};
+use super::layout::{Block, Linear, Norm, Vector, WeightOrder};
+use super::sizes::Sizes;
+use crate::error::Result;
 use crate::experiment::settings::Activation;
 
 /// What stood before a norm: what was added to the residual stream there.
@@ -46,7 +46,7 @@ impl Model<'_> {
             masks: self.arrays.masks.as_ref(),
         };
         self.fetch(slots, count)?;
-        self.fall_out(pass)?;
+        self.make_masks(pass)?;
         self.forward(pass)?;
         self.head(pass, first)?;
         for (l, block) in self.layout.blocks.iter().enumerate().rev() {
@@ -81,7 +81,7 @@ impl Model<'_> {
     }
 
     /// The masks of the whole unit.
-    fn fall_out(&self, pass: Pass<'_>) -> Result<()> {
+    fn make_masks(&self, pass: Pass<'_>) -> Result<()> {
         let Some(masks) = pass.masks else { return Ok(()) };
         let Sizes { windows, length, width, heads, layers, .. } = *self.sizes;
         self.mask_kernel(self.slot.row_keys, &masks.rows, self.sizes.row_sites(), windows, width, false)?;
@@ -181,7 +181,7 @@ impl Model<'_> {
     /// The gradient of a layer's weight.
     fn linear_weights(&self, linear: &Linear, pass: Pass<'_>, x: &Array, dy: &Array, first: bool) -> Result<()> {
         let shape = self.shapes.linear_weights(linear, pass.rows.all(), !first);
-        let [a, b] = if linear.way == Way::InOut { [x, dy] } else { [dy, x] };
+        let [a, b] = if linear.order == WeightOrder::InOut { [x, dy] } else { [dy, x] };
         self.launcher.multiply(shape, a.at(0), b.at(0), self.gradient(linear.weight), None)
     }
 
@@ -247,108 +247,6 @@ impl Model<'_> {
         let arguments = [x, dy, bias, long(columns), int(rows), int(hidden), int(self.sizes.group_rows())];
         let columns_of_block = if hidden.is_multiple_of(4) { 256 } else { 64 };
         self.launcher.kernel(name, [hidden.div_ceil(columns_of_block), self.sizes.groups(), members], 64, 0, &arguments)
-    }
-
-    /// From the gradient of what attention mixed, in `delta`, to that of queries, keys and values side by side, in one launch.
-    fn short_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array, p: &Array) -> Result<()> {
-        let Sizes { members, heads, kv_heads, head, windows, length, columns, .. } = *self.sizes;
-        let passage = pass.passage;
-        let arguments = [
-            Argument::Pointer(qkv.at(0)),
-            self.angles(),
-            Argument::Pointer(p.at(0)),
-            or_null(self.weights_mask(pass, l)),
-            self.members(),
-            Argument::Pointer(passage.delta.at(0)),
-            Argument::Pointer(passage.qkv.at(0)),
-            self.sums(block.attention_in.bias),
-            long(columns),
-            int(self.sizes.groups()),
-            int(length),
-            int(heads),
-            int(kv_heads),
-            int(head),
-            self.softmax_scale(),
-        ];
-        let [_, shared] = short_shared(length, head);
-        self.launcher.kernel("short_attention_backward", [windows * kv_heads, members, 1], 512, shared, &arguments)
-    }
-
-    /// The same in tiles.
-    fn tiled_attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, qkv: &Array, logs: &Array) -> Result<()> {
-        let Sizes { members, heads, kv_heads, head, columns, qkv: width, .. } = *self.sizes;
-        let (passage, layer, rows) = (pass.passage, pass.layer(l), pass.rows.all());
-        let dots = self.arrays.back.dots.as_ref();
-        let dots = dots.ok_or_else(|| Error::internal("attention in tiles has no array of sums"))?.at(0);
-        let read = [Argument::Pointer(qkv.at(0)), or_null(self.weights_mask(pass, l)), self.members()];
-        let rest = [passage.delta.at(0), logs.at(0), dots, passage.qkv.at(0)].map(Argument::Pointer);
-        let sizes = self.tile_sizes(pass.rows);
-        let [for_queries, for_keys] = tiled_shared(head);
-
-        let arguments = [&read[..], &[Argument::Pointer(layer.mixed.at(0))], &rest, &sizes].concat();
-        let grid = [self.sizes.tiles(pass.rows, heads), members, 1];
-        self.launcher.kernel("tiled_attention_queries", grid, 128, for_queries, &arguments)?;
-        let arguments = [&read[..], &rest, &sizes].concat();
-        let grid = [self.sizes.tiles(pass.rows, kv_heads), members, 1];
-        self.launcher.kernel("tiled_attention_keys", grid, 128, for_keys, &arguments)?;
-
-        self.turn_rows(pass, &passage.qkv, -1.0)?;
-        if block.attention_in.bias.is_none() {
-            return Ok(());
-        }
-        let arguments = [
-            Argument::Pointer(passage.qkv.at(0)),
-            self.sums(block.attention_in.bias),
-            long(columns),
-            int(rows),
-            int(width),
-            int(self.sizes.group_rows()),
-        ];
-        self.launcher.kernel("group_sums", [width.div_ceil(128), self.sizes.groups(), members], 128, 0, &arguments)
-    }
-
-    /// The same head by head, by products.
-    fn attention_backward(&self, l: usize, block: &Block, pass: Pass<'_>, [q, k, v]: [&Array; 3], p: &Array) -> Result<()> {
-        let Sizes { members, heads, kv_heads, head, qkv, columns, .. } = *self.sizes;
-        let (passage, rows, length) = (pass.passage, pass.rows.all(), pass.rows.length);
-        let dheads = in_heads(&passage.heads)?.at(0);
-        let back = in_heads(&self.arrays.back.heads)?;
-        let arguments =
-            [Argument::Pointer(passage.delta.at(0)), Argument::Pointer(dheads), int(rows), int(length), int(heads), int(head)];
-        self.launcher.kernel("merge_heads_backward", [rows, members, 1], 128, 0, &arguments)?;
-
-        let (dp, p) = (back.dp.at(0), p.at(0));
-        self.launcher.multiply(self.shapes.scores(pass.rows), dheads, v.at(0), dp, None)?;
-        let mask = or_null(self.weights_mask(pass, l));
-        if let Some(dropped) = &passage.dropped {
-            let arguments = [Argument::Pointer(p), mask, self.members(), Argument::Pointer(dropped.at(0))];
-            let arguments = [&arguments[..], &self.softmax_sizes(pass.rows)].concat();
-            self.launcher.kernel("attention_dropout", self.softmax_grid(pass.rows), 128, 0, &arguments)?;
-        }
-        let dropped = passage.dropped.as_ref().map_or(p, |dropped| dropped.at(0));
-        self.launcher.multiply(self.shapes.keys(pass.rows), dropped, dheads, back.dv.at(0), None)?;
-        let arguments = [Argument::Pointer(p), mask, self.members(), Argument::Pointer(dp)];
-        let arguments = [&arguments[..], &self.softmax_sizes(pass.rows), &[self.softmax_scale()]].concat();
-        self.launcher.kernel("softmax_backward", self.softmax_grid(pass.rows), 128, 0, &arguments)?;
-        self.launcher.multiply(self.shapes.mixed(pass.rows), dp, k.at(0), back.dq.at(0), None)?;
-        self.launcher.multiply(self.shapes.keys(pass.rows), dp, q.at(0), back.dk.at(0), None)?;
-
-        let arguments = [
-            Argument::Pointer(back.dq.at(0)),
-            Argument::Pointer(back.dk.at(0)),
-            Argument::Pointer(back.dv.at(0)),
-            self.angles(),
-            Argument::Pointer(passage.qkv.at(0)),
-            self.sums(block.attention_in.bias),
-            long(columns),
-            int(rows),
-            int(length),
-            int(heads),
-            int(kv_heads),
-            int(head),
-            int(self.sizes.group_rows()),
-        ];
-        self.launcher.kernel("split_heads_backward", [qkv.div_ceil(128), self.sizes.groups(), members], 128, 0, &arguments)
     }
 
     /// The gradients of the embeddings, from that of the residual stream.
@@ -424,7 +322,7 @@ impl Model<'_> {
     }
 
     /// Where groups of rows of a vector's gradient go.
-    fn sums(&self, vector: Option<Vector>) -> Argument {
+    pub(super) fn sums(&self, vector: Option<Vector>) -> Argument {
         or_null(vector.map(|vector| self.arrays.back.sums.at(4 * vector.column as u64)))
     }
 }

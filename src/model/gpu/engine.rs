@@ -7,7 +7,8 @@ mod steps;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::arena::{Arrays, CONTEXT};
+use super::arena::Arrays;
+use super::arena_bytes::CONTEXT;
 use super::checks::{self, ProductCheck};
 use super::cuda::{Array, Gpu, Graph, Kernels, Operand, Pinned, Search, Type};
 use super::forward::Model;

@@ -14,9 +14,9 @@ use crate::model::{Config, Group};
 /// A group of parameters begins at a multiple of so many values: 256 bytes of 32-bit values, 128 of bfloat16.
 const ALIGN: usize = 64;
 
-/// Which way a weight lies.
+/// In which order a weight lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum WeightOrder {
     /// [in, out].
     InOut,
     /// [out, in].
@@ -39,8 +39,8 @@ pub(super) struct Linear {
     pub(super) weight: usize,
     /// The bias.
     pub(super) bias: Option<Vector>,
-    /// Which way the weight lies.
-    pub(super) way: Way,
+    /// In which order the weight lies.
+    pub(super) order: WeightOrder,
     /// Width of the input.
     pub(super) inputs: usize,
     /// Width of the output.
@@ -135,9 +135,9 @@ impl Places<'_> {
         Ok(Norm { weight: self.find(&format!("{name}.weight"))?, bias: self.maybe(&format!("{name}.bias")) })
     }
 
-    fn linear(&self, name: &str, way: Way, inputs: usize, outputs: usize) -> Result<Linear> {
+    fn linear(&self, name: &str, order: WeightOrder, inputs: usize, outputs: usize) -> Result<Linear> {
         let (weight, bias) = (self.find(&format!("{name}.weight"))?.start, self.maybe(&format!("{name}.bias")));
-        Ok(Linear { weight, bias, way, inputs, outputs })
+        Ok(Linear { weight, bias, order, inputs, outputs })
     }
 
     fn gpt2_block(&self, layer: usize) -> Result<Block> {
@@ -145,11 +145,11 @@ impl Places<'_> {
         let name = |rest: &str| format!("transformer.h.{layer}.{rest}");
         Ok(Block {
             norm1: self.norm(&name("ln_1"))?,
-            attention_in: self.linear(&name("attn.c_attn"), Way::InOut, c, 3 * c)?,
-            attention_out: self.linear(&name("attn.c_proj"), Way::InOut, c, c)?,
+            attention_in: self.linear(&name("attn.c_attn"), WeightOrder::InOut, c, 3 * c)?,
+            attention_out: self.linear(&name("attn.c_proj"), WeightOrder::InOut, c, c)?,
             norm2: self.norm(&name("ln_2"))?,
-            mlp_in: self.linear(&name("mlp.c_fc"), Way::InOut, c, f)?,
-            mlp_out: self.linear(&name("mlp.c_proj"), Way::InOut, f, c)?,
+            mlp_in: self.linear(&name("mlp.c_fc"), WeightOrder::InOut, c, f)?,
+            mlp_out: self.linear(&name("mlp.c_proj"), WeightOrder::InOut, f, c)?,
         })
     }
 
@@ -159,11 +159,11 @@ impl Places<'_> {
         Ok(Block {
             norm1: self.norm(&name("input_layernorm"))?,
             // The first of those that lie together.
-            attention_in: self.linear(&name("self_attn.q_proj"), Way::OutIn, c, c + 2 * kv)?,
-            attention_out: self.linear(&name("self_attn.o_proj"), Way::OutIn, c, c)?,
+            attention_in: self.linear(&name("self_attn.q_proj"), WeightOrder::OutIn, c, c + 2 * kv)?,
+            attention_out: self.linear(&name("self_attn.o_proj"), WeightOrder::OutIn, c, c)?,
             norm2: self.norm(&name("post_attention_layernorm"))?,
-            mlp_in: self.linear(&name("mlp.gate_proj"), Way::OutIn, c, 2 * f)?,
-            mlp_out: self.linear(&name("mlp.down_proj"), Way::OutIn, f, c)?,
+            mlp_in: self.linear(&name("mlp.gate_proj"), WeightOrder::OutIn, c, 2 * f)?,
+            mlp_out: self.linear(&name("mlp.down_proj"), WeightOrder::OutIn, f, c)?,
         })
     }
 }

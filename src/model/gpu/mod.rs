@@ -21,6 +21,8 @@
 //! From the first step of a member whose loss or norm is not finite, none of its weights is touched.
 
 mod arena;
+mod arena_bytes;
+mod attention_backward;
 mod backward;
 mod by_token;
 mod checks;
@@ -36,7 +38,7 @@ mod ring;
 mod sizes;
 mod stamp;
 
-pub use arena::{AROUND, bytes, unit};
+pub use arena_bytes::{AROUND, bytes, unit};
 pub use checks::ProductCheck;
 pub use engine::{Engine, Options};
 pub use members::{Member, Outcome, State, Step, Windows};

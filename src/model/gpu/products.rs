@@ -1,7 +1,7 @@
 //! The shapes of all products: linear layers forward and back, attention's, and the output layer's by chunks of rows.
 
 use super::cuda::{Shape, Type};
-use super::layout::{Linear, Way};
+use super::layout::{Linear, WeightOrder};
 use super::sizes::{Rows, Sizes};
 
 /// What a product's matrices are made of, and how many members it is made for.
@@ -38,8 +38,8 @@ impl Shapes<'_> {
 
     /// y [N, out] = x [N, in] · weight + bias.
     pub(super) fn linear(&self, linear: &Linear, rows: usize) -> Shape {
-        let Linear { inputs, outputs, bias, way, .. } = *linear;
-        let tb = way == Way::OutIn;
+        let Linear { inputs, outputs, bias, order, .. } = *linear;
+        let tb = order == WeightOrder::OutIn;
         let parameters = stride(self.sizes.parameters);
         let ldb = if tb { inputs } else { outputs };
         let bias = bias.is_some();
@@ -48,8 +48,8 @@ impl Shapes<'_> {
 
     /// dx [N, in] = dy [N, out] · weightᵀ.
     pub(super) fn linear_inputs(&self, linear: &Linear, rows: usize) -> Shape {
-        let Linear { inputs, outputs, way, .. } = *linear;
-        let tb = way == Way::InOut;
+        let Linear { inputs, outputs, order, .. } = *linear;
+        let tb = order == WeightOrder::InOut;
         let ldb = if tb { outputs } else { inputs };
         Shape { tb, ldb, stride_b: stride(self.sizes.parameters), ..self.each(rows, inputs, outputs) }
     }
@@ -57,8 +57,8 @@ impl Shapes<'_> {
     /// The weight's gradient, as the weight lies, and whether A is dy: xᵀ [in, N] · dy [N, out], or dyᵀ [out, N] · x [N, in];
     /// `add` to what is there.
     pub(super) fn linear_weights(&self, linear: &Linear, rows: usize, add: bool) -> Shape {
-        let Linear { inputs, outputs, way, .. } = *linear;
-        let [m, n] = if way == Way::InOut { [inputs, outputs] } else { [outputs, inputs] };
+        let Linear { inputs, outputs, order, .. } = *linear;
+        let [m, n] = if order == WeightOrder::InOut { [inputs, outputs] } else { [outputs, inputs] };
         self.weights(m, n, rows, add)
     }
 

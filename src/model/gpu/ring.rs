@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::by_token::{ByToken, most_pieces};
 use super::members::{Member, Step};
 use super::sizes::Sizes;
-use crate::model::dropout::{Place, Site, factor, threshold};
+use crate::model::dropout::{MaskKey, Site, factor, threshold};
 use crate::random::Stream;
 
 /// Words of a member's row in the table.
@@ -165,9 +165,9 @@ impl Writer {
         let Sizes { members, windows, layers, heads, .. } = *sizes;
         let Slot { row_keys, attention_keys, .. } = self.slot;
         let step = turn.step.map_or(0, |step| step.step);
-        let place = |sequence, layer, site| Place { seed: turn.member.seed, step, sequence, layer, site };
+        let place = |sequence, layer, site| MaskKey { seed: turn.member.seed, step, sequence, layer, site };
         for w in 0..windows {
-            let mut row = |site: usize, place: Place| {
+            let mut row = |site: usize, place: MaskKey| {
                 let at = row_keys + ((site * members + k) * windows + w) * KEY;
                 write_key(&mut self.words[at..at + KEY], place, None);
             };
@@ -186,7 +186,7 @@ impl Writer {
     }
 }
 
-fn write_key(into: &mut [u32], place: Place, head: Option<usize>) {
+fn write_key(into: &mut [u32], place: MaskKey, head: Option<usize>) {
     let key = Stream::key(place.seed, "dropout", &place.indices(head));
     for (word, bytes) in into.iter_mut().zip(key.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
@@ -287,11 +287,11 @@ mod tests {
         let (slot, words) = (Slot::new(&sizes()), written(1));
         let key = |at: usize| bytemuck::cast_slice::<u32, u8>(&words[at..at + KEY]).to_vec();
         // The mask of what the second block's MLP adds to the step's fourth window, and of its attention's second head.
-        let mlp = Place { seed: 7, step: 4, sequence: 3, layer: 1, site: Site::MlpOutput };
+        let mlp = MaskKey { seed: 7, step: 4, sequence: 3, layer: 1, site: Site::MlpOutput };
         let (site, members, windows, heads) = (4, 2, 2, 2);
         let row = slot.row_keys + ((site * members) * windows + 1) * KEY;
         assert_eq!(key(row), Stream::key(7, "dropout", &mlp.indices(None)));
-        let attention = Place { site: Site::Attention, ..mlp };
+        let attention = MaskKey { site: Site::Attention, ..mlp };
         let head = slot.attention_keys + (((members) * windows + 1) * heads + 1) * KEY;
         assert_eq!(key(head), Stream::key(7, "dropout", &attention.indices(Some(1))));
     }

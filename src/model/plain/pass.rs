@@ -6,7 +6,7 @@ use super::cache::Cache;
 use super::tables::Tables;
 use crate::error::{Error, Result};
 use crate::model::config::Config;
-use crate::model::dropout::{Place, Site, attention_mask, mask};
+use crate::model::dropout::{MaskKey, Site, attention_mask, mask};
 use crate::model::parameters::Parameter;
 
 /// Where the dropout of a training step comes from.
@@ -62,7 +62,7 @@ impl Dropout<'_> {
         let Some(source) = self.source.filter(|_| self.rate > 0.0) else { return Ok(x.clone()) };
         let mut values = Vec::with_capacity(x.elem_count());
         for window in 0..windows {
-            let place = Place { seed: source.seed, step: source.step, sequence: source.first + window, layer, site };
+            let place = MaskKey { seed: source.seed, step: source.step, sequence: source.first + window, layer, site };
             values.extend(match site {
                 Site::Attention => attention_mask(place, self.rate, x.dim(1)?, x.dim(2)?),
                 _ => mask(place, self.rate, x.dim(0)? / windows, x.dim(1)?),

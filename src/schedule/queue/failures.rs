@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Queue;
 use super::streak::Streak;
-use super::trials::{Place, Trial};
+use super::trials::{Situation, Trial};
 use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::runs::End;
@@ -55,7 +55,7 @@ impl Queue {
 
     /// Whether trials of another shape than this are to be run, or run.
     fn has_open_besides(&self, shape: usize) -> bool {
-        let is_open = |trial: &Trial| !matches!(trial.place, Place::Over(_) | Place::StillThere(_));
+        let is_open = |trial: &Trial| !matches!(trial.situation, Situation::Over(_) | Situation::StillThere(_));
         self.trials.iter().any(|trial| trial.candidate.shape != shape && is_open(trial))
     }
 
@@ -130,7 +130,7 @@ impl Queue {
                 vec![self.retry(i, kills, Some(lighter), now)]
             }
             Next::Waits(other) => {
-                self.trials.change(i, |trial| trial.place = Place::AT_ONCE);
+                self.trials.change(i, |trial| trial.situation = Situation::AT_ONCE);
                 vec![Event::Waits { trial: id, other: self.trials[other].candidate.id.clone() }]
             }
         }
@@ -171,7 +171,7 @@ impl Queue {
         // The trial has not failed: it goes on as if it had been stopped.
         self.trials.change(i, |trial| {
             trial.interrupted = true;
-            trial.place = Place::AT_ONCE;
+            trial.situation = Situation::AT_ONCE;
         });
         if news { vec![Event::DiskFull] } else { Vec::new() }
     }
@@ -225,7 +225,7 @@ impl Queue {
         let pause = self.policy.backoff(failures);
         self.trials.change(i, |trial| {
             trial.interrupted = true;
-            trial.place = Place::Queued { ready_utc: now.saturating_add(pause) };
+            trial.situation = Situation::Queued { ready_utc: now.saturating_add(pause) };
         });
         let trial = &self.trials[i];
         let retries_left = self.policy.retries.saturating_sub(trial.failures);

@@ -173,7 +173,7 @@ fn the_next_night_begins_with_what_was_never_tried() {
 
 #[test]
 fn what_failed_goes_to_the_end_of_its_round_and_keeps_no_relative_waiting() {
-    let relative = |n, twins| Candidate { family: Some(1), twins, ..waiting(n) };
+    let relative = |n, twins| Candidate { kin: Some(1), twins, ..waiting(n) };
     let mut queue = Queue::new(vec![relative(0, Some(9)), relative(1, Some(9))], Policy::default());
     assert_eq!(start_all(&mut queue, 0), [0]);
     queue.on_exit(&id(0), failed(Cause::Crash), 0);

@@ -7,7 +7,7 @@ use crate::plan::TrialId;
 use crate::runs::End;
 use crate::schedule::candidate::{Begun, Rank};
 use crate::schedule::estimate::Track;
-use crate::schedule::family::relations;
+use crate::schedule::kinship::relations;
 use crate::schedule::shapes::Room;
 use crate::schedule::{Candidate, Conclusion, Overview, Standing};
 
@@ -17,7 +17,7 @@ pub(super) struct Trial {
     pub(super) candidate: Candidate,
     /// Whether it was started before, in this run or an earlier one.
     pub(super) interrupted: bool,
-    pub(super) place: Place,
+    pub(super) situation: Situation,
     /// Whether its last attempt ended badly, in this run or an earlier one.
     pub(super) failed: bool,
     /// Attempts of this run that count against [`Policy::retries`](crate::schedule::Policy::retries).
@@ -31,7 +31,7 @@ pub(super) struct Trial {
 }
 
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Situation {
     Queued {
         ready_utc: i64,
     },
@@ -44,7 +44,7 @@ pub(super) enum Place {
     Over(Conclusion),
 }
 
-impl Place {
+impl Situation {
     /// To be started without a pause, whatever the clock is set to.
     pub(super) const AT_ONCE: Self = Self::Queued { ready_utc: i64::MIN };
 }
@@ -60,14 +60,14 @@ pub(super) struct Running {
 
 impl Trial {
     fn new(candidate: Candidate) -> Self {
-        let place = match candidate.standing {
-            Standing::Waiting | Standing::Interrupted | Standing::Failed => Place::AT_ONCE,
-            Standing::HeldElsewhere => Place::HeldElsewhere,
-            Standing::Done(end) => Place::Over(Conclusion::DoneBefore(end)),
+        let situation = match candidate.standing {
+            Standing::Waiting | Standing::Interrupted | Standing::Failed => Situation::AT_ONCE,
+            Standing::HeldElsewhere => Situation::HeldElsewhere,
+            Standing::Done(end) => Situation::Over(Conclusion::DoneBefore(end)),
         };
         let failed = candidate.standing == Standing::Failed;
         let interrupted = failed || candidate.standing == Standing::Interrupted;
-        Self { candidate, interrupted, failed, place, failures: 0, killed_for_memory: 0, spent: 0.0, share_left: 1.0 }
+        Self { candidate, interrupted, failed, situation, failures: 0, killed_for_memory: 0, spent: 0.0, share_left: 1.0 }
     }
 
     pub(super) fn begun(&self) -> Begun {
@@ -79,22 +79,22 @@ impl Trial {
     }
 
     pub(super) fn running(&self) -> Option<&Running> {
-        match &self.place {
-            Place::Running(running) => Some(running),
+        match &self.situation {
+            Situation::Running(running) => Some(running),
             _ => None,
         }
     }
 
     /// The slot that it takes.
     pub(super) fn slot(&self) -> Option<u32> {
-        match &self.place {
-            Place::Running(running) | Place::StillThere(running) => Some(running.slot),
+        match &self.situation {
+            Situation::Running(running) | Situation::StillThere(running) => Some(running.slot),
             _ => None,
         }
     }
 
     pub(super) fn is_queued(&self) -> bool {
-        matches!(self.place, Place::Queued { .. })
+        matches!(self.situation, Situation::Queued { .. })
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) struct Trials {
     by_id: HashMap<TrialId, usize>,
     /// Those that may turn out to be the same as another, by what they share: [`relations`].
     related: HashMap<usize, Vec<usize>>,
-    places: Places,
+    situations: Situations,
     /// How often a trial was looked at.
     #[cfg(test)]
     looks: std::cell::Cell<u64>,
@@ -113,7 +113,7 @@ pub(super) struct Trials {
 
 /// Which trials stand where.
 #[derive(Debug, Default, PartialEq)]
-struct Places {
+struct Situations {
     queued: BTreeSet<Rank>,
     /// Those of the queued ones that had to pause, by the end of the pause, which may be over.
     paused: BTreeSet<(i64, usize)>,
@@ -135,7 +135,7 @@ impl Trials {
             trials.by_id.insert(candidate.id.clone(), i);
             relations(&candidate).for_each(|number| trials.related.entry(number).or_default().push(i));
             trials.all.push(Trial::new(candidate));
-            trials.places.add(i, &trials.all[i]);
+            trials.situations.add(i, &trials.all[i]);
         }
         trials
     }
@@ -157,45 +157,45 @@ impl Trials {
 
     /// The numbers of those that wait to be started, in the order of starts.
     pub(super) fn queued(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.places.queued.iter().map(Rank::number)
+        self.situations.queued.iter().map(Rank::number)
     }
 
     /// The numbers of those that are still to pause after `now`.
     pub(super) fn paused(&self, now: i64) -> impl Iterator<Item = usize> {
         let later = now.checked_add(1).into_iter();
-        later.flat_map(|later| self.places.paused.range((later, 0)..)).map(|(_, number)| *number)
+        later.flat_map(|later| self.situations.paused.range((later, 0)..)).map(|(_, number)| *number)
     }
 
     /// The numbers of those that another worker holds, in the order of the file, as all below.
     pub(super) fn held_elsewhere(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.places.held_elsewhere.iter().copied()
+        self.situations.held_elsewhere.iter().copied()
     }
 
     /// The numbers of those that are to be recorded as aliases.
     pub(super) fn same_as(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.places.same_as.iter().copied()
+        self.situations.same_as.iter().copied()
     }
 
     /// The numbers of those with a worker.
     pub(super) fn running(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.places.running.iter().copied()
+        self.situations.running.iter().copied()
     }
 
     /// The numbers of those whose worker was killed and is still there.
     pub(super) fn still_there(&self) -> impl ExactSizeIterator<Item = usize> {
-        self.places.still_there.iter().copied()
+        self.situations.still_there.iter().copied()
     }
 
     /// Whether each of them is over, with an end or without.
     pub(super) fn are_all_over(&self) -> bool {
-        let Places { queued, held_elsewhere, same_as, running, still_there, .. } = &self.places;
+        let Situations { queued, held_elsewhere, same_as, running, still_there, .. } = &self.situations;
         queued.is_empty() && [held_elsewhere, same_as, running, still_there].into_iter().all(BTreeSet::is_empty)
     }
 
     /// How many stand where; when it ends is not known here.
     pub(super) fn overview(&self) -> Overview {
-        let (trials, done, running) = (self.all.len(), self.places.ended.len(), self.places.running.len());
-        Overview { trials, done, failed: self.places.failed.len(), running, left: trials - done - running, ends_utc: None }
+        let (trials, done, running) = (self.all.len(), self.situations.ended.len(), self.situations.running.len());
+        Overview { trials, done, failed: self.situations.failed.len(), running, left: trials - done - running, ends_utc: None }
     }
 
     /// The numbers of those that began with something in common with this one, each once.
@@ -205,16 +205,16 @@ impl Trials {
 
     /// Changes a trial, and where it is found.
     pub(super) fn change<T>(&mut self, i: usize, change: impl FnOnce(&mut Trial) -> T) -> T {
-        self.places.remove(i, &self.all[i]);
+        self.situations.remove(i, &self.all[i]);
         let result = change(&mut self.all[i]);
-        self.places.add(i, &self.all[i]);
+        self.situations.add(i, &self.all[i]);
         result
     }
 
     /// What is known of the worker of a trial that has one; it stays where it is found.
     pub(super) fn running_mut(&mut self, i: usize) -> Option<&mut Running> {
-        match &mut self.all[i].place {
-            Place::Running(running) => Some(running),
+        match &mut self.all[i].situation {
+            Situation::Running(running) => Some(running),
             _ => None,
         }
     }
@@ -230,20 +230,20 @@ impl Index<usize> for Trials {
     }
 }
 
-impl Places {
+impl Situations {
     fn add(&mut self, i: usize, trial: &Trial) {
-        match &trial.place {
-            Place::Queued { ready_utc } => {
+        match &trial.situation {
+            Situation::Queued { ready_utc } => {
                 self.queued.insert(Rank::of(&trial.candidate, trial.begun(), i));
                 if *ready_utc != i64::MIN {
                     self.paused.insert((*ready_utc, i));
                 }
             }
-            Place::HeldElsewhere => drop(self.held_elsewhere.insert(i)),
-            Place::SameAs(_) => drop(self.same_as.insert(i)),
-            Place::Running(_) => drop(self.running.insert(i)),
-            Place::StillThere(_) => drop(self.still_there.insert(i)),
-            Place::Over(conclusion) => {
+            Situation::HeldElsewhere => drop(self.held_elsewhere.insert(i)),
+            Situation::SameAs(_) => drop(self.same_as.insert(i)),
+            Situation::Running(_) => drop(self.running.insert(i)),
+            Situation::StillThere(_) => drop(self.still_there.insert(i)),
+            Situation::Over(conclusion) => {
                 if let Some(end) = conclusion.end() {
                     self.ended.insert(i);
                     if end == End::Failed {
@@ -255,16 +255,16 @@ impl Places {
     }
 
     fn remove(&mut self, i: usize, trial: &Trial) {
-        match &trial.place {
-            Place::Queued { ready_utc } => {
+        match &trial.situation {
+            Situation::Queued { ready_utc } => {
                 self.queued.remove(&Rank::of(&trial.candidate, trial.begun(), i));
                 self.paused.remove(&(*ready_utc, i));
             }
-            Place::HeldElsewhere => drop(self.held_elsewhere.remove(&i)),
-            Place::SameAs(_) => drop(self.same_as.remove(&i)),
-            Place::Running(_) => drop(self.running.remove(&i)),
-            Place::StillThere(_) => drop(self.still_there.remove(&i)),
-            Place::Over(_) => {
+            Situation::HeldElsewhere => drop(self.held_elsewhere.remove(&i)),
+            Situation::SameAs(_) => drop(self.same_as.remove(&i)),
+            Situation::Running(_) => drop(self.running.remove(&i)),
+            Situation::StillThere(_) => drop(self.still_there.remove(&i)),
+            Situation::Over(_) => {
                 self.ended.remove(&i);
                 self.failed.remove(&i);
             }

@@ -11,25 +11,25 @@ use crate::schedule::{Candidate, Policy};
 impl Trials {
     /// What must hold after every change.
     pub(in crate::schedule) fn sanity_check(&self) {
-        let mut anew = Places::default();
+        let mut anew = Situations::default();
         self.all.iter().enumerate().for_each(|(i, trial)| anew.add(i, trial));
-        assert_eq!(self.places, anew);
+        assert_eq!(self.situations, anew);
         assert!(self.all.iter().enumerate().all(|(i, trial)| self.number(&trial.candidate.id) == Some(i)));
     }
 }
 
 /// A place by a number; `when` is the end of a pause.
-fn place(which: u8, when: i64) -> Place {
+fn situation(which: u8, when: i64) -> Situation {
     match which {
-        0 => Place::AT_ONCE,
-        1 => Place::Queued { ready_utc: when },
-        2 => Place::HeldElsewhere,
-        3 => Place::SameAs(TrialId::of("another")),
-        4 => Place::Running(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None }),
-        5 => Place::Over(Conclusion::Ended(End::Completed)),
-        6 => Place::Over(Conclusion::Ended(End::Failed)),
-        7 => Place::StillThere(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None }),
-        _ => Place::Over(Conclusion::Left(crate::schedule::Left::NotStarted)),
+        0 => Situation::AT_ONCE,
+        1 => Situation::Queued { ready_utc: when },
+        2 => Situation::HeldElsewhere,
+        3 => Situation::SameAs(TrialId::of("another")),
+        4 => Situation::Running(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None }),
+        5 => Situation::Over(Conclusion::Ended(End::Completed)),
+        6 => Situation::Over(Conclusion::Ended(End::Failed)),
+        7 => Situation::StillThere(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None }),
+        _ => Situation::Over(Conclusion::Left(crate::schedule::Left::NotStarted)),
     }
 }
 
@@ -39,37 +39,37 @@ proptest! {
         changes in prop::collection::vec((0usize..6, 0u8..9, 0i64..5, any::<bool>(), any::<bool>(), any::<bool>()), 0..40),
         now in 0i64..5,
     ) {
-        let candidate = |n| Candidate { family: Some(n / 2), clip_norm: ClipNorm::At(n as f64), ..waiting(n) };
+        let candidate = |n| Candidate { kin: Some(n / 2), clip_norm: ClipNorm::At(n as f64), ..waiting(n) };
         let mut trials = Trials::new((0..6).map(candidate).collect());
         for (i, which, when, failed, interrupted, alone) in changes {
             trials.change(i, |trial| {
-                trial.place = place(which, when);
+                trial.situation = situation(which, when);
                 (trial.failed, trial.interrupted) = (failed, interrupted);
                 if alone {
-                    trial.candidate.family = None;
+                    trial.candidate.kin = None;
                 }
             });
         }
         trials.sanity_check();
-        let is_paused = |trial: &Trial| matches!(trial.place, Place::Queued { ready_utc } if ready_utc > now);
+        let is_paused = |trial: &Trial| matches!(trial.situation, Situation::Queued { ready_utc } if ready_utc > now);
         let paused: BTreeSet<usize> = (0..6).filter(|i| is_paused(&trials.all[*i])).collect();
         prop_assert_eq!(trials.paused(now).collect::<BTreeSet<_>>(), paused);
         let ranks: Vec<Rank> = trials.queued().map(|i| Rank::of(&trials.all[i].candidate, trials.all[i].begun(), i)).collect();
         prop_assert!(ranks.is_sorted());
         let overview = trials.overview();
-        let count = |is: fn(&Place) -> bool| trials.all.iter().filter(|trial| is(&trial.place)).count();
-        prop_assert_eq!(overview.running, count(|place| matches!(place, Place::Running(_))));
-        prop_assert_eq!(overview.done, count(|place| matches!(place, Place::Over(over) if over.end().is_some())));
-        prop_assert_eq!(overview.failed, count(|place| matches!(place, Place::Over(Conclusion::Ended(End::Failed)))));
+        let count = |is: fn(&Situation) -> bool| trials.all.iter().filter(|trial| is(&trial.situation)).count();
+        prop_assert_eq!(overview.running, count(|situation| matches!(situation, Situation::Running(_))));
+        prop_assert_eq!(overview.done, count(|situation| matches!(situation, Situation::Over(over) if over.end().is_some())));
+        prop_assert_eq!(overview.failed, count(|situation| matches!(situation, Situation::Over(Conclusion::Ended(End::Failed)))));
         prop_assert_eq!(overview.done + overview.running + overview.left, 6);
-        let over = count(|place| matches!(place, Place::Over(_)));
+        let over = count(|situation| matches!(situation, Situation::Over(_)));
         prop_assert_eq!(trials.are_all_over(), over == 6);
     }
 }
 
 #[test]
-fn relatives_are_found_by_family_and_by_twins_each_once() {
-    let one = |n, family, twins| Candidate { family, twins, ..waiting(n) };
+fn relatives_are_found_by_kin_and_by_twins_each_once() {
+    let one = |n, kin, twins| Candidate { kin, twins, ..waiting(n) };
     let trials = Trials::new(vec![
         one(0, Some(1), Some(7)),
         one(1, Some(1), None),
@@ -87,8 +87,8 @@ fn looks_per_trial(trials: usize, policy: Policy) -> f64 {
     let candidate = |n: usize| Candidate {
         round: n % 3,
         shape: n % 7,
-        // Families of two, of which both are trained.
-        family: Some(n / 2),
+        // Kin of two, of which both are trained.
+        kin: Some(n / 2),
         expected_seconds: Some((n % 11) as f64),
         id: TrialId::of(&n.to_string()),
         ..waiting(0)

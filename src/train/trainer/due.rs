@@ -7,7 +7,7 @@ use super::Trial;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::Budget;
 use crate::train::checkpoint::{ARITHMETIC, Best, Position, Reason};
-use crate::train::evaluate::{self, GROUP, Layout, Predicted};
+use crate::train::evaluate::{self, GROUP, Predicted, WindowLayout};
 use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, now_utc};
 use crate::train::scoring::Weights;
 
@@ -88,14 +88,14 @@ impl Trial<'_> {
     /// The cheap evaluation on the way: one pass over a fixed part, in the common context. `None` where `stop` said so.
     pub(super) fn evaluate_cheaply(&mut self, stop: &AtomicBool) -> Result<Option<EvaluationRow>> {
         let (started, plan) = (Instant::now(), &self.job.evaluation);
-        let layout = Layout::side_by_side(plan.common_context);
+        let layout = WindowLayout::side_by_side(plan.common_context);
         let validation = self.held_out.validation.as_ref();
         let part = validation.ok_or_else(|| Error::internal("there is no validation part to score"))?;
         let (mut predicted, last) = (Predicted::default(), self.budget_is_spent());
         if last && plan.periodic_tokens == plan.scored_tokens {
             // All of it is about to be scored in full anyhow. Windows side by side begin where the configuration's own do: those
             // first, so that these need not be computed. The checkpoint waits for two passes instead of one.
-            let native = Layout::overlapping(self.job.settings.train.sequence_length);
+            let native = WindowLayout::overlapping(self.job.settings.train.sequence_length);
             if native.context > layout.context {
                 evaluate::score(&mut *self.backend, part, plan.scored_tokens, native, GROUP, &mut predicted, stop)?;
             }

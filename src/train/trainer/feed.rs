@@ -3,7 +3,7 @@
 use crate::corpus::{Batches, TokenFile, Windows as CorpusWindows};
 use crate::error::Result;
 use crate::model::plain::Windows;
-use crate::train::{Job, Place};
+use crate::train::{Folders, Job};
 
 /// Gathers the windows of one step after the other.
 pub(super) struct Feed {
@@ -17,9 +17,9 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Maps the text that a job trains on.
-    pub(super) fn open(job: &Job, place: Place<'_>) -> Result<Self> {
+    pub(super) fn open(job: &Job, folders: Folders<'_>) -> Result<Self> {
         let train = &job.settings.train;
-        let tokens = TokenFile::open(&place.experiment.join(&job.corpus.train.file))?;
+        let tokens = TokenFile::open(&folders.experiment.join(&job.corpus.train.file))?;
         let windows = CorpusWindows { tokens: tokens.len(), length: train.sequence_length, stride: train.stride() };
         let batches = Batches::new(windows.count(), train.batch_size, train.shuffle, job.seed);
         let window = vec![0; train.sequence_length + 1];

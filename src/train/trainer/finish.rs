@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::{Ended, Summary, Trial};
+use super::{Ended, Trained, Trial};
 use crate::error::Result;
 use crate::train::backend::Backend;
 use crate::train::checkpoint::{self, Reason};
@@ -37,8 +37,8 @@ impl Trial<'_> {
         Ok(Ended::Diverged { reason, summary })
     }
 
-    pub(super) fn summary(&self, scores: Vec<EvaluationRow>) -> Summary {
-        Summary {
+    pub(super) fn summary(&self, scores: Vec<EvaluationRow>) -> Trained {
+        Trained {
             steps: self.step,
             tokens_seen: self.tokens_seen,
             training_seconds: self.training_seconds,
@@ -62,7 +62,7 @@ impl Trial<'_> {
         // Before the best weights take the place of the final ones.
         let sample = self.sample();
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            let folder = self.place.checkpoints.join(checkpoint::name(best.step));
+            let folder = self.folders.checkpoints.join(checkpoint::name(best.step));
             let (position, values) = checkpoint::load_weights(&folder, &self.config)?;
             self.backend.set_values(&values)?;
             drop(values);
@@ -75,7 +75,7 @@ impl Trial<'_> {
         self.recorder.flush()?;
         self.keeper.tidy(self.step, self.best.map(|best| best.step), self.recorder)?;
         self.recorder.flush()?;
-        Ok(Ended::Completed(Summary { sample, ..self.summary(scores) }))
+        Ok(Ended::Completed(Trained { sample, ..self.summary(scores) }))
     }
 
     /// A short text by the final weights. It changes nothing, and a trial that is trained and scored does not fail for it.
@@ -86,7 +86,7 @@ impl Trial<'_> {
         }
         let values = self.backend.values();
         let made =
-            values.and_then(|values| sample::of_trial(self.job, self.place.experiment, part, &self.config, &values, tokens));
+            values.and_then(|values| sample::of_trial(self.job, self.folders.experiment, part, &self.config, &values, tokens));
         match made {
             Ok(sample) => Some(Sample { step: self.step, ..sample }),
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::train::keeper::Keeper;
 use crate::train::pretrained;
 use crate::train::recorder::Recorder;
 use crate::train::scoring::HeldOut;
-use crate::train::{Job, Place};
+use crate::train::{Folders, Job};
 
 /// What became of a trial's checkpoint.
 enum Resumed {
@@ -31,35 +31,24 @@ impl<'a> Trial<'a> {
     pub(super) fn start(
         open: Open<'_>,
         job: &'a Job,
-        place: Place<'a>,
+        folders: Folders<'a>,
         recorder: &'a mut dyn Recorder,
         attempt: u32,
     ) -> Result<Self> {
         let config = job.model()?;
-        let newest = checkpoint::newest(place.checkpoints, job, &config)?;
+        let newest = checkpoint::newest(folders.checkpoints, job, &config)?;
         let resumed = match &newest {
             Some(loaded) => Self::resumed(open, &config, loaded)?,
-            None if checkpoint::list(place.checkpoints)?.is_empty() => Resumed::Nothing,
+            None if checkpoint::list(folders.checkpoints)?.is_empty() => Resumed::Nothing,
             None => Resumed::Otherwise("none of its checkpoints can be gone on from (its log says why)".to_owned()),
         };
-        let resumed = match resumed {
-            Resumed::Here(backend) => Some(backend),
-            Resumed::Nothing => None,
+        let (backend, newest) = match resumed {
+            Resumed::Here(backend) => (backend, newest),
+            Resumed::Nothing => (Self::untrained(open, job, &config)?, None),
             Resumed::Otherwise(why) => {
                 tracing::warn!("the trial starts over: {why}");
                 recorder.starts_over(&why);
-                None
-            }
-        };
-        let newest = newest.filter(|_| resumed.is_some());
-        let backend = match resumed {
-            Some(backend) => backend,
-            None => {
-                let values = match &job.from {
-                    Some(from) => pretrained::start(from)?,
-                    None => config.parameters().iter().map(|p| initial_values(p, job.seed)).collect(),
-                };
-                open(&config, &State::untrained(values))?
+                (Self::untrained(open, job, &config)?, None)
             }
         };
         let (position, written) = match newest {
@@ -71,13 +60,13 @@ impl<'a> Trial<'a> {
         if position.is_some() {
             tracing::info!(step, attempt, "goes on from a checkpoint");
         }
-        let held_out = HeldOut::open(job, place)?;
+        let held_out = HeldOut::open(job, folders)?;
         recorder.resume(step as i64)?;
         Ok(Self {
             job,
             config,
-            place,
-            keeper: Keeper::reconciled(job, place, position.as_ref(), written, recorder)?,
+            folders,
+            keeper: Keeper::reconciled(job, folders, position.as_ref(), written, recorder)?,
             recorder,
             backend,
             held_out,
@@ -93,6 +82,15 @@ impl<'a> Trial<'a> {
             predicted: Predicted::default(),
             losses: Losses::new(job.corpus.vocabulary, position.as_ref().map_or(&[], |position| &position.recent_losses)),
         })
+    }
+
+    /// What begins with the first step: from the seed, or from the weights that the job names.
+    fn untrained(open: Open<'_>, job: &Job, config: &Config) -> Result<Box<dyn Backend>> {
+        let values = match &job.from {
+            Some(from) => pretrained::start(from)?,
+            None => config.parameters().iter().map(|p| initial_values(p, job.seed)).collect(),
+        };
+        open(config, &State::untrained(values))
     }
 
     /// What goes on from a checkpoint, or why it would not go on bit for bit.

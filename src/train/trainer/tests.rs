@@ -225,7 +225,7 @@ impl Scene {
 
     fn run_until(&self, name: &str, depth: usize, asks: &Asks) -> Result<(Told, Ended, usize)> {
         let checkpoints = self.folder.path().join(name);
-        let place = Place { experiment: self.folder.path(), checkpoints: &checkpoints, name: "checkpoints" };
+        let folders = Folders { experiment: self.folder.path(), checkpoints: &checkpoints, name: "checkpoints" };
         let (mut told, most) = (Told(Vec::new(), self.full_at), Rc::new(Cell::new(0)));
         let open = |config: &Config, state: &State| -> Result<Box<dyn Backend>> {
             let engine = CpuEngine::new(config, &self.job.settings.train, self.job.seed, 1, state)?;
@@ -233,16 +233,16 @@ impl Scene {
             let (waiting, made_by, asks) = (VecDeque::new(), self.made_by.clone(), asks.clone());
             Ok(Box::new(Late { engine, depth, waiting, dead_from, high_from, most, asks, made_by }))
         };
-        let ended = run_on(&open, &self.job, place, 1, &mut told, &asks.flag)?;
+        let ended = run_on(&open, &self.job, folders, 1, &mut told, &asks.flag)?;
         Ok((told, without_times(ended), most.get()))
     }
 }
 
 fn without_times(ended: Ended) -> Ended {
-    let summary = |summary: Summary| {
+    let summary = |summary: Trained| {
         let timeless = |row: EvaluationRow| EvaluationRow { seconds: 0.0, time_utc: 0, ..row };
         let scores = summary.scores.into_iter().map(timeless).collect();
-        Summary { training_seconds: 0.0, scores, ..summary }
+        Trained { training_seconds: 0.0, scores, ..summary }
     };
     match ended {
         Ended::Completed(all) => Ended::Completed(summary(all)),

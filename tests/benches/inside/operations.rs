@@ -2,11 +2,12 @@
 //!
 //! It is a module of `model::cpu`, whose inside it reads, with the feature `benchmarks`.
 
-use super::backward::After;
-use super::block::{Gradient, Model, Scratch, Shard, Tokens, Training, three};
+use super::backward::InputEpilogue;
 use super::buffer::Buffer;
+use super::forward::Model;
 use super::layout::{Layout, Linear};
 use super::panels::{Panels, PanelsMut, room};
+use super::shard::{Gradient, Scratch, Shard, Tokens, Training, streams_of_block};
 use super::{Engine, shard_size};
 use crate::error::Result;
 use crate::experiment::settings::Family;
@@ -261,7 +262,7 @@ fn one(
 ) {
     let block = &model.layout.blocks[l];
     let layer = &mut shard.layers[l];
-    let [x, mid, next] = three(&mut shard.stream[2 * l..]);
+    let [x, mid, next] = streams_of_block(&mut shard.stream[2 * l..]);
     if operation == Operation::Attention {
         model.attend(l, layer, scratch, tokens, Some(TRAINING));
         return;
@@ -280,7 +281,7 @@ fn one(
             model.linear(&block.attention_in, PanelsMut::new(&mut layer.qkv, rows), read(&layer.normed1), None);
         }
         Operation::AttentionInBackward => {
-            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv), After::default());
+            model.linear_inputs(&block.attention_in, PanelsMut::new(narrow, rows), read(&layer.qkv), InputEpilogue::default());
         }
         Operation::AttentionInWeights => {
             model.linear_weights(&block.attention_in, read(&layer.normed1), read(&layer.qkv), gradient);
@@ -293,7 +294,7 @@ fn one(
         }
         Operation::AttentionOutBackward => {
             let into = PanelsMut::new(&mut wide[..x.len()], rows);
-            model.linear_inputs(&block.attention_out, into, read(mid), After::default());
+            model.linear_inputs(&block.attention_out, into, read(mid), InputEpilogue::default());
         }
         Operation::AttentionOutWeights => {
             model.linear_weights(&block.attention_out, read(&layer.heads), read(mid), gradient);
@@ -302,7 +303,7 @@ fn one(
             model.linear(&block.mlp_in, PanelsMut::new(&mut layer.hidden, rows), read(&layer.normed2), None);
         }
         Operation::MlpInBackward => {
-            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden), After::default());
+            model.linear_inputs(&block.mlp_in, PanelsMut::new(narrow, rows), read(&layer.hidden), InputEpilogue::default());
         }
         Operation::MlpInWeights => {
             model.linear_weights(&block.mlp_in, read(&layer.normed2), read(&layer.hidden), gradient);
@@ -317,7 +318,7 @@ fn one(
         Operation::MlpOutBackward => {
             let times = (model.config.family == Family::Gpt2).then(|| read(&layer.hidden));
             let into = PanelsMut::new(&mut wide[..layer.active.len()], rows);
-            model.linear_inputs(&block.mlp_out, into, read(next), After { times, next: &[] });
+            model.linear_inputs(&block.mlp_out, into, read(next), InputEpilogue { times, next: &[] });
         }
         Operation::MlpOutWeights => {
             model.linear_weights(&block.mlp_out, read(&layer.active), read(next), gradient);

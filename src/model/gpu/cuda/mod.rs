@@ -8,6 +8,7 @@
 
 mod compile;
 mod context;
+mod cublaslt;
 mod driver;
 mod graph;
 mod launch;

@@ -5,13 +5,16 @@
 //! order of a second kernel, never by atomic additions: the same algorithm gives the same bits.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::rc::Rc;
 
 use crate::error::{Error, Kind, Result};
 
 use super::context::Context;
-use super::driver::{Stream, functions};
+use super::cublaslt::{
+    ALLOCATION_FAILED, COMPUTE_F32, COMPUTE_TF32, Choice, EPILOGUE_BIAS, Functions, Handle, REDUCTIONS, RawAlgorithm, SCALE_TYPE,
+    description, layout, preference,
+};
 use super::libraries::{self, Found};
 use super::memory::{Address, Array};
 use super::shape::{Shape, Type};
@@ -24,90 +27,6 @@ const CANDIDATES: usize = 8;
 
 /// How a product is computed, as cublasLt describes it to itself: equal bytes, libraries and GPUs give equal results.
 pub type Algorithm = [u8; 64];
-
-/// `cublasLtMatmulAlgo_t`.
-type RawAlgorithm = [u64; 8];
-
-/// `cublasLtMatmulHeuristicResult_t`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub(super) struct Choice {
-    algorithm: RawAlgorithm,
-    workspace: usize,
-    state: i32,
-    waves: f32,
-    reserved: [c_int; 4],
-}
-
-/// `cublasLtHandle_t`, `cublasLtMatmulDesc_t`, `cublasLtMatrixLayout_t`, `cublasLtMatmulPreference_t`.
-type Handle = *mut c_void;
-
-functions! {
-    /// The functions of `libcublasLt` that are called.
-    Functions {
-        version = "cublasLtGetVersion"() -> usize;
-        status_name = "cublasLtGetStatusName"(i32) -> *const c_char;
-        create = "cublasLtCreate"(*mut Handle) -> i32;
-        destroy = "cublasLtDestroy"(Handle) -> i32;
-        description_create = "cublasLtMatmulDescCreate"(*mut Handle, i32, i32) -> i32;
-        description_set = "cublasLtMatmulDescSetAttribute"(Handle, i32, *const c_void, usize) -> i32;
-        description_destroy = "cublasLtMatmulDescDestroy"(Handle) -> i32;
-        layout_create = "cublasLtMatrixLayoutCreate"(*mut Handle, i32, u64, u64, i64) -> i32;
-        layout_set = "cublasLtMatrixLayoutSetAttribute"(Handle, i32, *const c_void, usize) -> i32;
-        layout_destroy = "cublasLtMatrixLayoutDestroy"(Handle) -> i32;
-        preference_create = "cublasLtMatmulPreferenceCreate"(*mut Handle) -> i32;
-        preference_set = "cublasLtMatmulPreferenceSetAttribute"(Handle, i32, *const c_void, usize) -> i32;
-        preference_destroy = "cublasLtMatmulPreferenceDestroy"(Handle) -> i32;
-        heuristic = "cublasLtMatmulAlgoGetHeuristic"(
-            Handle, Handle, Handle, Handle, Handle, Handle, Handle, c_int, *mut Choice, *mut c_int,
-        ) -> i32;
-        check = "cublasLtMatmulAlgoCheck"(
-            Handle, Handle, Handle, Handle, Handle, Handle, *const RawAlgorithm, *mut Choice,
-        ) -> i32;
-        multiply = "cublasLtMatmul"(
-            Handle, Handle, *const c_void, *const c_void, Handle, *const c_void, Handle, *const c_void, *const c_void, Handle,
-            *mut c_void, Handle, *const RawAlgorithm, *mut c_void, usize, Stream,
-        ) -> i32;
-    }
-}
-
-/// `CUDA_R_32F`, the type of alpha and beta.
-const SCALE_TYPE: i32 = 0;
-/// `CUBLAS_COMPUTE_32F`.
-const COMPUTE_F32: i32 = 68;
-/// `CUBLAS_COMPUTE_32F_FAST_TF32`.
-const COMPUTE_TF32: i32 = 77;
-/// `CUBLASLT_EPILOGUE_BIAS`.
-const EPILOGUE_BIAS: i32 = 4;
-/// `CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE`: split sums are added up by a kernel of their own, in 32 bits.
-const REDUCTIONS: u32 = 2;
-/// `CUBLAS_STATUS_ALLOC_FAILED`.
-const ALLOCATION_FAILED: i32 = 3;
-
-/// Attributes of a product's description.
-mod description {
-    pub(super) const TRANSPOSE_A: i32 = 3;
-    pub(super) const TRANSPOSE_B: i32 = 4;
-    pub(super) const EPILOGUE: i32 = 7;
-    pub(super) const BIAS_POINTER: i32 = 8;
-    pub(super) const BIAS_BATCH_STRIDE: i32 = 10;
-}
-
-/// Attributes of a matrix's layout.
-mod layout {
-    pub(super) const BATCH_COUNT: i32 = 5;
-    pub(super) const BATCH_STRIDE: i32 = 6;
-}
-
-/// Attributes of what is wanted of an algorithm.
-mod preference {
-    pub(super) const WORKSPACE_BYTES: i32 = 1;
-    pub(super) const REDUCTION_SCHEMES: i32 = 3;
-    pub(super) const ALIGNMENT_A: i32 = 5;
-    pub(super) const ALIGNMENT_B: i32 = 6;
-    pub(super) const ALIGNMENT_C: i32 = 7;
-    pub(super) const ALIGNMENT_D: i32 = 8;
-}
 
 /// The library, opened for one context.
 pub(super) struct Multiplier {

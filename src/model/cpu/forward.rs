@@ -1,22 +1,21 @@
-//! The whole model over one shard, and its way forward.
-//!
-//! A shard is a few sequences that go through the model together on one thread. Its buffers keep what backward needs, and
-//! backward writes gradients over them (see `backward`).
+//! One shard's way forward through the whole model.
 
 use pulp::Arch;
 
 use super::activation;
-use super::attention::{self, Setting, Shape};
-use super::buffer::Buffer;
+use super::attention::{self, Setting};
 use super::layout::{Layout, Linear, NormPlace};
 use super::loss;
-use super::matrix::{Onto, product};
+use super::matrix::{Epilogue, product};
 use super::norm::{Forward, Norm};
 use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
+use super::shard::{
+    Gradient, Layer, Scratch, Shard, Tokens, Training, dropout, exponentials, head_rows, shape, streams_of_block,
+};
 use super::vector::vectorized;
 use crate::experiment::settings::{Activation, Family};
 use crate::model::Config;
-use crate::model::dropout::{Place, Rows, Site};
+use crate::model::dropout::{MaskKey, Rows, Site};
 
 /// Everything that all shards read.
 pub(super) struct Model<'a> {
@@ -27,147 +26,6 @@ pub(super) struct Model<'a> {
     /// Cosines and sines of each position (llama).
     pub(super) angles: &'a [f32],
     pub(super) arch: Arch,
-}
-
-/// The tokens of a shard.
-#[derive(Clone, Copy)]
-pub(super) struct Tokens<'a> {
-    pub(super) inputs: &'a [u32],
-    pub(super) targets: &'a [u32],
-    /// Tokens of a sequence.
-    pub(super) length: usize,
-}
-
-/// What training needs to know beside the tokens.
-#[derive(Clone, Copy)]
-pub(super) struct Training {
-    pub(super) seed: u64,
-    pub(super) step: u64,
-    /// Index of the shard's first sequence within the step.
-    pub(super) first: usize,
-    /// What the NLL sum is multiplied by before its gradient is taken.
-    pub(super) scale: f32,
-}
-
-/// Where a shard's gradients go: one array for all parameters.
-pub(super) struct Gradient<'a> {
-    /// The sums so far.
-    pub(super) all: &'a mut [f32],
-    /// Whether there are none yet: what is there is overwritten.
-    pub(super) begin: bool,
-    /// Another array for what a shard makes in pieces ([`Layout::in_pieces`]): that goes to the sums when it is whole, so
-    /// that a shard's gradient is one number in every sum. Where there is none, pieces go to the sums one by one.
-    pub(super) aside: Option<&'a mut [f32]>,
-}
-
-impl Gradient<'_> {
-    /// Where pieces go.
-    pub(super) fn pieces(&mut self) -> Gradient<'_> {
-        match &mut self.aside {
-            Some(aside) => Gradient { all: aside, begin: true, aside: None },
-            None => Gradient { all: self.all, begin: self.begin, aside: None },
-        }
-    }
-}
-
-/// One block's values, matrices in panels with a row for each token.
-#[derive(Debug, Default)]
-pub(super) struct Layer {
-    /// Input of the attention layer.
-    pub(super) normed1: Buffer,
-    pub(super) statistics1: Vec<[f32; 2]>,
-    /// Queries, keys and values; then their gradient.
-    pub(super) qkv: Buffer,
-    /// Two numbers of each row's softmax.
-    pub(super) sums: Vec<[f32; 2]>,
-    /// The softmax's exponentials where they are kept: in training on short sequences without dropout.
-    pub(super) exponentials: Buffer,
-    /// What attention's heads give.
-    pub(super) heads: Buffer,
-    /// Input of the MLP.
-    pub(super) normed2: Buffer,
-    pub(super) statistics2: Vec<[f32; 2]>,
-    /// The MLP's hidden layer before its activation; then, in training, the activation's slope there; then, where
-    /// that is along gate and up, the gradient.
-    pub(super) hidden: Buffer,
-    /// And after it.
-    pub(super) active: Buffer,
-}
-
-/// The buffers of one shard.
-#[derive(Debug, Default)]
-pub(super) struct Shard {
-    /// Blocks.
-    pub(super) layers: Vec<Layer>,
-    /// The residual stream before each block, within it, and at the end: 2 · layers + 1; then its gradients.
-    pub(super) stream: Vec<Buffer>,
-    /// Input of the output layer.
-    pub(super) normed: Buffer,
-    pub(super) statistics: Vec<[f32; 2]>,
-}
-
-/// A thread's own buffers.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    pub(super) wide: Buffer,
-    pub(super) narrow: Buffer,
-    /// A projection's gradient where dropout makes it another than the residual stream's.
-    pub(super) masked: Buffer,
-    pub(super) mask: Buffer,
-    /// Logits of some rows; then their gradient.
-    pub(super) logits: Buffer,
-    pub(super) attention: attention::Scratch,
-}
-
-fn width_of_hidden(config: &Config) -> usize {
-    match config.family {
-        Family::Gpt2 => config.hidden,
-        Family::Llama => 2 * config.hidden,
-    }
-}
-
-impl Shard {
-    /// Buffers of the right size for so many rows. `kept` blocks: all of them for training, one for scoring.
-    pub(super) fn prepare(&mut self, config: &Config, rows: usize, kept: usize, exponentials: usize) {
-        let width = config.width;
-        let row = (config.heads + 2 * config.kv_heads) * config.head();
-        self.layers.resize_with(kept, Layer::default);
-        for layer in &mut self.layers {
-            set_size(&mut layer.normed1, rows, width);
-            layer.statistics1.resize(rows, [0.0; 2]);
-            set_size(&mut layer.qkv, rows, row);
-            layer.sums.resize(rows * config.heads, [0.0; 2]);
-            layer.exponentials.set_len(exponentials);
-            set_size(&mut layer.heads, rows, width);
-            set_size(&mut layer.normed2, rows, width);
-            layer.statistics2.resize(rows, [0.0; 2]);
-            set_size(&mut layer.hidden, rows, width_of_hidden(config));
-            set_size(&mut layer.active, rows, config.hidden);
-        }
-        self.stream.resize_with(2 * kept + 1, Buffer::default);
-        self.stream.iter_mut().for_each(|x| set_size(x, rows, width));
-        set_size(&mut self.normed, rows, width);
-        self.statistics.resize(rows, [0.0; 2]);
-    }
-}
-
-impl Scratch {
-    /// Buffers of the right size for so many rows.
-    pub(super) fn prepare(&mut self, config: &Config, rows: usize) {
-        set_size(&mut self.wide, rows, config.hidden.max(config.width));
-        set_size(&mut self.narrow, rows, config.width);
-        set_size(&mut self.masked, if config.dropout > 0.0 { rows } else { 0 }, config.width);
-        self.mask.set_len(config.width);
-        set_size(&mut self.logits, head_rows(config.vocabulary, rows), config.vocabulary);
-    }
-}
-
-/// Room for a matrix in panels; what fills the last one up is zero.
-fn set_size(buffer: &mut Buffer, rows: usize, columns: usize) {
-    buffer.set_len(room(rows, columns));
-    if !columns.is_multiple_of(WIDTH) {
-        buffer.fill(0.0);
-    }
 }
 
 impl Model<'_> {
@@ -186,16 +44,16 @@ impl Model<'_> {
         shard.prepare(self.config, count, self.config.layers, exponentials);
         scratch.prepare(self.config, count);
         self.embed(&mut shard.stream[0], tokens);
-        self.fall_out_whole(&mut shard.stream[0], scratch, tokens, Some(training));
+        self.drop_embedding(&mut shard.stream[0], scratch, tokens, Some(training));
         for l in 0..self.config.layers {
-            let [x, mid, next] = three(&mut shard.stream[2 * l..]);
+            let [x, mid, next] = streams_of_block(&mut shard.stream[2 * l..]);
             self.block_forward(l, &mut shard.layers[l], [x, mid, next], scratch, tokens, Some(training));
         }
         self.head(shard, scratch, tokens, training.scale, gradient, nll);
         for l in (0..self.config.layers).rev() {
             self.block_backward(l, shard, scratch, tokens, training, gradient);
         }
-        self.fall_out_whole(&mut shard.stream[0], scratch, tokens, Some(training));
+        self.drop_embedding(&mut shard.stream[0], scratch, tokens, Some(training));
         self.embed_backward(&shard.stream[0], tokens, gradient);
     }
 
@@ -206,7 +64,7 @@ impl Model<'_> {
         scratch.prepare(self.config, count);
         self.embed(&mut shard.stream[0], tokens);
         for l in 0..self.config.layers {
-            let [x, mid, next] = three(&mut shard.stream);
+            let [x, mid, next] = streams_of_block(&mut shard.stream);
             self.block_forward(l, &mut shard.layers[0], [x, mid, next], scratch, tokens, None);
             shard.stream.swap(0, 2);
         }
@@ -250,11 +108,11 @@ impl Model<'_> {
     /// y = x · W + b, added to `base` where there is one.
     pub(super) fn linear(&self, linear: &Linear, y: PanelsMut<'_>, x: Panels<'_>, base: Option<Panels<'_>>) {
         let bias = linear.bias.clone().map(|bias| rows(&self.copies[bias]));
-        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Onto { base, bias, times: None }, &[]);
+        product(self.arch, y, x, rows(&self.copies[linear.forward.clone()]), Epilogue { base, bias, times: None }, &[]);
     }
 
-    pub(super) fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> Place {
-        Place { seed: training.seed, step: training.step, sequence: training.first + sequence, layer, site }
+    pub(super) fn place(&self, training: Training, sequence: usize, layer: usize, site: Site) -> MaskKey {
+        MaskKey { seed: training.seed, step: training.step, sequence: training.first + sequence, layer, site }
     }
 
     /// Multiplies rows by their dropout mask; `each` gets row, index of the row and mask.
@@ -262,7 +120,7 @@ impl Model<'_> {
         &self,
         scratch: &mut [f32],
         tokens: Tokens<'_>,
-        place: impl Fn(usize) -> Place,
+        place: impl Fn(usize) -> MaskKey,
         mut each: impl FnMut(usize, &[f32]),
     ) {
         for sequence in 0..tokens.inputs.len() / tokens.length {
@@ -274,7 +132,7 @@ impl Model<'_> {
         }
     }
 
-    pub(super) fn fall_out_whole(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
+    pub(super) fn drop_embedding(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
         let (Some(training), true) = (training, self.dropout()) else { return };
         let mut x = PanelsMut::new(x, tokens.inputs.len());
         self.masked(
@@ -437,31 +295,4 @@ impl Model<'_> {
             );
         }
     }
-}
-
-fn dropout(config: &Config) -> bool {
-    config.dropout > 0.0 && config.family == Family::Gpt2
-}
-
-fn shape(config: &Config, length: usize) -> Shape {
-    Shape { length, heads: config.heads, kv_heads: config.kv_heads, head: config.head() }
-}
-
-/// Values of a sequence's softmax in one block that training keeps for the way back.
-pub(in crate::model) fn exponentials(config: &Config, length: usize) -> usize {
-    // What dropout leaves of them is another matrix, and backward needs both.
-    if dropout(config) { 0 } else { config.heads * shape(config, length).kept() }
-}
-
-/// Rows whose logits exist at once: as many as make 4 MiB, and at least 96, so that reading the output layer's weights and
-/// adding to their gradient stays small beside the products.
-pub(in crate::model) fn head_rows(vocabulary: usize, rows: usize) -> usize {
-    ((1 << 20) / vocabulary).max(96).min(rows)
-}
-
-/// The first three buffers, apart.
-pub(super) fn three(stream: &mut [Buffer]) -> [&mut [f32]; 3] {
-    let (x, rest) = stream.split_at_mut(1);
-    let (mid, next) = rest.split_at_mut(1);
-    [&mut x[0], &mut mid[0], &mut next[0]]
 }

@@ -1,10 +1,10 @@
-//! Where a trial lies.
+//! The folders of a trial.
 
 use std::path::Path;
 
-/// Where a trial lives.
+/// Where what a trial reads and writes lies.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Folders<'a> {
     /// The experiment's folder: the job's files are relative to it.
     pub experiment: &'a Path,
     /// The folder of the trial's checkpoints.

@@ -28,7 +28,7 @@ impl Machine {
 
 /// Slots and threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct Allotment {
     /// Trials at a time.
     pub slots: usize,
     /// CPU threads of each.
@@ -39,7 +39,7 @@ pub struct Layout {
 /// kept; the rest follows: as many slots as there are cores, since small models on one thread each give more tokens a second
 /// together than one on all of them, but never more threads in all than cores, more slots than trials, or more
 /// trials at a time than fit into nine tenths of the memory. Where trials are fewer than cores each has more threads.
-pub fn layout(machine: Machine, slots: Option<usize>, threads: Option<usize>, trials: usize, trial_bytes: u64) -> Layout {
+pub fn allot(machine: Machine, slots: Option<usize>, threads: Option<usize>, trials: usize, trial_bytes: u64) -> Allotment {
     let cores = machine.cores.max(1);
     let slots = slots.unwrap_or_else(|| {
         let by_cores = cores / threads.unwrap_or(1).max(1);
@@ -50,7 +50,7 @@ pub fn layout(machine: Machine, slots: Option<usize>, threads: Option<usize>, tr
         by_cores.min(by_memory).min(trials)
     });
     let slots = slots.max(1);
-    Layout { slots, threads: threads.unwrap_or(cores / slots).max(1) }
+    Allotment { slots, threads: threads.unwrap_or(cores / slots).max(1) }
 }
 
 #[cfg(test)]
@@ -78,8 +78,8 @@ mod tests {
             ((0, None, Some(0), Some(0), 0, 0), (1, 1)),
         ] {
             let machine = Machine { cores, memory: Memory { free: memory, total: None } };
-            let layout = layout(machine, slots, threads, trials, bytes);
-            assert_eq!((layout.slots, layout.threads), expected, "{cores} cores, {slots:?}, {threads:?}, {trials} trials");
+            let allotment = allot(machine, slots, threads, trials, bytes);
+            assert_eq!((allotment.slots, allotment.threads), expected, "{cores} cores, {slots:?}, {threads:?}, {trials} trials");
         }
     }
 
@@ -88,7 +88,7 @@ mod tests {
         for cores in 1..40 {
             for trials in 0..50 {
                 let machine = Machine { cores, memory: Memory::default() };
-                let Layout { slots, threads } = layout(machine, None, None, trials, 1);
+                let Allotment { slots, threads } = allot(machine, None, None, trials, 1);
                 assert!(slots >= 1 && threads >= 1 && slots * threads <= cores);
                 assert!(slots <= trials.max(1));
             }

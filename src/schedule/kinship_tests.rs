@@ -16,16 +16,16 @@ fn number(trial: &TrialId) -> usize {
     (0..1000).find(|n| id(*n) == *trial).unwrap()
 }
 
-/// A member of a family; limit 0 is `off`.
-fn member(n: usize, family: usize, limit: f64) -> Candidate {
+/// A member of a kin; limit 0 is `off`.
+fn member(n: usize, kin: usize, limit: f64) -> Candidate {
     let clip_norm = if limit > 0.0 { ClipNorm::At(limit) } else { ClipNorm::Off };
-    let (round, family) = (0, Some(family));
+    let (round, kin) = (0, Some(kin));
     Candidate {
         id: id(n),
         round,
         shape: n,
         clip_norm,
-        family,
+        kin,
         twins: None,
         needs: Needs::default(),
         expected_seconds: None,
@@ -71,7 +71,7 @@ fn off_starts_first_its_relatives_wait_and_other_trials_go_before_them() {
     let (a, b) = ([0.1, 0.0, 100.0], [1.0, 0.5]);
     let first: Vec<Candidate> = a.iter().enumerate().map(|(n, limit)| member(n, 1, *limit)).collect();
     let second = b.iter().enumerate().map(|(n, limit)| member(3 + n, 2, *limit));
-    let alone = Candidate { family: None, ..member(5, 0, 0.01) };
+    let alone = Candidate { kin: None, ..member(5, 0, 0.01) };
     let candidates: Vec<Candidate> = first.into_iter().chain(second).chain([alone]).collect();
     let mut queue = queue(&candidates, 3);
     assert_eq!(start_all(&mut queue, 0), [1, 3, 5], "`off`, the largest of the second family, and one of no family");
@@ -97,7 +97,7 @@ fn of_twins_one_is_trained_and_the_others_wait_whatever_was_clipped() {
 
 #[test]
 fn where_a_twin_fails_or_cannot_be_recorded_the_next_one_is_trained() {
-    let twin = |n: usize| Candidate { family: None, twins: Some(9), ..member(n, 1, 1.0) };
+    let twin = |n: usize| Candidate { kin: None, twins: Some(9), ..member(n, 1, 1.0) };
     let mut queue = Queue::new(vec![twin(0), twin(1), twin(2)], Policy { slots: 3, retries: 0, ..Policy::default() });
     assert_eq!(start_all(&mut queue, 0), [0]);
     queue.on_exit(&id(0), crash(), SECOND);
@@ -240,7 +240,7 @@ fn seeds_are_families_of_their_own_and_each_leader_goes_before_any_relative() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every trial has a family with a largest norm that it reaches when nothing clips.
+    /// Every trial has a kin with a largest norm that it reaches when nothing clips.
     #[test]
     fn whatever_the_families_every_trial_ends_once_and_no_slot_stays_empty(
         made in prop::collection::vec((0..3usize, 0..3usize, 0..6u8), 1..14),

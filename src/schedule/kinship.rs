@@ -2,7 +2,7 @@
 //! trials that are the same under other names, as where two sizes of a vocabulary come to the same tokenizer.
 //!
 //! Where a clip norm never bound, every relative whose clip norm would not have bound either is the same to the bit, and is
-//! recorded instead of trained ([`verdict`]). So one of a family is started first (`off`, else the largest norm, by the order of all
+//! recorded instead of trained ([`verdict`]). So one of a kin is started first (`off`, else the largest norm, by the order of all
 //! trials; one that was begun before goes on), and its relatives wait for it, as long as there is something else to start
 //! ([`first`]). A slot never stays empty for it. Of twins one is trained, whether its clip norm binds or not, and the others wait.
 
@@ -15,7 +15,7 @@ use crate::runs::{End, Outcome};
 /// A trial that may start now: its number in the queue, what is known of it, and what has become of it.
 pub(super) type Ready<'a> = (usize, &'a Candidate, Begun);
 
-/// Which of these, which come in the order of starts, is started first. `at_work` are the families of which a trial runs, or will run
+/// Which of these, which come in the order of starts, is started first. `at_work` are the kin of which a trial runs, or will run
 /// again after a pause (not one that failed): it may show that its relatives need not be trained, so they are started only where
 /// there is nothing else, and then the one that is least likely to be the same comes first. Its twins are not started at all.
 pub(super) fn first<'a>(ready: impl Iterator<Item = Ready<'a>>, at_work: &HashSet<usize>) -> Option<usize> {
@@ -37,14 +37,14 @@ fn last_resort(&(number, candidate, begun): &Ready<'_>) -> (usize, Begun, Total,
     (candidate.round, begun, Total(candidate.limit()), Rank::of(candidate, begun, number))
 }
 
-/// The numbers of its family and of its twins.
+/// The numbers of its kin and of its twins.
 pub(super) fn relations(candidate: &Candidate) -> impl Iterator<Item = usize> {
-    candidate.family.into_iter().chain(candidate.twins)
+    candidate.kin.into_iter().chain(candidate.twins)
 }
 
 /// Whether both may turn out to be the same.
 pub(super) fn are_related(a: &Candidate, b: &Candidate) -> bool {
-    (a.family.is_some() && a.family == b.family) || are_twins(a, b)
+    (a.kin.is_some() && a.kin == b.kin) || are_twins(a, b)
 }
 
 fn are_twins(a: &Candidate, b: &Candidate) -> bool {
@@ -81,5 +81,5 @@ pub(super) fn verdict(outcome: &Outcome, trained: &Candidate, relative: &Candida
 }
 
 #[cfg(test)]
-#[path = "family_tests.rs"]
+#[path = "kinship_tests.rs"]
 mod tests;
