@@ -64,7 +64,7 @@ enum Fault {
     /// The queue hears of a GPU that is lost as of one that failed.
     LossForgotten,
     /// The queue hears that trials end well on a GPU on which they fail.
-    FaultTakenForResult,
+    TakenForResult,
     /// The queue is told of another kind of GPU than there is.
     KindForgotten,
 }
@@ -277,8 +277,8 @@ impl Night {
     /// Whether a GPU has a slot that is free or will be.
     fn is_used(&self, gpu: usize) -> bool {
         let stuck = |slot: u32| self.seen.iter().any(|seen| seen.lost_until.is_some() && seen.slot == slot);
-        let slots = (1..=self.policy.slots as u32).filter(|slot| self.gpu_of(*slot) == Some(gpu));
-        !self.out.contains(&gpu) && !slots.map(stuck).all(|stuck| stuck)
+        let mut slots = (1..=self.policy.slots as u32).filter(|slot| self.gpu_of(*slot) == Some(gpu));
+        !self.out.contains(&gpu) && !slots.all(stuck)
     }
 
     /// The trials that failed on a GPU since one ended there otherwise, with the moments of it.
@@ -486,7 +486,7 @@ impl Night {
             Fate::Fails(Cause::Device, LOST) if self.fault == Some(Fault::LossForgotten) => {
                 Exit::Failed(Failure { cause: Cause::Device, reason: LOST.to_owned(), last_lines: Vec::new() })
             }
-            Fate::Fails(Cause::Device, _) if self.fault == Some(Fault::FaultTakenForResult) => {
+            Fate::Fails(Cause::Device, _) if self.fault == Some(Fault::TakenForResult) => {
                 Exit::Done(Box::new(Outcome::example(End::Completed)))
             }
             Fate::Fails(cause, reason) => {
@@ -825,7 +825,7 @@ fn mistakes_that_are_made_on_purpose_are_found() {
         Fault::HangForgotten,
         Fault::GpuForgotten,
         Fault::LossForgotten,
-        Fault::FaultTakenForResult,
+        Fault::TakenForResult,
         Fault::KindForgotten,
     ] {
         let goes_wrong = |number| {

@@ -63,7 +63,7 @@ pub(super) fn swiglu(mut y: PanelsMut<'_>, mut x: PanelsMut<'_>, hidden: usize) 
         }
         return;
     }
-    pairs(&mut x, hidden, |i, j, gate, up| gated(&mut y.from_row(j / WIDTH, i)[0][j % WIDTH], gate, up));
+    pairs(&mut x, hidden, |i, j, gate, up| gated(&mut y.starting_at(j / WIDTH, i)[0][j % WIDTH], gate, up));
 }
 
 /// One value of [`swiglu`].
@@ -86,7 +86,7 @@ pub(super) fn gated_backward(mut x: PanelsMut<'_>, dy: Panels<'_>, hidden: usize
         return;
     }
     pairs(&mut x, hidden, |i, j, gate, up| {
-        let dy = dy.from_row(j / WIDTH, i)[0][j % WIDTH];
+        let dy = dy.starting_at(j / WIDTH, i)[0][j % WIDTH];
         *gate *= dy;
         *up *= dy;
     });

@@ -183,7 +183,7 @@ impl WithSimd for Forward<'_> {
             keys.bring(rows_mut(k), t, qkv, line);
             values.bring(rows_mut(v), t, qkv, line);
             let [keys, values] = [keys.brought(rows(k), t, qkv), values.brought(rows(v), t, qkv)];
-            transpose(rows_mut(kt), d, |c, i| keys.from_row(c, i));
+            transpose(rows_mut(kt), d, |c, i| keys.starting_at(c, i));
             for head in kv * group..(kv + 1) * group {
                 let (mut mask, first) = (setting.mask(head), head * shape.head);
                 let queries = setting.turned(first);
@@ -243,9 +243,9 @@ impl WithSimd for Backward<'_> {
             values.bring(rows_mut(v), t, qkv.read(), line);
             let read = qkv.read();
             let [of_keys, of_values] = [keys.brought(rows(k), t, read), values.brought(rows(v), t, read)];
-            transpose(rows_mut(vt), d, |c, i| of_values.from_row(c, i));
+            transpose(rows_mut(vt), d, |c, i| of_values.starting_at(c, i));
             if !keeps {
-                transpose(rows_mut(kt), d, |c, i| of_keys.from_row(c, i));
+                transpose(rows_mut(kt), d, |c, i| of_keys.starting_at(c, i));
             }
             dk.fill(0.0);
             dv.fill(0.0);
@@ -302,7 +302,7 @@ fn products(into: &mut [f32], a: Head<'_>, b: Head<'_>, panels: usize) {
     for (i, into) in into.iter_mut().enumerate() {
         let mut lanes = [0.0f32; WIDTH];
         for c in 0..panels {
-            let [a, b] = [a, b].map(|x| &x.from_row(c, i)[0]);
+            let [a, b] = [a, b].map(|x| &x.starting_at(c, i)[0]);
             for e in 0..WIDTH {
                 lanes[e] = a[e].mul_add(b[e], lanes[e]);
             }

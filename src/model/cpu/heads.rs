@@ -33,7 +33,7 @@ impl<'a> Head<'a> {
 
     /// Everything from row i of panel c on.
     #[inline(always)]
-    pub(super) fn from_row(self, c: usize, i: usize) -> &'a [Row] {
+    pub(super) fn starting_at(self, c: usize, i: usize) -> &'a [Row] {
         &self.rows[c * self.distance + i..]
     }
 }
@@ -58,7 +58,7 @@ impl<'a> Columns<'a> {
     #[inline(always)]
     pub(super) fn brought<'b>(self, into: &'b [Row], t: usize, from: Panels<'b>) -> Head<'b> {
         if self.in_place(from, t) {
-            Head { rows: from.from_row(self.first / WIDTH, 0), distance: from.distance() }
+            Head { rows: from.starting_at(self.first / WIDTH, 0), distance: from.distance() }
         } else {
             Head { rows: into, distance: t }
         }
@@ -101,7 +101,7 @@ impl<'a> Columns<'a> {
                 for q in 0..half {
                     for i in 0..from.rows() {
                         let [cos, sin] = self.turn(angles, i, q);
-                        let (a, b) = (&from.from_row(p + q, i)[0], &from.from_row(p + half + q, i)[0]);
+                        let (a, b) = (&from.starting_at(p + q, i)[0], &from.starting_at(p + half + q, i)[0]);
                         let (left, right) = (&mut left[q * t + i], &mut right[q * t + i]);
                         for e in 0..WIDTH {
                             [left[e], right[e]] = pair(a[e], b[e], cos[e], sin[e], 1.0);
@@ -141,7 +141,7 @@ impl<'a> Columns<'a> {
         match (angles, self.half()) {
             (None, _) if self.whole() => {
                 for (q, from) in from.chunks(distance).take(count / WIDTH).enumerate() {
-                    let into = &mut into.from_row(p + q, start)[..count_rows];
+                    let into = &mut into.starting_at(p + q, start)[..count_rows];
                     for (r, (into, from)) in into.iter_mut().zip(from).enumerate() {
                         let scale = scale(start + r);
                         *into = from.map(|x| x * scale);
@@ -158,8 +158,8 @@ impl<'a> Columns<'a> {
                         for e in 0..WIDTH {
                             [turned[0][e], turned[1][e]] = pair(a[e], b[e], cos[e], -sin[e], scale);
                         }
-                        into.from_row(p + q, i)[0] = turned[0];
-                        into.from_row(p + half + q, i)[0] = turned[1];
+                        into.starting_at(p + q, i)[0] = turned[0];
+                        into.starting_at(p + half + q, i)[0] = turned[1];
                     }
                 }
             }

@@ -19,9 +19,9 @@ pub(super) fn cross_entropy(
         each_panel(
             vocabulary,
             #[inline(always)]
-            |p, n| logits.from_row(p, i)[0][..n].iter_mut().for_each(|x| *x *= factor),
+            |p, n| logits.starting_at(p, i)[0][..n].iter_mut().for_each(|x| *x *= factor),
         );
-        logits.from_row(target as usize / WIDTH, i)[0][target as usize % WIDTH] -= scale;
+        logits.starting_at(target as usize / WIDTH, i)[0][target as usize % WIDTH] -= scale;
     }
 }
 
@@ -42,20 +42,20 @@ fn exponentials(mut logits: PanelsMut<'_>, vocabulary: usize, i: usize, target: 
         vocabulary,
         #[inline(always)]
         |p, n| {
-            let row = &logits.from_row(p, i)[0];
+            let row = &logits.starting_at(p, i)[0];
             for e in 0..n {
                 peaks[e] = if row[e] > peaks[e] { row[e] } else { peaks[e] };
             }
         },
     );
     let peak = largest(peaks);
-    let aimed = logits.from_row(target as usize / WIDTH, i)[0][target as usize % WIDTH] - peak;
+    let aimed = logits.starting_at(target as usize / WIDTH, i)[0][target as usize % WIDTH] - peak;
     let mut sums = [0.0; WIDTH];
     each_panel(
         vocabulary,
         #[inline(always)]
         |p, n| {
-            let row = &mut logits.from_row(p, i)[0];
+            let row = &mut logits.starting_at(p, i)[0];
             for e in 0..n {
                 row[e] = exp(row[e] - peak);
                 sums[e] += row[e];

@@ -87,11 +87,12 @@ impl WithSimd for Product<'_> {
                         next.step();
                         if j == 0 && i + rows < stop {
                             let next = height::<S>(stop - i - rows);
-                            (from..to).for_each(|p| prefetch(&a.from_row(p, i + rows)[..next]));
+                            (from..to).for_each(|p| prefetch(&a.starting_at(p, i + rows)[..next]));
                         }
-                        let [base, times] = [epilogue.base, epilogue.times].map(|x| x.map(|x| (x.from_row(j, i), x.distance())));
+                        let [base, times] =
+                            [epilogue.base, epilogue.times].map(|x| x.map(|x| (x.starting_at(j, i), x.distance())));
                         let last = end.then(|| Finish { base, bias: epilogue.bias.map(|bias| &bias[j..]), times });
-                        let (c, a) = (c.from_row(j, i), a.from_row(from, i));
+                        let (c, a) = (c.starting_at(j, i), a.starting_at(from, i));
                         if count == 2 {
                             RowTile { c, apart, a, distance, b: [b(j), b(j + 1)], resumed, last }.run(simd, rows);
                         } else {

@@ -109,7 +109,7 @@ impl<'a> Panels<'a> {
 
     /// Everything from row i of panel p on.
     #[inline(always)]
-    pub(super) fn from_row(self, p: usize, i: usize) -> &'a [Row] {
+    pub(super) fn starting_at(self, p: usize, i: usize) -> &'a [Row] {
         &self.data[p * self.distance + i..]
     }
 
@@ -125,7 +125,7 @@ impl<'a> Panels<'a> {
     /// If there are not so many.
     #[inline(always)]
     pub(super) fn some_of<const N: usize>(self, p: usize, i: usize) -> &'a [Row; N] {
-        &self.from_row(p, i).as_chunks().0[0]
+        &self.starting_at(p, i).as_chunks().0[0]
     }
 
     /// A row's pieces.
@@ -138,7 +138,7 @@ impl<'a> Panels<'a> {
     #[inline(always)]
     pub(super) fn copy(self, into: &mut [f32], i: usize, first: usize) {
         pieces(first..first + into.len(), |panel, place, here| {
-            into[place].copy_from_slice(&self.from_row(panel, i)[0][here]);
+            into[place].copy_from_slice(&self.starting_at(panel, i)[0][here]);
         });
     }
 }
@@ -196,7 +196,7 @@ impl<'a> PanelsMut<'a> {
 
     /// Everything from row i of panel p on.
     #[inline(always)]
-    pub(super) fn from_row(&mut self, p: usize, i: usize) -> &mut [Row] {
+    pub(super) fn starting_at(&mut self, p: usize, i: usize) -> &mut [Row] {
         &mut self.data[p * self.distance + i..]
     }
 
@@ -206,7 +206,7 @@ impl<'a> PanelsMut<'a> {
     /// If there are not so many.
     #[inline(always)]
     pub(super) fn some_of<const N: usize>(&mut self, p: usize, i: usize) -> &mut [Row; N] {
-        &mut self.from_row(p, i).as_chunks_mut().0[0]
+        &mut self.starting_at(p, i).as_chunks_mut().0[0]
     }
 
     /// A row's pieces.
@@ -219,7 +219,7 @@ impl<'a> PanelsMut<'a> {
     #[inline(always)]
     pub(super) fn write(&mut self, from: &[f32], i: usize, first: usize) {
         pieces(first..first + from.len(), |panel, place, here| {
-            self.from_row(panel, i)[0][here].copy_from_slice(&from[place]);
+            self.starting_at(panel, i)[0][here].copy_from_slice(&from[place]);
         });
     }
 }
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(part, [62.0, 63.0, 128.0, 129.0, 130.0, 131.0]);
         let mut some = PanelsMut::new(&mut x, n).some(1..4);
         some.write(&[-1.0, -2.0], 2, 15);
-        assert_eq!([some.from_row(0, 2)[0][15], some.from_row(1, 2)[0][0]], [-1.0, -2.0]);
+        assert_eq!([some.starting_at(0, 2)[0][15], some.starting_at(1, 2)[0][0]], [-1.0, -2.0]);
         assert_eq!(some.row(2).map(|row| row[15]).collect::<Vec<_>>(), [-1.0, 143.0]);
     }
 

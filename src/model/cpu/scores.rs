@@ -71,7 +71,7 @@ impl Block {
         for (p, b) in b.chunks_exact(self.d).take(self.panels().end).enumerate() {
             let (reaching, scores) = (self.reaching(p), &mut scores[p * self.count..][..self.count]);
             for (c, i) in scores[reaching.clone()].as_chunks_mut::<WIDTH>().0.iter_mut().zip(reaching.step_by(WIDTH)) {
-                row_product(simd, c, a.from_row(0, self.start + i), a.distance(), b);
+                row_product(simd, c, a.starting_at(0, self.start + i), a.distance(), b);
             }
         }
     }
@@ -80,7 +80,7 @@ impl Block {
     #[inline(always)]
     pub(super) fn weighted<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
         for (c, out) in out.chunks_exact_mut(self.count).take(self.d / WIDTH).enumerate() {
-            let values = values.from_row(c, 0);
+            let values = values.starting_at(c, 0);
             for (i, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
                 let reach = self.start + (i + 1) * WIDTH;
                 row_product(simd, out, &weights[i * WIDTH..], self.count, &values[..reach]);
@@ -92,7 +92,7 @@ impl Block {
     #[inline(always)]
     pub(super) fn weighted_columns<S: Simd>(self, simd: S, out: &mut [Row], weights: &[Row], values: Head<'_>) {
         for (c, out) in out.chunks_exact_mut(self.t).enumerate() {
-            let values = values.from_row(c, self.start);
+            let values = values.starting_at(c, self.start);
             let out = out.as_chunks_mut::<WIDTH>().0.iter_mut().take(self.panels().end);
             for (p, (out, weights)) in out.zip(weights.chunks_exact(self.count)).enumerate() {
                 let reaching = self.reaching(p);
