@@ -21,9 +21,8 @@ mod start;
 mod streak;
 mod trials;
 
-use failures::Ran;
 use streak::Streak;
-use trials::{Situation, Trial, Trials};
+use trials::{Ran, Situation, Trial, Trials};
 
 /// The trials of an experiment and what becomes of them.
 #[derive(Debug)]

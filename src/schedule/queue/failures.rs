@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Queue;
 use super::streak::Streak;
-use super::trials::{Situation, Trial};
+use super::trials::{Ran, Situation, Trial};
 use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::runs::End;
@@ -13,14 +13,6 @@ use crate::schedule::estimate::seconds;
 use crate::schedule::policy::Consequence;
 use crate::schedule::shapes::{Next, Room};
 use crate::schedule::{Cause, Event, Failure, Left, Lighter, Stop};
-
-/// With what a worker ran.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ran {
-    pub(super) slot: u32,
-    pub(super) room: Room,
-    pub(super) threads: u32,
-}
 
 impl Queue {
     /// The worker of trial `i` ended badly after `took` seconds.

@@ -58,6 +58,14 @@ pub(super) struct Running {
     pub(super) track: Option<Track>,
 }
 
+/// With what a worker ran.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ran {
+    pub(super) slot: u32,
+    pub(super) room: Room,
+    pub(super) threads: u32,
+}
+
 impl Trial {
     fn new(candidate: Candidate) -> Self {
         let situation = match candidate.standing {
