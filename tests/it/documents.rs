@@ -16,7 +16,12 @@ const AROUND: &[(&str, &str)] = &[
 ];
 
 /// Shell examples run with this, so that what they start ends in moments.
-const SHORT: [(&str, &str); 2] = [("VOTIVE_SET__TRAIN__BUDGET", "{tokens: 3000}"), ("VOTIVE_SET__EVALUATE__MAX_BYTES", "3000")];
+const SHORT: [(&str, &str); 4] = [
+    ("VOTIVE_SET__TRAIN__BUDGET", "{tokens: 3000}"),
+    ("VOTIVE_SET__EVALUATE__MAX_BYTES", "3000"),
+    ("VOTIVE_SET__MODEL__LAYERS", "1"),
+    ("VOTIVE_SET__MODEL__WIDTH", "16"),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
