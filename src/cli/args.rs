@@ -138,7 +138,7 @@ pub(super) enum Command {
     WriteReport(WriteReport),
     /// Measure one shape: started by `run`
     #[command(hide = true)]
-    Probe,
+    Probe(Probe),
     /// Try the engine on a GPU: products, gradients and bits, a line of JSON each
     #[command(hide = true)]
     CheckGpu(CheckGpu),
@@ -250,7 +250,16 @@ pub(super) struct Run {
     /// End by this time of the day: `07:00`; replaces the file's `run.until`
     #[arg(long, value_name = "HH:MM")]
     pub(super) until: Option<String>,
-    /// Trials at a time on the processor; replaces the file's `run.slots`
+    /// Where trials are started: `local`, or `slurm`, a job each; replaces the file's `run.on`
+    #[arg(long, value_name = "WHERE")]
+    pub(super) on: Option<String>,
+    /// On Slurm: print what would be given to `sbatch` first, and submit nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// On Slurm: leave the run itself to the cluster as a small job, so that no terminal has to stay open
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) detach: bool,
+    /// Trials at a time on the processor, or jobs at a time on Slurm; replaces the file's `run.slots`
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = slots)]
     pub(super) slots: Option<usize>,
     /// Do not measure time and memory before training
@@ -410,6 +419,13 @@ pub(super) struct Sample {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Probe {
+    /// The file that holds the shape; without it, the first line of standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) request: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Worker {
     /// The trial's folder, which may lie below one whose name begins with a dash
     #[arg(allow_hyphen_values = true)]
@@ -417,8 +433,9 @@ pub(super) struct Worker {
     /// Score a finished trial again, and train nothing
     #[arg(long)]
     pub(super) score_again: bool,
+    /// The number of the attempt; without it, the next one
     #[arg(long)]
-    pub(super) attempt: u32,
+    pub(super) attempt: Option<u32>,
     #[arg(long)]
     pub(super) slot: u32,
     #[arg(long)]

@@ -1,7 +1,8 @@
 //! What settings must hold together; each by itself is already right when it has been parsed.
 
-use super::settings::{Budget, Corpus, Family, Model, On, Part, Settings, Tokenizer};
+use super::settings::{Budget, Corpus, DeviceChoice, Family, Model, On, Part, Run, Settings, Tokenizer};
 use super::text::grouped;
+use crate::device::Device;
 
 /// The 256 bytes and the end-of-text token.
 const SMALLEST_BPE: usize = 257;
@@ -92,8 +93,15 @@ fn of_course(settings: &Settings) -> Vec<Conflict> {
     let mut add = |keys, message: &str, help: Option<&str>| {
         found.push(Conflict { keys, message: message.to_owned(), help: help.map(str::to_owned) });
     };
-    if settings.run.on == On::Slurm {
-        add(&["run.on"], "`run.on: slurm` is not there yet: trials run on this machine", Some("leave it at `local`"));
+    let Run { on, device, slurm, .. } = &settings.run;
+    let gpu = matches!(device, DeviceChoice::Cuda | DeviceChoice::This(Device::Cuda(_)));
+    if *on == On::Slurm && gpu && slurm.gpus == 0 {
+        let message = "`run.device` asks for a GPU, and `run.slurm.gpus` asks the cluster for none";
+        add(&["run.device", "run.slurm.gpus"], message, Some("write `run.slurm: {gpus: 1}`"));
+    }
+    if *on == On::Slurm && *device == DeviceChoice::This(Device::Cpu) && slurm.gpus > 0 {
+        let message = "`run.slurm.gpus` asks the cluster for a GPU, and `run.device: cpu` leaves it idle";
+        add(&["run.slurm.gpus", "run.device"], message, Some("take one of the two out"));
     }
     let nothing = match settings.train.budget {
         Budget::Tokens(n) | Budget::Bytes(n) | Budget::Steps(n) => n == 0,
@@ -162,7 +170,14 @@ mod tests {
                 |s| (s.model.width, s.model.layers) = (1_000_000_000, 1_000),
                 "a model of about 1.2e22 parameters cannot be trained: at most 1,000,000,000,000,000",
             ),
-            (|s| s.run.on = On::Slurm, "`run.on: slurm` is not there yet: trials run on this machine"),
+            (
+                |s| (s.run.on, s.run.device) = (On::Slurm, DeviceChoice::Cuda),
+                "`run.device` asks for a GPU, and `run.slurm.gpus` asks the cluster for none",
+            ),
+            (
+                |s| (s.run.on, s.run.device, s.run.slurm.gpus) = (On::Slurm, DeviceChoice::This(Device::Cpu), 1),
+                "`run.slurm.gpus` asks the cluster for a GPU, and `run.device: cpu` leaves it idle",
+            ),
             (|s| s.train.budget = Budget::Epochs(0.0), "`train.budget` is 0: nothing would be trained"),
             (
                 |s| (s.corpus.validation, s.corpus.test) = (Part::Fraction(0.6), Part::Fraction(0.4)),

@@ -23,6 +23,9 @@ pub(super) const SECTIONS: &[&str] = &["corpus", "tokenizer", "model", "train", 
 /// Sections that say nothing about a trial's result: they hold for the whole experiment.
 const UNSWEPT: &[&str] = &["evaluate", "checkpoint", "run", "report"];
 
+/// A section within a section, whose settings have names of three parts.
+pub(super) const INNER_SECTION: &str = "run.slurm";
+
 /// Settings that are a block: a later layer replaces them whole.
 pub(super) const TOKENIZER: &str = "tokenizer";
 /// The other one.
@@ -209,6 +212,11 @@ const NOT_HERE: &[(&[&str], &str)] = &[
     (&["notify"], "there is no such setting yet: take it out"),
 ];
 
+/// Whether this name holds settings.
+pub(super) fn is_section(key: &str) -> bool {
+    SECTIONS.contains(&key) || key == INNER_SECTION
+}
+
 /// Whether this is a setting, a key inside a block included.
 pub(super) fn exists(key: &str) -> bool {
     SETTINGS.iter().any(|k| k == key) || block_part(key).is_some()
@@ -241,7 +249,7 @@ pub(super) fn last_name(key: &str) -> &str {
 
 /// What is wrong with a key that is no setting.
 pub(super) fn unknown(key: &str) -> String {
-    match SECTIONS.contains(&key) || TOP.contains(&key) {
+    match is_section(key) || TOP.contains(&key) {
         true => format!("`{key}` is not one setting"),
         false => format!("there is no setting called `{}`", shown(key)),
     }
@@ -261,7 +269,7 @@ pub(super) fn only_setting(section: &str) -> Option<&'static str> {
 /// What somebody probably meant who wrote `key`, as something to do.
 pub(super) fn suggestion(key: &str) -> Option<String> {
     let last = last_name(key).to_ascii_lowercase();
-    if SECTIONS.contains(&key) {
+    if is_section(key) {
         let inside = SETTINGS.iter().find(|name| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
         return inside.map(|name| format!("`{key}` is a section: name one of its settings, such as `{name}`"));
     }
@@ -358,13 +366,16 @@ mod tests {
         assert!(exists("tokenizer.vocab_size") && exists("train.budget.steps"));
         assert!(!exists("train.strides") && !exists("train.budget.hours") && !exists("corpus.validation.fraction"));
         assert_eq!(whole_setting("train.budget.steps"), "train.budget");
+        assert!(exists("run.slurm.partition") && !exists("run.slurm") && is_section("run.slurm"));
         assert!(can_be_swept("tokenizer.vocab_size") && !can_be_swept("run.slots") && !can_be_swept("report.margin"));
     }
 
     #[test]
     fn every_other_word_leads_to_a_name_that_exists() {
         for (words, _) in NOT_HERE {
-            assert!(words.iter().all(|word| !SETTINGS.iter().any(|key| last_name(key) == *word)), "{words:?}");
+            // What a cluster is asked for has names of its own.
+            let mut settings = SETTINGS.iter().filter(|key| !key.starts_with(INNER_SECTION));
+            assert!(!settings.any(|key| words.contains(&last_name(key))), "{words:?}");
         }
         for (word, name) in OTHER_WORDS {
             assert!(exists(name) || TOP.contains(name) || SECTIONS.contains(name), "{word} -> {name}");

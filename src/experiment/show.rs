@@ -38,7 +38,15 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
             .filter(|(key, value)| (required(key) || default.get(key.as_str()) != Some(value)) && !brought(key.as_str()));
         let mut lines = String::new();
         for (key, value) in different {
-            let _ = writeln!(lines, "  {key}: {}", self::value(section, key, value));
+            let text = match value {
+                Value::Object(inner) if keys::is_section(&format!("{section}.{key}")) => {
+                    let default = |name: &str| default.get(key.as_str()).and_then(|inner| inner.get(name));
+                    let different = inner.iter().filter(|(name, value)| default(name) != Some(value));
+                    flow(&Value::Object(different.map(|(name, value)| (name.clone(), value.clone())).collect()))
+                }
+                value => self::value(section, key, value),
+            };
+            let _ = writeln!(lines, "  {key}: {text}");
         }
         if !lines.is_empty() {
             let _ = write!(yaml, "{section}:\n{lines}");
@@ -138,6 +146,8 @@ mod tests {
         settings.train.batch_size = BatchSize::Windows(8);
         settings.train.clip_norm = ClipNorm::Off;
         settings.train.learning_rate = 3e-5;
+        settings.run.slurm.partition = Some("gpu".to_owned());
+        settings.run.slurm.extra = vec!["--nice=100".to_owned()];
         settings.train.budget = Budget::Tokens(200_000);
         insta::assert_snapshot!(to_yaml("longer", "the winner, for longer", &settings, &[1, 2, 3]), @r#"
         name: longer
@@ -151,6 +161,8 @@ mod tests {
           budget: {tokens: 200000}
           clip_norm: "off"
           learning_rate: 3e-5
+        run:
+          slurm: {extra: ["--nice=100"], partition: gpu}
 
         seeds: 3
         "#);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::cluster;
 use super::gpus::{Others, Rules, Usable, choose, instead};
 use super::notice::{Listener, Notice};
 use crate::device::{Device, Gpu};
@@ -78,6 +79,11 @@ pub(super) fn devices(
 
 fn find(experiment: &Experiment, kept: Option<Device>, listener: &dyn Listener) -> Result<Found, Problems> {
     let run = &experiment.base.run;
+    if cluster::is_asked_for(run) {
+        // This machine's own say nothing of those of the nodes.
+        let device = if run.slurm.gpus > 0 { Device::Cuda(0) } else { Device::Cpu };
+        return Ok(Found { device, gpus: Vec::new(), notices: Vec::new() });
+    }
     let found = device::find(run.device, kept, run.engine, cuda_libraries(experiment).as_deref()).map_err(|mut error| {
         if let (DeviceChoice::Auto, Some(kept)) = (run.device, kept) {
             let help = error.help_text().map_or_else(String::new, |help| format!("{help}; "));

@@ -2,6 +2,7 @@
 
 use jiff::ZonedDateTime;
 
+use super::cluster;
 use super::deadline::deadline;
 use super::device::cuda_libraries;
 use super::memory::Memory;
@@ -30,7 +31,8 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let Allotment { slots, threads } = session.allotment(Machine::this(), run.slots, open.len(), planned);
     let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
     let gpus = session.gpus().cloned().collect();
-    let how = How { device: session.device, gpus, slots, threads, search, patience: patience(run) };
+    let cluster = if cluster::is_asked_for(run) { Some((cluster::prober(session)?, 0)) } else { None };
+    let how = How { device: session.device, gpus, slots, threads, search, patience: patience(run), cluster };
     let probes = Probes::known(&session.folder, how);
     let mut labels = Vec::new();
     for trial in open {

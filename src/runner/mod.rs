@@ -8,6 +8,7 @@
 
 pub mod alias;
 mod child;
+mod cluster;
 mod context;
 mod deadline;
 mod description;
@@ -35,6 +36,7 @@ mod turn;
 mod workers;
 mod world;
 
+pub use cluster::{detach, dry_run};
 pub use device::usable_device;
 pub use difference::Difference;
 pub use failure::Failure;
@@ -45,4 +47,4 @@ pub use run::{Ended, Request, run};
 pub use session::{Asked, Session};
 pub use signals::Signals;
 pub use texts::unused_field;
-pub use world::{Reporting, ThisMachine, Workers, World};
+pub use world::{Cluster, Reporting, ThisMachine, Workers, World};

@@ -194,6 +194,8 @@ pub enum Notice<'a> {
     Killing,
     /// The report could not be written while trials run.
     NotReported(Error),
+    /// What there is to know of the cluster that trials run on, in a sentence.
+    Cluster(&'a str),
     /// What happened could not be written down.
     NotLogged(Error),
 }

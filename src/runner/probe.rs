@@ -18,6 +18,7 @@ use crate::model::gpu::cuda::Search;
 use crate::plan::{Plan, Trial, TrialId, memory_beside_steps};
 use crate::runs::{ExperimentFolder, keep_probed_memory};
 use crate::schedule::Patience;
+use crate::schedule::slurm::Shared;
 
 /// How long probing goes on before it is told how far it is.
 const QUIET: Duration = Duration::from_secs(3);
@@ -33,6 +34,9 @@ pub struct Shape {
     /// What computes on it, where it is an NVIDIA GPU.
     pub(crate) engine: Engine,
     pub(crate) threads: usize,
+    /// The partition, and the features of its nodes, where it is measured on a cluster: another processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
     /// Trials at a time: they share caches and memory channels.
     pub(crate) slots: usize,
     pub(crate) config: Config,
@@ -63,7 +67,8 @@ impl Shape {
         let gpu = how.gpus.first().map(|gpu| gpu.name.clone());
         let device = if gpu.is_some() { Device::Cuda(0) } else { how.device };
         let (program, engine) = (crate::program(), settings.run.engine);
-        Ok(Self { program, device, gpu, engine, threads, slots, config, train, batch, common_context })
+        let cluster = how.cluster.as_ref().map(|(shared, _)| shared.slurm.place());
+        Ok(Self { program, device, gpu, engine, threads, cluster, slots, config, train, batch, common_context })
     }
 
     /// The name under which what was measured is kept.
@@ -83,6 +88,7 @@ pub fn shapes(plan: &Plan, trials: &[&Trial], device: Device) -> Result<HashMap<
         threads: 0,
         search: Search { libraries: None, cache: PathBuf::new() },
         patience: Patience::default(),
+        cluster: None,
     };
     let mut numbers = HashMap::new();
     let mut shapes = HashMap::with_capacity(trials.len());
@@ -109,6 +115,8 @@ pub struct How {
     pub search: Search,
     /// How long a probe is waited for.
     pub patience: Patience,
+    /// The cluster that measures, and the memory that a job asks for, bytes; without one, this machine does.
+    pub cluster: Option<(Shared, u64)>,
 }
 
 impl How {
@@ -329,6 +337,7 @@ mod tests {
             threads: 1,
             search: Search { libraries: None, cache: PathBuf::new() },
             patience: Patience::default(),
+            cluster: None,
         };
         assert_eq!(how(&[], 4).at_a_time(), 4);
         assert_eq!(how(&["A", "A"], 4).at_a_time(), 4, "two share each");

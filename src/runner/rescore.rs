@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::cluster;
 use super::context::Context;
 use super::difference::Difference;
 use super::memory::Memory;
@@ -14,6 +15,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::plan::{Plan, Trial, TrialId};
 use crate::runs::{State, Status, state_of};
+use crate::schedule::slurm::Needed;
 use crate::schedule::{Candidate, Needs, Policy, Queue, Standing, Summary, Work};
 
 /// A finished trial that cannot be compared as it is scored, and why.
@@ -70,8 +72,13 @@ pub(super) fn score_again(
         expected_seconds: None,
         standing: Standing::Waiting,
     };
+    let needed = |stale: &Stale<'_>| {
+        let memory = cluster::memory(stale.trial, session.device);
+        (stale.trial.id.clone(), Needed { memory, seconds: None })
+    };
+    let needed = stale.iter().map(needed).collect();
     let queue = Queue::new(stale.iter().map(candidate).collect(), policy);
-    let summary = work_off(context, queue, Work::ScoreAgain, reports)?;
+    let summary = work_off(context, queue, Work::ScoreAgain, needed, reports)?;
     let again: Vec<State> = stale.iter().map(|s| state_of(&session.folder.trial(&s.trial.id))).collect();
     let left = stale.iter().zip(&again).filter(|(stale, state)| {
         let outcome = state.outcome.as_ref().filter(|_| state.status == Status::Completed);

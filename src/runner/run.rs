@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::alias::{self, Families};
+use super::cluster;
 use super::context::Context;
 use super::deadline::deadline;
 use super::description::write_description;
@@ -21,12 +22,13 @@ use super::world::World;
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{self, On};
+use crate::experiment::settings;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
 use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, reopen, state_of};
-use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Summary, Work};
+use crate::schedule::slurm::Needed;
+use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Standing, Summary, Work};
 use crate::train::checkpoint;
 
 /// What is asked of a run.
@@ -106,10 +108,15 @@ fn open(request: &Request, signals: &Signals, listener: &dyn Listener, world: &d
         deadline(until, time, &began.on_the_wall()?, began)
     };
     let session = Session::open_before(&ends, signals.asked(), &request.asked, true, listener)?;
-    if session.experiment.base.run.on == On::Slurm {
-        return Err(Error::usage("`run.on: slurm` is not supported yet").help("leave it at `local`").into());
-    }
     session.refuse_unfit()?;
+    if cluster::is_asked_for(&session.experiment.base.run) {
+        let shared = cluster::shared(&session, Work::Train)?;
+        let refused = |error: Error| match error.setting() {
+            Some(setting) => session.experiment.problem_with(setting, &error).into(),
+            None => Failure::from(error),
+        };
+        world.check(&shared, &session.folder, cluster::threads(&session.experiment.base.run)).map_err(refused)?;
+    }
     Ok(session)
 }
 
@@ -176,7 +183,7 @@ impl Run<'_> {
         let again = |trial: &Trial| self.is_retried(&trial.id) || is_open(trial);
         let which = |trial: &Trial| if again(trial) { Reopen::Unfinished } else { Reopen::Failed };
         let standing = trials.iter().map(|trial| reopen(&folder(trial), which(trial))).collect();
-        if !self.session.device.is_cpu() && self.asked_slots().is_some_and(|asked| asked > 1) {
+        if !self.is_on_cluster() && !self.session.device.is_cpu() && self.asked_slots().is_some_and(|asked| asked > 1) {
             self.listener.notice(&Notice::SlotsOfGpus);
         }
         standing
@@ -186,6 +193,10 @@ impl Run<'_> {
     fn shapes(&self) -> Result<HashMap<TrialId, usize>> {
         let plan = &self.session.plan;
         shapes(plan, &plan.trials.iter().collect::<Vec<_>>(), self.session.device)
+    }
+
+    fn is_on_cluster(&self) -> bool {
+        cluster::is_asked_for(&self.session.experiment.base.run)
     }
 
     fn asked_slots(&self) -> Option<usize> {
@@ -201,8 +212,10 @@ impl Run<'_> {
     fn policy(&self, slots: usize, largest: Memory) -> Policy {
         let run = &self.session.experiment.base.run;
         let gpus = self.session.gpu_slots(largest);
-        let (cores, until_utc, on_gpu) = (self.machine.cores, self.until_utc(), !self.session.device.is_cpu());
-        Policy { slots, cores, threads: run.threads, on_gpu, gpus, retries: run.retries, until_utc, ..Policy::default() }
+        let (until_utc, on_gpu, on_cluster) = (self.until_utc(), !self.session.device.is_cpu(), self.is_on_cluster());
+        let threads = if on_cluster { Some(cluster::threads(run)) } else { run.threads };
+        let (cores, retries) = (self.machine.cores, run.retries);
+        Policy { slots, cores, threads, on_gpu, on_cluster, gpus, retries, until_utc, ..Policy::default() }
     }
 
     /// Which trials could be the same as each other. Those whose source is gone are opened again.
@@ -257,7 +270,8 @@ impl Run<'_> {
             return Ok(Summary::of(ends.map(Conclusion::DoneBefore), None));
         }
         let planned = Memory::largest_planned(missing.iter().copied(), self.session.device);
-        let told = self.session.device.is_cpu() && self.tell_little_memory(1, planned.host);
+        let here = !self.is_on_cluster();
+        let told = here && self.session.device.is_cpu() && self.tell_little_memory(1, planned.host);
         let probes = self.probe(&missing, self.allotment(missing.len(), planned))?;
         // What was measured decides how many trials run at a time: the plan's estimate may be too high, or too low.
         let largest = match &probes {
@@ -265,13 +279,28 @@ impl Run<'_> {
             None => planned,
         };
         let shape = self.allotment(missing.len(), largest);
-        if !told && (self.session.device.is_cpu() || probes.is_some()) {
+        if here && !told && (self.session.device.is_cpu() || probes.is_some()) {
             self.tell_little_memory(shape.slots, largest.host);
         }
         self.tell_fewer_on_gpus(largest);
         let candidates = self.candidates(families, standing, probes.as_ref())?;
         self.announce(&missing, &candidates, shape);
-        work_off(self.context, Queue::new(candidates, self.policy(shape.slots, largest)), Work::Train, reports)
+        let needed = self.needed(&missing, &candidates, probes.as_ref())?;
+        work_off(self.context, Queue::new(candidates, self.policy(shape.slots, largest)), Work::Train, needed, reports)
+    }
+
+    /// What a cluster is asked for, for each trial.
+    fn needed(&self, missing: &[&Trial], candidates: &[Candidate], probes: Option<&Probes>) -> Result<HashMap<TrialId, Needed>> {
+        let seconds: HashMap<&TrialId, Option<f64>> = candidates.iter().map(|c| (&c.id, c.expected_seconds)).collect();
+        let mut needed = HashMap::new();
+        for trial in missing.iter().filter(|_| self.is_on_cluster()) {
+            let measured = probes.map(|probes| probes.of(trial, &self.session.plan)).transpose()?.flatten();
+            let memory =
+                measured.map_or_else(|| cluster::memory(trial, self.session.device), |measured| measured.memory(trial).host);
+            let seconds = seconds.get(&trial.id).copied().flatten();
+            needed.insert(trial.id.clone(), Needed { memory, seconds });
+        }
+        Ok(needed)
     }
 
     /// Tells where so many trials that take so much memory each need more than is free; whether they do.
@@ -301,7 +330,9 @@ impl Run<'_> {
         let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
         let patience = patience(&session.experiment.base.run);
         let gpus = session.gpus().cloned().collect();
-        let how = How { device: session.device, gpus, slots: shape.slots, threads: shape.threads, search, patience };
+        let memory = || missing.iter().map(|trial| cluster::memory(trial, session.device)).max().unwrap_or(0);
+        let on = self.is_on_cluster().then(|| Ok::<_, Error>((cluster::prober(session)?, memory()))).transpose()?;
+        let how = How { device: session.device, gpus, slots: shape.slots, threads: shape.threads, search, patience, cluster: on };
         // What does not leave this thread stays out of what is asked on others.
         let deadline = session.deadline;
         let must_end = || deadline.has_come(world.clock().moment()) || signals.so_far() != 0;
@@ -314,6 +345,7 @@ impl Run<'_> {
     fn candidates(&self, families: &Families, standing: &[State], probes: Option<&Probes>) -> Result<Vec<Candidate>> {
         let plan = &self.session.plan;
         let shapes = self.shapes()?;
+        let submitted = if self.is_on_cluster() { cluster::submitted(&self.session.folder)? } else { HashSet::new() };
         let mut candidates = Vec::with_capacity(plan.trials.len());
         for (trial, state) in plan.trials.iter().zip(standing) {
             // It goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
@@ -329,7 +361,11 @@ impl Run<'_> {
                 twins: families.twins_of(&trial.id),
                 needs: needs(trial, state, measured, done > 0, self.session.device),
                 expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
-                standing: state.into(),
+                // A worker that an earlier runner has submitted is ours to take up.
+                standing: match state.into() {
+                    Standing::HeldElsewhere if submitted.contains(&trial.id) => Standing::Interrupted,
+                    standing => standing,
+                },
             });
         }
         Ok(candidates)

@@ -13,6 +13,7 @@ use crate::experiment::Overrides;
 use crate::runner::probe::{How, Measured, Shape};
 use crate::runner::{Reporting, Workers};
 use crate::runs::{Attempt, End, Progress, begin_attempt, read_events, write_outcome};
+use crate::schedule::slurm;
 use crate::schedule::{
     Clock, Event, Executor, Exit, Finished, Kill, Memory, Moment, STOP_AFTER_STEP, Standing, Start, Stop, SystemClock,
 };
@@ -87,6 +88,10 @@ impl World for Pretended {
 
     fn executor<'a>(&self, workers: Workers<'a>) -> Result<Box<dyn Executor + 'a>> {
         Ok(Box::new(PretendedWorkers { shared: self.0.clone(), workers, running: Vec::new(), left: Vec::new() }))
+    }
+
+    fn check(&self, _shared: &slurm::Shared, _folder: &ExperimentFolder, _threads: usize) -> Result<()> {
+        Ok(())
     }
 
     fn measure(&self, _shape: &Shape, _how: &How, stop: &dyn Fn() -> bool) -> Result<Option<Measured>> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::cluster;
 use super::device::{Devices, devices};
 use super::failure::Failure;
 use super::gpus;
@@ -95,8 +96,16 @@ impl Session {
         let numbers = numbers(&folder, before);
         let machine = Machine::this();
         // What fits into one GPU can be trained.
-        let memory_bytes = if device.is_cpu() { machine.memory.total } else { gpus.iter().map(|(_, memory)| *memory).max() };
-        let threads = experiment.base.run.threads.unwrap_or(machine.cores);
+        let run = &experiment.base.run;
+        let on_cluster = cluster::is_asked_for(run);
+        let memory_bytes = if on_cluster {
+            run.slurm.memory_bytes().filter(|_| device.is_cpu())
+        } else if device.is_cpu() {
+            machine.memory.total
+        } else {
+            gpus.iter().map(|(_, memory)| *memory).max()
+        };
+        let threads = if on_cluster { cluster::threads(run) } else { run.threads.unwrap_or(machine.cores) };
         let limit = asked.limit;
         let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
         let mut known = |settings: &Settings| corpora.prepare(settings, listener);
@@ -117,6 +126,9 @@ impl Session {
 
     /// What trials run on, in words.
     pub fn device_in_words(&self) -> String {
+        if cluster::is_asked_for(&self.experiment.base.run) {
+            return self.experiment.base.run.slurm.place();
+        }
         let gpus: Vec<&Gpu> = self.gpus().collect();
         if gpus.is_empty() { self.device.to_string() } else { gpus::in_words(&gpus) }
     }
@@ -144,6 +156,10 @@ impl Session {
     /// Shares the machine among so many trials of which the largest needs so much memory, and the report that is written beside them.
     /// `asked` are trials at a time, where somebody has asked for them.
     pub(super) fn allotment(&self, machine: Machine, asked: Option<usize>, trials: usize, largest: Memory) -> Allotment {
+        if cluster::is_asked_for(&self.experiment.base.run) {
+            let threads = cluster::threads(&self.experiment.base.run);
+            return Allotment { slots: cluster::slots(asked, trials), threads };
+        }
         let memory = machine.memory.without(report_memory(&self.folder, self.whole().trials.len()));
         let slots = self.slots(asked, largest);
         let slots = if self.device.is_cpu() { slots } else { slots.map(|slots| slots.min(trials)) };

@@ -8,7 +8,9 @@ use super::probe_process;
 use super::report_process::ReportProcess;
 use crate::device::Device;
 use crate::error::Result;
+use crate::plan::TrialId;
 use crate::runs::ExperimentFolder;
+use crate::schedule::slurm::{Needed, Shared, SlurmExecutor, SlurmSettings};
 use crate::schedule::{Clock, Executor, LocalExecutor, LocalSettings, MakeAlias, Prepare, SystemClock, Work};
 
 /// The time, and who works.
@@ -21,6 +23,12 @@ pub trait World: Sync {
     /// # Errors
     /// Where no process can be started at all.
     fn executor<'a>(&self, workers: Workers<'a>) -> Result<Box<dyn Executor + 'a>>;
+
+    /// Whether the cluster takes such jobs on so many threads.
+    ///
+    /// # Errors
+    /// What it says against them.
+    fn check(&self, shared: &Shared, folder: &ExperimentFolder, threads: usize) -> Result<()>;
 
     /// Measures a shape; `None` where `stop`, which is asked all the time, says so first.
     ///
@@ -49,6 +57,18 @@ pub struct Workers<'a> {
     pub prepare: Prepare<'a>,
     /// Records that a trial is the same as another one.
     pub make_alias: MakeAlias<'a>,
+    /// The cluster that they run on; without one, this machine.
+    pub cluster: Option<Cluster<'a>>,
+}
+
+/// A cluster that trials run on.
+pub struct Cluster<'a> {
+    /// What the scripts of its jobs have in common.
+    pub shared: Shared,
+    /// What a trial needs, as far as is known.
+    pub needed: Box<dyn Fn(&TrialId) -> Needed + 'a>,
+    /// Tells people what there is to know of the cluster.
+    pub tell: Box<dyn Fn(&str) + 'a>,
 }
 
 /// A report that is being written.
@@ -71,12 +91,20 @@ impl World for ThisMachine {
     }
 
     fn executor<'a>(&self, workers: Workers<'a>) -> Result<Box<dyn Executor + 'a>> {
-        let Workers { folder, device, libraries, work, prepare, make_alias } = workers;
+        let Workers { folder, device, libraries, work, prepare, make_alias, cluster } = workers;
+        if let Some(Cluster { shared, needed, tell }) = cluster {
+            let settings = SlurmSettings { shared, device, version: crate::program(), work, needed, tell };
+            return Ok(Box::new(SlurmExecutor::new(settings, folder, prepare, make_alias)?));
+        }
         let mut settings = LocalSettings::this_program(device, &crate::program(), work)?;
         if let Some(libraries) = libraries {
             settings.arguments.extend(["--cuda-libraries".into(), libraries.into()]);
         }
         Ok(Box::new(LocalExecutor::new(settings, folder, prepare).with_alias(make_alias)))
+    }
+
+    fn check(&self, shared: &Shared, folder: &ExperimentFolder, threads: usize) -> Result<()> {
+        SlurmExecutor::check(shared, folder, u32::try_from(threads).unwrap_or(u32::MAX))
     }
 
     fn measure(&self, shape: &Shape, how: &How, stop: &dyn Fn() -> bool) -> Result<Option<Measured>> {

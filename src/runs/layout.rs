@@ -74,6 +74,11 @@ impl ExperimentFolder {
         self.cache().join("report.json")
     }
 
+    /// What was submitted to a cluster and is not over.
+    pub fn slurm(&self) -> PathBuf {
+        self.0.join("slurm")
+    }
+
     /// All trials.
     pub fn trials(&self) -> PathBuf {
         self.0.join("trials")

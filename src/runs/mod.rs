@@ -22,6 +22,11 @@
 //! under its own id, steps and checkpoints are not: those are the source's. It is over like any other trial. If the source's
 //! folder is taken away, the alias keeps its scores and has no weights; the next `votive run` opens it again and trains it.
 //!
+//! # What was submitted to a cluster
+//!
+//! `slurm/<name>.json` ([`Submission`]) is on disk before `sbatch` is called, and gone when all its tasks are over: a runner that is
+//! started again finds its jobs in the cluster's queue by that name, and a job whose file is gone does nothing.
+//!
 //! Of the experiment: `runner.lock` says who runs it ([`RunnerLock`]); `events.jsonl` what happened when ([`EventLog`]).
 
 mod attempts;
@@ -36,6 +41,7 @@ mod probed;
 mod report_memory;
 mod stamp;
 mod state;
+mod submission;
 
 pub use attempts::{attempts, begin_attempt, end_attempt, next_attempt};
 pub use clipping::Clipping;
@@ -49,3 +55,4 @@ pub use probed::{keep_probed_memory, probed_memory};
 pub use report_memory::{keep_report_memory, report_memory};
 pub use stamp::{Holder, host, now_utc, rfc3339};
 pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};
+pub use submission::{Submission, Task, submissions, sweep_submissions};

@@ -86,6 +86,8 @@ pub struct Start {
     pub threads: u32,
     /// The GPU of the slot, where it is on one.
     pub gpu: Option<Gpu>,
+    /// Whether it is to have more memory than was planned, where there is more: the planned memory did not suffice.
+    pub ample: bool,
 }
 
 /// What has become of a trial that is to be started. In the order of starts.

@@ -1,5 +1,6 @@
 //! The loop that joins the queue, which decides, to an executor, which does.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ pub fn drive(
     let begun = queue.begin();
     let clock = QueueClock::start(clock);
     let lookout = Lookout::new(pace.patience, micros_of(pace.look));
-    let mut drive = Drive { queue: &mut queue, executor, observers, pace, clock, lookout, ends_utc: None };
+    let mut drive =
+        Drive { queue: &mut queue, executor, observers, pace, clock, lookout, ends_utc: None, pending: HashMap::new() };
     begun.iter().for_each(|event| drive.observe(event));
     drive.until_over(stop);
     let (events, summary) = drive.queue.finish();
@@ -69,6 +71,8 @@ struct Drive<'a, 'o> {
     lookout: Lookout,
     /// When the run was last expected to end, by the clock on the wall.
     ends_utc: Option<i64>,
+    /// What waits for its turn in a cluster's queue, as it was started, with the number of its attempt.
+    pending: HashMap<TrialId, (Start, u32)>,
 }
 
 impl Drive<'_, '_> {
@@ -167,12 +171,17 @@ impl Drive<'_, '_> {
     fn start_all(&mut self, now: i64) -> bool {
         let mut any = false;
         while let Some(start) = self.queue.next(now) {
-            let Start { trial, slot, threads, gpu } = start.clone();
+            let trial = start.trial.clone();
             match self.executor.start(&start) {
                 Ok(attempt) => {
                     any = true;
                     self.lookout.started(&trial);
-                    self.observe(&Event::Started { trial, attempt, slot, threads, gpu });
+                    if self.executor.is_pending(&trial) {
+                        self.observe(&Event::Submitted { trial: trial.clone(), attempt });
+                        self.pending.insert(trial, (start, attempt));
+                    } else {
+                        self.observe(&started_event(start, attempt));
+                    }
                 }
                 Err(error) => {
                     // A want of memory or a fault of a device is not the trial's, which has not begun.
@@ -191,6 +200,10 @@ impl Drive<'_, '_> {
     fn on_finished(&mut self, finished: Finished) {
         let Finished { trial, exit, progress } = finished;
         let now = self.clock.now();
+        // What waited until it ended has had no time.
+        if self.pending.remove(&trial).is_some() && progress.is_none() {
+            self.queue.on_pending(&trial, now);
+        }
         self.tell_start_over(&trial, progress.as_ref());
         self.lookout.ended(&trial);
         let events = self.queue.on_exit(&trial, exit, now);
@@ -221,6 +234,9 @@ impl Drive<'_, '_> {
         self.lookout.pass(now);
         let running: Vec<TrialId> = self.queue.running().cloned().collect();
         for trial in running {
+            if self.is_pending(&trial, now) {
+                continue;
+            }
             let progress = self.executor.progress(&trial);
             self.tell_start_over(&trial, progress.as_ref());
             let Some(progress) = progress.filter(|progress| self.lookout.hears(&trial, progress)) else { continue };
@@ -239,6 +255,19 @@ impl Drive<'_, '_> {
                 Finding::Silent(seconds, phase) => self.observe(&Event::Silent { trial, seconds, phase }),
             }
         }
+    }
+
+    /// Whether a trial waits for its turn in a cluster's queue, which is no time of its own and no silence. Tells when it begins.
+    fn is_pending(&mut self, trial: &TrialId, now: i64) -> bool {
+        if self.executor.is_pending(trial) {
+            self.queue.on_pending(trial, now);
+            self.lookout.waits(trial);
+            return true;
+        }
+        if let Some((start, attempt)) = self.pending.remove(trial) {
+            self.observe(&started_event(start, attempt));
+        }
+        false
     }
 
     /// Tells that a trial starts over, once for each worker that says so.
@@ -263,6 +292,11 @@ impl Drive<'_, '_> {
             observer.observe(event, now_utc);
         }
     }
+}
+
+fn started_event(start: Start, attempt: u32) -> Event {
+    let Start { trial, slot, threads, gpu, .. } = start;
+    Event::Started { trial, attempt, slot, threads, gpu }
 }
 
 fn micros_of(duration: Duration) -> i64 {

@@ -38,6 +38,8 @@ struct Pretend {
     given_up: Vec<(TrialId, End, String)>,
     /// Whether the disk has room, one look after the other; after the last one it has.
     room: VecDeque<bool>,
+    /// How often its worker is still to begin, where it is asked.
+    pending: usize,
     /// What an alias is recorded with; without it none can be.
     outcome_of_source: Option<Outcome>,
     said: Vec<String>,
@@ -72,6 +74,11 @@ impl Executor for Pretend {
             self.running.remove(&finished.trial);
         }
         ready
+    }
+
+    fn is_pending(&mut self, _trial: &TrialId) -> bool {
+        self.pending = self.pending.saturating_sub(1);
+        self.pending > 0
     }
 
     fn progress(&mut self, _trial: &TrialId) -> Option<Progress> {
@@ -674,4 +681,21 @@ fn aliases_are_recorded_until_the_deadline_or_a_second_request_to_stop() {
         assert_eq!(workers.1.said.iter().filter(|said| *said == "alias").count(), aliases, "{asked} {until:?}");
         assert_eq!((summary.completed, summary.left, summary.stopped), (1 + aliases, 9 - aliases, stopped));
     }
+}
+
+#[test]
+fn what_waits_in_a_clusters_queue_has_not_started_and_is_not_silent() {
+    let patience = Patience { timeout: Timeout::After(1), ..Patience::default() };
+    // Some seconds, together.
+    let pretend = Pretend { pending: 400, ..Pretend::default() };
+    let stop_when_started = |event: &Event, stop: &AtomicU8| {
+        if matches!(event, Event::Started { .. }) {
+            stop.store(STOP_AFTER_STEP, Ordering::Release);
+        }
+    };
+    let pace = Pace { patience, ..quick() };
+    let (pretend, events, _) = run_with(&[&[Script::Works]], policy(1), Standing::Waiting, pretend, pace, stop_when_started);
+    let told: Vec<&Event> = events.iter().filter(|e| matches!(e, Event::Submitted { .. } | Event::Started { .. })).collect();
+    assert!(matches!(told[..], [Event::Submitted { attempt: 1, .. }, Event::Started { attempt: 1, .. }]), "{told:?}");
+    assert!(pretend.said.iter().all(|said| !said.starts_with("hung") || pretend.pending == 0), "{:?}", pretend.said);
 }

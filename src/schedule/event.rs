@@ -26,6 +26,13 @@ pub enum Event {
         /// The one that is waited for.
         trial: TrialId,
     },
+    /// A worker was given to a cluster's queue, and begins when its turn comes.
+    Submitted {
+        /// The trial.
+        trial: TrialId,
+        /// Attempt, from 1.
+        attempt: u32,
+    },
     /// A worker was started.
     Started {
         /// The one that it works on.
@@ -88,6 +95,13 @@ pub enum Event {
     Stopped {
         /// The one whose worker was stopped.
         trial: TrialId,
+    },
+    /// Its place on the cluster was taken away: it goes on from its checkpoint, as soon as there is another.
+    Displaced {
+        /// The trial.
+        trial: TrialId,
+        /// Why, in a few words.
+        why: String,
     },
     /// It will be started again.
     Retrying {
@@ -170,6 +184,8 @@ pub enum Lighter {
     Threads(u32),
     /// While no other trial runs.
     Alone,
+    /// With four times the memory: a cluster has more.
+    MoreMemory,
 }
 
 /// Why a trial is left.
@@ -343,7 +359,9 @@ impl Event {
         match self {
             Self::Skipped { trial, .. }
             | Self::HeldElsewhere { trial }
+            | Self::Submitted { trial, .. }
             | Self::Started { trial, .. }
+            | Self::Displaced { trial, .. }
             | Self::StartsOver { trial, .. }
             | Self::Progressed { trial, .. }
             | Self::Silent { trial, .. }

@@ -26,6 +26,11 @@ pub trait Executor {
     /// Workers that ended since the last call, each once. Waits for the first one, at most this long.
     fn wait(&mut self, at_most: Duration) -> Vec<Finished>;
 
+    /// Whether the worker of this trial has not begun: it waits for its turn in a cluster's queue.
+    fn is_pending(&mut self, _trial: &TrialId) -> bool {
+        false
+    }
+
     /// How far the worker of this trial says it is.
     fn progress(&mut self, trial: &TrialId) -> Option<Progress>;
 

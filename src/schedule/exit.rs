@@ -27,6 +27,9 @@ pub enum Exit {
     Done(Box<Outcome>),
     /// It saved and left, or we killed it because the run stops: it can go on.
     Interrupted,
+    /// Its place was taken away: the time that a cluster gave it was over, or another job was more urgent. It has come further, and goes
+    /// on from its checkpoint as often as need be. Why, in a few words.
+    Displaced(String),
     /// Another worker holds the trial.
     HeldElsewhere,
     /// Anything else.

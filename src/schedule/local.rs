@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::ends::{Note, Notes, give_up, has_room};
 use super::exit::{Evidence, classify};
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Kill, Standing, Start};
@@ -21,14 +22,11 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, TrialLock, end_attempt, next_attempt, now_utc, read_progress,
-    state_of, write_outcome,
+    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, next_attempt, now_utc, read_progress, state_of,
 };
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-/// What a disk that was full must hold at least before a trial goes on, bytes.
-const LEAST_ROOM: u64 = 16_000_000;
 /// Added to a worker's `oom_score_adj`: where memory runs out, the kernel takes a worker and not the runner.
 const OOM_SCORE: &str = "500";
 
@@ -98,8 +96,7 @@ pub struct LocalExecutor<'a> {
     prepare: Prepare<'a>,
     make_alias: Option<MakeAlias<'a>>,
     workers: HashMap<TrialId, Worker>,
-    /// Ends of attempts that are not written: the disk was full.
-    notes: Vec<Note>,
+    notes: Notes,
     ended: (Sender<Ended>, Receiver<Ended>),
 }
 
@@ -114,14 +111,6 @@ struct Worker {
     oom_kills: Option<u64>,
 }
 
-/// How an attempt ended.
-struct Note {
-    folder: TrialFolder,
-    attempt: Attempt,
-    words: String,
-    last_lines: Vec<String>,
-}
-
 /// Sent by the thread that waits for a worker.
 struct Ended {
     trial: TrialId,
@@ -131,19 +120,21 @@ struct Ended {
 impl<'a> LocalExecutor<'a> {
     /// An executor for the trials of this experiment. `prepare` is called before each start (the job file must be there).
     pub fn new(settings: LocalSettings, experiment: ExperimentFolder, prepare: Prepare<'a>) -> Self {
-        Self { settings, experiment, prepare, make_alias: None, workers: HashMap::new(), notes: Vec::new(), ended: channel() }
+        Self {
+            settings,
+            experiment,
+            prepare,
+            make_alias: None,
+            workers: HashMap::new(),
+            notes: Notes::default(),
+            ended: channel(),
+        }
     }
 
     /// The same executor, which records aliases so.
     pub fn with_alias(mut self, make_alias: MakeAlias<'a>) -> Self {
         self.make_alias = Some(make_alias);
         self
-    }
-
-    /// Writes how attempts ended; what cannot be written now is tried again when one starts or ends, and at the end.
-    fn write_notes(&mut self) {
-        // An attempt's file is history: how its trial goes on must not depend on it.
-        self.notes.retain(|note| end_attempt(&note.folder, &note.attempt, &note.words, &note.last_lines).is_err());
     }
 
     fn command(&self, folder: &TrialFolder, attempt: u32, start: &Start) -> Command {
@@ -195,9 +186,9 @@ impl<'a> LocalExecutor<'a> {
         let progress = said_by(&worker);
         if let Some(words) = note {
             let attempt = Attempt { ended_utc: Some(now_utc()), ..worker.attempt };
-            self.notes.push(Note { folder: worker.folder, attempt, words, last_lines });
+            self.notes.add(Note { folder: worker.folder, attempt, words, last_lines });
         }
-        self.write_notes();
+        self.notes.write();
         Some(Finished { trial, exit, progress })
     }
 }
@@ -206,7 +197,7 @@ impl Executor for LocalExecutor<'_> {
     fn start(&mut self, start: &Start) -> Result<u32> {
         (self.prepare)(&start.trial)?;
         // Before the number of the next one is looked for.
-        self.write_notes();
+        self.notes.write();
         let folder = self.experiment.trial(&start.trial);
         let number = next_attempt(&folder)?;
         let oom_kills = oom_kills();
@@ -269,23 +260,15 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()> {
-        if self.settings.work == Work::ScoreAgain {
+        match self.settings.work {
             // It stays as finished as it was, with the scores that it had.
-            return Ok(());
+            Work::ScoreAgain => Ok(()),
+            Work::Train => give_up(&self.experiment.trial(trial), end, reason, &self.settings.version),
         }
-        let folder = self.experiment.trial(trial);
-        // Somebody else is at it after all: the outcome is theirs to write.
-        let Some(_lock) = TrialLock::take(&folder)? else { return Ok(()) };
-        let progress = read_progress(&folder);
-        let outcome = Outcome::given_up(end, reason, progress.as_ref(), now_utc(), &self.settings.version);
-        write_outcome(&folder, &outcome)
     }
 
     fn has_room(&mut self, trial: &TrialId) -> bool {
-        let folder = self.experiment.trial(trial);
-        // It finds room where a checkpoint like those that are there does.
-        let needs = crate::durable::size(&folder.checkpoints()).max(LEAST_ROOM);
-        crate::durable::has_room(folder.path(), needs)
+        has_room(&self.experiment.trial(trial))
     }
 }
 
@@ -326,7 +309,7 @@ fn oom_kills() -> Option<u64> {
 
 impl Drop for LocalExecutor<'_> {
     fn drop(&mut self) {
-        self.write_notes();
+        self.notes.write();
     }
 }
 

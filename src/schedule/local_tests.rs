@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::durable;
-use crate::runs::{End, attempts};
+use crate::runs::{End, TrialLock, attempts};
 use crate::schedule::{Cause, Failure, Needs, SystemClock};
 
 /// Long enough for anything that happens at all on a busy machine.
@@ -34,7 +34,7 @@ fn shell_for(work: Work, dir: &Path, script: &str) -> LocalExecutor<'static> {
 }
 
 fn start() -> Start {
-    Start { trial: TrialId::of("t"), slot: 2, threads: 3, gpu: None }
+    Start { trial: TrialId::of("t"), slot: 2, threads: 3, gpu: None, ample: false }
 }
 
 fn folder(dir: &Path) -> TrialFolder {

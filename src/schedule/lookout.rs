@@ -139,6 +139,13 @@ impl Lookout {
         self.workers.values_mut().for_each(|worker| worker.silence.grows(apart, self.pace));
     }
 
+    /// A worker has not begun: it is not silent.
+    pub(super) fn waits(&mut self, trial: &TrialId) {
+        if let Some(worker) = self.workers.get_mut(trial) {
+            worker.silence = Silence::default();
+        }
+    }
+
     /// A worker's note was read; whether it is a new one.
     pub(super) fn hears(&mut self, trial: &TrialId, progress: &Progress) -> bool {
         let Some(worker) = self.workers.get_mut(trial) else { return false };

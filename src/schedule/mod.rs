@@ -21,6 +21,7 @@ mod clock;
 mod devices;
 mod disk;
 mod drive;
+mod ends;
 mod estimate;
 mod event;
 mod executor;
@@ -32,6 +33,7 @@ mod memory;
 mod policy;
 mod queue;
 mod shapes;
+pub mod slurm;
 mod tail;
 mod watch;
 

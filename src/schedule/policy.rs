@@ -13,6 +13,8 @@ pub struct Policy {
     pub threads: Option<usize>,
     /// Whether trials run on a GPU, whose memory threads do not fill.
     pub on_gpu: bool,
+    /// Whether trials run on a cluster: each has memory of its own there, and can be given more.
+    pub on_cluster: bool,
     /// The NVIDIA GPUs and their slots, which `slots` counts then; empty elsewhere.
     pub gpus: Vec<GpuSlots>,
     /// How often a trial that crashed, hung or was killed is started again.
@@ -44,6 +46,7 @@ impl Default for Policy {
             cores: 1,
             threads: None,
             on_gpu: false,
+            on_cluster: false,
             gpus: Vec::new(),
             retries: 2,
             backoff_seconds: 2.0,

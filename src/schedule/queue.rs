@@ -84,6 +84,13 @@ impl Queue {
         }
     }
 
+    /// A running trial waits for its turn in a cluster's queue: that is no time of its own.
+    pub fn on_pending(&mut self, id: &TrialId, now: i64) {
+        if let Some(running) = self.trials.number(id).and_then(|i| self.trials.running_mut(i)) {
+            running.since_utc = now;
+        }
+    }
+
     /// The worker of a trial was killed and is still there. Its slot is not used any more, and nothing waits for it; where it ends
     /// after all, [`Queue::on_exit`] is told as ever.
     pub fn on_still_there(&mut self, id: &TrialId) -> Vec<Event> {
@@ -117,6 +124,7 @@ impl Queue {
         match exit {
             Exit::Done(outcome) => self.on_done(i, outcome, took),
             Exit::Interrupted => self.on_interrupted(i, now),
+            Exit::Displaced(why) => self.on_displaced(i, why),
             Exit::HeldElsewhere => {
                 self.shapes.ended(self.trials[i].candidate.shape, i);
                 self.trials.change(i, |trial| trial.situation = Situation::HeldElsewhere);
@@ -275,6 +283,19 @@ impl Queue {
         let out_of_retries = failures > self.policy.retries;
         let then = if out_of_retries { self.leave(i, Left::Interrupted) } else { self.retry(i, failures, None, now) };
         vec![stopped, then]
+    }
+
+    fn on_displaced(&mut self, i: usize, why: String) -> Vec<Event> {
+        self.shapes.ended(self.trials[i].candidate.shape, i);
+        if self.stop.is_some() {
+            return vec![self.leave(i, Left::Interrupted)];
+        }
+        // It has not failed, and has come further: there is nothing to count.
+        self.trials.change(i, |trial| {
+            trial.interrupted = true;
+            trial.situation = Situation::AT_ONCE;
+        });
+        vec![Event::Displaced { trial: self.trials[i].candidate.id.clone(), why }]
     }
 
     fn end(&mut self, i: usize, end: End, reason: Option<String>, took: f64, outcome: Option<Box<Outcome>>) -> Event {

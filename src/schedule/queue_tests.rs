@@ -514,6 +514,7 @@ impl Naive {
                 self.last_reason.clear();
             }
             Exit::HeldElsewhere => {}
+            Exit::Displaced(_) => self.queued.push((i, i64::MIN, 0)),
             Exit::Interrupted => again = Some(if self.failed.contains(&i) { 2 } else { 0 }),
             Exit::Failed(failure) => {
                 if failure.reason != self.last_reason {
@@ -717,4 +718,44 @@ proptest! {
         let (_, summary) = queue.finish();
         prop_assert_eq!(summary.completed + summary.failed + summary.left, count);
     }
+}
+
+#[test]
+fn what_lost_its_place_goes_on_at_once_and_as_often_as_need_be() {
+    let mut queue = queue(1, Policy { retries: 0, ..Policy::default() });
+    for round in 0..10 {
+        assert_eq!(start_all(&mut queue, round), [0]);
+        let events = queue.on_exit(&id(0), Exit::Displaced("its time was over".to_owned()), round);
+        assert_eq!(events, [Event::Displaced { trial: id(0), why: "its time was over".to_owned() }]);
+    }
+    assert_eq!(start_all(&mut queue, 10), [0]);
+    queue.stop(Stop::Asked);
+    let events = queue.on_exit(&id(0), Exit::Displaced("its time was over".to_owned()), 11);
+    assert_eq!(events, [Event::Left { trial: id(0), why: Left::Interrupted }]);
+}
+
+#[test]
+fn time_in_a_clusters_queue_is_no_time_of_a_trial() {
+    let mut queue = queue(1, Policy::default());
+    start_all(&mut queue, 0);
+    queue.on_pending(&id(0), 100 * SECOND);
+    let events = queue.on_exit(&id(0), done(End::Completed), 103 * SECOND);
+    assert!(matches!(&events[..], [Event::Ended { seconds, .. }] if *seconds == 3.0), "{events:?}");
+}
+
+#[test]
+fn on_a_cluster_what_ran_out_of_memory_is_given_more_beside_the_others() {
+    let alike = |n| Candidate { shape: 7, ..waiting(n) };
+    let policy = Policy { slots: 3, on_cluster: true, threads: Some(4), backoff_seconds: 0.0, ..Policy::default() };
+    let mut queue = Queue::new(vec![alike(0), waiting(1), waiting(2)], policy);
+    assert_eq!(start_all(&mut queue, 0), [0, 1, 2]);
+    let memory =
+        || Exit::Failed(Failure { cause: Cause::Memory, reason: "killed for memory".to_owned(), last_lines: Vec::new() });
+    let events = queue.on_exit(&id(0), memory(), 1);
+    assert!(matches!(&events[1], Event::Retrying { lighter: Some(Lighter::MoreMemory), .. }), "{events:?}");
+    let again = queue.next(2).unwrap();
+    assert!(again.ample && again.threads == 4 && queue.running().count() == 3, "{again:?}");
+    let events = queue.on_exit(&id(0), memory(), 3);
+    let reason = "killed for memory, also with four times the memory";
+    assert!(matches!(&events[1], Event::Ended { end: End::DidNotFit, reason: Some(said), .. } if said == reason), "{events:?}");
 }

@@ -86,15 +86,16 @@ impl Shapes {
         }
     }
 
-    /// The trial number `trial`, called `id`, which ran with this room and so many threads, was killed for memory.
-    pub(super) fn killed(&mut self, shape: usize, trial: usize, id: &TrialId, ran: (Room, u32), on_gpu: bool) -> Next {
+    /// The trial number `trial`, called `id`, which ran with this room and so many threads, was killed for memory. `more_only` says that
+    /// fewer threads are no help: on a GPU, or on a cluster, which has more memory.
+    pub(super) fn killed(&mut self, shape: usize, trial: usize, id: &TrialId, ran: (Room, u32), more_only: bool) -> Next {
         let shape = self.0.entry(shape).or_default();
         let (room, threads) = ran;
         if room < shape.room {
             // It was started before the shape was known to need more room.
             return shape.trying.filter(|trying| *trying != trial).map_or(Next::Again, Next::Waits);
         }
-        let halves = room == Room::Planned && !on_gpu && threads > 1;
+        let halves = room == Room::Planned && !more_only && threads > 1;
         if room == Room::Alone {
             shape.trying = None;
             if shape.fits {

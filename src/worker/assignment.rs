@@ -17,8 +17,9 @@ pub struct Assignment {
     pub folder: TrialFolder,
     /// Whether the finished trial is scored again, and nothing trained.
     pub score_again: bool,
-    /// Number of the attempt, from 1.
-    pub attempt: u32,
+    /// Number of the attempt, from 1; `None` is the next one, by what is there when it has the trial: a job of a cluster may be started
+    /// more than once.
+    pub attempt: Option<u32>,
     /// Its slot, from 1.
     pub slot: u32,
     /// CPU threads.

@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::heart::Heart;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::runs::TrialLock;
+use crate::runs::{TrialLock, next_attempt};
 use crate::schedule::watch_runner;
 
 pub use assignment::{Assignment, Leaves};
@@ -45,12 +45,13 @@ pub fn work(assignment: &Assignment) -> Result<Leaves> {
         durable::sweep(swept)?;
     }
     log::start(folder)?;
-    let heart = Heart::start(folder, assignment.attempt)?;
+    let attempt = assignment.attempt.map_or_else(|| next_attempt(folder), Ok)?;
+    let heart = Heart::start(folder, attempt)?;
     let stop = stop_flag()?;
     let (result, failed) = if assignment.score_again {
         (score::score_again(assignment, &heart, &stop), "the trial could not be scored again")
     } else {
-        (train::train(assignment, &heart, &stop), "the trial failed")
+        (train::train(assignment, attempt, &heart, &stop), "the trial failed")
     };
     result.inspect_err(|error| tracing::error!(error = error.chain(), "{failed}"))
 }

@@ -16,11 +16,11 @@ use crate::train::evaluate::PROTOCOL;
 use crate::train::{self, Ended, Folders, Sample, device};
 
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
-pub(super) fn train(assignment: &Assignment, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
+pub(super) fn train(assignment: &Assignment, attempt: u32, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
     let folder = &assignment.folder;
     let &Assignment { slot, threads, device, .. } = assignment;
     let on = (device, assignment.gpu.clone());
-    let attempt = Attempt::beginning(assignment.attempt, std::process::id(), (slot, threads), on);
+    let attempt = Attempt::beginning(attempt, std::process::id(), (slot, threads), on);
     begin_attempt(folder, &attempt)?;
     let Some(outcome) = to_the_end(assignment, &attempt, heart, stop)? else {
         end_attempt(folder, &attempt, "interrupted", &[])?;

@@ -203,8 +203,18 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
     for command in ["plan", "run", "explain"] {
         assert_eq!(scene.votive(&[command, "small.yaml"]).exits(2).err, said, "{command}");
     }
-    scene.write(&small("run: {on: slurm}"));
-    scene.votive(&["check", "small.yaml"]).exits(2).says("`run.on: slurm` is not there yet").says("small.yaml:8:11");
+    scene.write(&small("run: {on: slurm, device: cuda}"));
+    scene.votive(&["check", "small.yaml"]).exits(2).says("asks the cluster for none").says("small.yaml:8:23");
+    for (set, said) in [
+        ("run.slurm.memory=8", "a memory such as `8G`"),
+        ("run.slurm.gpus=2", "a trial is trained on one GPU"),
+        ("run.slurm.extra=[--array=1-9]", "it is set by `run.slots`"),
+        ("run.slurm.extra=[nice]", "holds options of sbatch"),
+        ("run.slurm.partitions=gpu", "did you mean `run.slurm.partition`?"),
+        ("run.slurm=gpu", "is a section"),
+    ] {
+        scene.votive(&["check", "small.yaml", "--set", set]).exits(2).says(said).says("--set:1:");
+    }
     scene.write(SMALL);
     #[cfg(not(feature = "metal"))]
     for command in ["check", "plan", "run"] {

@@ -42,7 +42,7 @@ pub(super) fn execute(command: Command) -> Result<Code, Failure> {
         Command::Man { command, into } => completions::man_pages(command.as_deref(), into.as_deref()),
         Command::Worker(arguments) => worker::execute(&arguments),
         Command::WriteReport(arguments) => write_report::execute(&arguments),
-        Command::Probe => probe::execute(),
+        Command::Probe(arguments) => probe::execute(&arguments),
         Command::CheckGpu(arguments) => check_gpu::execute(&arguments),
     }
 }

@@ -2,16 +2,18 @@
 
 use crate::cli::args::Run as Arguments;
 use crate::cli::exit_code::Code;
-use crate::cli::output::{say, say_as_is};
+use crate::cli::output::{print, say, say_as_is};
 use crate::cli::show::notice;
 use crate::cli::show::terminal::{Terminal, tell};
-use crate::error::Result;
-use crate::runner::{Ended, Failure, Request, Signals, ThisMachine, run};
+use crate::error::{Error, Result};
+use crate::runner::{Ended, Failure, Request, Signals, ThisMachine, detach, dry_run, run};
 use crate::schedule::Summary;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
+    let mut asked = arguments.planning.asked()?;
+    asked.overrides.set.extend(arguments.on.as_ref().map(|on| format!("run.on={on}")));
     let request = Request {
-        asked: arguments.planning.asked()?,
+        asked,
         until: arguments.until.clone(),
         slots: arguments.slots,
         probe: !arguments.no_probe,
@@ -19,6 +21,14 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         retry: arguments.retry.clone(),
         alias: !arguments.no_alias,
     };
+    if arguments.dry_run {
+        print(&dry_run(&request, &Terminal::default())?)?;
+        return Ok(Code::Ok);
+    }
+    if arguments.detach {
+        say(&detach(&request, &without_detach()?)?);
+        return Ok(Code::Ok);
+    }
     let signals = Signals::new(tell);
     signals.watch()?;
     let ended = run(&request, &signals, &Terminal::default(), &ThisMachine)?;
@@ -30,6 +40,15 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         say(&line);
     }
     Ok(code(ended.trained.as_ref(), &ended.scored, ended.terminated, ended.report.is_ok()))
+}
+
+/// The arguments of this command, for a run that nobody detaches again.
+fn without_detach() -> Result<Vec<String>> {
+    let word = |word: std::ffi::OsString| {
+        word.into_string().map_err(|word| Error::usage(format!("`{}` is not UTF-8", word.display())).help("rename the file"))
+    };
+    let words = std::env::args_os().skip(1).map(word).collect::<Result<Vec<String>>>()?;
+    Ok(words.into_iter().filter(|word| word != "--detach").collect())
 }
 
 /// Says what there is to say of the report, whose table was shown by who wrote it, or why there is none.

@@ -23,6 +23,10 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
             }
             ("started", rest)
         }
+        Event::Submitted { attempt, .. } => {
+            let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+            ("submitted", format!("{label}{again}"))
+        }
         Event::StartsOver { why, .. } => ("starts over", format!("{label}: {}", harmless(why))),
         Event::Progressed { progress, .. } => (progress.phase.as_str(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
@@ -44,6 +48,7 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::Stopped { .. } => {
             ("stopped", format!("{label}: somebody stopped its worker (SIGTERM or SIGINT), which has saved"))
         }
+        Event::Displaced { why, .. } => ("displaced", format!("{label}: {}; it goes on from its checkpoint", harmless(why))),
         Event::Retrying { in_seconds, retries_left, lighter, .. } => {
             let how = lighter.map_or_else(|| more_tries(*retries_left), more_memory);
             ("retrying", format!("{label}: in {}, {how}", duration(*in_seconds)))
@@ -91,6 +96,7 @@ fn more_memory(lighter: Lighter) -> String {
     match lighter {
         Lighter::Threads(1) => "on 1 thread, which needs less memory; others of its shape wait".to_owned(),
         Lighter::Threads(threads) => format!("on {threads} threads, which need less memory; others of its shape wait"),
+        Lighter::MoreMemory => "with four times the memory; others of its shape wait".to_owned(),
         Lighter::Alone => "alone, when nothing else is left to start; others of its shape wait".to_owned(),
     }
 }

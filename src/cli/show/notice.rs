@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::lines;
 use super::plan::{arithmetic, exclusions, only};
-use super::words::{bytes, clock, counted, duration, first_few, plural, thousands};
+use super::words::{bytes, clock, counted, duration, first_few, harmless, plural, thousands};
 use crate::corpus::Stage;
 use crate::experiment::Style;
 use crate::plan::{TrialId, Warning};
@@ -142,6 +142,7 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::NotReported(error) => {
             format!("warning: the report cannot be written now: {} (the trials go on, and it is tried again)", error.chain())
         }
+        Notice::Cluster(words) => format!("slurm       {}", harmless(words)),
         Notice::NotLogged(error) => format!("warning: {}", error.chain()),
     }
 }

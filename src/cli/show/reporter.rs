@@ -154,7 +154,7 @@ impl Reporter {
     fn is_worth_a_line(&mut self, event: &Event, now: i64) -> bool {
         match event {
             Event::Progressed { .. } | Event::Silent { .. } if matches!(self.screen, Screen::Bars(_)) => false,
-            Event::Started { .. } if matches!(self.screen, Screen::Bars(_)) => false,
+            Event::Started { .. } | Event::Submitted { .. } if matches!(self.screen, Screen::Bars(_)) => false,
             Event::Started { trial, .. } => {
                 self.told_utc.insert(trial.clone(), now);
                 true
@@ -186,6 +186,7 @@ impl Reporter {
             Event::Ended { trial, .. }
             | Event::Failed { trial, .. }
             | Event::Stopped { trial }
+            | Event::Displaced { trial, .. }
             | Event::Retrying { trial, .. }
             | Event::Waits { trial, .. }
             | Event::StillThere { trial, .. }
@@ -193,6 +194,7 @@ impl Reporter {
             | Event::Left { trial, .. }
             | Event::HeldElsewhere { trial } => bars.ended(trial),
             Event::Skipped { .. }
+            | Event::Submitted { .. }
             | Event::StartsOver { .. }
             | Event::GpuLeftOut { .. }
             | Event::DiskFull

@@ -21,7 +21,7 @@ impl Reader {
     /// A section of settings (or a setting by its full name): its settings one by one.
     pub(super) fn section(&mut self, key: &Key, node: Node, into: &mut Vec<(Key, Node)>) {
         let name = key.text.as_str();
-        if name != keys::TOKENIZER && keys::SECTIONS.contains(&name) {
+        if name != keys::TOKENIZER && keys::is_section(name) {
             match node.value {
                 Yaml::Map(entries) => {
                     for (inner, value) in entries {

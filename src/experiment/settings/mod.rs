@@ -9,6 +9,7 @@ mod evaluate;
 mod model;
 mod report;
 mod run;
+mod slurm;
 mod tokenizer;
 mod train;
 
@@ -20,6 +21,7 @@ pub use evaluate::{Evaluate, RankAt, RankBy};
 pub use model::{Activation, Family, Model};
 pub use report::Report;
 pub use run::{DeviceChoice, Engine, On, Run, Timeout};
+pub use slurm::Slurm;
 pub use tokenizer::Tokenizer;
 pub use train::{BatchSize, Budget, ClipNorm, Precision, Schedule, Train};
 
@@ -75,6 +77,8 @@ mod tests {
         settings.run.timeout = Timeout::After(130);
         settings.run.patience = 7;
         (settings.run.per_device, settings.run.gpu_busy, settings.run.mixed) = (2, 5, true);
+        settings.run.on = On::Slurm;
+        settings.run.slurm.partition = Some("gpu".to_owned());
         settings.report.margin = 0.01;
         for tokenizer in [Tokenizer::Char, Tokenizer::Bpe { vocab_size: 300 }, Tokenizer::File { path: "t.json".to_owned() }] {
             for budget in [Budget::Tokens(5), Budget::Bytes(6), Budget::Steps(7), Budget::Epochs(0.5), Budget::Minutes(2.5)] {

@@ -4,6 +4,7 @@ use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use super::Slurm;
 use crate::device::Device;
 use crate::experiment::text::{Scalar, fields};
 
@@ -36,6 +37,8 @@ pub struct Run {
     pub threads: Option<usize>,
     /// `local` or `slurm`.
     pub on: On,
+    /// What is asked of a Slurm cluster for each trial.
+    pub slurm: Slurm,
     /// A clock time to end at, `07:00`.
     #[serde(deserialize_with = "fields::maybe_clock")]
     pub until: Option<String>,
@@ -64,6 +67,7 @@ impl Default for Run {
             slots: None,
             threads: None,
             on: On::Local,
+            slurm: Slurm::default(),
             until: None,
             time: None,
             retries: 2,

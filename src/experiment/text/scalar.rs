@@ -30,7 +30,7 @@ impl Scalar {
     }
 
     /// A whole number within bounds; else what it should be.
-    pub(super) fn whole(&self, least: u64, most: u64) -> Result<u64, String> {
+    pub(in crate::experiment) fn whole(&self, least: u64, most: u64) -> Result<u64, String> {
         let (found, too_large) = match self {
             Self::Text(text) => return whole_within(text, least, most),
             Self::Whole(n) => (Some(*n), *n > most),

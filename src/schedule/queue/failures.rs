@@ -104,9 +104,11 @@ impl Queue {
         if let Some(memory) = self.devices.more_memory(ran.slot) {
             return vec![self.try_on_larger_gpu(i, shape, memory, now)];
         }
-        match self.shapes.killed(shape, i, &id, (ran.room, ran.threads), self.policy.on_gpu) {
+        let more_only = self.policy.on_gpu || self.policy.on_cluster;
+        match self.shapes.killed(shape, i, &id, (ran.room, ran.threads), more_only) {
             next @ (Next::NoneFits | Next::DoesNotFit) => {
-                let reason = format!("{sentence}, also when nothing else ran");
+                let also = if self.policy.on_cluster { "with four times the memory" } else { "when nothing else ran" };
+                let reason = format!("{sentence}, also {also}");
                 let mut events = vec![self.end(i, End::DidNotFit, Some(reason), took, None)];
                 if next == Next::NoneFits {
                     events.extend(self.end_what_cannot_fit());
@@ -116,6 +118,7 @@ impl Queue {
             Next::Again | Next::Waits(_) if self.stop.is_some() => vec![self.leave(i, Left::Failed)],
             Next::Again => {
                 let lighter = match self.shapes.room(shape) {
+                    Room::Alone if self.policy.on_cluster => Lighter::MoreMemory,
                     Room::Alone => Lighter::Alone,
                     Room::Planned | Room::HalfThreads => Lighter::Threads(self.shapes.most_threads(shape)),
                 };

@@ -32,7 +32,9 @@ impl Queue {
             kinship::first(ready.map(|i| (i, &self.trials[i].candidate, self.trials[i].begun())), &at_work)
         };
         // What runs alone keeps all slots: it comes when nothing else is left to start.
-        let best = first(false).or_else(|| if self.has_nothing_else_to_do(now) { first(true) } else { None })?;
+        // On a cluster it has memory of its own in any case.
+        let may_be_alone = self.policy.on_cluster || self.has_nothing_else_to_do(now);
+        let best = first(false).or_else(|| if may_be_alone { first(true) } else { None })?;
         let slot = self.free_slot(&taken, Some(best))?;
         let gpu = self.devices.gpu(slot).cloned();
         let (room, most_threads) = (self.room(best), self.shapes.most_threads(self.trials[best].candidate.shape));
@@ -42,7 +44,8 @@ impl Queue {
             trial.candidate.needs.kind = gpu.as_ref().map(|gpu| gpu.name.clone());
             trial.situation = Situation::Running(running);
         });
-        Some(Start { trial: self.trials[best].candidate.id.clone(), slot, threads, gpu })
+        let ample = room == Room::Alone;
+        Some(Start { trial: self.trials[best].candidate.id.clone(), slot, threads, gpu, ample })
     }
 
     /// Whether a trial may start now, were it its turn.
@@ -67,7 +70,7 @@ impl Queue {
     }
 
     pub(super) fn one_runs_alone(&self) -> bool {
-        self.trials.running().any(|i| self.trials[i].running().is_some_and(|r| r.room == Room::Alone))
+        !self.policy.on_cluster && self.trials.running().any(|i| self.trials[i].running().is_some_and(|r| r.room == Room::Alone))
     }
 
     /// Whether nothing runs, and nothing that may run beside others waits for the end of a pause.

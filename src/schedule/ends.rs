@@ -1,0 +1,45 @@
+//! What a runner writes of the ends of trials and attempts, wherever their workers run.
+
+use crate::error::Result;
+use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, now_utc, read_progress, write_outcome};
+
+/// What a disk that was full must hold at least before a trial goes on, bytes.
+const LEAST_ROOM: u64 = 16_000_000;
+
+/// How an attempt ended.
+pub(super) struct Note {
+    pub(super) folder: TrialFolder,
+    pub(super) attempt: Attempt,
+    pub(super) words: String,
+    pub(super) last_lines: Vec<String>,
+}
+
+/// Ends of attempts that are to be written: the disk may be full.
+#[derive(Default)]
+pub(super) struct Notes(Vec<Note>);
+
+impl Notes {
+    pub(super) fn add(&mut self, note: Note) {
+        self.0.push(note);
+    }
+
+    /// Writes how attempts ended; what cannot be written now is tried again when one starts or ends, and at the end.
+    pub(super) fn write(&mut self) {
+        // An attempt's file is history: how its trial goes on must not depend on it.
+        self.0.retain(|note| end_attempt(&note.folder, &note.attempt, &note.words, &note.last_lines).is_err());
+    }
+}
+
+/// Writes that a trial is over with this end: its worker cannot any more, or there was none.
+pub(super) fn give_up(folder: &TrialFolder, end: End, reason: &str, version: &str) -> Result<()> {
+    // Somebody else is at it after all: the outcome is theirs to write.
+    let Some(_lock) = TrialLock::take(folder)? else { return Ok(()) };
+    let progress = read_progress(folder);
+    write_outcome(folder, &Outcome::given_up(end, reason, progress.as_ref(), now_utc(), version))
+}
+
+/// Whether the disk has room for the trial to go on, which found it full: where a checkpoint like those that are there finds it.
+pub(super) fn has_room(folder: &TrialFolder) -> bool {
+    let needs = crate::durable::size(&folder.checkpoints()).max(LEAST_ROOM);
+    crate::durable::has_room(folder.path(), needs)
+}
