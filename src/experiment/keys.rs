@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+pub(super) use super::reference::SECTIONS;
 use super::reference::TABLE;
 use super::text::shown;
 
@@ -16,9 +17,6 @@ const NOT_YET: &[&str] = &["confirm"];
 
 /// What a key at the top begins with that is passed over: a place for YAML anchors.
 pub(super) const PASSED_OVER: &str = "x-";
-
-/// The sections of settings.
-pub(super) const SECTIONS: &[&str] = &["corpus", "tokenizer", "model", "train", "evaluate", "checkpoint", "run", "report"];
 
 /// Sections that say nothing about a trial's result: they hold for the whole experiment.
 const UNSWEPT: &[&str] = &["evaluate", "checkpoint", "run", "report"];

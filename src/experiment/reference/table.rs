@@ -1,9 +1,10 @@
 //! The table of all keys. Its order is that of the sections in a file, and of what people look for in them.
 
-use super::Identity::{No, Part, Partly};
-use super::Preset::{Follows, Required, Value};
-use super::Takes::{Clock, Flag, Form, Length, Number, Seconds, Text, Texts, Whole, Words};
-use super::{Edge, Entry, Identity, Preset, Takes};
+use super::entry::Entry;
+use super::entry::Identity::{self, No, Part, Partly};
+use super::entry::Preset::{self, Follows, Required, Value};
+use super::takes::Edge;
+use super::takes::Takes::{self, Clock, Flag, Form, Length, Number, Seconds, Text, Texts, Whole, Words};
 use crate::experiment::text::{LARGEST, LARGEST_FEW, LARGEST_SIZE};
 
 const SIZE: Takes = Whole(1, LARGEST_SIZE);
