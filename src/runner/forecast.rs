@@ -2,13 +2,13 @@
 
 use jiff::ZonedDateTime;
 
-use super::cluster;
 use super::deadline::deadline;
 use super::device::cuda_libraries;
 use super::memory::Memory;
 use super::probe::{How, Probes};
 use super::session::Session;
 use super::workers::patience;
+use super::{cluster, cluster_jobs};
 use crate::error::Result;
 use crate::model::gpu::cuda::Search;
 use crate::plan::Trial;
@@ -31,7 +31,7 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let Allotment { slots, threads } = session.allotment(Machine::this(), run.slots, open.len(), planned);
     let search = Search::usual(cuda_libraries(&session.experiment), &session.folder.cache());
     let gpus = session.gpus().cloned().collect();
-    let cluster = if cluster::is_asked_for(run) { Some((cluster::prober(session)?, 0)) } else { None };
+    let cluster = if cluster::is_asked_for(run) { Some((cluster_jobs::prober(session)?, 0)) } else { None };
     let how = How { device: session.device, gpus, slots, threads, search, patience: patience(run), cluster };
     let probes = Probes::known(&session.folder, how);
     let mut labels = Vec::new();

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::alias::{self, Families};
-use super::cluster;
 use super::context::Context;
 use super::deadline::deadline;
 use super::description::write_description;
@@ -19,6 +18,7 @@ use super::signals::Signals;
 use super::tables::write_tables;
 use super::workers::{patience, work_off};
 use super::world::World;
+use super::{cluster, cluster_jobs};
 use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Result};
@@ -110,7 +110,7 @@ fn open(request: &Request, signals: &Signals, listener: &dyn Listener, world: &d
     let session = Session::open_before(&ends, signals.asked(), &request.asked, true, listener)?;
     session.refuse_unfit()?;
     if cluster::is_asked_for(&session.experiment.base.run) {
-        let shared = cluster::shared(&session, Work::Train)?;
+        let shared = cluster_jobs::shared(&session, Work::Train)?;
         let refused = |error: Error| match error.setting() {
             Some(setting) => session.experiment.problem_with(setting, &error).into(),
             None => Failure::from(error),
@@ -331,7 +331,7 @@ impl Run<'_> {
         let patience = patience(&session.experiment.base.run);
         let gpus = session.gpus().cloned().collect();
         let memory = || missing.iter().map(|trial| cluster::memory(trial, session.device)).max().unwrap_or(0);
-        let on = self.is_on_cluster().then(|| Ok::<_, Error>((cluster::prober(session)?, memory()))).transpose()?;
+        let on = self.is_on_cluster().then(|| Ok::<_, Error>((cluster_jobs::prober(session)?, memory()))).transpose()?;
         let how = How { device: session.device, gpus, slots: shape.slots, threads: shape.threads, search, patience, cluster: on };
         // What does not leave this thread stays out of what is asked on others.
         let deadline = session.deadline;

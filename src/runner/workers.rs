@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::alias;
-use super::cluster;
 use super::context::Context;
 use super::device::cuda_libraries;
 use super::job::write_job;
@@ -13,6 +12,7 @@ use super::observers::{Log, Shown};
 use super::reports::Reports;
 use super::tables::Tables;
 use super::world::{Cluster, Workers};
+use super::{cluster, cluster_jobs};
 use crate::error::{Error, Result};
 use crate::experiment::settings;
 use crate::plan::{Trial, TrialId};
@@ -50,7 +50,7 @@ pub(super) fn work_off(
     let run = &session.experiment.base.run;
     let cluster = cluster::is_asked_for(run).then(|| {
         Ok::<_, Error>(Cluster {
-            shared: cluster::shared(session, work)?,
+            shared: cluster_jobs::shared(session, work)?,
             needed: Box::new(move |id| needed.get(id).copied().unwrap_or_default()),
             tell: Box::new(|words| listener.notice(&Notice::Cluster(words))),
         })
