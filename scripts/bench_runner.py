@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+from program import find_votive
+
 EXPERIMENT = """\
 name: many
 corpus: {{text: builtin:keeper, max_bytes: 20000}}
@@ -61,8 +63,6 @@ def main():
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--votive", help="the program")
     arguments = parser.parse_args()
-    from plain_gpt import find_votive
-
     votive = find_votive(arguments.votive)
     print("| trials | load before | seconds | s a trial | runner, ms a trial | its processes, ms a trial |\n| --- | --- | --- | --- | --- | --- |")
     for _ in range(arguments.rounds):

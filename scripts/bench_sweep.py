@@ -40,6 +40,8 @@ import sys
 import tempfile
 import time
 
+from program import find_votive
+
 LENGTHS, BATCHES, CLIPS = [32, 64], [6, 12], [0.5, 1.0]
 EVALUATED = 15_360
 # Windows that are evaluated at once by the peer; Votive takes as many.
@@ -180,8 +182,6 @@ def main():
     if arguments.steps % 2 or arguments.steps < 100:
         sys.exit("--steps must be even, since half of them are made before the first evaluation, and 100 or more: in a shorter "
                  "training Votive would evaluate on fewer tokens, so that it costs no more than the training")
-    from plain_gpt import find_votive
-
     votive = find_votive(arguments.votive)
     book = arguments.text or pathlib.Path(__file__).resolve().parent.parent / "experiments" / "data" / "keeper.txt"
     text = book.read_bytes().decode()

@@ -43,6 +43,8 @@ import tempfile
 import time
 import zipfile
 
+from program import find_votive
+
 HERE = pathlib.Path(__file__).resolve().parent
 LIMITS = {"environment": 30, "products": 60, "kernels": 120, "engine": 180, "parity": 90, "bits": 60, "kills": 120, "speeds": 300, "first": 60, "memory": 60, "counts": 60}
 SIZES = {
@@ -386,8 +388,6 @@ def main():
     arguments.out = arguments.out or pathlib.Path(tempfile.mkdtemp(prefix="check_gpu-"))
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not arguments.votive:
-        from plain_gpt import find_votive
-
         arguments.votive = find_votive(None)
     check = Check(arguments)
     if arguments.record:

@@ -28,7 +28,8 @@ import tempfile
 import numpy
 import pandas
 import torch
-from plain_gpt import Gpt, adamw, find_votive, learning_rate, random_windows, train_step
+from plain_gpt import Gpt, adamw, learning_rate, random_windows, train_step
+from program import find_votive
 from safetensors.torch import load_file, save_file
 
 LENGTH, BATCH, LAYERS, CLIP = 64, 12, 4, 1.0

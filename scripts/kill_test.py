@@ -44,6 +44,7 @@ import time
 import uuid
 
 import pandas
+from program import find_votive
 
 EXPERIMENT = """\
 name: kills
@@ -639,8 +640,6 @@ def main():
     arguments = parser.parse_args()
     if sys.platform != "linux":
         sys.exit("this needs Linux: /proc and handles of processes")
-    from plain_gpt import find_votive
-
     folder = arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="kill_test-"))
     test = Test(arguments, find_votive(arguments.votive), folder.resolve())
     result, faults = {"seed": test.seed, "program": subprocess.run([test.votive, "--version"], capture_output=True, text=True).stdout.strip()}, []

@@ -39,6 +39,7 @@ import uuid
 import pandas
 
 from kill_test import processes, surroundings
+from program import find_votive
 
 EXPERIMENT = """\
 name: night
@@ -315,8 +316,6 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path, help="a new folder for all that is made; a temporary one otherwise")
     parser.add_argument("--votive", help="the program")
     arguments = parser.parse_args()
-    from plain_gpt import find_votive
-
     folder = arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="night-"))
     folder.mkdir(parents=True, exist_ok=True)
     night = Night(arguments, find_votive(arguments.votive), folder.resolve())

@@ -1,13 +1,9 @@
 """The model and the training that Votive is compared with: nanoGPT's, written plainly in PyTorch.
 
-Used by compare_with_pytorch.py and bench_sweep.py; nothing of Votive is in it but the search for its program.
+Used by compare_with_pytorch.py and bench_sweep.py; nothing of Votive is in it.
 """
 
 import math
-import os
-import pathlib
-import shutil
-import sys
 
 import torch
 import torch.nn.functional as F
@@ -92,16 +88,3 @@ def train_step(model, optimizer, inputs, targets, rate, clip):
     nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss.detach()
-
-
-def find_votive(given):
-    """The program: as given, else of the newest release build here, else from the path."""
-    if given:
-        return str(pathlib.Path(given).resolve())
-    root = pathlib.Path(__file__).resolve().parent.parent
-    targets = [pathlib.Path(p) for p in [os.environ.get("CARGO_TARGET_DIR")] if p] + [root / "target"]
-    for target in targets:
-        for name in ("votive", "votive.exe"):
-            if (target / "release" / name).is_file():
-                return str((target / "release" / name).resolve())
-    return shutil.which("votive") or sys.exit("no votive: build it with `cargo build --release`, or name it with --votive")

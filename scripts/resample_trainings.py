@@ -56,6 +56,7 @@ import tempfile
 
 import pyarrow
 import pyarrow.parquet
+from program import find_votive
 
 EXPERIMENT = """\
 name: resample
@@ -254,11 +255,7 @@ def main():
     parser.add_argument("--pool", type=int, default=20, help="seeds that are trained")
     parser.add_argument("--tokens", type=int, default=60_000, help="that each training sees")
     arguments = parser.parse_args()
-    root = pathlib.Path(__file__).resolve().parent.parent
-    votive = shutil.which(arguments.votive or root / "target" / "release" / "votive")
-    if votive is None:
-        sys.exit("no program: `cargo build --release`, or --votive PROGRAM")
-    votive = str(pathlib.Path(votive).resolve())
+    votive = find_votive(arguments.votive)
     drawn = sorted(int(n) for n in arguments.drawn.split(","))
     if drawn[0] < 2 or drawn[-1] >= arguments.pool:
         parser.error("--drawn takes numbers from 2 on that are below --pool")

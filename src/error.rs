@@ -149,15 +149,6 @@ impl StdError for Error {
     }
 }
 
-impl From<candle_core::Error> for Error {
-    fn from(source: candle_core::Error) -> Self {
-        let text = source.to_string();
-        let memory = text.contains("out of memory") || text.contains("OUT_OF_MEMORY");
-        let kind = if memory { Kind::OutOfMemory } else { Kind::Internal };
-        Self::new(kind, "a tensor operation failed").caused_by(text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,12 +20,13 @@
 //! | --- | --- | --- |
 //! | [`error`], [`device`], [`terminal`], [`random`], [`pulse`], [`durable`] | | what all others stand on: errors, devices, what a terminal shows, random streams, signs of life, whole files |
 //! | [`experiment`] | YAML text | an experiment; figment and YAML live only here. [`experiment::reference`] is the table of all settings |
+//! | [`rows`] | | what a trial tells while it trains, and the trait that receives it: data without tensors |
 //! | [`corpus`] | text | split, tokens, windows, batches; tokenizers lives only here |
 //! | [`model`] | a batch | loss and gradients: plain in candle, and the engines for processors and NVIDIA GPUs |
 //! | [`optimize`] | gradients | new weights |
 //! | [`plan`] | an experiment | trials; no clock, no processes |
-//! | [`train`] | one trial | its rows, checkpoints and scores; knows no YAML, no Parquet, no sweep |
 //! | [`runs`] | folders | what is over, running, left |
+//! | [`train`] | one trial | its rows, checkpoints and scores; knows no YAML, no Parquet, no sweep |
 //! | [`record`] | rows | Parquet; parquet lives only here |
 //! | [`schedule`] | a plan | started, retried, finished trials: a state machine without a clock, and executors |
 //! | [`report`] | Parquet | tables, statistics, figures, a page; polars lives only here |
@@ -37,7 +38,7 @@
 //!
 //! 1. The modules are listed below in the order in which the data flows, and **a module uses only modules above it in this list**
 //!    (`tests/it/layering.rs` enforces it, and that each library lives in one module only). So `schedule` owns the trait that starts a
-//!    trial and `train` the trait that receives a step: neither knows the other, nor Parquet.
+//!    trial and [`rows`] the trait that receives a step: who trains, who schedules and who keeps rows do not know each other.
 //! 2. Compute, return a value, show it elsewhere. Only [`cli`] prints.
 //! 3. Files are written whole or not at all ([`durable`]), and what can be derived is never stored twice.
 //! 4. A trial's settings come out of the layers by a typed parse; nothing about them is patched afterwards.
@@ -98,6 +99,8 @@ pub mod device;
 
 pub mod terminal;
 
+pub mod words;
+
 pub mod random;
 
 pub mod pulse;
@@ -105,6 +108,8 @@ pub mod pulse;
 pub mod durable;
 
 pub mod experiment;
+
+pub mod rows;
 
 pub mod corpus;
 
@@ -114,9 +119,9 @@ pub mod optimize;
 
 pub mod plan;
 
-pub mod train;
-
 pub mod runs;
+
+pub mod train;
 
 pub mod record;
 

@@ -41,7 +41,7 @@ mod tokenizing;
 mod training;
 mod unknown;
 mod windows;
-mod words;
+mod word_count;
 
 pub use batches::{Batch, Batches};
 pub use prepare::{Part, Prepared, Request, prepare};

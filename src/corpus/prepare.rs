@@ -14,7 +14,7 @@ use super::stage::Stage;
 use super::token_file::{self, TokenFile};
 use super::tokenizer::{END_OF_TEXT, Tokenizer, as_used};
 use super::tokenizing::Tokenizing;
-use super::words::count_words;
+use super::word_count::count_words;
 use super::{training, unknown};
 use crate::durable;
 use crate::error::{Error, Result};

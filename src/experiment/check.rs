@@ -1,8 +1,8 @@
 //! What settings must hold together; each by itself is already right when it has been parsed.
 
 use super::settings::{Budget, Corpus, DeviceChoice, Family, Model, On, Part, Run, Settings, Tokenizer};
-use super::text::grouped;
 use crate::device::Device;
+use crate::words::thousands;
 
 /// The 256 bytes and the end-of-text token.
 const SMALLEST_BPE: usize = 257;
@@ -81,7 +81,7 @@ fn of_size(settings: &Settings) -> Vec<Conflict> {
     let parameters = 12.0 * layers * width.powi(2) + vocabulary as f64 * width;
     if parameters > MOST_PARAMETERS as f64 {
         let message =
-            format!("a model of about {parameters:.1e} parameters cannot be trained: at most {}", grouped(MOST_PARAMETERS));
+            format!("a model of about {parameters:.1e} parameters cannot be trained: at most {}", thousands(MOST_PARAMETERS));
         add(&["model.width", "model.layers", "tokenizer"], message, "make it narrower".to_owned());
     }
     found

@@ -41,6 +41,7 @@ pub use layers::read_setting;
 pub use overrides::Overrides;
 pub use problem::{Place, Problem, Problems, Severity, Style};
 pub use read::{load, parse};
+pub use resolved::Resolved;
 pub use show::to_yaml;
 pub use surroundings::{Folder, Surroundings, Unfit};
 pub use template::{Subject, template};

@@ -1,7 +1,7 @@
 //! A commented experiment file to begin with.
 
 use super::show::quoted;
-use super::text::grouped;
+use crate::words::thousands;
 
 /// The text that such a file is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn template(subject: &Subject) -> String {
         bytes => ("{kind: char}", (bytes * 3 / 10_000 * 10_000).clamp(20_000, 400_000)),
     };
     let (short, long) = if *bytes < SHORT { (8, 16) } else { (32, 64) };
-    let budget = grouped(budget).replace(',', "_");
+    let budget = thousands(budget).replace(',', "_");
     let field = field.as_ref().map(|field| (format!("  field: {}", quoted(field)), "the field of each row that holds the text"));
     let mut lines = vec![
         (

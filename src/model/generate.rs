@@ -58,8 +58,9 @@ mod tests {
 
     use super::*;
     use crate::experiment::settings::{Activation, Family, Precision};
-    use crate::model::{Config, Sampler, Sampling, initial_values};
+    use crate::model::{Config, Sampler, initial_values};
     use crate::random::Stream;
+    use crate::rows::Sampling;
 
     fn config(family: Family, kv_heads: usize, bias: bool, tied: bool) -> Config {
         Config {

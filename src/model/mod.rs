@@ -25,4 +25,4 @@ pub use generate::Continuation;
 pub use initial::initial_values;
 pub use parameters::{Group, Parameter, Start};
 pub use pretrained::Pretrained;
-pub use sampler::{Sampler, Sampling};
+pub use sampler::Sampler;

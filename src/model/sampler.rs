@@ -2,19 +2,9 @@
 
 use std::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, Result};
 use crate::random::Stream;
-
-/// How a token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// What the logits are divided by: below 1 likely tokens become likelier; 0 takes the likeliest, the lowest number on ties.
-    pub temperature: f64,
-    /// Only so many of the likeliest tokens are drawn from (the lower number on ties); 0: all of them.
-    pub top_k: usize,
-}
+use crate::rows::Sampling;
 
 /// Draws tokens. The numbers come from the stream `sample` of a seed, one for each token: the same seed and the same logits give
 /// the same tokens. Temperature 0 draws nothing.

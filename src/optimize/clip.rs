@@ -3,7 +3,6 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
-use crate::experiment::settings::ClipNorm;
 use crate::model::plain::{Gathered, square_sum};
 
 /// The NLL's sum in nats and the L2 norm of all gradients together, squares summed in 64 bits (in 32 on Metal, which has no
@@ -13,16 +12,6 @@ pub fn loss_and_norm(gathered: &Gathered) -> Result<(f64, f64)> {
     match both.to_dtype(DType::F64)?.to_vec1()?[..] {
         [nll, squares] => Ok((nll, f64::sqrt(squares))),
         _ => Err(Error::internal("two numbers are not two")),
-    }
-}
-
-/// What every gradient is multiplied with: min(1, C / (norm + 1e-6)); 1 where clipping is off.
-///
-/// The norm must be finite: min(1, C/∞) is 0, and 0 · ∞ would put NaN into the weights.
-pub fn clip_coefficient(norm: f64, clip: ClipNorm) -> f64 {
-    match clip {
-        ClipNorm::Off => 1.0,
-        ClipNorm::At(limit) => (limit / (norm + 1e-6)).min(1.0),
     }
 }
 
@@ -42,18 +31,5 @@ mod tests {
         assert_eq!(of([tensor(&[3.0, 0.0]), tensor(&[0.0, 4.0])]), (1.5, 5.0));
         assert_eq!(of([tensor(&[3.0]), tensor(&[f32::INFINITY])]).1, f64::INFINITY);
         assert!(of([tensor(&[3.0]), tensor(&[f32::NAN])]).1.is_nan());
-    }
-
-    #[test]
-    fn coefficients_are_torchs() {
-        for (norm, clip, expected) in [
-            (5.0, ClipNorm::At(1.0), 1.0 / (5.0 + 1e-6)),
-            (0.5, ClipNorm::At(1.0), 1.0),
-            (1.0, ClipNorm::At(1.0), 1.0 / (1.0 + 1e-6)),
-            (5.0, ClipNorm::Off, 1.0),
-            (0.0, ClipNorm::At(1e-9), 1e-9 / 1e-6),
-        ] {
-            assert_eq!(clip_coefficient(norm, clip), expected, "{norm} {clip:?}");
-        }
     }
 }

@@ -6,5 +6,5 @@ pub mod flat;
 mod schedule;
 
 pub use adamw::{AdamW, AdamWState};
-pub use clip::{clip_coefficient, loss_and_norm};
+pub use clip::loss_and_norm;
 pub use schedule::LearningRate;

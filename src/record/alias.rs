@@ -46,7 +46,7 @@ mod tests {
     use crate::record::rows::tests::{checkpoint, evaluation, step};
     use crate::record::schema;
     use crate::record::table::Table;
-    use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
+    use crate::rows::{CheckpointKind, Protocol, Recorder, TokenNll};
 
     /// A trial of three steps with its scores in two row groups; its folder.
     fn trained(dir: &Path, id: &TrialId) -> TrialFolder {

@@ -23,7 +23,7 @@ pub use alias::copy_scores;
 pub use parquet_recorder::ParquetRecorder;
 pub use schema::{Column, Schema, Type, VERSION, schemas};
 pub use scores_again::ScoresAgain;
-pub use trials::{Planned, TrialState, plan_schema, states_as_parquet, trials_schema, write_plan, write_trials};
+pub use trials::{Planned, TrialState, plan_schema, states_as_parquet, swept_column, trials_schema, write_plan, write_trials};
 
 #[cfg(test)]
 pub(crate) use trials::tests;

@@ -1,7 +1,7 @@
 //! The recorder that a worker gives to its training: rows in, Parquet files out.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, positions_table, token_nll_tables};
 use super::schema;
@@ -9,8 +9,8 @@ use super::steps::{PART_ROWS, StepsFile};
 use super::table::{Table, write_tables};
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
+use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll, now_utc};
 use crate::runs::{Clipping, TrialFolder};
-use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
 
 /// How long rows may stay in memory only.
 const FLUSH_AFTER: Duration = Duration::from_secs(30);
@@ -225,16 +225,11 @@ pub(super) fn read<T>(path: &Path, schema: schema::Schema, rows: impl Fn(&Table)
     rows(&Table::read(path, schema)?).map_err(|e| e.context(format!("{} is damaged", path.display())))
 }
 
-fn now_utc() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::rows::tests::{checkpoint, evaluation, step};
-    use crate::train::recorder::{PositionBin, Protocol};
+    use crate::rows::{PositionBin, Protocol};
 
     fn trial() -> (tempfile::TempDir, TrialFolder, TrialId) {
         let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use parquet::data_type::ByteArray;
 use super::schema;
 use super::table::{Table, Value};
 use crate::error::{Error, Result};
-use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Protocol, StepRow, TokenNll};
+use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Protocol, ScoredPart, StepRow, TokenNll};
 
 /// Tokens in one row group.
 const TOKEN_ROWS: usize = 1 << 16;
@@ -75,7 +75,7 @@ pub(super) fn evaluations_table(trial_id: &str, rows: &[EvaluationRow]) -> Table
             Value::Int64(Some(row.tokens_seen)),
             Value::text(row.protocol.name()),
             Value::text(row.kind.name()),
-            Value::text(row.part.as_str()),
+            Value::text(row.part.name()),
             Value::Int64(Some(row.context)),
             Value::Int64(Some(row.stride)),
             Value::Int64(Some(row.scored_tokens)),
@@ -104,7 +104,7 @@ pub(super) fn evaluations_rows(table: &Table) -> Result<Vec<EvaluationRow>> {
                 tokens_seen: there(tokens_seen[i], "tokens_seen")?,
                 protocol: protocol_named(protocol[i].as_deref())?,
                 kind: kind_named(kind[i].as_deref())?,
-                part: there(part[i].clone(), "part")?,
+                part: part_named(part[i].as_deref())?,
                 context: there(context[i], "context")?,
                 stride: there(stride[i], "stride")?,
                 scored_tokens: there(scored_tokens[i], "scored_tokens")?,
@@ -214,6 +214,10 @@ fn protocol_named(name: Option<&str>) -> Result<Protocol> {
     [Protocol::Common, Protocol::Native].into_iter().find(|p| Some(p.name()) == name).ok_or_else(|| missing("protocol"))
 }
 
+fn part_named(name: Option<&str>) -> Result<ScoredPart> {
+    [ScoredPart::Validation, ScoredPart::Test].into_iter().find(|p| Some(p.name()) == name).ok_or_else(|| missing("part"))
+}
+
 fn kind_named(name: Option<&str>) -> Result<CheckpointKind> {
     [CheckpointKind::Periodic, CheckpointKind::Best, CheckpointKind::Final]
         .into_iter()
@@ -248,7 +252,7 @@ pub(super) mod tests {
             tokens_seen: step * 64,
             protocol: Protocol::Common,
             kind,
-            part: "validation".to_owned(),
+            part: ScoredPart::Validation,
             context: 32,
             stride: 16,
             scored_tokens: 1000,

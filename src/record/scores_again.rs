@@ -5,8 +5,8 @@ use super::rows::{evaluations_rows, evaluations_table};
 use super::schema;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
+use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
 use crate::runs::TrialFolder;
-use crate::train::recorder::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
 
 /// What a trial's weights are worth when they are scored again: kept in memory until all of it is there, then put in place of
 /// the scores in full that lie in the trial's folder. Its steps, its checkpoints and its cheap evaluations on the way stay.
@@ -77,7 +77,7 @@ mod tests {
     use crate::record::ParquetRecorder;
     use crate::record::rows::tests::evaluation;
     use crate::record::table::Table;
-    use crate::train::recorder::{PositionBin, Protocol};
+    use crate::rows::{PositionBin, Protocol};
 
     fn scores(context: i64) -> TokenNll {
         let (positions, tokens, nll) = (vec![2, 3], vec![7, 8], vec![1.0, 2.0]);

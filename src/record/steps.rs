@@ -17,8 +17,8 @@ use super::schema;
 use super::table::{Table, write_tables};
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::rows::StepRow;
 use crate::runs::TrialFolder;
-use crate::train::recorder::StepRow;
 
 /// Rows of a complete part.
 pub(super) const PART_ROWS: usize = 100_000;

@@ -11,8 +11,8 @@ use crate::experiment::settings::ClipNorm;
 use crate::plan::{Plan, Trial, TrialId};
 use crate::record::tests::{completed, ended, plan, waiting};
 use crate::record::{ParquetRecorder, TrialState};
+use crate::rows::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, ScoredPart, StepRow};
 use crate::runs::{Attempt, Status, TrialFolder, begin_attempt};
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow};
 
 const SECOND: i64 = 1_000_000;
 const START: i64 = 1_763_900_000 * SECOND;
@@ -89,7 +89,7 @@ fn train(folder: &TrialFolder, trial: &Trial, last: f64, steps: i64, clip: Optio
         recorder.step(&row).unwrap();
         if step % (steps / 10).max(1) == 0 {
             let nll_sum = Some(100.0 * (loss_at(step) + 0.05 + 0.01 * noise(seed + step as usize)));
-            let (protocol, kind, part) = (Scored::Common, CheckpointKind::Periodic, "validation".to_owned());
+            let (protocol, kind, part) = (Scored::Common, CheckpointKind::Periodic, ScoredPart::Validation);
             recorder
                 .evaluation(&EvaluationRow {
                     step,
@@ -169,7 +169,7 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
                 from_step: 40 * number as i64,
                 started_utc: free[slot],
                 ended_utc: Some(free[slot] + lasted),
-                ended: Some((*said).to_owned()),
+                ended: Some((*said).to_owned().into()),
                 last_lines: last_lines.clone(),
             };
             begin_attempt(&folder, &attempt).unwrap();

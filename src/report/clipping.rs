@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use polars::prelude::DataFrame;
 
 use super::frames::{numbers, words};
-use super::words::{capital, count, listed, thousands};
+use crate::words::{capital, counted, listed, thousands};
 
 /// Clip norms that clipped a larger share of the steps are told.
 const MOSTLY: f64 = 0.5;
@@ -98,7 +98,7 @@ fn aliases(frame: &DataFrame) -> Option<String> {
         format!(
             "{} {was} not trained again: {it} the same, to the bit, as a trial with another clip norm, and counts as a seed of its \
              configuration.",
-            count(aliases, "trial")
+            counted(aliases, "trial")
         )
     })
 }

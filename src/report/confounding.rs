@@ -13,8 +13,9 @@ use super::comparison::{Comparison, Configuration};
 use super::controlled::{amount, forbidding};
 use super::protocol::Protocol;
 use super::subject::{QUANTITIES, Quantity, Subject, subjects};
-use super::words;
 use crate::error::Result;
+use crate::report::wording;
+use crate::words;
 
 /// Two values are told apart from this ratio on: a budget ends with the first step that reaches it, so that tokens of equal
 /// budgets differ by less than a step.
@@ -94,7 +95,7 @@ pub(super) fn confounding(frame: &DataFrame, protocol: &Protocol, comparison: &C
 }
 
 fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Confounding {
-    let swept = words::apart(&protocol.swept, words::key);
+    let swept = wording::apart(&protocol.swept, wording::key);
     let ranked: Vec<&Configuration> = comparison.configurations.iter().filter(|c| c.place.is_some()).collect();
     let mut by_number: BTreeMap<i64, Vec<&Subject>> = BTreeMap::new();
     for subject in subjects.iter().filter(|s| s.counts()) {
@@ -189,7 +190,7 @@ impl Changed {
     pub(super) fn sentence(self) -> String {
         let [low, high] = [self.low, self.high].map(|value| self.quantity.shown(value));
         let name = self.quantity.name;
-        let why = self.follows.map_or_else(String::new, |key| format!(", as it follows the {}", words::key(key)));
+        let why = self.follows.map_or_else(String::new, |key| format!(", as it follows the {}", wording::key(key)));
         if low == high { format!("{name} about {low}{why}") } else { format!("{name} {low} to {high}{why}") }
     }
 }
@@ -197,7 +198,7 @@ impl Changed {
 impl Uncontrolled {
     /// `program (votive 0.1.0, votive 0.2.0) in 3 of 11`.
     fn words(&self) -> String {
-        let values: Vec<String> = self.values.iter().map(|value| words::plain(value)).collect();
+        let values: Vec<String> = self.values.iter().map(|value| wording::plain(value)).collect();
         let (n, of) = (words::thousands(self.configurations as i64), words::thousands(self.of as i64));
         format!("the {} ({}) for {n} of {of}", self.name, values.join("; "))
     }
@@ -290,7 +291,7 @@ mod tests {
         crate::record::write_trials(&folder.trials_parquet(), plan, states).unwrap();
         let frame = frames::read(&folder.trials_parquet(), None).unwrap();
         let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
-        let mut protocol = Protocol::read(&folder, &columns).unwrap();
+        let mut protocol = Protocol::of(crate::runs::Description::default(), &folder, &columns);
         protocol.swept.clone_from(&plan.swept);
         confounding(&frame, &protocol, &compare(&frame, &protocol).unwrap()).unwrap()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::content::{Content, beginning};
 use super::subject::Subject;
-use super::words;
+use crate::words;
 
 /// Why two sides must not be called better and worse.
 #[derive(Debug, Clone, PartialEq, Eq)]

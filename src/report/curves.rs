@@ -7,6 +7,7 @@ use super::comparison::{Comparison, TrialLine};
 use super::frames::{integers, numbers, read, truths, words};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
+use crate::rows::ScoredPart;
 use crate::runs::{Clipping, ExperimentFolder, TrialFolder};
 
 /// A trial's loss curve.
@@ -182,7 +183,7 @@ fn validation(folder: &TrialFolder, context: Option<i64>, steps: &Steps) -> Resu
             protocol[row].as_deref() == Some("common")
                 // Those in full are measured with another stride and would not lie on the same curve.
                 && kind[row].as_deref() == Some("periodic")
-                && part[row].as_deref() == Some("validation")
+                && part[row].as_deref() == Some(ScoredPart::Validation.name())
                 && (context.is_none() || contexts[row] == context)
         })
         .filter_map(|row| {

@@ -10,14 +10,15 @@ use super::curves::{Curve, curves};
 use super::positions::{Positions, positions};
 use super::protocol::Protocol;
 use super::ranking::Ranking;
-use super::samples::{Shown, samples};
+use super::samples::{TrialSample, samples};
 use super::settings::Settings;
 use super::statistics::{Statistics, statistics};
 use super::stays::{Stay, stays};
 use super::winner::Winner;
-use super::{clipping, frames, references, words};
+use super::{clipping, frames, references};
 use crate::error::Result;
-use crate::runs::ExperimentFolder;
+use crate::report::wording;
+use crate::runs::{ExperimentFolder, Status};
 
 /// Configurations whose curves are drawn; the files have them all.
 pub(super) const DRAWN: usize = 50;
@@ -37,7 +38,7 @@ pub struct Report {
     /// Configurations that have a figure but no curve on the page.
     pub(super) not_drawn: usize,
     /// What the best of them write.
-    pub(super) samples: Vec<Shown>,
+    pub(super) samples: Vec<TrialSample>,
     /// The best one's weights, and the commands to go on with; `None` where nothing is ranked.
     pub(super) winner: Option<Winner>,
     /// What changed along with the swept settings, and what forbids to call the first one better.
@@ -67,8 +68,7 @@ impl Report {
         let samples = samples(folder, &comparison, &protocol.swept, &mut damaged);
         let winner = Winner::of(folder, &comparison);
         let clipping = clipping::notes(&frame);
-        // A damaged description is listed already.
-        let references = references::notes(folder, &comparison).unwrap_or_default();
+        let references = references::notes(&protocol, &comparison);
         Ok(Self {
             protocol,
             comparison,
@@ -104,7 +104,7 @@ impl Report {
 
     /// `length 128 · stride 64`, as a run's lines have it; empty where nothing is swept.
     pub(super) fn name(&self, configuration: &Configuration) -> String {
-        words::named(&self.protocol.swept, &configuration.values)
+        wording::named(&self.protocol.swept, &configuration.values)
     }
 
     /// A configuration in words that are never empty.
@@ -120,14 +120,14 @@ impl Report {
 
     /// A value of the figure that ranks, in words.
     pub(super) fn figure(&self, value: f64) -> String {
-        if self.comparison.by_bytes { format!("{value:.4}") } else { words::perplexity(value) }
+        if self.comparison.by_bytes { format!("{value:.4}") } else { wording::perplexity(value) }
     }
 
     /// Number of trials of each status.
-    pub(super) fn status(&self) -> BTreeMap<&str, usize> {
+    pub(super) fn status(&self) -> BTreeMap<Status, usize> {
         let mut counts = BTreeMap::new();
         for trial in &self.comparison.trials {
-            *counts.entry(trial.status.as_str()).or_default() += 1;
+            *counts.entry(trial.status).or_default() += 1;
         }
         counts
     }

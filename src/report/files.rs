@@ -1,113 +1,14 @@
-//! `report.md`, `leaderboard.csv` and `summary.json`.
-//!
-//! # `summary.json`
-//!
-//! `version` (2: the statistics of 1 were others; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
-//! `protocol` {`rank_by`, `rank_at`, `margin` (a share: smaller differences are not worth a choice), `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
-//! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
-//! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
-//! `adjusted` (over all seeds, where some are missing), `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
-//! `bits_per_byte`, `bits_per_byte_spread` (null where tokenizers differ and this one is not known to give every text back), `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
-//! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
-//! the smallest or largest tried), `tokenizer` (its label), `tokenizer_hash`, `validation_hash` (of the held-out text), `vocabulary`, `parameters`, `tokens_per_second`, `training_seconds`,
-//! `planned_memory_bytes`, `probed_memory_bytes` (of the host, or of a GPU where one was used), `peak_memory_bytes` (of the host), `peak_device_memory_bytes` (of a GPU), `status` {status: number of
-//! trials}, `trials` (ids)} · `tune` (keys) · `statistics` (null where nothing is ranked; all of it in nats per token, or in bits per byte
-//! where `by_bytes`): {`margin`, `scatter` {`deviation`, `degrees`, `blocks`, `seeds`, `compared`}, `no_set` (why there is no set of the
-//! best), `leader`, `diverged` (whether a seed of it did), `sole_winner`, `fresh` (what fresh
-//! seeds would probably give for the leader), `against`, a line for each ranked configuration: {`configuration`, `mean` (over all seeds, by
-//! least squares), `seeds`, `difference` (to the leader), `standard_error`, `limits` (of that difference, by which is decided), `relation`
-//! (`leader`, `same`, `worth_choosing`, `different`, `practically_same`, `open`), `in_best_set`, `beaten_by`}, `text` {`blocks`,
-//! `block_tokens`, `tokens`, `configurations`}, `no_text` (why), `effects`: {`keys`, `over` (`chosen` or `all` values of tuned settings),
-//! `levels`: {`value`, `mean`, `limits`, `in_best_set`}, `seeds`, `cells`, `all_cells`, `note`}, `interactions`: {`rows`, `columns`, `over`,
-//! `row_values`, `column_values`, `means`, `note`}, `reach` {`lead` (over each of the others), `typical` (over a typical one), `from`, `to`, `seeds`, `configurations`, `seeds_to_separate`}} · `samples`, of the best configurations: {`configuration`, `trial`, `seed`, `prompt`,
-//! `text`} · `confounding` {`also_changed` [{`quantity`, `name`, `low`, `high`}], `uncontrolled` [{`what`, `configurations`, `of`,
-//! `values`}], `holds`} · `notes` · `damaged` (files) · `programs`, `machines` (host, device, kind of processor,
-//! threads). What is not known is null.
+//! `report.md` and `leaderboard.csv`.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
-use serde_json::{Value, json};
 
 use super::comparison::Configuration;
 use super::experiment::Report;
 use super::winner::Winner;
-use super::{frames, samples, table, verdict, words};
+use super::{frames, samples, table, verdict};
 use crate::error::Result;
-
-const SUMMARY_VERSION: u32 = 2;
-
-pub(super) fn summary(report: &Report) -> Value {
-    let (comparison, protocol) = (&report.comparison, &report.protocol);
-    let configurations: Vec<Value> = comparison.configurations.iter().map(|c| configuration(report, c)).collect();
-    json!({
-        "version": SUMMARY_VERSION,
-        "name": protocol.name,
-        "description": protocol.description,
-        "verdict": verdict::sentences(report),
-        "protocol": {
-            "rank_by": protocol.rank_by(),
-            "rank_at": protocol.rank_at(),
-            "margin": protocol.margin,
-            "unit": if comparison.by_bytes { "bits_per_byte" } else { "perplexity" },
-            "common_context": comparison.common_context,
-            "common_stride": comparison.common_stride,
-            "scored_tokens": comparison.scored_tokens,
-            "scored_bytes": comparison.scored_bytes,
-        },
-        "status": report.status(),
-        "wall_seconds": report.wall_seconds(),
-        "training_seconds": comparison.training_seconds,
-        "swept": protocol.swept,
-        "tune": protocol.tune,
-        "statistics": report.statistics,
-        "configurations": configurations,
-        "samples": report.samples.iter().map(samples::json).collect::<Vec<_>>(),
-        "confounding": report.confounding.json(),
-        "notes": verdict::notes(report),
-        "damaged": report.damaged,
-        "programs": comparison.programs,
-        "machines": comparison.machines,
-    })
-}
-
-fn configuration(report: &Report, c: &Configuration) -> Value {
-    let (comparison, protocol) = (&report.comparison, &report.protocol);
-    let values: serde_json::Map<String, Value> =
-        protocol.swept.iter().cloned().zip(c.values.iter().cloned().map(Value::String)).collect();
-    let trials: Vec<&str> = comparison.trials.iter().filter(|t| t.configuration == c.number).map(|t| t.id.as_str()).collect();
-    json!({
-        "place": c.place,
-        "configuration": c.number,
-        "values": values,
-        "seeds": c.seeds,
-        "loss": c.loss,
-        "adjusted": c.adjusted,
-        "perplexity": c.perplexity.map(|f| f.mean),
-        "perplexity_spread": c.perplexity.and_then(|f| f.spread),
-        "other_perplexity": c.other_perplexity.map(|f| f.mean),
-        "other_perplexity_spread": c.other_perplexity.and_then(|f| f.spread),
-        "bits_per_byte": c.bits_per_byte.map(|f| f.mean),
-        "bits_per_byte_spread": c.bits_per_byte.and_then(|f| f.spread),
-        "test_perplexity": c.test_perplexity.map(|f| f.mean),
-        "test_perplexity_spread": c.test_perplexity.and_then(|f| f.spread),
-        "test_bits_per_byte": c.test_bits_per_byte.map(|f| f.mean),
-        "test_bits_per_byte_spread": c.test_bits_per_byte.and_then(|f| f.spread),
-        "chosen": c.tuned.as_ref().map(|tuned| tuned.chosen),
-        "at_edge": c.tuned.as_ref().map(|tuned| &tuned.at_edge),
-        "tokenizer": c.tokenizer,
-        "tokenizer_hash": c.content.tokenizer,
-        "validation_hash": c.content.validation,
-        "vocabulary": c.vocabulary,
-        "parameters": c.parameters,
-        "tokens_per_second": c.tokens_per_second,
-        "training_seconds": c.training_seconds,
-        "planned_memory_bytes": c.planned_memory_bytes,
-        "probed_memory_bytes": c.probed_memory_bytes,
-        "peak_memory_bytes": c.peak_memory_bytes,
-        "peak_device_memory_bytes": c.peak_device_memory_bytes,
-        "status": c.status,
-        "trials": trials,
-    })
-}
+use crate::report::wording;
+use crate::words;
 
 /// Text that a spreadsheet would take for a formula gets a leading apostrophe; numbers stay numbers.
 pub(super) fn defused(text: &str) -> String {
@@ -173,7 +74,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
 /// Text of others inside Markdown: one line, and nothing in it is markup.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
-    for c in words::plain(text).chars() {
+    for c in wording::plain(text).chars() {
         match c {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
@@ -198,7 +99,7 @@ fn fenced(text: &str) -> String {
 
 /// A command inside Markdown; its ticks are longer than any row of them there.
 fn code(text: &str) -> String {
-    let text = words::plain(text);
+    let text = wording::plain(text);
     let ticks = "`".repeat(1 + text.split(|c| c != '`').map(str::len).max().unwrap_or(0));
     if ticks.len() > 1 { format!("{ticks} {text} {ticks}") } else { format!("{ticks}{text}{ticks}") }
 }
@@ -299,18 +200,13 @@ pub(super) fn failures(report: &Report) -> Vec<Failure> {
         let found = report.comparison.configuration(number).map(|c| report.name(c));
         found.filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
     };
-    let bad = ["diverged", "failed", "did_not_fit", "damaged"];
-    let trials = report.comparison.trials.iter().filter(|t| bad.contains(&t.status.as_str()));
+    let trials = report.comparison.trials.iter().filter(|t| t.status.is_lost());
     trials
         .map(|t| Failure {
             trial: t.id.clone(),
             configuration: name(t.configuration),
             seed: t.seed.map_or_else(String::new, |seed| seed.to_string()),
-            status: if t.attempts > 1 {
-                format!("{} after {} attempts", words::status(&t.status), t.attempts)
-            } else {
-                words::status(&t.status)
-            },
+            status: if t.attempts > 1 { format!("{} after {} attempts", t.status.words(), t.attempts) } else { t.status.words() },
             reason: t.reason.clone().unwrap_or_default(),
             last_lines: t.last_lines.clone().unwrap_or_default(),
         })

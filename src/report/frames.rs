@@ -8,6 +8,7 @@ use std::path::Path;
 use polars::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::runs::Status;
 
 /// Reads these columns of a Parquet file, or all.
 pub(super) fn read(path: &Path, columns: Option<&[&str]>) -> Result<DataFrame> {
@@ -55,6 +56,12 @@ pub(super) fn integers(frame: &DataFrame, name: &str) -> Result<Vec<Option<i64>>
 /// A column of words.
 pub(super) fn words(frame: &DataFrame, name: &str) -> Result<Vec<Option<String>>> {
     column(frame, name, |c| Ok(c.str()?.iter().map(|v| v.map(str::to_owned)).collect()))
+}
+
+/// How each trial of a table stands; as damaged where the table says nothing that is known.
+pub(super) fn statuses(frame: &DataFrame) -> Result<Vec<Status>> {
+    let named = |name: Option<String>| name.and_then(|name| Status::named(&name)).unwrap_or(Status::Damaged);
+    Ok(words(frame, "status")?.into_iter().map(named).collect())
 }
 
 /// A column of yes and no.

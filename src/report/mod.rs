@@ -30,11 +30,13 @@ mod standing;
 mod statistics;
 mod stays;
 mod subject;
+mod summary;
+mod swept_value;
 mod table;
 mod trials;
 mod verdict;
 mod winner;
-mod words;
+mod wording;
 
 use std::path::Path;
 
@@ -45,6 +47,7 @@ use crate::terminal::Look;
 pub use experiment::Report;
 pub use pair::{Named, Pair, Which};
 pub use several::Several;
+pub use summary::SummaryFile;
 pub use winner::Winner;
 
 impl Report {
@@ -60,14 +63,14 @@ impl Report {
 
     /// Everything as `summary.json` has it.
     pub fn summary(&self) -> serde_json::Value {
-        files::summary(self)
+        serde_json::json!(SummaryFile::of(self))
     }
 
     /// Writes `index.html`, `report.md`, `leaderboard.csv`, `summary.json` and, where there are curves, `figure.svg` into a folder.
     pub fn write(&self, into: &Path) -> Result<()> {
         durable::create_folder(into)?;
         durable::write(&into.join("leaderboard.csv"), files::leaderboard(self)?.as_bytes())?;
-        durable::write_json(&into.join("summary.json"), &self.summary())?;
+        durable::write_json(&into.join(summary::FILE), &self.summary())?;
         durable::write(&into.join("report.md"), files::markdown(self).as_bytes())?;
         if let Some(picture) = picture::svg(self) {
             durable::write(&into.join("figure.svg"), picture.as_bytes())?;

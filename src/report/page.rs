@@ -14,9 +14,12 @@ use serde_json::json;
 use super::comparison::Configuration;
 use super::experiment::Report;
 use super::figures::{self, Section, rounded};
+use super::swept_value::SweptValue;
 use super::winner::Winner;
-use super::{files, samples, settings, table, verdict, words};
+use super::{files, samples, settings, table, verdict};
 use crate::error::{Error, Result};
+use crate::report::wording;
+use crate::runs::Status;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -118,13 +121,13 @@ fn headings(report: &Report) -> Value {
 
 /// What a column sorts by: the number itself, not its text.
 fn sort_key(text: &str) -> String {
-    if text.starts_with(words::SAME) {
+    if text.starts_with(wording::SAME) {
         return "0".to_owned();
     }
     let number = text.split(' ').next().unwrap_or(text).replace(['_', ','], "");
-    match number.as_str() {
-        "off" | "full" => "1e300".to_owned(),
-        number => number.parse::<f64>().map_or_else(|_| String::new(), |n| n.to_string()),
+    match SweptValue::of(&number).size() {
+        Some(size) if size.is_infinite() => "1e300".to_owned(),
+        size => size.map_or_else(String::new, |size| size.to_string()),
     }
 }
 
@@ -165,8 +168,8 @@ fn written(report: &Report) -> Value {
         .map(|shown| {
             object([
                 ("name", samples::name(shown).into()),
-                ("prompt", words::lines(&shown.sample.prompt).into()),
-                ("text", words::lines(&shown.sample.text).into()),
+                ("prompt", wording::lines(&shown.sample.prompt).into()),
+                ("text", wording::lines(&shown.sample.text).into()),
             ])
         })
         .collect()
@@ -181,7 +184,7 @@ fn failures(report: &Report) -> Value {
                 ("configuration", f.configuration.into()),
                 ("seed", f.seed.into()),
                 ("status", f.status.into()),
-                ("reason", words::plain(&f.reason).into()),
+                ("reason", wording::plain(&f.reason).into()),
                 ("last_lines", f.last_lines.into()),
             ])
         })
@@ -201,7 +204,10 @@ fn provenance(report: &Report) -> Value {
     let protocol = &report.protocol;
     add("experiment file", protocol.file.clone().unwrap_or_default());
     let dirty = |dirty: bool| if dirty { ", and files differed from it" } else { "" };
-    add("git commit", protocol.git.clone().map_or_else(String::new, |(commit, differs)| format!("{commit}{}", dirty(differs))));
+    add(
+        "git commit",
+        protocol.git.clone().map_or_else(String::new, |git| format!("{}{}", git.commit, dirty(git.dirty.unwrap_or(false)))),
+    );
     add("Cargo.lock (hash)", protocol.lock_file.clone().unwrap_or_default());
     let texts: BTreeSet<&str> = comparison.configurations.iter().filter_map(|c| c.content.text.as_deref()).collect();
     add(
@@ -213,10 +219,10 @@ fn provenance(report: &Report) -> Value {
     );
     add("reported by", crate::program());
     if let Some(started) = comparison.trials.iter().filter_map(|t| t.started_utc).min() {
-        add("first start", words::time(started));
+        add("first start", wording::time(started));
     }
     if let Some(finished) = comparison.trials.iter().filter_map(|t| t.finished_utc).max() {
-        add("last end", words::time(finished));
+        add("last end", wording::time(finished));
     }
     add("largest memory of a trial", memory(&comparison.configurations));
     add("expected of it", expected_memory(&comparison.configurations));
@@ -227,7 +233,7 @@ fn provenance(report: &Report) -> Value {
 fn memory(configurations: &[Configuration]) -> String {
     let largest = |of: &dyn Fn(&Configuration) -> Option<f64>| configurations.iter().filter_map(of).fold(0.0, f64::max);
     let (host, device) = (largest(&|c| c.peak_memory_bytes), largest(&|c| c.peak_device_memory_bytes));
-    let [host_bytes, device_bytes] = [host, device].map(|bytes| words::bytes(bytes as i64));
+    let [host_bytes, device_bytes] = [host, device].map(|bytes| wording::bytes(bytes as i64));
     match (host > 0.0, device > 0.0) {
         (true, true) => format!("{device_bytes} of the GPU, {host_bytes} of the host"),
         (true, false) => host_bytes,
@@ -240,7 +246,7 @@ fn memory(configurations: &[Configuration]) -> String {
 fn expected_memory(configurations: &[Configuration]) -> String {
     let largest =
         |of: &dyn Fn(&Configuration) -> Option<i64>| configurations.iter().filter_map(of).max().filter(|&bytes| bytes > 0);
-    let said = |bytes: Option<i64>, by: &str| bytes.map(|bytes| format!("{} by the {by}", words::bytes(bytes)));
+    let said = |bytes: Option<i64>, by: &str| bytes.map(|bytes| format!("{} by the {by}", wording::bytes(bytes)));
     let planned = said(largest(&|c| c.planned_memory_bytes), "plan");
     let probed = said(largest(&|c| c.probed_memory_bytes), "probe");
     planned.into_iter().chain(probed).collect::<Vec<_>>().join(", ")
@@ -255,7 +261,7 @@ fn reasons(report: &Report) -> Value {
     let mut reasons: Vec<(String, String, usize)> = Vec::new();
     for failure in files::failures(report) {
         let status = failure.status.split(" after ").next().unwrap_or_default();
-        let text = match words::plain(&failure.reason) {
+        let text = match wording::plain(&failure.reason) {
             reason if reason.is_empty() => status.to_owned(),
             reason => format!("{status}: {reason}"),
         };
@@ -267,18 +273,18 @@ fn reasons(report: &Report) -> Value {
     let shown = reasons.into_iter().take(REASONS);
     shown
         .map(|(text, last_lines, count)| {
-            object([("text", text.into()), ("last_lines", words::lines(&last_lines).into()), ("count", count.into())])
+            object([("text", text.into()), ("last_lines", wording::lines(&last_lines).into()), ("count", count.into())])
         })
         .collect()
 }
 
 /// The command that trains what has no result yet; empty where nothing is left for it.
 fn command(report: &Report) -> String {
-    let left = report.comparison.trials.iter().any(|t| t.status != "completed");
+    let left = report.comparison.trials.iter().any(|t| t.status != Status::Completed);
     let file = report.protocol.file.as_deref().unwrap_or("FILE");
     let simple = file.chars().all(|c| c.is_alphanumeric() || "/._-~+".contains(c)) && !file.starts_with('-');
     let quoted = if simple { file.to_owned() } else { format!("'{}'", file.replace('\'', "'\\''")) };
-    if left { words::plain(&format!("votive run {quoted}")) } else { String::new() }
+    if left { wording::plain(&format!("votive run {quoted}")) } else { String::new() }
 }
 
 /// Settings and planned figures that differ, a row a configuration.
@@ -306,9 +312,9 @@ fn shown_sections(sections: &[Section]) -> Value {
         let panels: Value = panels
             .map(|p| {
                 object([
-                    ("caption", words::plain(&p.caption).into()),
-                    ("note", words::plain(&p.note).into()),
-                    ("label", words::plain(&p.label).into()),
+                    ("caption", wording::plain(&p.caption).into()),
+                    ("note", wording::plain(&p.note).into()),
+                    ("label", wording::plain(&p.label).into()),
                 ])
             })
             .collect();
@@ -316,9 +322,9 @@ fn shown_sections(sections: &[Section]) -> Value {
             let (rows, more) = table.shown();
             let headings = table.headings.iter();
             let headings: Value = headings
-                .map(|(text, number)| object([("text", words::plain(text).into()), ("number", (*number).into())]))
+                .map(|(text, number)| object([("text", wording::plain(text).into()), ("number", (*number).into())]))
                 .collect();
-            let cells = |row: &Vec<String>| strings(row.iter().map(|cell| words::plain(cell)).collect());
+            let cells = |row: &Vec<String>| strings(row.iter().map(|cell| wording::plain(cell)).collect());
             object([("headings", headings), ("rows", rows.iter().map(cells).collect()), ("more", more.into())])
         });
         object([
@@ -374,7 +380,7 @@ fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
             })
         })
         .collect();
-    let settings = words::keys(&report.protocol.swept).join(" · ");
+    let settings = wording::keys(&report.protocol.swept).join(" · ");
     let figures: serde_json::Map<String, serde_json::Value> =
         sections.iter().map(|section| (section.id.to_owned(), json!(section.data))).collect();
     json!({ "unit": report.unit(), "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })

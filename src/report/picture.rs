@@ -7,7 +7,8 @@ use std::fmt::Write;
 use super::comparison::Configuration;
 use super::curves::Curve;
 use super::experiment::Report;
-use super::{verdict, words};
+use super::verdict;
+use crate::report::wording;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 480.0;
@@ -52,14 +53,14 @@ pub(super) fn svg(report: &Report) -> Option<String> {
         bottom - top + 4.0,
     );
     let mut text = |x: f64, y: f64, class: &str, anchor: &str, text: &str| {
-        let text = escaped(&words::plain(text));
+        let text = escaped(&wording::plain(text));
         let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>");
     };
     text(left - 40.0, 32.0, "title", "start", &cut(&report.protocol.name, 60));
     text(left - 40.0, 54.0, "soft", "start", &cut(verdict::sentences(report).first().map_or("", String::as_str), CHARACTERS));
     text(left - 40.0, 74.0, "tick", "start", "held-out loss, nats per token");
     let unit = report.unit();
-    text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", words::keys(&report.protocol.swept).join(" · ")), 70));
+    text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", wording::keys(&report.protocol.swept).join(" · ")), 70));
     for tick in ticks(low, high, 8) {
         text(left - 8.0, y(tick) + 4.0, "tick", "end", &number(tick));
     }
@@ -110,7 +111,7 @@ fn lines(report: &Report) -> Vec<Line> {
         let all = seeds.count();
         let whole = by_step.into_values().filter(|(_, losses)| losses.len() == all);
         let points: Vec<(f64, f64)> = whole.map(|(tokens, l)| (tokens, l.iter().sum::<f64>() / l.len() as f64)).collect();
-        let figure = c.figure(by_bytes).map(|f| words::perplexity(f.mean)).unwrap_or_default();
+        let figure = c.figure(by_bytes).map(|f| wording::perplexity(f.mean)).unwrap_or_default();
         let label = [c.values.join(" · "), figure].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
         (!points.is_empty()).then_some(Line { first: c.place == Some(1), label, points })
     };

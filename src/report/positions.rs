@@ -6,7 +6,7 @@ use super::comparison::Comparison;
 use super::frames::{integers, numbers, read, words};
 use crate::error::Result;
 use crate::plan::TrialId;
-use crate::runs::{ExperimentFolder, TrialFolder};
+use crate::runs::{ExperimentFolder, Status, TrialFolder};
 
 /// Loss by place of a configuration, over all of its seeds that have it.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub(super) fn positions(
     let mut found = Vec::new();
     for &configuration in drawn {
         let mut sums = Sums::new();
-        for trial in comparison.trials.iter().filter(|t| t.configuration == configuration && t.status == "completed") {
+        for trial in comparison.trials.iter().filter(|t| t.configuration == configuration && t.status == Status::Completed) {
             let Some(id) = TrialId::parse(&trial.id) else { continue };
             if let Err(error) = add(&folder.trial(&id), &mut sums) {
                 damaged.push(error.chain());

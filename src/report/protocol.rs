@@ -1,12 +1,9 @@
 //! What the experiment says about itself: names, how perplexity is measured and ranked, and what is worth a choice. Read from
 //! `experiment.json`; what is missing there has a default, so that a report never fails for it.
 
-use serde_json::Value;
-
-use crate::durable;
-use crate::error::Result;
-use crate::experiment::settings::{RankAt, RankBy, Report};
-use crate::runs::ExperimentFolder;
+use crate::experiment::settings::{RankAt, RankBy};
+use crate::record::swept_column;
+use crate::runs::{Commit, DescribedReferences, DescribedTokenizer, Description, ExperimentFolder};
 
 /// What an experiment is called and how it ranks.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,77 +34,43 @@ pub(super) struct Protocol {
     pub(super) file: Option<String>,
     /// Hash of the `Cargo.lock` of the program that ran last.
     pub(super) lock_file: Option<String>,
-    /// Commit of the folder that was run in last, and whether files differed from it.
-    pub(super) git: Option<(String, bool)>,
-    /// Tokenizers that are known to give every text back (or not); see [`Protocol::is_lossless`].
-    lossless: Vec<Lossless>,
-}
-
-/// Whether a tokenizer gave a text back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Lossless {
-    label: String,
-    /// Of its content; an earlier version did not say it.
-    hash: Option<String>,
-    lossless: bool,
-}
-
-impl Lossless {
-    fn read(json: &Value) -> Option<Self> {
-        let text = |key: &str| json[key].as_str().map(str::to_owned);
-        Some(Self { label: text("label")?, hash: text("hash"), lossless: json["lossless"].as_bool()? })
-    }
-
-    fn is_of(&self, label: &str, hash: Option<&str>) -> bool {
-        match (self.hash.as_deref(), hash) {
-            (Some(known), Some(hash)) => known == hash,
-            _ => self.label == label,
-        }
-    }
+    /// Commit of the folder that was run in last.
+    pub(super) git: Option<Commit>,
+    /// What tokenizers make of the texts; see [`Protocol::is_lossless`].
+    pub(super) tokenizers: Vec<DescribedTokenizer>,
+    /// What simple models reach on the texts.
+    pub(super) references: Vec<DescribedReferences>,
 }
 
 impl Protocol {
-    /// Reads it, with the columns of the table of trials as a fallback for what is swept.
-    pub(super) fn read(folder: &ExperimentFolder, columns: &[String]) -> Result<Self> {
-        let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
-        Ok(Self::of(&json, folder, columns))
-    }
-
-    /// As [`Protocol::read`]; where the file cannot be read it is listed, and everything has its default.
-    pub(super) fn read_or_default(folder: &ExperimentFolder, columns: &[String], damaged: &mut Vec<String>) -> Self {
-        Self::read(folder, columns).unwrap_or_else(|error| {
-            damaged.push(error.chain());
-            Self::of(&Value::Null, folder, columns)
-        })
-    }
-
-    fn of(json: &Value, folder: &ExperimentFolder, columns: &[String]) -> Self {
-        let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+    /// Of what is described, with the columns of the table of trials as a fallback for what is swept.
+    pub(super) fn of(described: Description, folder: &ExperimentFolder, columns: &[String]) -> Self {
+        let said = |text: String| Some(text).filter(|text| !text.is_empty());
         let folder_name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let listed = json["swept"].as_array().map(|keys| keys.iter().filter_map(text).collect::<Vec<_>>());
         // A table written for another plan has other columns: only what is there can be shown.
-        let there = |key: &String| columns.contains(&column_of(key));
-        let swept = match listed {
+        let there = |key: &String| columns.contains(&swept_column(key));
+        let swept = match described.swept {
             Some(keys) if keys.iter().all(there) => keys,
             _ => columns.iter().filter_map(|c| c.strip_prefix("swept_")).map(|c| c.replacen('_', ".", 1)).collect(),
         };
-        let tokenizers = json["tokenizers"].as_array().cloned().unwrap_or_default();
+        let experiment = described.experiment;
         Self {
-            name: text(&json["name"]).unwrap_or(folder_name),
-            description: text(&json["description"]),
-            tune: json["tune"].as_array().into_iter().flatten().filter_map(text).filter(|key| swept.contains(key)).collect(),
-            derived: json["derive"].as_object().into_iter().flat_map(|keys| keys.keys().cloned()).collect(),
-            searched: !json["search"].is_null(),
+            name: said(experiment.name).unwrap_or(folder_name),
+            description: said(experiment.description),
+            tune: experiment.tune.into_iter().filter(|key| swept.contains(key)).collect(),
+            derived: experiment.derive.into_keys().collect(),
+            searched: experiment.search.is_some(),
             swept,
-            rank_by: serde_json::from_value(json["evaluate"]["rank_by"].clone()).unwrap_or(RankBy::Common),
-            rank_at: serde_json::from_value(json["evaluate"]["rank_at"].clone()).unwrap_or(RankAt::Final),
-            margin: serde_json::from_value(json["report"].clone()).unwrap_or_else(|_| Report::default()).margin,
-            common_context: json["common_context"].as_i64(),
-            text_hash: text(&json["text_hash"]),
-            file: text(&json["file"]),
-            lock_file: text(&json["lock_file"]),
-            git: text(&json["git"]["commit"]).map(|commit| (commit, json["git"]["dirty"].as_bool().unwrap_or(false))),
-            lossless: tokenizers.iter().filter_map(Lossless::read).collect(),
+            rank_by: described.evaluate.rank_by,
+            rank_at: described.evaluate.rank_at,
+            margin: described.report.margin,
+            common_context: described.common_context.map(|context| context as i64),
+            text_hash: described.text_hash,
+            file: said(experiment.file),
+            lock_file: described.lock_file,
+            git: described.git,
+            tokenizers: described.tokenizers,
+            references: described.references,
         }
     }
 
@@ -115,7 +78,11 @@ impl Protocol {
     /// `experiment.json` (`"tokenizers": [{"label": "char", "hash": "…", "lossless": true}]`), else true of the two kinds that are made
     /// of bytes. Its hash decides where both are known: one label may stand for several vocabularies.
     pub(super) fn is_lossless(&self, label: &str, hash: Option<&str>) -> bool {
-        let said = self.lossless.iter().filter(|one| one.is_of(label, hash)).map(|one| one.lossless);
+        let is_of = |one: &&DescribedTokenizer| match (one.hash.as_deref(), hash) {
+            (Some(known), Some(hash)) => known == hash,
+            _ => one.label == label,
+        };
+        let said = self.tokenizers.iter().filter(is_of).filter_map(|one| one.lossless);
         said.reduce(|one, other| one && other).unwrap_or_else(|| label == "byte" || label.starts_with("bpe"))
     }
 
@@ -164,11 +131,6 @@ impl Protocol {
     }
 }
 
-/// The column that holds the values of a swept key.
-pub(super) fn column_of(key: &str) -> String {
-    format!("swept_{}", key.replace('.', "_"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,12 +143,12 @@ mod tests {
             std::fs::write(folder.experiment_json(), json).unwrap();
         }
         let columns: Vec<String> = columns.iter().map(|&c| c.to_owned()).collect();
-        Protocol::read(&folder, &columns).unwrap()
+        Protocol::of(Description::find(&folder).unwrap().unwrap_or_default(), &folder, &columns)
     }
 
     #[test]
     fn what_is_missing_has_a_default() {
-        for json in [None, Some("{}"), Some(r#"{"evaluate": {"rank_by": "sideways"}, "report": {"margin": 2}, "swept": 3}"#)] {
+        for json in [None, Some("{}"), Some(r#"{"evaluate": {}, "description": "", "search": null}"#)] {
             let protocol = read(json, &["trial_id", "swept_train_sequence_length", "seed"]);
             assert_eq!((protocol.name.as_str(), protocol.description.clone()), ("night", None));
             assert_eq!(protocol.swept, ["train.sequence_length"]);

@@ -1,95 +1,123 @@
 //! What a perplexity is to be judged by: what simple counts make of the same tokens, and what a tokenizer loses. In sentences.
 
-use serde_json::Value;
-
 use super::comparison::{Comparison, Configuration};
 use super::content::differ;
-use super::words;
-use crate::durable;
-use crate::error::Result;
-use crate::runs::ExperimentFolder;
+use super::protocol::Protocol;
+use crate::corpus::{Reference, References};
+use crate::report::wording;
+use crate::runs::{DescribedReferences, DescribedTokenizer};
+use crate::words;
 
 /// Tokenizers that are named.
 const NAMED: usize = 6;
 
-/// The notes of an experiment, from its `experiment.json`; none where that says nothing of them.
-pub(super) fn notes(folder: &ExperimentFolder, comparison: &Comparison) -> Result<Vec<String>> {
-    let json: Value = durable::read_json(&folder.experiment_json())?.unwrap_or(Value::Null);
+/// The notes of an experiment; none where its description says nothing of them.
+pub(super) fn notes(protocol: &Protocol, comparison: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut lossy = entries(&json["tokenizers"], "label", comparison);
-    lossy.retain(|entry| entry.json["lossless"] == false);
-    let mut references = entries(&json["references"], "tokenizer", comparison);
-    references.retain(|entry| !comparison.by_bytes || !lossy.iter().any(|tokenizer| tokenizer.is_of(entry)));
+    let mut lossy = compared(&protocol.tokenizers, comparison);
+    lossy.retain(|entry| entry.of.lossless == Some(false));
+    let mut references = compared(&protocol.references, comparison);
+    references.retain(|entry| !comparison.by_bytes || !lossy.iter().any(|tokenizer| same(tokenizer.of, entry.of)));
     notes.extend(simple_models(&references, comparison.by_bytes));
     notes.extend(
-        lossy
-            .iter()
-            .take(NAMED)
-            .filter_map(|entry| Some(lossy_note(&entry.name, &Unknown::of(entry.json)?, comparison.by_bytes))),
+        lossy.iter().take(NAMED).filter_map(|entry| Some(lossy_note(&entry.name, &Unknown::of(entry.of)?, comparison.by_bytes))),
     );
-    Ok(notes)
+    notes
 }
 
 /// What is said of one tokenizer over one text.
-struct Entry<'a> {
-    json: &'a Value,
+trait OfTokenizer {
+    /// What the tokenizer is called.
+    fn label(&self) -> &str;
+    /// Of its content, where that is known.
+    fn hash(&self) -> Option<&String>;
+    /// Of the text and its split, where that is known.
+    fn text_hash(&self) -> Option<&String>;
+}
+
+impl OfTokenizer for DescribedTokenizer {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn hash(&self) -> Option<&String> {
+        self.hash.as_ref()
+    }
+
+    fn text_hash(&self) -> Option<&String> {
+        self.text_hash.as_ref()
+    }
+}
+
+impl OfTokenizer for DescribedReferences {
+    fn label(&self) -> &str {
+        &self.tokenizer
+    }
+
+    fn hash(&self) -> Option<&String> {
+        self.hash.as_ref()
+    }
+
+    fn text_hash(&self) -> Option<&String> {
+        self.text_hash.as_ref()
+    }
+}
+
+/// Whether two are said of one tokenizer: by content where it is known of both, and else by label.
+fn same(one: &impl OfTokenizer, other: &impl OfTokenizer) -> bool {
+    match (one.hash(), other.hash()) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.label() == other.label(),
+    }
+}
+
+/// One of a list, under the name that it has among those that are told.
+struct Entry<'a, T> {
+    of: &'a T,
     /// What the tokenizer is called; where several are called so, with the configurations that it is of.
     name: String,
 }
 
-impl Entry<'_> {
-    /// Whether a tokenizer is that of a reference: by content where it is known of both, and else by label.
-    fn is_of(&self, reference: &Entry<'_>) -> bool {
-        match (self.json["hash"].as_str(), reference.json["hash"].as_str()) {
-            (Some(own), Some(other)) => own == other,
-            _ => self.json["label"] == reference.json["tokenizer"],
-        }
-    }
-}
-
 /// Those of a list that belong to configurations which are compared, by content where it is known and else by label.
-fn entries<'a>(list: &'a Value, label: &str, comparison: &Comparison) -> Vec<Entry<'a>> {
-    let known = |json: &Value, key: &str| json[key].as_str().map(str::to_owned);
-    let of = |json: &'a Value| {
-        let named = json[label].as_str()?;
-        let (hash, text) = (known(json, "hash"), known(json, "text_hash"));
+fn compared<'a, T: OfTokenizer>(list: &'a [T], comparison: &Comparison) -> Vec<Entry<'a, T>> {
+    let of = |one: &'a T| {
         let belongs = |c: &&Configuration| {
-            let same = match (&hash, &c.content.tokenizer) {
+            let same = match (one.hash(), &c.content.tokenizer) {
                 (Some(hash), Some(own)) => hash == own,
-                _ => c.tokenizer == named,
+                _ => c.tokenizer == one.label(),
             };
-            same && !differ(text.as_ref(), c.content.text.as_ref()) && !c.is_apart
+            same && !differ(one.text_hash(), c.content.text.as_ref()) && !c.is_apart
         };
         let mut numbers: Vec<i64> = comparison.configurations.iter().filter(belongs).map(|c| c.number).collect();
         numbers.sort_unstable();
-        (!numbers.is_empty()).then_some((json, named, numbers))
+        (!numbers.is_empty()).then_some((one, numbers))
     };
-    let found: Vec<_> = list.as_array().into_iter().flatten().filter_map(of).collect();
-    let is_shared = |named: &str| found.iter().filter(|(_, other, _)| *other == named).count() > 1;
-    let entry = |(json, named, numbers): &(&'a Value, &'a str, Vec<i64>)| Entry {
-        json,
-        name: if is_shared(named) { format!("{named} of {}", words::numbers(numbers)) } else { (*named).to_owned() },
+    let found: Vec<_> = list.iter().filter_map(of).collect();
+    let is_shared = |label: &str| found.iter().filter(|(other, _)| other.label() == label).count() > 1;
+    let entry = |(one, numbers): &(&'a T, Vec<i64>)| {
+        let label = one.label();
+        let name = if is_shared(label) { format!("{label} of {}", wording::numbers(numbers)) } else { label.to_owned() };
+        Entry { of: *one, name }
     };
     found.iter().map(entry).collect()
 }
 
 /// `For comparison, in perplexity on the same tokens: 69.00 guessing blindly …`
-fn simple_models(entries: &[Entry<'_>], by_bytes: bool) -> Option<String> {
-    let (unit, said) = if by_bytes {
-        ("bits_per_byte", "bits per byte on the same text")
-    } else {
-        ("perplexity", "perplexity on the same tokens")
-    };
+fn simple_models(entries: &[Entry<'_, DescribedReferences>], by_bytes: bool) -> Option<String> {
+    let said = if by_bytes { "bits per byte on the same text" } else { "perplexity on the same tokens" };
     let several = by_bytes || entries.len() > 1;
-    let line = |entry: &Entry<'_>| {
-        let figure = |model: &str| entry.json[model][unit].as_f64().map(words::perplexity);
-        let (uniform, unigram, bigram) = (figure("uniform")?, figure("unigram")?, figure("bigram")?);
-        let name = if several { format!("{}: ", words::plain(&entry.name)) } else { String::new() };
-        Some(format!(
-            "{name}{uniform} guessing blindly, {unigram} by how frequent each token is (unigram), {bigram} by the token before (bigram)"
-        ))
+    let line = |entry: &Entry<'_, DescribedReferences>| {
+        let figure = |one: Reference| wording::perplexity(if by_bytes { one.bits_per_byte } else { one.perplexity });
+        let References { uniform, unigram, bigram, .. } = entry.of.references;
+        let name = if several { format!("{}: ", wording::plain(&entry.name)) } else { String::new() };
+        format!(
+            "{name}{} guessing blindly, {} by how frequent each token is (unigram), {} by the token before (bigram)",
+            figure(uniform),
+            figure(unigram),
+            figure(bigram),
+        )
     };
-    let lines: Vec<String> = entries.iter().filter_map(line).take(NAMED).collect();
+    let lines: Vec<String> = entries.iter().map(line).take(NAMED).collect();
     let lines = lines.join("; ");
     (!lines.is_empty()).then(|| format!("For comparison, in {said}: {lines}, counted in the training text."))
 }
@@ -105,9 +133,9 @@ struct Unknown<'a> {
 }
 
 impl<'a> Unknown<'a> {
-    fn of(tokenizer: &'a Value) -> Option<Self> {
-        let parts = tokenizer["unknown_parts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        Some(Self { share: tokenizer["unknown_share"].as_f64()?, tokens: tokenizer["unknown_tokens"].as_u64(), parts })
+    fn of(tokenizer: &'a DescribedTokenizer) -> Option<Self> {
+        let parts = tokenizer.unknown_parts.iter().map(String::as_str).collect();
+        Some(Self { share: tokenizer.unknown_share?, tokens: tokenizer.unknown_tokens, parts })
     }
 
     /// `12 of its held-out tokens (0.3 %) stand for something that it does not know (as `é`, `ñ`)`.
@@ -144,12 +172,16 @@ mod tests {
     use super::*;
     use crate::experiment::settings::{ClipNorm, Tokenizer};
     use crate::record::tests::{completed, plan};
-    use serde_json::json;
+    use crate::runs::{Description, ExperimentFolder};
 
-    fn references() -> Value {
-        let line = |figure: f64| json!({"loss": figure, "perplexity": 10.0 * figure, "bits_per_byte": figure});
-        let one = |label: &str, hash: &str| json!({"tokenizer": label, "hash": hash, "uniform": line(6.0), "unigram": line(4.5), "bigram": line(3.25)});
-        json!([one("char", "a"), one("bpe-512", "b"), one("gone", "c"), one("char", "d")])
+    fn references() -> Vec<DescribedReferences> {
+        let of = |figure: f64| Reference { loss: figure, perplexity: 10.0 * figure, bits_per_byte: figure };
+        let references = References { scored_tokens: 9, uniform: of(6.0), unigram: of(4.5), bigram: of(3.25) };
+        let one = |(label, hash): (&str, &str)| {
+            let (tokenizer, hash) = (label.to_owned(), Some(hash.to_owned()));
+            DescribedReferences { tokenizer, hash, text_hash: None, references }
+        };
+        [("char", "a"), ("bpe-512", "b"), ("gone", "c"), ("char", "d")].map(one).to_vec()
     }
 
     /// Three configurations with these tokenizers, by label and hash.
@@ -162,8 +194,8 @@ mod tests {
         compared_as(&plan, &[1.0, 2.0, 3.0].map(|loss| completed(loss, None)), "{}")
     }
 
-    fn told(references: &Value, comparison: &Comparison) -> Option<String> {
-        simple_models(&entries(references, "tokenizer", comparison), comparison.by_bytes)
+    fn told(references: &[DescribedReferences], comparison: &Comparison) -> Option<String> {
+        simple_models(&compared(references, comparison), comparison.by_bytes)
     }
 
     #[test]
@@ -181,23 +213,26 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("gone"));
-        for nothing in [Value::Null, json!([]), json!([{"tokenizer": "char"}])] {
-            assert_eq!(told(&nothing, &same), None);
-        }
+        assert_eq!(told(&[], &same), None);
     }
 
     #[test]
     fn bits_per_byte_of_a_tokenizer_that_loses_text_are_not_told_beside_those_of_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = ExperimentFolder::at(dir.path());
-        let lossless = |label: &str, hash: &str, lossless: bool| json!({"label": label, "hash": hash, "lossless": lossless, "unknown_share": 0.0});
-        let tokenizers = [lossless("char", "a", false), lossless("bpe-512", "b", true)];
-        durable::write_json(&folder.experiment_json(), &json!({"references": references(), "tokenizers": tokenizers})).unwrap();
+        let tokenizer = |(label, hash, lossless): (&str, &str, bool)| DescribedTokenizer {
+            label: label.to_owned(),
+            hash: Some(hash.to_owned()),
+            lossless: Some(lossless),
+            unknown_share: Some(0.0),
+            ..DescribedTokenizer::default()
+        };
+        let tokenizers = [("char", "a", false), ("bpe-512", "b", true)].map(tokenizer).to_vec();
+        let described = Description { references: references(), tokenizers, ..Description::default() };
+        let protocol = Protocol::of(described, &ExperimentFolder::at("night".as_ref()), &[]);
         let bpe = Tokenizer::Bpe { vocab_size: 512 };
-        let several = notes(&folder, &three([(Tokenizer::Char, "a"), (bpe, "b"), (Tokenizer::Char, "a")])).unwrap();
+        let several = notes(&protocol, &three([(Tokenizer::Char, "a"), (bpe, "b"), (Tokenizer::Char, "a")]));
         assert!(several[0].contains("on the same text: bpe-512: 6.000 ") && !several[0].contains("char"), "{several:?}");
         assert!(several[1].starts_with("Configurations with the tokenizer char have no place"), "{several:?}");
-        let alone = notes(&folder, &three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|t| (t, "a")))).unwrap();
+        let alone = notes(&protocol, &three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|t| (t, "a"))));
         assert!(alone[0].starts_with("For comparison, in perplexity on the same tokens: 60.00 "), "{alone:?}");
     }
 

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::comparison::{Comparison, TrialLine};
-use super::words;
 use crate::durable;
 use crate::plan::TrialId;
-use crate::runs::ExperimentFolder;
-use crate::train::Sample;
+use crate::report::wording;
+use crate::rows::Sample;
+use crate::runs::{ExperimentFolder, Status};
+use crate::words;
 
 /// Configurations whose text is shown.
 const SHOWN: usize = 3;
@@ -17,7 +18,7 @@ pub(super) const HEADING: &str = "What they write";
 
 /// The text of a configuration.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shown {
+pub(super) struct TrialSample {
     pub(super) configuration: i64,
     /// What the configuration is called; empty where nothing is swept.
     name: String,
@@ -32,16 +33,16 @@ pub(super) fn samples(
     comparison: &Comparison,
     swept: &[String],
     damaged: &mut Vec<String>,
-) -> Vec<Shown> {
+) -> Vec<TrialSample> {
     let mut shown = Vec::new();
     for configuration in comparison.configurations.iter().filter(|c| c.place.is_some()).take(SHOWN) {
-        let complete = |t: &&TrialLine| t.configuration == configuration.number && t.status == "completed";
+        let complete = |t: &&TrialLine| t.configuration == configuration.number && t.status == Status::Completed;
         for trial in comparison.trials.iter().filter(complete) {
             let Some(id) = TrialId::parse(&trial.id) else { continue };
             match durable::read_json(&folder.trial(&id).sample()) {
                 Ok(Some(sample)) => {
-                    let (trial_id, name) = (trial.id.clone(), words::named(swept, &configuration.values));
-                    shown.push(Shown { configuration: configuration.number, name, trial_id, seed: trial.seed, sample });
+                    let (trial_id, name) = (trial.id.clone(), wording::named(swept, &configuration.values));
+                    shown.push(TrialSample { configuration: configuration.number, name, trial_id, seed: trial.seed, sample });
                     break;
                 }
                 Ok(None) => {}
@@ -53,7 +54,7 @@ pub(super) fn samples(
 }
 
 /// How the texts came about.
-pub(super) fn caption(samples: &[Shown]) -> String {
+pub(super) fn caption(samples: &[TrialSample]) -> String {
     let Some(first) = samples.first() else { return String::new() };
     let whose = if samples.len() == 1 { "" } else { " of the best configurations" };
     let from = match first.sample.sampling.top_k {
@@ -64,25 +65,25 @@ pub(super) fn caption(samples: &[Shown]) -> String {
     format!(
         "What the final weights{whose} go on with after the first words of the held-out text (set apart): {}, drawn{from} at \
          temperature {}. A glance, and no measure.",
-        words::count(most, "token"),
+        words::counted(most, "token"),
         first.sample.sampling.temperature,
     )
 }
 
 /// The configuration's name and the seed.
-pub(super) fn name(shown: &Shown) -> String {
+pub(super) fn name(shown: &TrialSample) -> String {
     let seed = shown.seed.map(|seed| format!("seed {seed}"));
     let parts = std::iter::once(shown.name.clone()).chain(seed).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(" · ")
 }
 
 /// Prompt and text as one, the prompt in brackets.
-pub(super) fn marked(shown: &Shown) -> String {
-    words::lines(&format!("⟦{}⟧{}", shown.sample.prompt, shown.sample.text))
+pub(super) fn marked(shown: &TrialSample) -> String {
+    wording::lines(&format!("⟦{}⟧{}", shown.sample.prompt, shown.sample.text))
 }
 
 /// As `summary.json` has it.
-pub(super) fn json(shown: &Shown) -> Value {
+pub(super) fn json(shown: &TrialSample) -> Value {
     json!({
         "configuration": shown.configuration,
         "trial": shown.trial_id,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use polars::prelude::DataFrame;
 
 use super::frames::{integers, shown};
-use super::words;
 use crate::error::Result;
+use crate::report::wording;
+use crate::words;
 
 /// What the table of trials says about a trial, not about what is varied; and where its results begin.
 const NOT_SETTINGS: [&str; 6] = ["trial_id", "configuration", "seed", "text_hash", "validation_hash", "tokenizer_hash"];
@@ -117,7 +118,7 @@ fn readable(text: &str) -> String {
             format!("{number:.3e}")
         }
         (_, Ok(number)) if number.is_finite() => format!("{:.5}", number).trim_end_matches('0').trim_end_matches('.').to_owned(),
-        _ => words::plain(text),
+        _ => wording::plain(text),
     }
 }
 

@@ -7,7 +7,8 @@ use super::experiment::Report;
 use super::inference::effects::{Effect, Interval};
 use super::inference::reach::MOST_SEEDS;
 use super::statistics::{Against, Relation, Statistics};
-use super::words;
+use crate::report::wording;
+use crate::words;
 
 /// Names of tied configurations that are written out.
 const NAMED: usize = 3;
@@ -20,12 +21,12 @@ const VALUES: usize = 6;
 
 /// A difference as people read it: `+3.2 %` of perplexity, or bits per byte.
 pub(super) fn difference(statistics: &Statistics, value: f64) -> String {
-    words::difference(statistics.difference_shown(value), statistics.by_bytes)
+    wording::difference(statistics.difference_shown(value), statistics.by_bytes)
 }
 
 /// The difference of two configurations' means; `the same` where there is none.
 fn lead(statistics: &Statistics, value: f64) -> String {
-    words::difference_or_same(statistics.difference_shown(value), statistics.by_bytes)
+    wording::difference_or_same(statistics.difference_shown(value), statistics.by_bytes)
 }
 
 /// A difference without its sign: `3.2 %`.
@@ -102,7 +103,7 @@ fn named(report: &Report, number: i64) -> String {
 /// What the best one would give that was chosen for being lowest, where that shows.
 fn fresh(report: &Report, statistics: &Statistics) -> Option<String> {
     let (fresh, best) = (statistics.fresh?, statistics.of(statistics.leader)?);
-    let [fresh, seen] = [fresh, best.mean].map(|response| words::perplexity(statistics.shown(response)));
+    let [fresh, seen] = [fresh, best.mean].map(|response| wording::perplexity(statistics.shown(response)));
     // Of one that a diverged seed keeps from winning nothing is promised.
     (fresh != seen && !statistics.diverged && report.comparison.configurations.len() > 1)
         .then(|| format!("It was chosen for being lowest: fresh seeds would probably give about {fresh}."))
@@ -196,7 +197,7 @@ fn reach(statistics: &Statistics, is_open: bool) -> Option<String> {
     // A few that scatter far more than the others would make the reach over all of them say nothing.
     let apart = found.lead > UNEVEN * found.typical;
     let (lead, over) = if apart { (found.typical, " over a typical other configuration") } else { (found.lead, "") };
-    let seeds = words::count(found.seeds, "seed");
+    let seeds = words::counted(found.seeds, "seed");
     let mut text = match (found.seeds, &statistics.scatter) {
         _ if !statistics.by_bytes && statistics.difference_shown(lead) > DOUBLE => format!(
             "With {seeds} each not even half the perplexity{over} would be found four times in five: results scatter too much for so few \
@@ -300,7 +301,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
 fn by_setting(report: &Report, statistics: &Statistics) -> Option<String> {
     let name = |effect: &Effect| {
         let places = effect.keys.iter().filter_map(|key| report.protocol.swept.iter().position(|other| other == key));
-        let labels = words::keys(&report.protocol.swept);
+        let labels = wording::keys(&report.protocol.swept);
         places.map(|place| labels[place].clone()).collect::<Vec<_>>().join(" · ")
     };
     let said = |effect: &Effect| Some(words::capital(&format!("{}: {}", name(effect), of_effect(effect)?)));
@@ -315,7 +316,7 @@ fn tuned(report: &Report) -> Vec<String> {
     if chosen.is_empty() {
         return Vec::new();
     }
-    let keys = words::keys(&report.protocol.tune).join(", ");
+    let keys = wording::keys(&report.protocol.tune).join(", ");
     let mut notes = vec![format!(
         "Tuned: {keys}. Each combination of the other settings is ranked at the value that suits it best, chosen on the same text \
          that ranks: the figures of all are a little too good."
@@ -328,7 +329,7 @@ fn tuned(report: &Report) -> Vec<String> {
                  lower \
                  figure.",
                 chosen.len(),
-                words::key(key)
+                wording::key(key)
             ));
         }
     }

@@ -1,9 +1,9 @@
 //! What ran when: every attempt of every trial, from its folder.
 
 use super::comparison::Comparison;
-use super::words;
 use crate::plan::TrialId;
-use crate::runs::{Attempt, ExperimentFolder, attempts, read_progress};
+use crate::report::wording;
+use crate::runs::{Attempt, AttemptEnd, End, ExperimentFolder, Status, attempts, read_progress};
 
 /// Trials whose attempts are read.
 const TRIALS: usize = 10_000;
@@ -14,7 +14,7 @@ pub(super) struct Stay {
     pub(super) trial_id: String,
     pub(super) configuration: i64,
     pub(super) seed: Option<i64>,
-    pub(super) status: String,
+    pub(super) status: Status,
     pub(super) attempt: Attempt,
     /// Where it still runs: when its worker was last heard of.
     pub(super) heard_utc: Option<i64>,
@@ -23,19 +23,19 @@ pub(super) struct Stay {
 impl Stay {
     /// Host, slot and GPU, the host only where there are several.
     pub(super) fn row(&self, hosts: bool) -> String {
-        let host = hosts.then(|| words::plain(&self.attempt.host));
-        let gpu = self.attempt.gpu.as_ref().map(|gpu| words::plain(&gpu.to_string()));
+        let host = hosts.then(|| wording::plain(&self.attempt.host));
+        let gpu = self.attempt.gpu.as_ref().map(|gpu| wording::plain(&gpu.to_string()));
         [host, Some(self.attempt.slot.to_string()), gpu].into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
 
     /// How it ended: one of few words for its colour, and what its file says.
     pub(super) fn end(&self, is_last: bool) -> (&'static str, String) {
-        match self.attempt.ended.as_deref() {
-            Some("completed") => ("completed", "completed".to_owned()),
-            Some(said) if ["diverged", "did_not_fit", "did not fit"].contains(&said) => ("diverged", words::status(said)),
-            Some(said) if said.starts_with("interrupted") || said.starts_with("stopped") => ("interrupted", words::plain(said)),
-            Some(said) => ("failed", words::plain(said)),
-            None if is_last && self.status == "running" => ("running", "running".to_owned()),
+        match &self.attempt.ended {
+            Some(AttemptEnd::Outcome(End::Completed)) => ("completed", "completed".to_owned()),
+            Some(end @ AttemptEnd::Outcome(End::Diverged | End::DidNotFit)) => ("diverged", end.to_string()),
+            Some(end @ AttemptEnd::Interrupted) => ("interrupted", end.to_string()),
+            Some(end) => ("failed", wording::plain(&end.to_string())),
+            None if is_last && self.status == Status::Running => ("running", "running".to_owned()),
             None => ("failed", "killed; its end is not known".to_owned()),
         }
     }
@@ -47,13 +47,13 @@ pub(super) fn stays(folder: &ExperimentFolder, comparison: &Comparison, damaged:
     for trial in comparison.trials.iter().take(TRIALS) {
         let Some(id) = TrialId::parse(&trial.id) else { continue };
         let trial_folder = folder.trial(&id);
-        let progress = if trial.status == "running" { read_progress(&trial_folder) } else { None };
+        let progress = if trial.status == Status::Running { read_progress(&trial_folder) } else { None };
         match attempts(&trial_folder) {
             Ok(list) => stays.extend(list.into_iter().map(|attempt| Stay {
                 trial_id: trial.id.clone(),
                 configuration: trial.configuration,
                 seed: trial.seed,
-                status: trial.status.clone(),
+                status: trial.status,
                 heard_utc: progress.as_ref().filter(|p| p.attempt == attempt.attempt).map(|p| p.time_utc),
                 attempt,
             })),
@@ -75,7 +75,7 @@ mod tests {
             trial_id: String::new(),
             configuration: 1,
             seed: None,
-            status: String::new(),
+            status: Status::Completed,
             attempt: Attempt { slot: 2, host: "rack".to_owned(), gpu, ..Attempt::example() },
             heard_utc: None,
         };

@@ -4,10 +4,11 @@
 use polars::prelude::{Column, DataFrame, DataType};
 
 use super::content::{Content, contents};
-use super::frames::{integers, numbers, words, wrong};
-use super::words::thousands;
+use super::frames::{integers, numbers, statuses, words, wrong};
 use crate::error::Result;
 use crate::experiment::settings::Settings;
+use crate::runs::Status;
+use crate::words::thousands;
 
 /// A quantity that follows from the settings: nobody chose it, but it may be why a configuration wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub(super) struct Subject {
     pub(super) id: String,
     pub(super) configuration: i64,
     pub(super) seed: Option<i64>,
-    pub(super) status: String,
+    pub(super) status: Status,
     /// Every setting and its value in words, in the program's order; the parts of a block as one.
     pub(super) settings: Vec<(String, String)>,
     /// In the order of [`QUANTITIES`]; `None` where it is not known.
@@ -97,7 +98,7 @@ impl Subject {
 
     /// Whether it counts: complete, and scored.
     pub(super) fn counts(&self) -> bool {
-        self.status == "completed" && self.loss.is_some()
+        self.status == Status::Completed && self.loss.is_some()
     }
 }
 
@@ -106,7 +107,7 @@ pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
     let settings = settings(frame)?;
     let quantities = quantities(frame)?;
     let contents = contents(frame);
-    let (id, status) = (words(frame, "trial_id")?, words(frame, "status")?);
+    let (id, status) = (words(frame, "trial_id")?, statuses(frame)?);
     let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
     let (program, device) = (words(frame, "program")?, words(frame, "device")?);
     // A table that another version wrote may lack these.
@@ -121,7 +122,7 @@ pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
             id: id[row].clone().unwrap_or_default(),
             configuration: configuration[row].unwrap_or(0),
             seed: seed[row],
-            status: status[row].clone().unwrap_or_default(),
+            status: status[row],
             settings: settings.iter().map(|(key, values)| (key.clone(), values[row].clone())).collect(),
             quantities: quantities.iter().map(|column| column[row]).collect(),
             content: contents[row].clone(),

@@ -4,8 +4,11 @@ use comfy_table::{LineStyle, TableStyle};
 
 use super::comparison::{Comparison, Configuration, Figure};
 use super::experiment::Report;
-use super::{standing, verdict, words};
+use super::swept_value::SweptValue;
+use super::{standing, verdict};
+use crate::report::wording;
 use crate::terminal::{self, Cells, Column, Look, Tone};
+use crate::words;
 
 /// Rows shown on a terminal; the files have all.
 pub(super) const ROWS: usize = 40;
@@ -16,7 +19,7 @@ pub(super) const LINES: TableStyle = TableStyle::new()
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// A column of the leaderboard: heading, whether it holds numbers, text of a configuration.
-pub(super) struct Shown {
+pub(super) struct TableColumn {
     pub(super) heading: String,
     pub(super) number: bool,
     pub(super) cell: Box<dyn Fn(&Configuration) -> String>,
@@ -24,7 +27,7 @@ pub(super) struct Shown {
     keep: Option<u8>,
 }
 
-impl Shown {
+impl TableColumn {
     fn keep(self, keep: u8) -> Self {
         Self { keep: Some(keep), ..self }
     }
@@ -37,20 +40,20 @@ impl Shown {
 
 /// The columns that are worth showing, the same on the terminal, in Markdown and on the page: the place, the configuration's number,
 /// by which commands call it, the settings that vary, figures.
-pub(super) fn columns(report: &Report) -> Vec<Shown> {
+pub(super) fn columns(report: &Report) -> Vec<TableColumn> {
     let comparison = &report.comparison;
     let by_bytes = comparison.by_bytes;
     let mut columns = vec![
         shown("", true, |c| c.place.map_or_else(String::new, |place| place.to_string())),
         shown("#", true, |c| c.number.to_string()),
     ];
-    let keys = words::keys(&report.protocol.swept);
+    let keys = wording::keys(&report.protocol.swept);
     let numbers = |place: usize| {
-        let numeric = |value: &String| value.replace('_', "").parse::<f64>().is_ok() || value == "off" || value == "full";
+        let numeric = |value: &String| SweptValue::of(value).size().is_some();
         comparison.configurations.iter().all(|c| c.values.get(place).is_none_or(numeric))
     };
     for (place, key) in keys.into_iter().enumerate() {
-        columns.push(shown(key, numbers(place), move |c| words::plain(c.values.get(place).map_or("", String::as_str))).keep(9));
+        columns.push(shown(key, numbers(place), move |c| wording::plain(c.values.get(place).map_or("", String::as_str))).keep(9));
     }
     columns.push(figures(if by_bytes { "bits per byte" } else { "perplexity" }, comparison, move |c| c.figure(by_bytes)));
     if by_bytes {
@@ -78,7 +81,7 @@ pub(super) fn columns(report: &Report) -> Vec<Shown> {
 }
 
 /// How each stands to the best of the others, and which may be the best: nothing where one alone is ranked.
-fn statistics(report: &Report) -> Vec<Shown> {
+fn statistics(report: &Report) -> Vec<TableColumn> {
     let Some(statistics) = report.statistics.clone().filter(|statistics| statistics.against.len() > 1) else { return Vec::new() };
     let mut columns = Vec::new();
     if report.comparison.configurations.iter().any(|c| c.tuned.is_some()) {
@@ -100,12 +103,12 @@ fn statistics(report: &Report) -> Vec<Shown> {
     columns
 }
 
-fn shown(heading: impl Into<String>, number: bool, cell: impl Fn(&Configuration) -> String + 'static) -> Shown {
-    Shown { heading: heading.into(), number, cell: Box::new(cell), keep: None }
+fn shown(heading: impl Into<String>, number: bool, cell: impl Fn(&Configuration) -> String + 'static) -> TableColumn {
+    TableColumn { heading: heading.into(), number, cell: Box::new(cell), keep: None }
 }
 
 /// A column of figures, all with as many decimals as the smallest one.
-fn figures(heading: &str, comparison: &Comparison, figure: impl Fn(&Configuration) -> Option<Figure> + 'static) -> Shown {
+fn figures(heading: &str, comparison: &Comparison, figure: impl Fn(&Configuration) -> Option<Figure> + 'static) -> TableColumn {
     // What was scored on another text is no figure of this table.
     let figure = move |c: &Configuration| figure(c.comparable()?);
     let means = comparison.configurations.iter().filter_map(|c| Some(figure(c)?.mean));
@@ -125,7 +128,8 @@ pub(super) fn terminal(report: &Report, look: Look) -> String {
         };
         (tone, columns.iter().map(|column| (column.cell)(configuration)).collect())
     });
-    let drawn = terminal::table(&columns.iter().map(Shown::column).collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), LINES, look);
+    let drawn =
+        terminal::table(&columns.iter().map(TableColumn::column).collect::<Vec<_>>(), &rows.collect::<Vec<_>>(), LINES, look);
     let mut notes: Vec<String> = drawn.note(look.width, "`report.md` and `leaderboard.csv` have them").into_iter().collect();
     if configurations.len() > ROWS {
         notes.push(format!("… and {} more in leaderboard.csv", words::thousands((configurations.len() - ROWS) as i64)));

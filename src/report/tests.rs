@@ -10,9 +10,9 @@ use crate::plan::Plan;
 use crate::random::Stream;
 use crate::record::tests::{completed, ended, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
+use crate::report::wording;
+use crate::rows::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, Sample, Sampling, ScoredPart, StepRow, TokenNll};
 use crate::runs::{ExperimentFolder, Status};
-use crate::train::Sample;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, StepRow, TokenNll};
 
 pub(super) const NASTY: &str = "</script><img src=x onerror=alert(1)>";
 
@@ -54,7 +54,7 @@ impl Night {
     pub(super) fn write_sample(&self, plan: &Plan, trial: usize, prompt: &str, text: &str) {
         let folder = self.folder.trial(&plan.trials[trial].id);
         std::fs::create_dir_all(folder.path()).unwrap();
-        let sampling = crate::train::sample::SAMPLING;
+        let sampling = Sampling { temperature: 0.8, top_k: 50 };
         let (prompt, text) = (prompt.to_owned(), text.to_owned());
         let sample = Sample { step: 40, prompt, text, tokens: 200, seed: plan.trials[trial].seed, sampling };
         durable::write_json(&folder.sample(), &sample).unwrap();
@@ -90,7 +90,7 @@ fn evaluation(step: i64, kind: CheckpointKind) -> EvaluationRow {
         tokens_seen: step * 64,
         protocol: Scored::Common,
         kind,
-        part: "validation".to_owned(),
+        part: ScoredPart::Validation,
         context: 32,
         stride: 32,
         scored_tokens: 100,
@@ -339,7 +339,7 @@ fn a_figure_is_of_chosen_configurations_or_of_all_and_says_which() {
     assert_eq!([points(0), points(1)], [2, 6], "the points are those of the means");
     let rows = &by_setting.table.as_ref().unwrap().rows;
     let of = |value: &str| rows.iter().find(|row| row[1] == value).unwrap()[2..].join(" ");
-    let perplexity = |loss: f64| words::perplexity(loss.exp());
+    let perplexity = |loss: f64| wording::perplexity(loss.exp());
     assert_eq!(of("64"), format!("1 {0} {0} {0}", perplexity(1.0)));
     assert_eq!(
         of("2"),

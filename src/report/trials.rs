@@ -5,18 +5,16 @@
 //! that were copied somewhere without the folders of their trials, or a damaged plan.
 
 use polars::prelude::DataFrame;
-use serde_json::Value;
 
 use super::content;
 use super::frames::{self, integers, words};
-use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::record::{Planned, TrialState, states_as_parquet};
 use crate::runs::{ExperimentFolder, probed_memory, state_of};
 
-/// Reads it; damaged files are listed. An error of kind [`Kind::Nothing`] where there is neither a plan nor a table.
-pub(super) fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<DataFrame> {
+/// Reads it; damaged files are listed. `context` is the common context, where it is known. An error of kind [`Kind::Nothing`] where there is neither a plan nor a table.
+pub(super) fn trials(folder: &ExperimentFolder, context: Option<usize>, damaged: &mut Vec<String>) -> Result<DataFrame> {
     let (plan, table) = (folder.plan_parquet(), folder.trials_parquet());
     let mut read = |path: &std::path::Path| match frames::read(path, None) {
         Ok(frame) => Some(frame),
@@ -27,7 +25,7 @@ pub(super) fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Re
     };
     let planned = if plan.exists() { read(&plan) } else { None };
     if let Some(planned) = planned.as_ref().filter(|_| folder.trials().is_dir()) {
-        return as_they_stand(folder, planned);
+        return as_they_stand(folder, context, planned);
     }
     if table.exists()
         && let Some(table) = read(&table)
@@ -35,7 +33,7 @@ pub(super) fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Re
         return content::with_contents(table, folder);
     }
     if let Some(planned) = planned {
-        return as_they_stand(folder, &planned);
+        return as_they_stand(folder, context, &planned);
     }
     let path = folder.path().display();
     let error = match damaged.first() {
@@ -46,17 +44,15 @@ pub(super) fn trials(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Re
 }
 
 /// The plan with what the folders of its trials say.
-fn as_they_stand(folder: &ExperimentFolder, plan: &DataFrame) -> Result<DataFrame> {
+fn as_they_stand(folder: &ExperimentFolder, context: Option<usize>, plan: &DataFrame) -> Result<DataFrame> {
     let ids = words(plan, "trial_id")?;
     // A plan of an older version may lack a column.
     let column = |name: &str| integers(plan, name).unwrap_or_else(|_| vec![None; plan.height()]);
     let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
     let lengths = column("train_sequence_length");
     let (tokens, text) = (column("validation_tokens"), column("validation_words"));
-    // A damaged description is listed by who reads it for its words.
-    let described: Option<Value> = durable::read_json(&folder.experiment_json()).ok().flatten();
-    let context = described.and_then(|json| json["common_context"].as_u64());
-    let context = context.unwrap_or_else(|| lengths.iter().map(|&length| count(length)).min().unwrap_or(0));
+    let smallest = || lengths.iter().map(|&length| count(length)).min().unwrap_or(0);
+    let context = context.map_or_else(smallest, |context| context as u64);
     let probed = probed_memory(folder);
     let state = |row: usize| -> Result<(Planned, TrialState)> {
         let id = ids[row].as_deref().and_then(TrialId::parse);

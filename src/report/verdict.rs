@@ -3,10 +3,14 @@
 //! It names the configuration with the lowest figure. It says "best of" a number of configurations, never that one
 //! setting is better than another; what is larger than chance is for the statistics to say ([`standing`]).
 
+use std::collections::BTreeMap;
+
 use super::comparison::{Configuration, Figure};
 use super::experiment::{DRAWN, Report};
 use super::standing;
-use super::words;
+use crate::report::wording;
+use crate::runs::Status;
+use crate::words;
 
 /// Configurations on another held-out text that are written out.
 const APART: usize = 8;
@@ -33,9 +37,9 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
 fn nothing_yet(report: &Report) -> String {
     let status = report.status();
     let counts: Vec<String> =
-        status.iter().map(|(name, n)| format!("{} {}", words::thousands(*n as i64), words::status(name))).collect();
+        by_name(&status).into_iter().map(|(status, n)| format!("{} {}", words::thousands(n), status.words())).collect();
     let unranked = report.comparison.configurations.iter().any(Configuration::has_result);
-    match (status.get("completed"), unranked) {
+    match (status.get(&Status::Completed), unranked) {
         (Some(_), true) => "No configuration can be ranked: no tokenizer here is known to give every text back.".to_owned(),
         (Some(_), false) => format!("No complete trial has a figure to rank by: {}.", counts.join(", ")),
         (None, _) if counts.is_empty() => "There are no trials.".to_owned(),
@@ -50,8 +54,8 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let what = match (ranked, total) {
         (ranked, total) if tuned > 0 => format!(
             "Best of {}, each at its best of {} tried",
-            words::count(ranked, "combination"),
-            words::count(total, "configuration")
+            words::counted(ranked, "combination"),
+            words::counted(total, "configuration")
         ),
         (_, 1) => "One configuration".to_owned(),
         (1, total) => format!("The only one of {} configurations with a result", words::thousands(total as i64)),
@@ -67,18 +71,18 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let name = report.name(best);
     let name = if name.is_empty() { String::new() } else { format!(": {name}") };
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
-    let figure_words = format!("{}{}", words::perplexity(figure.mean), standing::over_seeds(best));
+    let figure_words = format!("{}{}", wording::perplexity(figure.mean), standing::over_seeds(best));
     format!("{what}{name}. {unit} {figure_words} ({}).", measured(report))
 }
 
 /// Where a seed of the lowest one diverged: the best of those that finished all of theirs comes first.
 fn diverged_leader(report: &Report, lowest: &Configuration) -> Option<String> {
-    let diverged = lowest.status.get("diverged").copied().filter(|&n| n > 0)?;
+    let diverged = lowest.status.get(&Status::Diverged).copied().filter(|&n| n > 0)?;
     let by_bytes = report.comparison.by_bytes;
-    let figure = |c: &Configuration| c.figure(by_bytes).map_or_else(String::new, |figure| words::perplexity(figure.mean));
+    let figure = |c: &Configuration| c.figure(by_bytes).map_or_else(String::new, |figure| wording::perplexity(figure.mean));
     let named = |c: &Configuration| Some(report.name(c)).filter(|n| !n.is_empty()).unwrap_or_else(|| format!("#{}", c.number));
     let unit = if by_bytes { "Bits per byte" } else { "Perplexity" };
-    let of = format!("{diverged} of its {} diverged", words::count(lowest.status.values().sum(), "seed"));
+    let of = format!("{diverged} of its {} diverged", words::counted(lowest.status.values().sum::<usize>(), "seed"));
     let best = report.comparison.best().filter(|best| best.number != lowest.number);
     Some(match best {
         Some(best) => format!(
@@ -120,10 +124,10 @@ fn on_test(report: &Report, best: &Configuration) -> Option<String> {
         _ => String::new(),
     };
     let seeds = match figure.spread {
-        Some(spread) => format!(" ± {} over {}", words::spread(figure.mean, spread), words::count(best.seeds, "seed")),
+        Some(spread) => format!(" ± {} over {}", wording::spread(figure.mean, spread), words::counted(best.seeds, "seed")),
         None => " with one seed".to_owned(),
     };
-    Some(format!("On the test part, which chose nothing{context}: {unit} {}{seeds}.", words::perplexity(figure.mean)))
+    Some(format!("On the test part, which chose nothing{context}: {unit} {}{seeds}.", wording::perplexity(figure.mean)))
 }
 
 fn reference(report: &Report, best: &Configuration) -> Option<String> {
@@ -142,7 +146,7 @@ fn other_context(report: &Report, best: &Configuration, ranked: &[&Configuration
         return None;
     }
     let context = if report.protocol.rank_by() == "common" { "With each in its own context" } else { "At the common context" };
-    Some(format!("{context} {} has the lowest, {}.", report.name(winner), words::perplexity(value)))
+    Some(format!("{context} {} has the lowest, {}.", report.name(winner), wording::perplexity(value)))
 }
 
 fn got_worse(ranked: &[&Configuration]) -> Option<String> {
@@ -179,7 +183,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         let verb = if partly == 1 { "is" } else { "are" };
         notes.push(format!(
             "{} {verb} ranked by the seeds that completed; others of theirs did not.",
-            words::count(partly, "configuration")
+            words::counted(partly, "configuration")
         ));
     }
     notes.extend(scored_on_another_text(&comparison.configurations));
@@ -215,12 +219,12 @@ fn scored_on_another_text(configurations: &[Configuration]) -> Option<String> {
     if apart.is_empty() {
         return None;
     }
-    let shown = apart.iter().take(APART).map(|(number, value)| format!("#{number} {}", words::perplexity(*value)));
+    let shown = apart.iter().take(APART).map(|(number, value)| format!("#{number} {}", wording::perplexity(*value)));
     let more = match apart.len().saturating_sub(APART) {
         0 => String::new(),
         more => format!(" and {} more", words::thousands(more as i64)),
     };
-    let (count, verb) = (words::count(apart.len(), "configuration"), if apart.len() == 1 { "was" } else { "were" });
+    let (count, verb) = (words::counted(apart.len(), "configuration"), if apart.len() == 1 { "was" } else { "were" });
     Some(format!(
         "{count} {verb} scored on another held-out text than those that are ranked, and cannot be compared with them (perplexity: {}{more}). \
          Hold out one file for all by `corpus.validation`, or make an experiment of each text.",
@@ -236,7 +240,7 @@ pub(super) fn is_under_way(configuration: &Configuration) -> bool {
 /// How it stands with a configuration, in a few words: `3 seeds`, `2 of 3, 1 diverged`.
 pub(super) fn state(configuration: &Configuration) -> String {
     let total: usize = configuration.status.values().sum();
-    let completed = configuration.status.get("completed").copied().unwrap_or(0);
+    let completed = configuration.status.get(&Status::Completed).copied().unwrap_or(0);
     if completed == total {
         return "completed".to_owned();
     }
@@ -244,35 +248,42 @@ pub(super) fn state(configuration: &Configuration) -> String {
     if completed > 0 {
         parts.push(format!("{completed} completed"));
     }
-    for (name, &count) in configuration.status.iter().filter(|(name, _)| *name != "completed") {
-        parts.push(if total == 1 { words::status(name) } else { format!("{count} {}", words::status(name)) });
+    for (status, count) in by_name(&configuration.status).into_iter().filter(|(status, _)| *status != Status::Completed) {
+        parts.push(if total == 1 { status.words() } else { format!("{count} {}", status.words()) });
     }
     parts.join(", ")
+}
+
+/// Numbers of trials in the order of the words for their status.
+fn by_name(status: &BTreeMap<Status, usize>) -> Vec<(Status, usize)> {
+    let mut counts: Vec<(Status, usize)> = status.iter().map(|(status, count)| (*status, *count)).collect();
+    counts.sort_by_key(|(status, _)| status.name());
+    counts
 }
 
 /// The health of the experiment: `22 of 24 trials completed · 1 diverged · 1 failed`.
 pub(super) fn health(report: &Report) -> Vec<(String, &'static str)> {
     let status = report.status();
     let total: usize = status.values().sum();
-    let completed = status.get("completed").copied().unwrap_or(0);
+    let completed = status.get(&Status::Completed).copied().unwrap_or(0);
     let of = |n: usize| words::thousands(n as i64);
     let mut parts =
         vec![(format!("{} of {} trials completed", of(completed), of(total)), if completed == total { "good" } else { "plain" })];
-    for (name, tone) in [
-        ("diverged", "bad"),
-        ("failed", "bad"),
-        ("did_not_fit", "bad"),
-        ("damaged", "bad"),
-        ("running", "plain"),
-        ("interrupted", "plain"),
-        ("waiting", "plain"),
+    for (one, tone) in [
+        (Status::Diverged, "bad"),
+        (Status::Failed, "bad"),
+        (Status::DidNotFit, "bad"),
+        (Status::Damaged, "bad"),
+        (Status::Running, "plain"),
+        (Status::Interrupted, "plain"),
+        (Status::Waiting, "plain"),
     ] {
-        if let Some(&count) = status.get(name) {
-            parts.push((format!("{} {}", of(count), words::status(name)), tone));
+        if let Some(&count) = status.get(&one) {
+            parts.push((format!("{} {}", of(count), one.words()), tone));
         }
     }
     if !report.damaged.is_empty() {
-        parts.push((words::count(report.damaged.len(), "damaged file"), "bad"));
+        parts.push((words::counted(report.damaged.len(), "damaged file"), "bad"));
     }
     if let Some(seconds) = report.wall_seconds() {
         parts.push((format!("{} from first start to last end", words::duration(seconds)), "plain"));

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::comparison::Comparison;
 use crate::plan::TrialId;
-use crate::runs::ExperimentFolder;
-use crate::train::checkpoint;
+use crate::runs::{ExperimentFolder, Status, list_checkpoints};
 
 /// The best configuration of an experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +21,11 @@ impl Winner {
     /// The best of the ranking; `None` where nothing is ranked.
     pub(super) fn of(folder: &ExperimentFolder, comparison: &Comparison) -> Option<Self> {
         let best = comparison.best()?;
-        let complete = comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == "completed");
+        let complete = comparison.trials.iter().filter(|t| t.configuration == best.number && t.status == Status::Completed);
         // What was not trained itself left its weights with the trial that was.
         let ids =
             complete.flat_map(|trial| std::iter::once(&trial.id).chain(&trial.alias_of)).filter_map(|id| TrialId::parse(id));
-        let newest = |id: TrialId| Some(checkpoint::list(&folder.trial(&id).checkpoints()).ok()?.pop()?.1);
+        let newest = |id: TrialId| Some(list_checkpoints(&folder.trial(&id).checkpoints()).ok()?.pop()?.1);
         let name = quoted(&format!("{}#{}", folder.path().display(), best.number));
         Some(Self { configuration: best.number, name, weights: ids.into_iter().find_map(newest) })
     }

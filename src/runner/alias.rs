@@ -28,9 +28,8 @@ use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{Budget, ClipNorm};
 use crate::plan::{Trial, TrialId};
 use crate::record::copy_scores;
-use crate::runs::{
-    Clipping, End, EventLog, Outcome, State, Status, TrialLock, now_utc, set_aside_outcome, state_of, write_outcome,
-};
+use crate::rows::now_utc;
+use crate::runs::{Clipping, End, EventLog, Outcome, State, Status, TrialLock, set_aside_outcome, state_of, write_outcome};
 use crate::schedule::{Event, Work};
 use crate::train::Job;
 

@@ -2,14 +2,13 @@
 
 use std::rc::Rc;
 
-use serde_json::{Value, json};
-
 use super::git;
 use super::session::Session;
 use crate::corpus::References;
 use crate::durable;
 use crate::error::Result;
 use crate::plan::Known;
+use crate::runs::{DescribedReferences, DescribedTokenizer, DescribedTrial, Description};
 
 /// A text that trials read, with the name that the report gives to its tokenizer.
 type Text = (String, Rc<Known>);
@@ -18,66 +17,63 @@ type Text = (String, Rc<Known>);
 pub(super) fn write_description(session: &Session) -> Result<()> {
     let (experiment, whole, folder) = (&session.experiment, session.whole(), &session.folder);
     let texts = session.texts_of_trials()?;
-    let mut resolved = experiment.resolved();
-    for (key, value) in [
-        ("swept", json!(session.plan.swept)),
-        ("common_context", json!(session.plan.common_context)),
-        ("numbers", json!(whole.numbers)),
-        ("device", json!(session.device)),
-        ("gpus", json!(session.kinds)),
-        ("program", json!(crate::program())),
-        ("lock_file", json!(crate::lock_file())),
-        ("git", git::commit()),
-        ("evaluate", json!(experiment.base.evaluate)),
-        ("report", json!(experiment.base.report)),
-        ("text_hash", json!(texts.first().map(|(_, known)| &known.prepared.text_hash))),
-        ("tokenizers", texts.iter().map(tokenizer).collect()),
-        ("references", references(session, &texts)?),
-        ("trials", trials(session)),
-    ] {
-        resolved[key] = value;
-    }
+    let described = Description {
+        version: Description::VERSION,
+        experiment: experiment.resolved(),
+        swept: Some(session.plan.swept.clone()),
+        common_context: Some(session.plan.common_context),
+        numbers: whole.numbers.clone(),
+        device: Some(session.device),
+        gpus: Some(session.kinds.clone()),
+        program: crate::program(),
+        lock_file: Some(crate::lock_file()),
+        git: git::commit(),
+        evaluate: experiment.base.evaluate.clone(),
+        report: experiment.base.report.clone(),
+        text_hash: texts.first().map(|(_, known)| known.prepared.text_hash.clone()),
+        tokenizers: texts.iter().map(tokenizer).collect(),
+        references: references(session, &texts)?,
+        trials: trials(session),
+    };
     durable::write(&folder.experiment_yaml(), experiment.source.as_bytes())?;
-    durable::write_json(&folder.experiment_json(), &resolved)
+    described.write(folder)
 }
 
-fn tokenizer((label, known): &Text) -> Value {
+fn tokenizer((label, known): &Text) -> DescribedTokenizer {
     let prepared = &known.prepared;
-    json!({
-        "label": label,
-        "hash": prepared.tokenizer_hash,
-        "text_hash": prepared.text_hash,
-        "vocabulary": prepared.vocabulary,
-        "lossless": prepared.lossless,
-        "unknown_share": prepared.unknown_share,
-        "unknown_tokens": prepared.unknown_tokens,
-        "unknown_parts": prepared.unknown_parts,
-        "scored_tokens": prepared.scored_tokens.saturating_sub(1),
-        "scored_words": prepared.scored_words,
-    })
+    DescribedTokenizer {
+        label: label.clone(),
+        hash: Some(prepared.tokenizer_hash.clone()),
+        text_hash: Some(prepared.text_hash.clone()),
+        vocabulary: prepared.vocabulary,
+        lossless: Some(prepared.lossless),
+        unknown_share: Some(prepared.unknown_share),
+        unknown_tokens: Some(prepared.unknown_tokens),
+        unknown_parts: prepared.unknown_parts.clone(),
+        scored_tokens: prepared.scored_tokens.saturating_sub(1),
+        scored_words: prepared.scored_words,
+    }
 }
 
 /// What simple models reach on each text.
-fn references(session: &Session, texts: &[Text]) -> Result<Value> {
-    let mut references = Vec::new();
+fn references(session: &Session, texts: &[Text]) -> Result<Vec<DescribedReferences>> {
+    let mut described = Vec::new();
     for (label, known) in texts {
-        if let Some(found) = References::of(&known.prepared, &session.folder.cache())? {
-            let mut line = json!(found);
-            line["tokenizer"] = json!(label);
-            line["hash"] = json!(known.prepared.tokenizer_hash);
-            line["text_hash"] = json!(known.prepared.text_hash);
-            references.push(line);
+        if let Some(references) = References::of(&known.prepared, &session.folder.cache())? {
+            let (hash, text_hash) = (known.prepared.tokenizer_hash.clone(), known.prepared.text_hash.clone());
+            let (hash, text_hash) = (Some(hash), Some(text_hash));
+            described.push(DescribedReferences { tokenizer: label.clone(), hash, text_hash, references });
         }
     }
-    Ok(json!(references))
+    Ok(described)
 }
 
-fn trials(session: &Session) -> Value {
-    let trials = session.whole().trials.iter();
-    trials
-        .map(|trial| {
-            let label = session.plan.label(trial);
-            json!({"id": trial.id, "configuration": trial.configuration, "seed": trial.seed, "label": label})
-        })
-        .collect()
+fn trials(session: &Session) -> Vec<DescribedTrial> {
+    let described = session.whole().trials.iter().map(|trial| DescribedTrial {
+        id: trial.id.clone(),
+        configuration: trial.configuration,
+        seed: trial.seed,
+        label: session.plan.label(trial),
+    });
+    described.collect()
 }

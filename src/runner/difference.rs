@@ -1,9 +1,9 @@
 //! How a finished trial was scored otherwise than a plan compares.
 
 use crate::plan::Trial;
+use crate::rows::{CheckpointKind, PROTOCOL, Protocol, ScoredPart};
 use crate::runs::{End, Outcome};
-use crate::train::evaluate::{PROTOCOL, WindowLayout};
-use crate::train::recorder::{CheckpointKind, Protocol};
+use crate::train::evaluate::WindowLayout;
 
 /// What differs. Only the first of these is said of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +49,7 @@ impl Difference {
         }
         let layout = WindowLayout::overlapping(context);
         let (context, stride) = (layout.context as i64, layout.stride as i64);
-        match outcome.score("validation", Protocol::Common, CheckpointKind::Final) {
+        match outcome.score(ScoredPart::Validation, Protocol::Common, CheckpointKind::Final) {
             None => Some(Self::NotScored),
             Some(row) if row.context != context => Some(Self::Context { was: row.context, is: context }),
             Some(row) if row.stride != stride => Some(Self::Stride { was: row.stride, is: stride }),

@@ -2,11 +2,11 @@
 
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
+use crate::runs::Commit;
 
-/// Commit of the folder that the program was started in, and whether tracked files differ from it; null outside a repository
+/// Commit of the folder that the program was started in, and whether tracked files differ from it; `None` outside a repository
 /// or where there is no git.
-pub(super) fn commit() -> Value {
+pub(super) fn commit() -> Option<Commit> {
     let said = |arguments: &[&str]| {
         let mut command = Command::new("git");
         // It reads only: no lock of somebody's repository is taken for a report.
@@ -14,9 +14,9 @@ pub(super) fn commit() -> Value {
         let output = command.output().ok().filter(|output| output.status.success())?;
         String::from_utf8(output.stdout).ok()
     };
-    let Some(commit) = said(&["rev-parse", "HEAD"]) else { return Value::Null };
+    let commit = said(&["rev-parse", "HEAD"])?.trim().to_owned();
     let changed = said(&["status", "--porcelain", "--untracked-files=no"]);
-    json!({ "commit": commit.trim(), "dirty": changed.map(|changed| !changed.trim().is_empty()) })
+    Some(Commit { commit, dirty: changed.map(|changed| !changed.trim().is_empty()) })
 }
 
 #[cfg(test)]
@@ -26,6 +26,6 @@ mod tests {
     #[test]
     fn a_commit_is_a_hash_and_no_repository_is_nothing() {
         let git = commit();
-        assert!(git.is_null() || git["commit"].as_str().is_some_and(|commit| commit.len() >= 40), "{git}");
+        assert!(git.as_ref().is_none_or(|git| git.commit.len() >= 40), "{git:?}");
     }
 }

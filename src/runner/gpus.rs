@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use crate::device::{Device, Gpu};
 use crate::error::{Error, Kind, Result};
 use crate::model::gpu::cuda::{Process, Usage};
+use crate::words::listed;
 
 /// A GPU that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,18 +131,6 @@ fn other_machine(usable: &[Usable], kept: &BTreeSet<String>) -> Error {
         format!("trials of this experiment were trained on {}, and here is {}", listed(&kept), listed(&there)),
     )
     .help("`--set run.mixed=true` trains the others here; results of different kinds are told apart, and not called better")
-}
-
-/// `one`, `one and two`, `one, two and three`.
-fn listed(words: &[impl AsRef<str>]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => one.as_ref().to_owned(),
-        [first @ .., last] => {
-            let first: Vec<&str> = first.iter().map(AsRef::as_ref).collect();
-            format!("{} and {}", first.join(", "), last.as_ref())
-        }
-    }
 }
 
 /// `12.0 GB, python 4711`.

@@ -26,10 +26,11 @@ use crate::experiment::settings;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
-use crate::runs::{Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, reopen, state_of};
+use crate::runs::{
+    Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, state_of,
+};
 use crate::schedule::slurm::Needed;
 use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Standing, Summary, Work};
-use crate::train::checkpoint;
 
 /// What is asked of a run.
 #[derive(Debug, Clone)]
@@ -349,7 +350,7 @@ impl Run<'_> {
         let mut candidates = Vec::with_capacity(plan.trials.len());
         for (trial, state) in plan.trials.iter().zip(standing) {
             // It goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
-            let checkpoints = checkpoint::list(&self.session.folder.trial(&trial.id).checkpoints())?;
+            let checkpoints = list_checkpoints(&self.session.folder.trial(&trial.id).checkpoints())?;
             let done = checkpoints.last().map_or(0, |(step, _)| *step as i64);
             let measured = probes.map(|probes| probes.of(trial, plan)).transpose()?.flatten();
             candidates.push(Candidate {

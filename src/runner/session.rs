@@ -232,7 +232,7 @@ impl Session {
         let (mut seen, mut texts) = (HashSet::new(), Vec::new());
         for Trial { settings, facts, .. } in &self.whole().trials {
             if seen.insert((&facts.text_hash, &facts.tokenizer_hash)) {
-                texts.push((report_label(&settings.tokenizer), self.corpora.known(settings)?));
+                texts.push((settings.tokenizer.full_label(), self.corpora.known(settings)?));
             }
         }
         Ok(texts)
@@ -278,12 +278,4 @@ fn numbers(folder: &ExperimentFolder, described: Option<Description>) -> Numbers
     let ids = entries.filter_map(|entry| TrialId::parse(entry.file_name().to_str()?));
     let jobs = ids.filter_map(|id| durable::read_json::<Job>(&folder.trial(&id).job()).ok().flatten());
     Numbers::default().with_trials(jobs.map(|job| (job.id, job.configuration)))
-}
-
-/// What the report calls a tokenizer: its kind, and what makes it another of its kind.
-fn report_label(tokenizer: &settings::Tokenizer) -> String {
-    match tokenizer {
-        settings::Tokenizer::File { path } => format!("file {path}"),
-        other => other.label(),
-    }
 }

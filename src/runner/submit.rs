@@ -11,10 +11,9 @@ use super::session::Session;
 use crate::error::{Error, Result};
 use crate::experiment::load;
 use crate::plan::Trial;
-use crate::runs::{ExperimentFolder, Submission, Task, attempts, state_of};
+use crate::runs::{ExperimentFolder, Submission, Task, attempts, list_checkpoints, state_of};
 use crate::schedule::Work;
 use crate::schedule::slurm::{self, Shared};
-use crate::train::checkpoint;
 
 /// The script that would be given to Slurm first. Nothing is started, and nothing written but what planning writes.
 ///
@@ -35,7 +34,7 @@ pub fn dry_run(request: &Request, listener: &dyn Listener) -> Result<String, Fai
     let task = |trial: &&Trial| {
         let folder = session.folder.trial(&trial.id);
         let attempt = attempts(&folder).unwrap_or_default().last().map_or(0, |last| last.attempt) + 1;
-        let from_step = checkpoint::list(&folder.checkpoints())?.last().map_or(0, |(step, _)| *step);
+        let from_step = list_checkpoints(&folder.checkpoints())?.last().map_or(0, |(step, _)| *step);
         Ok(Task { trial: trial.id.clone(), attempt, from_step })
     };
     let at_a_time = slots(request.slots.or(run.slots), missing.len());

@@ -5,10 +5,11 @@
 
 use std::fs;
 
-use super::{Attempt, TrialFolder, host, now_utc};
+use super::{Attempt, AttemptEnd, TrialFolder, host};
 use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
+use crate::rows::now_utc;
 
 impl Attempt {
     /// The attempt of this number that this process begins now, in a slot with so many threads, on a device: where it is an NVIDIA GPU,
@@ -73,11 +74,11 @@ pub fn begin_attempt(folder: &TrialFolder, attempt: &Attempt) -> Result<()> {
 
 /// Writes how an attempt ended, now unless `known` says when. `known` is what the caller knows of it: what the worker wrote at its
 /// start stands, `known` fills in where it wrote nothing readable.
-pub fn end_attempt(folder: &TrialFolder, known: &Attempt, ended: &str, last_lines: &[String]) -> Result<()> {
+pub fn end_attempt(folder: &TrialFolder, known: &Attempt, ended: AttemptEnd, last_lines: &[String]) -> Result<()> {
     let written = durable::read_json::<Attempt>(&folder.attempt(known.attempt)).ok().flatten();
     let mut attempt = written.unwrap_or_else(|| known.clone());
     attempt.ended_utc = Some(known.ended_utc.unwrap_or_else(now_utc));
-    attempt.ended = Some(ended.to_owned());
+    attempt.ended = Some(ended);
     attempt.last_lines = last_lines.to_vec();
     begin_attempt(folder, &attempt)
 }
@@ -128,9 +129,9 @@ mod tests {
     fn the_end_keeps_what_the_worker_wrote_at_its_start() {
         let (_dir, folder) = trial();
         begin_attempt(&folder, &Attempt { from_step: 40, ..attempt(1) }).unwrap();
-        end_attempt(&folder, &attempt(1), "crashed: signal 11", &["boom".to_owned()]).unwrap();
+        end_attempt(&folder, &attempt(1), AttemptEnd::Badly("crashed: signal 11".to_owned()), &["boom".to_owned()]).unwrap();
         let read = attempts(&folder).unwrap().remove(0);
-        assert_eq!((read.from_step, read.ended.as_deref()), (40, Some("crashed: signal 11")));
+        assert_eq!((read.from_step, read.ended), (40, Some(AttemptEnd::Badly("crashed: signal 11".to_owned()))));
         assert!(read.ended_utc.unwrap() > read.started_utc);
         assert_eq!(read.last_lines, ["boom"]);
     }
@@ -143,8 +144,8 @@ mod tests {
                 begin_attempt(&folder, &attempt(1)).unwrap();
                 fs::write(folder.attempt(1), "{").unwrap();
             }
-            end_attempt(&folder, &attempt(1), "crashed: exit code 2", &[]).unwrap();
-            assert_eq!(attempts(&folder).unwrap()[0].ended.as_deref(), Some("crashed: exit code 2"));
+            end_attempt(&folder, &attempt(1), AttemptEnd::Badly("crashed: exit code 2".to_owned()), &[]).unwrap();
+            assert_eq!(attempts(&folder).unwrap()[0].ended, Some(AttemptEnd::Badly("crashed: exit code 2".to_owned())));
         }
     }
 

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::settings::ClipNorm;
-use crate::optimize::clip_coefficient;
-use crate::train::checkpoint::ARITHMETIC;
+use crate::rows::ARITHMETIC;
 
 /// The gradient norms of all steps that a trial recorded, whatever number of attempts made them. A norm is the global L2 norm
 /// before clipping.
@@ -58,7 +57,7 @@ impl Clipping {
     /// step's norm is the same in both, and so on to the end. The coefficient falls as the norm grows, rounding included:
     /// the largest norm decides for all steps. It is the optimizer's own function that is asked.
     pub fn never_binds(&self, clip: ClipNorm) -> bool {
-        self.arithmetic == ARITHMETIC && self.clipped_steps == 0 && clip_coefficient(self.grad_norm_max, clip) >= 1.0
+        self.arithmetic == ARITHMETIC && self.clipped_steps == 0 && clip.coefficient(self.grad_norm_max) >= 1.0
     }
 }
 
@@ -113,7 +112,7 @@ mod tests {
             let edge = f64::from_bits((clipping.grad_norm_max + 1e-6).to_bits() + ulps);
             let limit = edge + f64::from(beyond) * 1e-16;
             let clip = ClipNorm::At(limit);
-            let all_one = norms.iter().all(|&norm| clip_coefficient(norm, clip).to_bits() == 1f64.to_bits());
+            let all_one = norms.iter().all(|&norm| clip.coefficient(norm).to_bits() == 1f64.to_bits());
             prop_assert_eq!(clipping.never_binds(clip), all_one);
         }
 

@@ -30,8 +30,10 @@
 //! Of the experiment: `runner.lock` says who runs it ([`RunnerLock`]); `events.jsonl` what happened when ([`EventLog`]).
 
 mod attempts;
+mod checkpoints;
 mod clipping;
 mod description;
+mod ends;
 mod events;
 mod kinds;
 mod layout;
@@ -44,15 +46,17 @@ mod state;
 mod submission;
 
 pub use attempts::{attempts, begin_attempt, end_attempt, next_attempt};
+pub use checkpoints::{checkpoint_name, list_checkpoints};
 pub use clipping::Clipping;
-pub use description::{DescribedTrial, Description};
+pub use description::{Commit, DescribedReferences, DescribedTokenizer, DescribedTrial, Description};
+pub use ends::{AttemptEnd, End};
 pub use events::{Entry, EventLog, read_events};
 pub use kinds::kinds_of_gpus;
 pub use layout::{ExperimentFolder, TrialFolder};
 pub use lock::{RunnerLock, TrialLock, is_held, runner_of, worker_of};
-pub use outcome::{Attempt, End, Outcome, Progress, Status};
+pub use outcome::{Attempt, Outcome, Progress, Status};
 pub use probed::{keep_probed_memory, probed_memory};
 pub use report_memory::{keep_report_memory, report_memory};
-pub use stamp::{Holder, host, now_utc, rfc3339};
+pub use stamp::{Holder, host, rfc3339};
 pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};
 pub use submission::{Submission, Task, submissions, sweep_submissions};

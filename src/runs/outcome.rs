@@ -2,25 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Clipping;
+use super::{AttemptEnd, Clipping, End};
 use crate::device::{Device, Gpu};
 use crate::plan::TrialId;
-use crate::train::evaluate::PROTOCOL;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol};
-
-/// How a trial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// The whole budget was trained and scored.
-    Completed,
-    /// Loss or gradient norm were not finite, or the loss stayed far above that of guessing. A result, not an error.
-    Diverged,
-    /// It does not fit into memory. A result, not an error.
-    DidNotFit,
-    /// It crashed more often than `run.retries` allows, or cannot work at all.
-    Failed,
-}
+use crate::rows::{CheckpointKind, EvaluationRow, Phase, Protocol};
+use crate::rows::{PROTOCOL, ScoredPart};
 
 /// `outcome.json`: written last, once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,8 +89,8 @@ impl Outcome {
         }
     }
 
-    /// The newest score of a part (`validation` or `test`).
-    pub fn score(&self, part: &str, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
+    /// The newest score of a part.
+    pub fn score(&self, part: ScoredPart, protocol: Protocol, kind: CheckpointKind) -> Option<&EvaluationRow> {
         self.scores.iter().rev().find(|row| row.protocol == protocol && row.kind == kind && row.part == part)
     }
 }
@@ -139,8 +125,8 @@ impl Outcome {
 pub struct Progress {
     /// Attempt, from 1.
     pub attempt: u32,
-    /// What it is doing: `starting`, `training`, `evaluating`, `saving`, `scoring`, `rescoring`.
-    pub phase: String,
+    /// What it is doing.
+    pub phase: Phase,
     /// Steps done.
     pub step: i64,
     /// Steps of the whole trial; 0 where the budget is in minutes.
@@ -168,7 +154,7 @@ impl Progress {
     /// Whether it says how far the trial is: a worker that is still looking for its checkpoint does not know yet, and one that
     /// scores a finished trial again has nothing to train.
     pub fn knows_how_far(&self) -> bool {
-        ![Phase::Starting, Phase::Rescoring].map(Phase::name).contains(&self.phase.as_str())
+        !matches!(self.phase, Phase::Starting | Phase::Rescoring)
     }
 }
 
@@ -199,8 +185,8 @@ pub struct Attempt {
     pub started_utc: i64,
     /// Microseconds since 1970 (UTC); `None` while it runs and after a kill.
     pub ended_utc: Option<i64>,
-    /// How it ended: `completed`, `diverged`, `interrupted`, `crashed: signal 9` …
-    pub ended: Option<String>,
+    /// How it ended; `None` while it runs and after a kill.
+    pub ended: Option<AttemptEnd>,
     /// The last lines it said, where it ended badly.
     pub last_lines: Vec<String>,
 }
@@ -209,10 +195,7 @@ impl Attempt {
     /// Whether it ended badly: without an outcome, and not because somebody stopped it. Of one that was killed with its runner
     /// nobody knows.
     pub fn ended_badly(&self) -> bool {
-        const WELL: [&str; 5] = ["completed", "diverged", "did not fit", "failed", "interrupted"];
-        // `killed` alone, or with why: it had not stopped in time.
-        let is_well = |ended: &str| WELL.contains(&ended) || ended == "killed" || ended.starts_with("killed: ");
-        self.ended.as_deref().is_some_and(|ended| !is_well(ended))
+        matches!(self.ended, Some(AttemptEnd::Badly(_)))
     }
 }
 
@@ -239,7 +222,7 @@ impl Attempt {
 }
 
 /// What a trial is doing now: derived from its folder, never stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Never started.
@@ -261,6 +244,33 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Running,
+        Self::Interrupted,
+        Self::Completed,
+        Self::Diverged,
+        Self::DidNotFit,
+        Self::Failed,
+        Self::Damaged,
+    ];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// The same for people: `did not fit`.
+    pub fn words(self) -> String {
+        self.name().replace('_', " ")
+    }
+
+    /// Whether a trial ended so without a result.
+    pub fn is_lost(self) -> bool {
+        matches!(self, Self::Diverged | Self::Failed | Self::DidNotFit | Self::Damaged)
+    }
+
     /// The word for it, as in tables and Parquet.
     pub fn name(self) -> &'static str {
         match self {

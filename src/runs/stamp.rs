@@ -1,17 +1,12 @@
 //! Who and when: what locks, attempts and events are stamped with.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-/// Microseconds since 1970 (UTC), by this machine's clock.
-pub fn now_utc() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
+use crate::rows::now_utc;
 
 /// A time (microseconds since 1970, UTC) as people and other programs read it: RFC 3339, `2026-11-23T07:12:00.25Z`.
 pub fn rfc3339(micros: i64) -> String {

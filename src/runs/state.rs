@@ -1,6 +1,6 @@
 //! What a trial is doing: derived from its folder each time it is asked, never stored.
 
-use super::{Attempt, End, Outcome, Progress, Status, TrialFolder, attempts, is_held};
+use super::{Attempt, AttemptEnd, End, Outcome, Progress, Status, TrialFolder, attempts, is_held};
 use crate::durable;
 use crate::error::{Error, Result};
 
@@ -41,7 +41,10 @@ pub fn state_of(folder: &TrialFolder) -> State {
     } else {
         match attempts.last() {
             None => (Status::Waiting, None),
-            Some(last) => (Status::Interrupted, last.ended.clone().filter(|e| e != "interrupted")),
+            Some(last) => (
+                Status::Interrupted,
+                last.ended.as_ref().filter(|end| **end != AttemptEnd::Interrupted).map(AttemptEnd::to_string),
+            ),
         }
     };
     State { status, progress: read_progress(folder), outcome, attempts, reason }
@@ -98,6 +101,7 @@ pub fn reopen(folder: &TrialFolder, which: Reopen) -> Result<State> {
 mod tests {
     use super::*;
     use crate::device::Device;
+    use crate::rows::Phase;
     use crate::runs::{TrialLock, begin_attempt};
 
     fn trial() -> (tempfile::TempDir, TrialFolder) {
@@ -131,7 +135,7 @@ mod tests {
             from_step: 0,
             started_utc: 1,
             ended_utc: None,
-            ended: ended.map(str::to_owned),
+            ended: ended.map(|words| words.to_owned().into()),
             last_lines: Vec::new(),
         }
     }
@@ -139,7 +143,7 @@ mod tests {
     fn progress() -> Progress {
         Progress {
             attempt: 1,
-            phase: "training".to_owned(),
+            phase: Phase::Training,
             step: 5,
             steps: 10,
             tokens_seen: 50,

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ExperimentFolder, now_utc};
+use super::ExperimentFolder;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
+use crate::rows::now_utc;
 
 /// `slurm/<name>.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

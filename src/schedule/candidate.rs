@@ -174,7 +174,7 @@ mod tests {
             (Status::Failed, None, Standing::Done(End::Failed)),
         ] {
             let ended = ended.map(str::to_owned);
-            let attempts = vec![Attempt { ended, ..Attempt::example() }];
+            let attempts = vec![Attempt { ended: ended.map(Into::into), ..Attempt::example() }];
             let state = State { status, progress: None, outcome: None, attempts, reason: None };
             assert_eq!(Standing::from(&state), standing, "{state:?}");
         }

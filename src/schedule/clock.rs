@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 
 use crate::error::{Error, Result};
-use crate::runs::now_utc;
+use crate::rows::now_utc;
 
 /// A moment by two clocks, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

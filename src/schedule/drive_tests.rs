@@ -4,7 +4,8 @@ use std::time::Instant;
 use super::*;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{ClipNorm, Timeout};
-use crate::runs::{End, Outcome, Progress, now_utc};
+use crate::rows::{Phase, now_utc};
+use crate::runs::{End, Outcome, Progress};
 use crate::schedule::estimate::seconds;
 use crate::schedule::{Candidate, Left, Moment, Needs, Policy, Standing, SystemClock};
 
@@ -298,7 +299,7 @@ fn a_trial_that_another_worker_holds_is_started_when_it_is_free() {
 fn progress() -> Progress {
     Progress {
         attempt: 1,
-        phase: "training".to_owned(),
+        phase: Phase::Training,
         step: 5,
         steps: 10,
         tokens_seen: 50,
@@ -329,7 +330,7 @@ fn progress_is_told_when_it_changes() {
 #[test]
 fn where_a_trial_goes_on_from_is_not_taken_for_progress_of_this_attempt() {
     // It looks for its checkpoint, finds one half way, and has made one step of a thousand since.
-    let starting = Progress { phase: "starting".to_owned(), fraction: 0.0, ..progress() };
+    let starting = Progress { phase: Phase::Starting, fraction: 0.0, ..progress() };
     let found = Progress { fraction: 0.5, time_utc: 78, ..progress() };
     let stepped = Progress { fraction: 0.501, time_utc: 79, ..progress() };
     let mut pretend = Pretend { progress: [starting, found, stepped].into(), ..Pretend::default() };
@@ -593,7 +594,8 @@ fn a_silent_worker_is_killed_counts_as_hung_and_is_tried_again() {
         let reason = format!("hung: silent for {longest} s while starting");
         assert_eq!(pretend.said, std::slice::from_ref(&reason));
         assert!(events.iter().any(|e| matches!(e, Event::Failed { cause: Cause::Hang, reason: r, .. } if *r == reason)));
-        let silent = |e: &&Event| matches!(e, Event::Silent { seconds, phase, .. } if *seconds >= 10 && phase == "starting");
+        let silent =
+            |e: &&Event| matches!(e, Event::Silent { seconds, phase, .. } if *seconds >= 10 && *phase == Phase::Starting);
         assert_eq!(events.iter().filter(silent).count(), longest as usize - 10, "told each second");
         assert!(summary.all_completed() && (longest..longest + 5).contains(&seconds), "{seconds}");
     }

@@ -1,7 +1,8 @@
 //! What a runner writes of the ends of trials and attempts, wherever their workers run.
 
 use crate::error::Result;
-use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, now_utc, read_progress, write_outcome};
+use crate::rows::now_utc;
+use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, read_progress, write_outcome};
 
 /// What a disk that was full must hold at least before a trial goes on, bytes.
 const LEAST_ROOM: u64 = 16_000_000;
@@ -26,7 +27,7 @@ impl Notes {
     /// Writes how attempts ended; what cannot be written now is tried again when one starts or ends, and at the end.
     pub(super) fn write(&mut self) {
         // An attempt's file is history: how its trial goes on must not depend on it.
-        self.0.retain(|note| end_attempt(&note.folder, &note.attempt, &note.words, &note.last_lines).is_err());
+        self.0.retain(|note| end_attempt(&note.folder, &note.attempt, note.words.clone().into(), &note.last_lines).is_err());
     }
 }
 

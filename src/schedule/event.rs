@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::exit::Cause;
 use crate::device::Gpu;
 use crate::plan::TrialId;
+use crate::rows::Phase;
 use crate::runs::{End, Entry, Outcome, Progress};
 
 /// One thing that happened.
@@ -69,7 +70,7 @@ pub enum Event {
         /// For how long.
         seconds: u64,
         /// What it was doing when it was heard last.
-        phase: String,
+        phase: Phase,
     },
     /// A worker was killed and is still there: its slot is not used any more, until it ends after all.
     StillThere {

@@ -21,9 +21,8 @@ use super::{Executor, Exit, Finished, Kill, Standing, Start};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
-use crate::runs::{
-    Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, next_attempt, now_utc, read_progress, state_of,
-};
+use crate::rows::now_utc;
+use crate::runs::{Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, next_attempt, read_progress, state_of};
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
 const LAST_WORDS: Duration = Duration::from_millis(200);

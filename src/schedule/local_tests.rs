@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::durable;
+use crate::rows::Phase;
 use crate::runs::{End, TrialLock, attempts};
 use crate::schedule::{Cause, Failure, Needs, SystemClock};
 
@@ -118,7 +119,7 @@ fn a_crash_is_told_with_its_last_lines_and_written_into_the_attempt() {
     assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Crash, "exit code 101 (panic)"));
     assert_eq!((failure.last_lines.len(), failure.last_lines[19].as_str()), (20, "no end"));
     let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
-    assert_eq!(attempt.ended.as_deref(), Some("crashed: exit code 101 (panic)"));
+    assert_eq!(attempt.ended.as_ref().map(ToString::to_string).as_deref(), Some("crashed: exit code 101 (panic)"));
     assert_eq!((attempt.slot, attempt.threads, attempt.device), (2, 3, Device::Cpu));
     assert_eq!(attempt.last_lines, failure.last_lines);
     assert!(attempt.ended_utc.is_some() && attempt.pid > 1);
@@ -143,7 +144,7 @@ fn an_end_that_cannot_be_written_is_written_when_it_can() {
         drop(executor);
         let attempts = attempts(&folder).unwrap();
         assert_eq!(attempts.len(), if starts_again { 2 } else { 1 });
-        assert_eq!(attempts[0].ended.as_deref(), Some("crashed: exit code 9"));
+        assert_eq!(attempts[0].ended.as_ref().map(ToString::to_string).as_deref(), Some("crashed: exit code 9"));
         assert!(attempts[0].ended_utc.unwrap() <= ended);
     }
 }
@@ -213,7 +214,7 @@ fn a_killed_worker_is_interrupted_and_its_children_go_with_it() {
     executor.kill(&start().trial, &Kill::Asked);
     assert_eq!(end_of(&mut executor), Exit::Interrupted);
     let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
-    assert_eq!(attempt.ended.as_deref(), Some("killed"));
+    assert_eq!(attempt.ended.as_ref().map(ToString::to_string).as_deref(), Some("killed"));
     let pid: i32 = fs::read_to_string(child).unwrap().trim().parse().unwrap();
     let until = Instant::now() + LONG;
     // Gone, or a zombie that nobody has reaped yet.
@@ -234,7 +235,7 @@ fn a_stopped_worker_that_is_killed_as_hung_says_so_in_its_attempt() {
     let failure = failure(end_of(&mut executor));
     assert_eq!((failure.cause, failure.reason.as_str()), (Cause::Hang, "silent for 130 s while scoring"));
     let attempt = attempts(&folder(dir.path())).unwrap().remove(0);
-    assert_eq!(attempt.ended.as_deref(), Some("hung: silent for 130 s while scoring"));
+    assert_eq!(attempt.ended.as_ref().map(ToString::to_string).as_deref(), Some("hung: silent for 130 s while scoring"));
 }
 
 #[test]
@@ -276,7 +277,7 @@ fn progress_of_an_earlier_attempt_is_not_taken_for_this_one_s() {
     let mut executor = shell(dir.path(), "cat; exit 130");
     let mut progress = Progress {
         attempt: 7,
-        phase: "training".to_owned(),
+        phase: Phase::Training,
         step: 1,
         steps: 2,
         tokens_seen: 1,
@@ -369,7 +370,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
         let attempts = attempts(&executor.experiment.trial(id)).unwrap();
         for attempt in &attempts[..attempts.len() - 1] {
             assert_eq!(
-                (attempt.ended.as_deref(), attempt.last_lines.as_slice()),
+                (attempt.ended.as_ref().map(ToString::to_string).as_deref(), attempt.last_lines.as_slice()),
                 (Some("crashed: signal 6 (abort)"), &["boom".to_owned()][..])
             );
             assert_eq!((attempt.host.as_str(), attempt.slot), ("h", 2), "what the worker wrote stands");

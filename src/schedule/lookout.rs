@@ -13,6 +13,7 @@ use super::Kill;
 use super::estimate::{micros, seconds};
 use crate::experiment::settings::Timeout;
 use crate::plan::TrialId;
+use crate::rows::Phase;
 use crate::runs::Progress;
 
 /// `auto`: the least that a silence may last, seconds; how often the longest one that is known; and the most before one is known.
@@ -87,7 +88,7 @@ pub(super) enum Finding {
     /// It was killed, and is still there.
     StillThere,
     /// It has been silent for so many seconds, longer than it uses to be, since it said it was in this phase.
-    Silent(u64, String),
+    Silent(u64, Phase),
 }
 
 #[derive(Debug, Default)]
@@ -100,14 +101,14 @@ pub(super) struct Lookout {
     stops_since: Option<i64>,
     workers: HashMap<TrialId, Worker>,
     /// The longest silence of each phase of a trial, seconds, over all its attempts.
-    known: HashMap<TrialId, HashMap<String, f64>>,
+    known: HashMap<TrialId, HashMap<Phase, f64>>,
 }
 
 #[derive(Debug, Default)]
 struct Worker {
     silence: Silence,
     /// What it said last: the phase it is in, and when that was said.
-    phase: Option<String>,
+    phase: Option<Phase>,
     said_utc: Option<i64>,
     /// The seconds of its silence that were told last.
     told: u64,
@@ -154,7 +155,7 @@ impl Lookout {
         }
         let silence = worker.silence.ends();
         worker.told = 0;
-        let before = worker.phase.replace(progress.phase.clone());
+        let before = worker.phase.replace(progress.phase);
         // The first note ends the start of a process, which is nobody's phase.
         if let Some(phase) = before {
             let known = self.known.entry(trial.clone()).or_default().entry(phase).or_default();
@@ -185,20 +186,20 @@ impl Lookout {
         let impatient = self.stops_since.is_some_and(|since| now - since >= micros(stopping));
         let mut findings = Vec::new();
         for (trial, worker) in &mut self.workers {
-            let phase = worker.phase.as_deref().unwrap_or("starting");
-            let known = self.known.get(trial).and_then(|known| known.get(phase)).copied();
+            let phase = worker.phase.unwrap_or(Phase::Starting);
+            let known = self.known.get(trial).and_then(|known| known.get(&phase)).copied();
             let silent = worker.silence.seconds();
             let whole = silent as u64;
             let finding = if let Some(since) = worker.killed {
                 let is_news = now - since >= micros(killed) && !std::mem::replace(&mut worker.is_told, true);
                 is_news.then_some(Finding::StillThere)
             } else if longest(timeout, known).is_some_and(|longest| silent >= longest) {
-                Some(Finding::Kill(Kill::Hung(format!("silent for {whole} s while {phase}"))))
+                Some(Finding::Kill(Kill::Hung(format!("silent for {whole} s while {}", phase.name()))))
             } else if impatient {
                 Some(Finding::Kill(Kill::Late(stopping)))
             } else {
                 let is_news = silent >= TOLD.max(TOLD_TIMES * known.unwrap_or(0.0)) && whole != worker.told;
-                is_news.then(|| Finding::Silent(whole, phase.to_owned()))
+                is_news.then_some(Finding::Silent(whole, phase))
             };
             match &finding {
                 Some(Finding::Kill(_)) => worker.killed = Some(now),

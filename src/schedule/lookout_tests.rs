@@ -1,4 +1,5 @@
 use super::*;
+use crate::rows::Phase;
 use crate::schedule::simulation::{Dice, NIGHTS};
 
 const SECOND: i64 = 1_000_000;
@@ -33,7 +34,7 @@ impl Watch {
         found
     }
 
-    fn says(&mut self, phase: &str) {
+    fn says(&mut self, phase: Phase) {
         self.notes += 1;
         assert!(self.lookout.hears(&self.trial.clone(), &said(phase, self.notes)));
     }
@@ -52,10 +53,10 @@ impl Watch {
     }
 }
 
-fn said(phase: &str, time_utc: i64) -> Progress {
+fn said(phase: Phase, time_utc: i64) -> Progress {
     Progress {
         attempt: 1,
-        phase: phase.to_owned(),
+        phase,
         step: 1,
         steps: 2,
         tokens_seen: 1,
@@ -86,24 +87,24 @@ fn how_long_a_silence_may_last_follows_from_the_longest_before() {
 #[test]
 fn each_phase_has_its_own_silence_and_a_note_that_is_the_same_is_none() {
     let mut watch = Watch::new(Timeout::Auto);
-    watch.says("training");
+    watch.says(Phase::Training);
     watch.wait(12.0);
-    assert!(!watch.lookout.hears(&watch.trial.clone(), &said("training", 1)), "an old one");
+    assert!(!watch.lookout.hears(&watch.trial.clone(), &said(Phase::Training, 1)), "an old one");
     // The silence before it belongs to the phase before it.
-    watch.says("scoring");
+    watch.says(Phase::Scoring);
     assert_eq!(watch.killed_after(), (600, "hung: silent for 600 s while scoring".to_owned()));
     // The next attempt of the trial knows what the first one knew.
     let trial = watch.trial.clone();
     watch.lookout.ended(&trial);
     watch.lookout.started(&trial);
-    watch.says("training");
+    watch.says(Phase::Training);
     assert_eq!(watch.killed_after(), (240, "hung: silent for 240 s while training".to_owned()), "20 times 12 s");
 }
 
 #[test]
 fn time_that_the_looks_have_missed_is_no_silence_of_a_worker() {
     let mut watch = Watch::new(Timeout::After(60));
-    watch.says("training");
+    watch.says(Phase::Training);
     assert!(watch.wait(59.0).iter().all(|finding| matches!(finding, Finding::Silent(..))));
     for _ in 0..3 {
         // The machine was suspended, or the runner stopped, for an hour.
@@ -122,10 +123,10 @@ fn time_that_the_looks_have_missed_is_no_silence_of_a_worker() {
 #[test]
 fn a_silence_is_told_once_a_second_from_ten_seconds_on_and_later_where_it_is_usual() {
     let mut watch = Watch::new(Timeout::Never);
-    watch.says("training");
+    watch.says(Phase::Training);
     let told = |found: Vec<Finding>| found.iter().map(|f| if let Finding::Silent(s, _) = f { *s } else { 0 }).collect::<Vec<_>>();
     assert_eq!(told(watch.wait(12.0)), [10, 11, 12]);
-    watch.says("training");
+    watch.says(Phase::Training);
     assert_eq!(told(watch.wait(35.8)), Vec::<u64>::new(), "12 s were known");
     assert_eq!(told(watch.wait(1.4)), [36, 37]);
 }
@@ -167,7 +168,7 @@ fn a_night_of_notes(number: u64, by_mistake: bool) {
     lookout.pass(0);
     // What is said again here: the time that was looked at since the last note, and the longest of each phase.
     let (mut now, mut silent, mut known) = (0, 0, [None::<i64>; 3]);
-    let phases = ["training", "saving", "scoring"];
+    let phases = [Phase::Training, Phase::Saving, Phase::Scoring];
     let (mut phase, mut notes, mut next) = (None::<usize>, 0, now + 1);
     let hangs_at = dice.below(4_000) as i64 * SECOND;
     for _ in 0..20_000 {

@@ -10,7 +10,7 @@
 //! ([`keep_weights_only`]).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -18,16 +18,14 @@ use serde::{Deserialize, Serialize};
 use super::Job;
 use super::backend::{Lent, State};
 use super::export;
-use super::recorder::CheckpointKind;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::model::Config;
 use crate::model::gpu::Stamp;
 use crate::plan::TrialId;
 use crate::pulse;
-
-/// Version of the arithmetic: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
-pub const ARITHMETIC: u32 = 4;
+use crate::rows::{ARITHMETIC, CheckpointKind};
+use crate::runs::{checkpoint_name, list_checkpoints};
 
 /// Version of `state.json` and of `manifest.json` that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -127,29 +125,6 @@ pub struct Loaded {
     pub written: Written,
 }
 
-/// The folder's name for this step.
-pub fn name(step: u64) -> String {
-    format!("step-{step:08}")
-}
-
-/// The checkpoints of a trial that have a folder, by step, oldest first. Whether they hold is not checked.
-pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list", folder, e)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|e| Error::io("list", folder, e))?;
-        if let Some(step) = entry.file_name().to_str().and_then(|n| n.strip_prefix("step-")?.parse().ok()) {
-            found.push((step, entry.path()));
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
 fn hash_file(path: &Path) -> Result<(u64, String)> {
     let file = fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
     let mut hasher = blake3::Hasher::new();
@@ -186,7 +161,7 @@ pub fn save(
 ) -> Result<Written> {
     let started = Instant::now();
     durable::create_folder(checkpoints)?;
-    let target = checkpoints.join(name(position.step));
+    let target = checkpoints.join(checkpoint_name(position.step));
     let parameters = config.parameters();
     durable::folder_with(&target, |folder| {
         export::write_weights(&folder.join(WEIGHTS), config, &parameters, &state.values)?;
@@ -271,7 +246,7 @@ pub fn load_weights(folder: &Path, config: &Config) -> Result<(Position, Vec<Vec
 /// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold, or was written by a newer
 /// program, is passed over with a warning. Where the weights alone were kept, it serves only where it is the final one.
 pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<Loaded>> {
-    for (step, folder) in list(checkpoints)?.into_iter().rev() {
+    for (step, folder) in list_checkpoints(checkpoints)?.into_iter().rev() {
         match load(&folder, config) {
             Ok(loaded) if loaded.position.trial != job.id.as_str() => {
                 tracing::warn!(step, "a checkpoint of another trial is passed over");
@@ -291,7 +266,7 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<L
 
 /// The step that a finished trial ended at: that of its newest checkpoint which says that it is the final one.
 pub fn final_step(checkpoints: &Path, trial: &TrialId) -> Result<Option<u64>> {
-    let steps = list(checkpoints)?.into_iter().rev();
+    let steps = list_checkpoints(checkpoints)?.into_iter().rev();
     let is_final = |p: &Position| p.trial == trial.as_str() && p.reason == Reason::Kept(CheckpointKind::Final);
     Ok(steps.filter(|(_, folder)| position(folder).is_ok_and(|p| is_final(&p))).map(|(step, _)| step).next())
 }

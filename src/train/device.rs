@@ -171,6 +171,17 @@ fn open_nvidia(number: u32) -> candle_core::Result<CandleDevice> {
     Ok(device)
 }
 
+/// candle asks how many threads to use at every product. Where no variable says it, it reads `/proc/cpuinfo` for that each time,
+/// which takes longer than a small model's products do. To be called before there is another thread.
+pub fn settle_threads() {
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(VARIABLE).is_none() {
+        let threads = candle_core::utils::get_num_threads().to_string();
+        // SAFETY: nothing has started another thread yet, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(VARIABLE, threads) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,10 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::plain::Windows;
 
 use super::backend::Backend;
-use super::recorder::PositionBin;
-
-/// Version of the protocol: where it differs, a score is not comparable, and finished trials are to be scored again.
-pub const PROTOCOL: u32 = 1;
+use crate::rows::PositionBin;
 
 /// Windows that go through the model together.
 pub const GROUP: usize = 64;

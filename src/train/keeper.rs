@@ -2,12 +2,13 @@
 
 use super::backend::{Lent, State};
 use super::checkpoint::{self, Position, Reason, Written};
-use super::recorder::{CheckpointKind, CheckpointRow, Recorder, now_utc};
 use super::{Folders, Job};
 use crate::durable;
 use crate::error::Result;
 use crate::experiment::settings::WhenDone;
 use crate::model::Config;
+use crate::rows::{CheckpointKind, CheckpointRow, Recorder, now_utc};
+use crate::runs::{checkpoint_name, list_checkpoints};
 
 /// Keeps them.
 pub(super) struct Keeper<'a> {
@@ -29,13 +30,13 @@ impl<'a> Keeper<'a> {
         recorder: &mut dyn Recorder,
     ) -> Result<Self> {
         let before = position.map_or(Vec::new(), |position| position.kept.clone());
-        for (step, folder) in checkpoint::list(folders.checkpoints)? {
+        for (step, folder) in list_checkpoints(folders.checkpoints)? {
             let wanted = before.contains(&step) || position.is_some_and(|p| p.step == step);
             if !wanted {
                 durable::remove_folder(&folder)?;
             }
         }
-        let on_disk: Vec<u64> = checkpoint::list(folders.checkpoints)?.into_iter().map(|(step, _)| step).collect();
+        let on_disk: Vec<u64> = list_checkpoints(folders.checkpoints)?.into_iter().map(|(step, _)| step).collect();
         let mut keeper = Self { job, folders, kept: Vec::new() };
         for step in before {
             if on_disk.contains(&step) {
@@ -90,7 +91,7 @@ impl<'a> Keeper<'a> {
         let best = best.filter(|_| when_done == WhenDone::Weights);
         for step in self.kept.clone() {
             if step == last || Some(step) == best {
-                checkpoint::keep_weights_only(&self.folders.checkpoints.join(checkpoint::name(step)))?;
+                checkpoint::keep_weights_only(&self.folders.checkpoints.join(checkpoint_name(step)))?;
             } else {
                 self.forget(step, recorder)?;
             }
@@ -110,7 +111,7 @@ impl<'a> Keeper<'a> {
 
     /// Deletes those without a row, which stops on the way left, but for the one at this step.
     pub(super) fn forget_stops(&self, newest: Option<u64>) -> Result<()> {
-        for (step, folder) in checkpoint::list(self.folders.checkpoints)? {
+        for (step, folder) in list_checkpoints(self.folders.checkpoints)? {
             if !self.kept.contains(&step) && Some(step) != newest {
                 durable::remove_folder(&folder)?;
             }
@@ -119,14 +120,14 @@ impl<'a> Keeper<'a> {
     }
 
     fn forget(&mut self, step: u64, recorder: &mut dyn Recorder) -> Result<()> {
-        durable::remove_folder(&self.folders.checkpoints.join(checkpoint::name(step)))?;
+        durable::remove_folder(&self.folders.checkpoints.join(checkpoint_name(step)))?;
         recorder.checkpoint_deleted(&self.row_path(step), now_utc())?;
         self.kept.retain(|&kept| kept != step);
         Ok(())
     }
 
     fn row_path(&self, step: u64) -> String {
-        format!("{}/{}", self.folders.name, checkpoint::name(step))
+        format!("{}/{}", self.folders.name, checkpoint_name(step))
     }
 
     fn row(&self, position: &Position, kind: CheckpointKind, written: &Written) -> CheckpointRow {

@@ -13,13 +13,11 @@ mod folders;
 mod job;
 mod keeper;
 pub mod pretrained;
-pub mod recorder;
 pub mod sample;
 mod scoring;
 mod trainer;
 
 pub use folders::Folders;
 pub use job::Job;
-pub use sample::Sample;
 pub use scoring::rescore;
 pub use trainer::{Ended, Trained, run};

@@ -8,7 +8,6 @@
 use std::path::Path;
 
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Job;
@@ -18,8 +17,9 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
-use crate::model::{Config, Continuation, Sampler, Sampling};
+use crate::model::{Config, Continuation, Sampler};
 use crate::pulse;
+use crate::rows::{Sample, Sampling};
 
 /// How a trial's own sample is drawn.
 pub const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: 50 };
@@ -29,23 +29,6 @@ const TOKENS: u64 = 200;
 const TRAINED_EACH: u64 = 100;
 /// Tokens of the held-out text that it goes on from.
 const PROMPT: usize = 32;
-
-/// `sample.json`: what a trial's final weights write.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Steps that the weights were trained for.
-    pub step: u64,
-    /// The text it goes on from.
-    pub prompt: String,
-    /// What follows.
-    pub text: String,
-    /// Tokens of it.
-    pub tokens: usize,
-    /// Seed of the draws.
-    pub seed: u64,
-    /// How they were drawn.
-    pub sampling: Sampling,
-}
 
 /// What a text goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]

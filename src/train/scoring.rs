@@ -10,11 +10,12 @@ use std::time::Instant;
 use super::backend::{self, Backend, Hardware, State};
 use super::checkpoint::{self, Best};
 use super::evaluate::{self, GROUP, Predicted, Scores, WindowLayout};
-use super::recorder::{CheckpointKind, EvaluationRow, Positions, Protocol, Recorder, TokenNll, now_utc};
 use super::{Folders, Job};
 use crate::corpus::{Part, TokenFile};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
+use crate::rows::{CheckpointKind, EvaluationRow, Positions, Protocol, Recorder, ScoredPart, TokenNll, now_utc};
+use crate::runs::checkpoint_name;
 
 /// The parts of a trial's text that are not learned from.
 pub(super) struct HeldOut {
@@ -45,7 +46,7 @@ impl Weights {
     /// The row of an evaluation of these weights that began at `started`.
     pub(super) fn row(
         self,
-        part: &str,
+        part: ScoredPart,
         protocol: Protocol,
         layout: WindowLayout,
         scores: &Scores,
@@ -56,7 +57,7 @@ impl Weights {
             tokens_seen: self.tokens_seen as i64,
             protocol,
             kind: self.kind,
-            part: part.to_owned(),
+            part,
             context: layout.context as i64,
             stride: layout.stride as i64,
             scored_tokens: scores.nll.len() as i64,
@@ -89,7 +90,7 @@ pub(super) fn in_full(
             let (started, layout) = (Instant::now(), WindowLayout::overlapping(context));
             let scores = evaluate::score(backend, part, job.evaluation.scored_tokens, layout, GROUP, predicted, stop)?;
             let Some(scores) = scores else { return Ok(None) };
-            let row = weights.row("validation", protocol, layout, &scores, started);
+            let row = weights.row(ScoredPart::Validation, protocol, layout, &scores, started);
             found.push((layout, scores, row));
         }
         for (layout, scores, row) in found.into_iter().rev() {
@@ -113,7 +114,7 @@ pub(super) fn in_full(
         let tokens = part.prefix_within(job.settings.evaluate.max_bytes);
         let scores = evaluate::score(backend, part, tokens, layout, GROUP, &mut Predicted::default(), stop)?;
         let Some(scores) = scores else { return Ok(None) };
-        let row = weights.row("test", Protocol::Common, layout, &scores, started);
+        let row = weights.row(ScoredPart::Test, Protocol::Common, layout, &scores, started);
         recorder.evaluation(&row)?;
         rows.push(row);
     }
@@ -157,7 +158,7 @@ pub fn rescore(
         let message = format!("there are no final weights of trial {trained} in {}", folders.checkpoints.display());
         return Err(Error::data(message).help("they are needed to score it again; without them it must be trained again"));
     };
-    let load = |step: u64| checkpoint::load(&folders.checkpoints.join(checkpoint::name(step)), &config);
+    let load = |step: u64| checkpoint::load(&folders.checkpoints.join(checkpoint_name(step)), &config);
     let last = load(step)?;
     let tokens_seen = last.position.tokens_seen;
     let (train, draws) = (&job.settings.train, (job.seed, job.batch()));
@@ -168,7 +169,7 @@ pub fn rescore(
         return Ok(None);
     };
     let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
-    if !folders.checkpoints.join(checkpoint::name(step)).exists() {
+    if !folders.checkpoints.join(checkpoint_name(step)).exists() {
         let gone = |row: &EvaluationRow| EvaluationRow {
             kind: CheckpointKind::Best,
             step: step as i64,

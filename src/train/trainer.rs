@@ -15,8 +15,6 @@ use super::checkpoint::Best;
 use super::divergence::Losses;
 use super::evaluate::Predicted;
 use super::keeper::Keeper;
-use super::recorder::{EvaluationRow, Phase, Recorder, StepRow, now_utc};
-use super::sample::Sample;
 use super::scoring::HeldOut;
 use super::{Folders, Job};
 use crate::error::Result;
@@ -25,6 +23,7 @@ use crate::model::Config;
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
 use crate::pulse;
+use crate::rows::{EvaluationRow, Phase, Recorder, Sample, StepRow, now_utc};
 
 /// Seconds of work that a device has before it are enough: whoever asks to stop waits for it.
 const AHEAD: f64 = 0.25;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::pulse;
-use crate::runs::{Progress, TrialFolder, now_utc, write_progress};
-use crate::train::recorder::Phase;
+use crate::rows::{Phase, now_utc};
+use crate::runs::{Progress, TrialFolder, write_progress};
 
 /// Between two looks whether the work goes on, and so between two notes.
 const LOOK: Duration = Duration::from_millis(250);
@@ -43,7 +43,7 @@ impl Heart {
     pub(super) fn start(folder: &TrialFolder, attempt: u32) -> Result<Self> {
         let progress = Progress {
             attempt,
-            phase: Phase::Starting.name().to_owned(),
+            phase: Phase::Starting,
             step: 0,
             steps: 0,
             tokens_seen: 0,
@@ -120,9 +120,9 @@ mod tests {
         durable::create_folder(folder.path()).unwrap();
         let heart = Heart::start(&folder, 3).unwrap();
         let first = read_progress(&folder).unwrap();
-        assert_eq!((first.attempt, first.phase.as_str()), (3, "starting"));
-        heart.tell(|progress| progress.phase = "scoring".to_owned());
-        assert_eq!(read_progress(&folder).unwrap().phase, "scoring");
+        assert_eq!((first.attempt, first.phase), (3, Phase::Starting));
+        heart.tell(|progress| progress.phase = Phase::Scoring);
+        assert_eq!(read_progress(&folder).unwrap().phase, Phase::Scoring);
         heart.change(|progress| progress.step = 7);
         let until = Instant::now() + Duration::from_secs(30);
         while read_progress(&folder).unwrap().step != 7 {

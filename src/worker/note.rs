@@ -4,9 +4,9 @@ use super::heart::Heart;
 use crate::error::Result;
 use crate::experiment::settings::Budget;
 use crate::record::ParquetRecorder;
+use crate::rows::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
 use crate::runs::{Attempt, Progress, TrialFolder, begin_attempt};
 use crate::train::Job;
-use crate::train::recorder::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
 
 /// Records, and notes how far the trial is.
 pub(super) struct Noting<'a> {
@@ -52,7 +52,7 @@ fn smooth(old: Option<f64>, new: f64) -> f64 {
 
 impl Recorder for Noting<'_> {
     fn phase(&mut self, phase: Phase) {
-        let change = |progress: &mut Progress| phase.name().clone_into(&mut progress.phase);
+        let change = |progress: &mut Progress| progress.phase = phase;
         // Between two steps there may be little time.
         if phase == Phase::Training { self.heart.change(change) } else { self.heart.tell(change) }
     }

@@ -7,9 +7,8 @@ use super::heart::Heart;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::record::ScoresAgain;
+use crate::rows::{PROTOCOL, Phase};
 use crate::runs::{End, Outcome, write_outcome};
-use crate::train::evaluate::PROTOCOL;
-use crate::train::recorder::Phase;
 use crate::train::{self, Folders};
 
 /// Scores a finished trial again by the protocol of its job. The outcome is replaced last, so that a kill before that leaves a
@@ -21,7 +20,7 @@ pub(super) fn score_again(assignment: &Assignment, heart: &Heart, stop: &AtomicB
         return Err(Error::data(format!("trial {} is not complete: there is nothing to score again", job.id)));
     };
     heart.tell(|progress| {
-        Phase::Rescoring.name().clone_into(&mut progress.phase);
+        progress.phase = Phase::Rescoring;
         (progress.step, progress.steps, progress.tokens_seen) = (outcome.steps, job.steps as i64, outcome.tokens_seen);
         (progress.training_seconds, progress.fraction) = (outcome.training_seconds, 1.0);
     });

@@ -10,10 +10,9 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::record::ParquetRecorder;
-use crate::runs::{Attempt, End, Outcome, TrialFolder, begin_attempt, end_attempt, now_utc, write_outcome};
-use crate::train::checkpoint::ARITHMETIC;
-use crate::train::evaluate::PROTOCOL;
-use crate::train::{self, Ended, Folders, Sample, device};
+use crate::rows::{ARITHMETIC, PROTOCOL, Sample, now_utc};
+use crate::runs::{Attempt, AttemptEnd, End, Outcome, TrialFolder, begin_attempt, end_attempt, write_outcome};
+use crate::train::{self, Ended, Folders, device};
 
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
 pub(super) fn train(assignment: &Assignment, attempt: u32, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
@@ -23,16 +22,10 @@ pub(super) fn train(assignment: &Assignment, attempt: u32, heart: &Heart, stop: 
     let attempt = Attempt::beginning(attempt, std::process::id(), (slot, threads), on);
     begin_attempt(folder, &attempt)?;
     let Some(outcome) = to_the_end(assignment, &attempt, heart, stop)? else {
-        end_attempt(folder, &attempt, "interrupted", &[])?;
+        end_attempt(folder, &attempt, AttemptEnd::Interrupted, &[])?;
         return Ok(Leaves::Interrupted);
     };
-    let word = match outcome.end {
-        End::Completed => "completed",
-        End::Diverged => "diverged",
-        End::DidNotFit => "did not fit",
-        End::Failed => "failed",
-    };
-    end_attempt(folder, &attempt, word, &[])?;
+    end_attempt(folder, &attempt, AttemptEnd::Outcome(outcome.end), &[])?;
     write_outcome(folder, &outcome)?;
     Ok(Leaves::Done)
 }

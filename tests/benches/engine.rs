@@ -18,7 +18,7 @@ use votive::model::cpu::{Engine, MicroBatch};
 use votive::model::plain::{DropoutSource, PlainModel, Windows};
 use votive::model::{Config, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
-use votive::optimize::{AdamW, clip_coefficient, loss_and_norm};
+use votive::optimize::{AdamW, loss_and_norm};
 use votive::pulse::NEVER;
 use votive::random::Stream;
 
@@ -82,7 +82,7 @@ impl Task {
                 let gradients_ms = start.elapsed().as_secs_f64() * 1e3;
                 let (pool, values, gradients) = engine.for_update();
                 let norm = optimizer.norm(pool, gradients);
-                optimizer.update(pool, values, gradients, 1e-3, clip_coefficient(norm, ClipNorm::At(1.0)));
+                optimizer.update(pool, values, gradients, 1e-3, ClipNorm::At(1.0).coefficient(norm));
                 let all_ms = start.elapsed().as_secs_f64() * 1e3;
                 Ok(Step { all_ms, gradients_ms, loss: nll / self.targets.len() as f64 })
             })
@@ -101,7 +101,7 @@ impl Task {
                 model.train(&windows, DropoutSource { seed: 1, step: step as u64, first: 0 }, scale)?;
                 let gradients_ms = start.elapsed().as_secs_f64() * 1e3;
                 let (nll, norm) = loss_and_norm(model.gathered()?)?;
-                let clip = clip_coefficient(norm, ClipNorm::At(1.0));
+                let clip = ClipNorm::At(1.0).coefficient(norm);
                 optimizer.step(model.weights(), &model.gathered()?.gradients, 1e-3, clip)?;
                 Ok(Step { all_ms: start.elapsed().as_secs_f64() * 1e3, gradients_ms, loss: nll * scale })
             })

@@ -8,7 +8,7 @@ use votive::model::gpu::cuda::Search;
 use votive::model::gpu::{self, Engine, Member, Options, Outcome, State, Step, Windows};
 use votive::model::plain::{self, DropoutSource, PlainModel};
 use votive::model::{Config, Parameter, Start, initial_values};
-use votive::optimize::{AdamW, clip_coefficient, loss_and_norm};
+use votive::optimize::{AdamW, loss_and_norm};
 
 use crate::host_gpu;
 
@@ -152,7 +152,7 @@ impl Plain {
     /// Loss and norm of a step.
     fn step(&mut self, tokens: &Tokens, number: u64, learning_rate: f64) -> [f64; 2] {
         let [loss, norm] = self.backward(tokens, number);
-        let clip = clip_coefficient(norm, ClipNorm::At(1.0));
+        let clip = ClipNorm::At(1.0).coefficient(norm);
         let gradients = &self.model.gathered().unwrap().gradients;
         self.optimizer.step(self.model.weights(), gradients, learning_rate, clip).unwrap();
         [loss, norm]

@@ -70,7 +70,7 @@ fn a_sweep_on_a_gpu_learns_what_it_learns_on_the_processor_and_is_probed() {
     let processor = Scene::new(&experiment(""));
     processor.run(&["--device", "cpu"]).exits(0).says_nothing_of(" of the GPU");
     assert_eq!(numbers(&processor.table(), "peak_device_memory_bytes"), [None, None]);
-    let arithmetic = Some(f64::from(votive::train::checkpoint::ARITHMETIC));
+    let arithmetic = Some(f64::from(votive::rows::ARITHMETIC));
     assert_eq!(numbers(&processor.table(), "arithmetic"), [arithmetic; 2]);
     assert_eq!(words(&processor.table(), "processor"), [votive::model::cpu::processor(), votive::model::cpu::processor()]);
     let (ours, theirs) = (numbers(&table, "common_loss"), numbers(&processor.table(), "common_loss"));
@@ -180,7 +180,7 @@ fn a_fault_of_the_gpu_is_told_with_its_kind_and_the_same_command_goes_on() {
     said.says("cuda:0 (Processor as a GPU) is not used any more").says("no GPU is left that works");
     for folder in scene.trials().values() {
         let attempt = votive::runs::attempts(folder).unwrap().pop().unwrap();
-        assert!(attempt.ended.as_deref().unwrap().starts_with("the device failed: "), "{attempt:?}");
+        assert!(attempt.ended.as_ref().unwrap().to_string().starts_with("the device failed: "), "{attempt:?}");
         assert!(position(folder)["step"].as_u64().unwrap() > 0, "it was in the midst of its steps");
     }
     scene.put_gpu(host_gpu::libraries());

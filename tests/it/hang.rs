@@ -8,6 +8,7 @@ use rustix::process::{Pid, kill_process};
 use votive::runs::{Status, TrialFolder, read_progress, state_of, worker_of};
 
 use crate::support::{Runner, Scene, Signal, assert_alike, small, until};
+use votive::rows::Phase;
 
 const STEPS: u64 = 40;
 
@@ -47,18 +48,18 @@ fn signal_a_worker(scene: &Scene, signal: Signal) -> TrialFolder {
     folder
 }
 
-fn wait_for_phase(scene: &Scene, runner: &mut Runner, phase: &str) {
+fn wait_for_phase(scene: &Scene, runner: &mut Runner, phase: Phase) {
     // An attempt before may have said the same.
-    let since = votive::runs::now_utc();
+    let since = votive::rows::now_utc();
     let is_there = || {
         let said = |progress: votive::runs::Progress| progress.phase == phase && progress.time_utc >= since;
         scene.trials().values().filter_map(read_progress).any(said)
     };
-    until(&format!("a trial is {phase}"), || is_there() || runner.is_over());
+    until(&format!("a trial is {}", phase.name()), || is_there() || runner.is_over());
 }
 
 fn ended(folder: &TrialFolder) -> Vec<String> {
-    votive::runs::attempts(folder).unwrap().into_iter().filter_map(|attempt| attempt.ended).collect()
+    votive::runs::attempts(folder).unwrap().into_iter().filter_map(|attempt| Some(attempt.ended?.to_string())).collect()
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn the_status_of_a_stopped_worker_says_for_how_long_it_has_been_silent() {
     scene.wait_for_steps(&mut runner, 2);
     let folder = signal_a_worker(&scene, Signal::STOP);
     let last = read_progress(&folder).unwrap().time_utc;
-    until("it has been silent for long", || votive::runs::now_utc() - last > 11_000_000);
+    until("it has been silent for long", || votive::rows::now_utc() - last > 11_000_000);
     scene.votive(&["status", "small"]).exits(0).says(", silent for 1").says_nothing_of("tokens/s");
     // Patience kills what cannot stop, and the runner leaves.
     drop(runner);
@@ -111,7 +112,7 @@ fn a_stop_while_a_trial_is_scored_is_heeded_at_once_and_changes_no_bit() {
     let scene = Scene::new(&yaml);
     for _ in 0..2 {
         let mut runner = scene.start(&["--slots", "1"]);
-        wait_for_phase(&scene, &mut runner, "scoring");
+        wait_for_phase(&scene, &mut runner, Phase::Scoring);
         let began = Instant::now();
         runner.send(Signal::INT);
         runner.wait().exits(130).says("1 trial left: 1 interrupted");
@@ -130,7 +131,7 @@ fn a_stop_while_a_trial_is_scored_again_is_heeded_at_once() {
     scene.run(&[]).exits(0);
     let again = ["--rescore", "--set", "evaluate.context=16"];
     let mut runner = scene.start(&again);
-    wait_for_phase(&scene, &mut runner, "rescoring");
+    wait_for_phase(&scene, &mut runner, Phase::Rescoring);
     let began = Instant::now();
     runner.send(Signal::TERM);
     runner.wait().exits(143);

@@ -55,22 +55,58 @@ fn libraries_live_where_the_architecture_says() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&source, &mut files);
-    for (library, home) in [
-        ("figment", "experiment"),
-        ("serde_saphyr", "experiment"),
-        ("tokenizers", "corpus"),
-        ("parquet", "record"),
-        ("polars", "report"),
-        ("plotly", "report"),
-        ("clap", "cli"),
-        ("indicatif", "cli"),
-        ("libloading", "model/gpu/cuda"),
+    for (library, homes) in [
+        ("figment", &["experiment"][..]),
+        ("serde_saphyr", &["experiment"]),
+        ("tokenizers", &["corpus"]),
+        ("candle_core", &["model", "optimize", "train"]),
+        ("candle_nn", &["model", "optimize", "train"]),
+        ("parquet", &["record"]),
+        ("polars", &["report"]),
+        ("plotly", &["report"]),
+        ("clap", &["cli"]),
+        ("indicatif", &["cli"]),
+        ("libloading", &["model/gpu/cuda"]),
     ] {
         for file in &files {
             let text = code(&fs::read_to_string(file).unwrap());
-            let used = text.contains(&format!("use {library}::")) || text.contains(&format!(" {library}::"));
-            let at_home = file.starts_with(source.join(home));
-            assert!(!used || at_home, "{} uses {library}, which lives in {home} only", file.display());
+            // A word of its own: `set_parquet::` is none.
+            let word = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            let used = text.match_indices(&format!("{library}::")).any(|(at, _)| word(at));
+            let at_home = homes.iter().any(|home| file.starts_with(source.join(home)));
+            assert!(!used || at_home, "{} uses {library}, which lives in {homes:?} only", file.display());
+        }
+    }
+}
+
+#[test]
+fn what_keeps_and_shows_results_stands_on_rows_and_on_nothing_that_has_tensors() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for room in ["rows.rs", "runs", "record", "report"] {
+        let mut files = Vec::new();
+        match source.join(room) {
+            folder if folder.is_dir() => rust_files(&folder, &mut files),
+            file => files.push(file),
+        }
+        for file in files {
+            let text = code(&fs::read_to_string(&file).unwrap());
+            for below in ["model", "optimize", "train"] {
+                assert!(!text.contains(&format!("crate::{below}::")), "{} uses `{below}`", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_script_needs_torch_only_where_it_uses_torch() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    for entry in fs::read_dir(scripts).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "py") {
+            let text = fs::read_to_string(&path).unwrap();
+            let has_line = |begins: &str| text.lines().any(|line| line.starts_with(begins));
+            let needs_torch = has_line("from plain_gpt import") && !has_line("import torch");
+            assert!(!needs_torch, "{} uses no torch, and imports what does", path.display());
         }
     }
 }

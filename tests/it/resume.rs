@@ -95,7 +95,7 @@ fn interrupted_by(signal: Signal, code: i32) {
     for folder in scene.trials().values() {
         let state = state_of(folder);
         assert_eq!(state.status, Status::Interrupted, "{state:?}");
-        assert_eq!(state.attempts.last().unwrap().ended.as_deref(), Some("interrupted"));
+        assert_eq!(state.attempts.last().unwrap().ended, Some(votive::runs::AttemptEnd::Interrupted));
         let newest = files_below(&folder.checkpoints(), "state.json").pop();
         saved += newest.map_or(0, |path| json(&path)["step"].as_u64().unwrap());
     }

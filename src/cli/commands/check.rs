@@ -7,7 +7,6 @@ use crate::cli::args::File;
 use crate::cli::exit_code::Code;
 use crate::cli::output::{say, style};
 use crate::cli::show::terminal::Terminal;
-use crate::cli::show::words::counted;
 use crate::corpus::{files_of, is_for_rows};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ use crate::model::{Config, Pretrained};
 use crate::plan::unfit;
 use crate::runner::{Failure, unused_field, usable_device};
 use crate::train::pretrained;
+use crate::words::counted;
 
 /// Tokens of a vocabulary that is not known.
 const LARGE_VOCABULARY: usize = 1 << 18;

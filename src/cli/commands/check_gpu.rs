@@ -216,7 +216,7 @@ impl Bench<'_> {
         let outcome = make_step(&mut engine, std::slice::from_ref(&tokens), 7)?[0];
         let gradients = engine.gradients(0)?;
 
-        let mut plain = PlainModel::new(config, Precision::F32, &candle_core::Device::Cpu, &values(config, 0))?;
+        let mut plain = PlainModel::on_processor(config, &values(config, 0))?;
         let windows = Windows { inputs: &tokens.0, targets: &tokens.1, length: sized.length };
         let dropout = DropoutSource { seed: 0, step: 7, first: 0 };
         plain.train(&windows, dropout, 1.0 / tokens.1.len() as f64)?;

@@ -8,21 +8,22 @@ use crate::cli::args::Sample as Arguments;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, at_step, checkpoint_of, find, trial_of};
 use crate::cli::output::{print, say};
-use crate::cli::show::words::{duration, plural, short, thousands};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
-use crate::model::{Parameter, Sampler, Sampling};
+use crate::model::{Parameter, Sampler};
+use crate::rows::Sampling;
 use crate::runner::Failure;
 use crate::train::sample::{Prompt, Request, end_of_text, go_on};
 use crate::train::{checkpoint, device, pretrained};
+use crate::words::{duration, plural, short, thousands};
 
 /// Characters of a prompt that are named where the tokenizer does not know them.
 const NAMED: usize = 8;
 
 pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
-    settle_threads();
+    device::settle_threads();
     let sampling = Sampling { temperature: arguments.temperature, top_k: arguments.top_k };
     // Before anything is read: a temperature that cannot be.
     Sampler::new(sampling, arguments.seed)?;
@@ -63,17 +64,6 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         how(sampling, arguments.seed),
     ));
     Ok(Code::Ok)
-}
-
-/// candle asks how many threads to use at every product. Where no variable says it, it reads `/proc/cpuinfo` for that each time,
-/// which takes longer than a small model's products do.
-fn settle_threads() {
-    const VARIABLE: &str = "RAYON_NUM_THREADS";
-    if std::env::var_os(VARIABLE).is_none() {
-        let threads = candle_core::utils::get_num_threads().to_string();
-        // SAFETY: nothing has started another thread yet, so nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(VARIABLE, threads) };
-    }
 }
 
 /// The folder with the weights that are asked for, held against its manifest where there is one, and what it is.

@@ -15,13 +15,13 @@ use crate::train::Job;
 
 pub(super) fn execute(arguments: &Show) -> Result<Code, Failure> {
     let (folder, wanted, only) = wanted(arguments)?;
-    let summary = Description::read(&folder)?;
+    let described = Description::read(&folder)?;
     let is_wanted = |trial: &&DescribedTrial| only.as_ref().map_or(trial.configuration == wanted, |id| trial.id == *id);
-    let trials: Vec<_> = summary.trials.iter().filter(is_wanted).collect();
+    let trials: Vec<_> = described.trials.iter().filter(is_wanted).collect();
     for trial in &trials {
         if let Some(job) = durable::read_json::<Job>(&folder.trial(&trial.id).job())? {
-            let name = format!("{}-{wanted}", summary.name);
-            let description = format!("Configuration {wanted} of {}: {}", summary.name, trial.label);
+            let name = format!("{}-{wanted}", described.experiment.name);
+            let description = format!("Configuration {wanted} of {}: {}", described.experiment.name, trial.label);
             let seeds: Vec<u64> = trials.iter().map(|t| t.seed).collect();
             print(&to_yaml(&name, &description, &job.settings, &seeds))?;
             return Ok(Code::Ok);

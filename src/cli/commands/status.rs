@@ -9,9 +9,10 @@ use crate::cli::output::print;
 use crate::cli::show::status;
 use crate::error::Result;
 use crate::plan::TrialId;
+use crate::rows::now_utc;
 use crate::runner::Failure;
 use crate::runs::{DescribedTrial, Description};
-use crate::runs::{ExperimentFolder, now_utc, runner_of, state_of};
+use crate::runs::{ExperimentFolder, runner_of, state_of};
 use crate::terminal::Look;
 
 pub(super) fn execute(arguments: &Status) -> Result<Code, Failure> {
@@ -71,9 +72,9 @@ fn asked(arguments: &Status) -> Result<Vec<Asked>> {
 
 fn told(asked: &Asked, json: bool) -> Result<String> {
     let folder = &asked.folder;
-    let summary = Description::read(folder)?;
+    let described = Description::read(folder)?;
     let runner = runner_of(folder)?;
-    let rows: Vec<status::Row> = summary
+    let rows: Vec<status::Row> = described
         .trials
         .into_iter()
         .filter(|trial| asked.which.includes(trial))
@@ -86,8 +87,8 @@ fn told(asked: &Asked, json: bool) -> Result<String> {
         })
         .collect();
     Ok(if json {
-        status::json(&summary.name, runner.as_ref(), &rows, now_utc()).to_string()
+        status::json(&described.experiment.name, runner.as_ref(), &rows, now_utc()).to_string()
     } else {
-        status::text(&summary.name, runner.as_ref(), &rows, now_utc(), Look::of(std::io::stdout()))
+        status::text(&described.experiment.name, runner.as_ref(), &rows, now_utc(), Look::of(std::io::stdout()))
     })
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::cli::show::words::thousands;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::runs::{Outcome, Status, TrialFolder, state_of};
+use crate::rows::CheckpointKind;
+use crate::runs::{Outcome, Status, TrialFolder, list_checkpoints, state_of};
 use crate::train::checkpoint::{self, Position, Reason};
-use crate::train::recorder::CheckpointKind;
+use crate::words::thousands;
 
 /// The checkpoint of a trial that is asked for, and what it is in words.
 ///
@@ -15,11 +15,11 @@ use crate::train::recorder::CheckpointKind;
 /// Where there is none yet, or not that one, with those that there are.
 pub(in crate::cli) fn checkpoint_of(trial: &TrialFolder, which: &str) -> Result<(PathBuf, String)> {
     let (trial, alias) = &trained(trial)?;
-    let all = checkpoint::list(&trial.checkpoints())?;
+    let all = list_checkpoints(&trial.checkpoints())?;
     let name = trial.path().display();
     let Some((last, folder)) = all.last() else {
         let status = state_of(trial).status;
-        let error = Error::new(Kind::Nothing, format!("the trial {name} has no checkpoint, and is {}", word(status)));
+        let error = Error::new(Kind::Nothing, format!("the trial {name} has no checkpoint, and is {}", status.words()));
         return Err(match status {
             Status::Running => error.help("wait for the first one: `votive status` says how far it is"),
             Status::Waiting | Status::Interrupted | Status::Failed => {
@@ -89,8 +89,4 @@ fn described(position: &Position, last: &Position) -> String {
 /// `step 1,200`.
 pub(in crate::cli) fn at_step(step: u64) -> String {
     format!("step {}", thousands(step))
-}
-
-fn word(status: Status) -> String {
-    status.name().replace('_', " ")
 }

@@ -1,14 +1,11 @@
 //! The trial or the configuration that a name stands for, where it could be several: the best one.
 
-use serde_json::Value;
-
 use super::folders::numbers;
 use super::name::{Found, is_checkpoint};
-use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
-use crate::runs::{Description, ExperimentFolder, Status, TrialFolder, state_of};
-use crate::train::checkpoint;
+use crate::report::SummaryFile;
+use crate::runs::{Description, ExperimentFolder, Status, TrialFolder, list_checkpoints, state_of};
 
 /// The trial that a name stands for: of an experiment the best, of a configuration the first that is complete.
 ///
@@ -22,7 +19,7 @@ pub(in crate::cli) fn trial_of(found: &Found) -> Result<TrialFolder> {
             let trials = Description::read(folder)?.trials;
             let mine: Vec<_> = trials.into_iter().filter(|t| t.configuration == *number).map(|t| folder.trial(&t.id)).collect();
             let complete = mine.iter().find(|trial| state_of(trial).status == Status::Completed);
-            let trained = || mine.iter().find(|trial| checkpoint::list(&trial.checkpoints()).is_ok_and(|list| !list.is_empty()));
+            let trained = || mine.iter().find(|trial| list_checkpoints(&trial.checkpoints()).is_ok_and(|list| !list.is_empty()));
             complete
                 .or_else(trained)
                 .or(mine.first())
@@ -39,9 +36,9 @@ fn best(experiment: &ExperimentFolder) -> Result<TrialId> {
     if let [only] = trials.as_slice() {
         return Ok(only.id.clone());
     }
-    let ids = ranked_first(experiment)?.map(|first| first.trials).unwrap_or_default();
-    let complete = |id: &TrialId| state_of(&experiment.trial(id)).status == Status::Completed;
-    ids.into_iter().find(complete).ok_or_else(|| no_best(experiment))
+    let complete = |id: &&TrialId| state_of(&experiment.trial(id)).status == Status::Completed;
+    let report = SummaryFile::read(experiment)?.unwrap_or_default();
+    report.best().and_then(|best| best.trials.iter().find(complete).cloned()).ok_or_else(|| no_best(experiment))
 }
 
 /// The number of the configuration that the report has first; the only one where there is one.
@@ -49,22 +46,9 @@ pub(in crate::cli) fn best_configuration(experiment: &ExperimentFolder) -> Resul
     if let [only] = numbers(experiment)?.as_slice() {
         return Ok(*only);
     }
-    ranked_first(experiment)?.map(|first| first.configuration).ok_or_else(|| no_best(experiment))
-}
-
-/// What the report says of the configuration that it has first.
-struct First {
-    configuration: usize,
-    trials: Vec<TrialId>,
-}
-
-fn ranked_first(experiment: &ExperimentFolder) -> Result<Option<First>> {
-    let report: Option<Value> = durable::read_json(&experiment.report().join("summary.json"))?;
-    let first = report.as_ref().map(|report| &report["configurations"][0]).filter(|first| first["place"] == 1);
-    Ok(first.and_then(|first| {
-        let trials = first["trials"].as_array()?.iter().filter_map(|id| TrialId::parse(id.as_str()?)).collect();
-        Some(First { configuration: usize::try_from(first["configuration"].as_u64()?).ok()?, trials })
-    }))
+    let report = SummaryFile::read(experiment)?.unwrap_or_default();
+    let number = report.best().and_then(|best| usize::try_from(best.configuration).ok());
+    number.ok_or_else(|| no_best(experiment))
 }
 
 fn no_best(experiment: &ExperimentFolder) -> Error {

@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::lines::{how_far, silent};
 use super::screen::Screen;
 use crate::plan::TrialId;
+use crate::rows::Phase;
 use crate::runs::Progress;
 use crate::terminal::{Look, cut};
 
@@ -68,12 +69,12 @@ impl Bars {
     pub(super) fn progressed(&self, trial: &TrialId, progress: &Progress) {
         let Some((bar, label)) = self.running.get(trial) else { return };
         bar.set_position((progress.fraction.clamp(0.0, 1.0) * PARTS as f64) as u64);
-        let doing = if progress.phase == "training" { String::new() } else { format!("{}, ", progress.phase) };
+        let doing = if progress.phase == Phase::Training { String::new() } else { format!("{}, ", progress.phase.name()) };
         bar.set_message(format!("{label}  {doing}{}", how_far(progress)));
     }
 
     /// A trial's worker has given no sign of life for so long.
-    pub(super) fn silent(&self, trial: &TrialId, phase: &str, seconds: u64) {
+    pub(super) fn silent(&self, trial: &TrialId, phase: Phase, seconds: u64) {
         if let Some((bar, label)) = self.running.get(trial) {
             bar.set_message(format!("{label}  {}", silent(phase, seconds)));
         }
@@ -120,7 +121,7 @@ mod tests {
             bars.started(&id, "L=64");
             bars.overview(1, "1 of 3 done".to_owned());
             assert_eq!((bars.running.len(), bars.all.position(), bars.all.message().as_str()), (1, 1, "1 of 3 done"));
-            bars.silent(&id, "scoring", 70);
+            bars.silent(&id, Phase::Scoring, 70);
             assert_eq!(bars.running[&id].0.message(), "L=64  scoring, silent for 70 s");
             bars.ended(&id);
             bars.ended(&id);
@@ -134,7 +135,7 @@ mod tests {
     fn a_line_is_cut_to_the_terminal_and_never_wraps() {
         let progress = Progress {
             attempt: 1,
-            phase: "training".to_owned(),
+            phase: Phase::Training,
             step: 1_200,
             steps: 5_000,
             tokens_seen: 1,

@@ -2,10 +2,10 @@
 
 use jiff::tz::TimeZone;
 
-use super::words::{clock, duration, harmless, plural, thousands};
+use crate::rows::{CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart};
 use crate::runs::{End, Outcome, Progress};
 use crate::schedule::{Cause, Event, Left, Lighter, Overview, Stop};
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
+use crate::words::{clock, duration, harmless, plural, thousands};
 
 /// The line for an event of the trial called `label`; `None` for what has no line of its own.
 pub(super) fn line(event: &Event, label: &str) -> Option<String> {
@@ -28,9 +28,9 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
             ("submitted", format!("{label}{again}"))
         }
         Event::StartsOver { why, .. } => ("starts over", format!("{label}: {}", harmless(why))),
-        Event::Progressed { progress, .. } => (progress.phase.as_str(), format!("{label}: {}", how_far(progress))),
+        Event::Progressed { progress, .. } => (progress.phase.name(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
-        Event::Silent { seconds, phase, .. } => ("silent", format!("{label}: for {seconds} s while {}", harmless(phase))),
+        Event::Silent { seconds, phase, .. } => ("silent", format!("{label}: for {seconds} s while {}", phase.name())),
         Event::StillThere { slot, .. } => (
             "still there",
             format!("{label}: its worker was killed and does not end: slot {slot} is not used any more, the others go on"),
@@ -131,7 +131,7 @@ fn ended(end: End, label: &str, reason: Option<&str>, seconds: f64, outcome: Opt
 
 /// The perplexity that ranks by default: of the final weights in the common context, on the validation part.
 pub(crate) fn final_perplexity(outcome: &Outcome) -> Option<f64> {
-    let last = |row: &&EvaluationRow| row.kind == CheckpointKind::Final && row.part == "validation";
+    let last = |row: &&EvaluationRow| row.kind == CheckpointKind::Final && row.part == ScoredPart::Validation;
     let common = outcome.scores.iter().filter(last).find(|row| row.protocol == Protocol::Common);
     common.or_else(|| outcome.scores.iter().find(last)).and_then(EvaluationRow::perplexity)
 }
@@ -150,8 +150,8 @@ pub(crate) fn how_far(progress: &Progress) -> String {
 }
 
 /// What a worker is doing that has given no sign of life for so many seconds, instead of how far it is: `scoring, silent for 70 s`.
-pub(crate) fn silent(phase: &str, seconds: u64) -> String {
-    format!("{}, silent for {seconds} s", harmless(phase))
+pub(crate) fn silent(phase: Phase, seconds: u64) -> String {
+    format!("{}, silent for {seconds} s", phase.name())
 }
 
 /// Seconds of training that are left, by the trial's speed so far.

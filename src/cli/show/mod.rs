@@ -14,4 +14,3 @@ mod screen;
 pub mod settings;
 pub mod status;
 pub(super) mod terminal;
-pub(super) mod words;

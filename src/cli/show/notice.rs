@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 
 use super::lines;
 use super::plan::{arithmetic, exclusions, only};
-use super::words::{bytes, clock, counted, duration, first_few, harmless, plural, thousands};
 use crate::corpus::Stage;
 use crate::experiment::Style;
 use crate::plan::{TrialId, Warning};
 use crate::runner::{Difference, Expected, Memory, Notice};
 use crate::schedule::Summary;
+use crate::words::{bytes, clock, counted, duration, first_few, harmless, plural, thousands};
 
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;

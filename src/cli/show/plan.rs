@@ -1,7 +1,6 @@
 //! A plan in words.
 
 use super::plan_table::{SHOWN, table};
-use super::words::{bytes, counted, first_few, short, thousands};
 use crate::corpus::Prepared;
 use crate::durable;
 use crate::error::Result;
@@ -11,6 +10,7 @@ use crate::plan::Plan;
 use crate::runner::alias::Families;
 use crate::runner::{Memory, Session, too_long};
 use crate::terminal::{Look, wrapped};
+use crate::words::{bytes, counted, first_few, short, thousands};
 
 /// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
 const REPORT: u64 = 5_000_000;

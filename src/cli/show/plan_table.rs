@@ -2,10 +2,10 @@
 
 use comfy_table::presets::NOTHING;
 
-use super::words::{short, thousands};
 use crate::error::Result;
 use crate::plan::{self, Plan};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
+use crate::words::{short, thousands};
 
 /// Rows that are shown; `--csv` has them all.
 pub(super) const SHOWN: usize = 60;

@@ -6,10 +6,11 @@ use std::io::Write;
 use jiff::tz::TimeZone;
 
 use super::bars::Bars;
-use super::{lines, words};
+use super::lines;
 use crate::plan::TrialId;
 use crate::schedule::{Event, Left, Overview};
 use crate::terminal;
+use crate::words;
 
 /// Off a terminal, between two lines about the progress of one trial, microseconds.
 const PROGRESS_EVERY: i64 = 30_000_000;
@@ -182,7 +183,7 @@ impl Reporter {
                 }
             }
             Event::Progressed { trial, progress } => bars.progressed(trial, progress),
-            Event::Silent { trial, seconds, phase } => bars.silent(trial, phase, *seconds),
+            Event::Silent { trial, seconds, phase } => bars.silent(trial, *phase, *seconds),
             Event::Ended { trial, .. }
             | Event::Failed { trial, .. }
             | Event::Stopped { trial }
@@ -211,9 +212,9 @@ mod tests {
 
     use super::*;
     use crate::device::Gpu;
+    use crate::rows::{CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart};
     use crate::runs::{End, Outcome, Progress};
     use crate::schedule::{Cause, Lighter, Stop};
-    use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
     const SECOND: i64 = 1_000_000;
 
@@ -238,7 +239,7 @@ mod tests {
     fn progress() -> Progress {
         Progress {
             attempt: 1,
-            phase: "training".to_owned(),
+            phase: Phase::Training,
             step: 1_200,
             steps: 5_000,
             tokens_seen: 1,
@@ -258,7 +259,7 @@ mod tests {
             tokens_seen: 1,
             protocol,
             kind,
-            part: "validation".to_owned(),
+            part: ScoredPart::Validation,
             context: 8,
             stride: 4,
             scored_tokens: 10,
@@ -374,7 +375,7 @@ mod tests {
                 "starts over L=64, seed 1: its checkpoint was made on another GPU\n",
             ),
             (
-                Event::Silent { trial: id(), seconds: 70, phase: "scoring".to_owned() },
+                Event::Silent { trial: id(), seconds: 70, phase: Phase::Scoring },
                 "silent      L=64, seed 1: for 70 s while scoring\n",
             ),
             (

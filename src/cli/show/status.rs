@@ -4,10 +4,10 @@ use comfy_table::presets;
 use serde_json::{Value, json};
 
 use super::lines::{final_perplexity, how_far, silent};
-use super::words::{duration, harmless};
 use crate::plan::TrialId;
 use crate::runs::{Holder, Outcome, State, Status, rfc3339};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
+use crate::words::{duration, harmless};
 
 /// One trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,13 +53,9 @@ fn silence(state: &State, now: i64) -> Option<u64> {
     (seconds >= SILENT).then_some(seconds)
 }
 
-fn words(status: Status) -> String {
-    status.name().replace('_', " ")
-}
-
 /// The status as text at `now` (microseconds since 1970, UTC): who runs it, how many trials stand how, and a row a trial. Ends with a line feed.
 pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, look: Look) -> String {
-    let list: Vec<String> = counts(rows).into_iter().map(|(status, n)| format!("{n} {}", words(status))).collect();
+    let list: Vec<String> = counts(rows).into_iter().map(|(status, n)| format!("{n} {}", status.words())).collect();
     let who = runner.map_or_else(|| "nobody is running it".to_owned(), |r| format!("being run by {r}"));
     let total = match rows.len() {
         0 => "no trials".to_owned(),
@@ -73,7 +69,7 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, l
     let cells = |row: &Row| {
         let configuration = format!("{} {}", row.configuration, harmless(&row.label));
         let cells =
-            [row.id.to_string(), configuration, row.seed.to_string(), words(row.state.status), detail(&row.state, rows, now)];
+            [row.id.to_string(), configuration, row.seed.to_string(), row.state.status.words(), detail(&row.state, rows, now)];
         (Tone::Plain, cells.to_vec())
     };
     let columns = [
@@ -106,7 +102,7 @@ fn detail(state: &State, rows: &[Row], now: i64) -> String {
             final_perplexity(outcome).map_or_else(|| took.clone(), |p| format!("perplexity {p:.2}, {took}"))
         }
         (Status::Running, _, Some(progress), _) => {
-            silence(state, now).map_or_else(|| how_far(progress), |seconds| silent(&progress.phase, seconds))
+            silence(state, now).map_or_else(|| how_far(progress), |seconds| silent(progress.phase, seconds))
         }
         (Status::Interrupted, reason, Some(progress), _) => {
             let step = format!("at step {}", progress.step);
@@ -171,6 +167,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64) -
 mod tests {
     use super::*;
     use crate::device::Device;
+    use crate::rows::Phase;
     use crate::runs::{Attempt, End, Progress};
 
     fn row(n: u64, status: Status, reason: Option<&str>) -> Row {
@@ -186,7 +183,7 @@ mod tests {
     fn progress() -> Progress {
         Progress {
             attempt: 1,
-            phase: "training".to_owned(),
+            phase: Phase::Training,
             step: 12,
             steps: 50,
             tokens_seen: 1,
@@ -294,7 +291,7 @@ mod tests {
             let text = text("night", None, &all(), 0, Look { width: Some(width), colour: false });
             assert!(text.lines().all(|line| crate::terminal::width_of(line) <= width), "{width}:\n{text}");
             for row in all() {
-                assert!(text.contains(&words(row.state.status)), "{width}:\n{text}");
+                assert!(text.contains(&row.state.status.words()), "{width}:\n{text}");
                 assert!(text.contains(row.id.as_str()) || text.contains("columns: trial"), "{width}:\n{text}");
             }
         }

@@ -4,13 +4,13 @@ use super::expanding::Expanding;
 use super::expansion::{Excluded, Expansion};
 use crate::experiment::problem::{Problem, Problems};
 use crate::experiment::settings::{Family, Schedule, Settings};
-use crate::experiment::text::grouped;
+use crate::words::thousands;
 
 impl Expanding<'_, '_> {
     pub(super) fn finish(mut self, combinations: u64) -> Result<Expansion, Problems> {
         let experiment = self.experiment;
         if self.problems.is_empty() && self.configurations.is_empty() {
-            let problem = Problem::error(format!("no trial is left: all {} combinations are excluded", grouped(combinations)));
+            let problem = Problem::error(format!("no trial is left: all {} combinations are excluded", thousands(combinations)));
             let place =
                 experiment.excludes.iter().zip(&self.counts).max_by_key(|(_, count)| **count).map(|(rule, _)| rule.place.clone());
             self.problems.push(problem.help("loosen a rule under `exclude`").maybe_at(place));

@@ -20,8 +20,8 @@ use super::held_out::HeldOut;
 use super::problem::{Problem, Problems, Severity};
 use super::settings::Settings;
 use super::surroundings::{Folder, Surroundings, Unfit};
-use super::text::grouped;
 use super::{check, keys, layers, start};
+use crate::words::thousands;
 use expanding::{Expanding, Row};
 
 pub use expansion::{Configuration, Excluded, Expansion};
@@ -56,12 +56,12 @@ impl Experiment {
         match (combinations, trials) {
             (Some(combinations), Some(trials)) if trials <= limit => Ok(combinations),
             (combinations, trials) => {
-                let many = |n: Option<u64>| n.map_or("more than 2^64".to_owned(), grouped);
+                let many = |n: Option<u64>| n.map_or("more than 2^64".to_owned(), thousands);
                 let sum = match self.seeds.len() {
                     1 => format!("{} combinations", many(combinations)),
                     seeds => format!("{} combinations × {seeds} seeds = {} trials", many(combinations), many(trials)),
                 };
-                let message = format!("{sum}: more than the {} that are allowed", grouped(limit));
+                let message = format!("{sum}: more than the {} that are allowed", thousands(limit));
                 let help = "make an axis shorter, use `search: {random: 100, ...}`, or allow more with `--max-trials`";
                 let problem = Problem::error(message).help(help);
                 Err(match place() {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::keys;
 use super::settings::Settings;
 use super::show;
-use super::text;
+use crate::words::thousands;
 
 pub(super) use entry::SECTIONS;
 pub use entry::{Entry, Identity, Preset};
@@ -111,7 +111,8 @@ static DEFAULTS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
         let (section, name) = key.split_once('.').unwrap_or((&key, ""));
         let text = show::value(section, name, value);
         // A large number is read more easily with its thousands apart.
-        let grouped = text.parse().ok().filter(|number| *number >= 10_000).map(|number| text::grouped(number).replace(',', "_"));
+        let grouped =
+            text.parse::<u64>().ok().filter(|number| *number >= 10_000).map(|number| thousands(number).replace(',', "_"));
         (key, grouped.unwrap_or(text))
     });
     written.collect()

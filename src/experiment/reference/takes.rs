@@ -1,6 +1,7 @@
 //! What a setting may be, in words.
 
-use crate::experiment::text::{grouped, whole, write_number};
+use crate::experiment::text::{whole, write_number};
+use crate::words::thousands;
 
 /// One thing that a setting may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +43,7 @@ impl Takes {
     fn words(&self) -> String {
         match self {
             Self::Whole(least, most) if *most > 1_000_000_000 => format!("a whole number from {least} up"),
-            Self::Whole(least, most) => format!("a whole number from {least} to {}", grouped(*most)),
+            Self::Whole(least, most) => format!("a whole number from {least} to {}", thousands(*most)),
             Self::Number(least, most) => number(*least, *most),
             Self::Flag => "`true` or `false`".to_owned(),
             Self::Words(words) => listed(&words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>()),
@@ -57,7 +58,7 @@ impl Takes {
 
 fn number(least: Edge, most: Edge) -> String {
     let write = |number: f64| match whole(number).filter(|number| *number >= 10_000) {
-        Some(number) => grouped(number),
+        Some(number) => thousands(number),
         None => write_number(number),
     };
     match (least, most) {

@@ -22,7 +22,7 @@ pub use model::{Activation, Family, Model};
 pub use report::Report;
 pub use run::{DeviceChoice, Engine, On, Run, Timeout};
 pub use slurm::Slurm;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, tokenizer_label};
 pub use train::{BatchSize, Budget, ClipNorm, Precision, Schedule, Train};
 
 /// All settings of one configuration. `Default` gives the documented defaults; `train.budget` and `corpus.text` have

@@ -28,7 +28,24 @@ pub enum Tokenizer {
     },
 }
 
+/// What reports call a tokenizer of this kind: `char`, `bpe-512`, `file x.json`.
+pub fn tokenizer_label(kind: &str, vocab_size: Option<i64>, path: Option<&str>) -> String {
+    match (vocab_size, path) {
+        (Some(size), _) => format!("{kind}-{size}"),
+        (None, Some(path)) => format!("{kind} {path}"),
+        (None, None) => kind.to_owned(),
+    }
+}
+
 impl Tokenizer {
+    /// What reports call it: as [`Tokenizer::label`], with its kind where that is a file.
+    pub fn full_label(&self) -> String {
+        match self {
+            Self::File { path } => tokenizer_label("file", None, Some(path)),
+            other => other.label(),
+        }
+    }
+
     /// What people call it: `char`, `bpe-512`, a file's path.
     pub fn label(&self) -> String {
         match self {
@@ -80,6 +97,23 @@ impl<'de> Deserialize<'de> for Tokenizer {
                 None => Err(D::Error::custom("needs a `path` with `kind: file`\nwrite `{kind: file, path: tokenizer.json}`")),
             },
             other => Err(D::Error::unknown_variant(other, KINDS)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_calls_a_tokenizer_by_its_columns_as_by_its_settings() {
+        let file = Tokenizer::File { path: "x.json".to_owned() };
+        for (tokenizer, kind, vocab_size, path, label) in [
+            (Tokenizer::Char, "char", None, None, "char"),
+            (Tokenizer::Bpe { vocab_size: 512 }, "bpe", Some(512), None, "bpe-512"),
+            (file, "file", None, Some("x.json"), "file x.json"),
+        ] {
+            assert_eq!((tokenizer.full_label().as_str(), tokenizer_label(kind, vocab_size, path).as_str()), (label, label));
         }
     }
 }

@@ -118,6 +118,18 @@ pub enum ClipNorm {
     At(f64),
 }
 
+impl ClipNorm {
+    /// What every gradient is multiplied with at this global norm: min(1, C / (norm + 1e-6)); 1 where clipping is off.
+    ///
+    /// The norm must be finite: min(1, C/∞) is 0, and 0 · ∞ would put NaN into the weights.
+    pub fn coefficient(self, norm: f64) -> f64 {
+        match self {
+            Self::Off => 1.0,
+            Self::At(limit) => (limit / (norm + 1e-6)).min(1.0),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for ClipNorm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Wrapped::deserialize(deserializer)?;
@@ -208,4 +220,22 @@ pub enum Precision {
     Tf32,
     /// bfloat16: half the memory, 8 significant bits.
     Bf16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coefficients_are_torchs() {
+        for (norm, clip, expected) in [
+            (5.0, ClipNorm::At(1.0), 1.0 / (5.0 + 1e-6)),
+            (0.5, ClipNorm::At(1.0), 1.0),
+            (1.0, ClipNorm::At(1.0), 1.0 / (1.0 + 1e-6)),
+            (5.0, ClipNorm::Off, 1.0),
+            (0.0, ClipNorm::At(1e-9), 1e-9 / 1e-6),
+        ] {
+            assert_eq!(clip.coefficient(norm), expected, "{norm} {clip:?}");
+        }
+    }
 }

@@ -216,8 +216,8 @@ fn layers_above_the_file_win_and_replace_axes() {
     assert_eq!(settings.corpus.text, ["a.txt", "b.txt"]);
     assert_eq!(settings.tokenizer, Tokenizer::Byte);
     let resolved = experiment.resolved();
-    assert_eq!(resolved["settings"]["train"]["beta2"], 0.99);
-    assert_eq!(resolved["overrides"][0]["from"], "the environment");
+    assert_eq!(resolved.settings["train"]["beta2"], 0.99);
+    assert_eq!(resolved.overrides[0]["from"], "the environment");
 }
 
 #[test]
@@ -269,10 +269,10 @@ fn tuned_axes_are_axes_like_others_and_are_told_to_the_report() {
     let (experiment, notes) = parse("x.yaml", text, &Overrides::default()).unwrap();
     assert_eq!(notes, []);
     assert_eq!(experiment.combinations(), Some(4));
-    assert_eq!(experiment.resolved()["tune"], serde_json::json!(["train.learning_rate"]));
+    assert_eq!(experiment.resolved().tune, ["train.learning_rate"]);
     let one = Overrides { set: vec!["train.learning_rate=1e-3".to_owned()], ..Overrides::default() };
     let (experiment, _) = parse("x.yaml", text, &one).unwrap();
-    assert_eq!((experiment.combinations(), &experiment.resolved()["tune"]), (Some(2), &serde_json::json!([])));
+    assert_eq!((experiment.combinations(), experiment.resolved().tune), (Some(2), Vec::new()));
 }
 
 #[test]

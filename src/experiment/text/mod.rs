@@ -9,7 +9,7 @@ mod scalar;
 mod time;
 
 pub(super) use fields::LARGEST_FEW;
-pub(super) use number::{LARGEST, grouped, number, shown, whole, whole_within, write_number};
+pub(super) use number::{LARGEST, number, shown, whole, whole_within, write_number};
 pub(super) use scalar::{LARGEST_SIZE, Scalar, Wrapped};
 pub(super) use time::LONGEST_SECONDS;
 pub use time::{clock_time, duration};

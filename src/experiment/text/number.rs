@@ -1,5 +1,7 @@
 //! Numbers as a person writes them: `1e-4`, `20_000_000`, `007`.
 
+use crate::words::thousands;
+
 /// Largest whole number a setting takes: tables hold signed 64-bit numbers.
 pub(in crate::experiment) const LARGEST: u64 = i64::MAX as u64;
 
@@ -36,26 +38,13 @@ pub(in crate::experiment) fn whole_within(text: &str, least: u64, most: u64) -> 
 
 /// What such a number is called. Its upper bound is told only where it matters.
 pub(super) fn whole_words(least: u64, most: u64, too_large: bool) -> String {
-    if too_large { format!("a whole number up to {}", grouped(most)) } else { format!("a whole number from {least} up") }
+    if too_large { format!("a whole number up to {}", thousands(most)) } else { format!("a whole number from {least} up") }
 }
 
 /// Whether a text is a number above a bound, also one that no type of number holds.
 fn exceeds(text: &str, most: u64) -> bool {
     plain_digits(text).and_then(|digits| digits.parse::<f64>().ok()).is_some_and(|number| number > most as f64)
         || plain_digits(text).and_then(|digits| digits.parse::<u64>().ok()).is_some_and(|number| number > most)
-}
-
-/// A number with commas.
-pub(in crate::experiment) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A value as a message shows it: on one line, and not endlessly long.
@@ -182,13 +171,6 @@ mod tests {
         {
             assert_eq!(write_number(value), text);
             assert_eq!(number(text), Some(value));
-        }
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_000_000_000, "1,000,000,000")] {
-            assert_eq!(grouped(number), text);
         }
     }
 

@@ -19,7 +19,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::config::Config;
 use super::parameters::Parameter;
 use super::shape;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{Family, Precision};
 pub use cache::Cache;
 use joined::wide;
@@ -65,6 +65,16 @@ impl Windows<'_> {
     }
 }
 
+/// An error of candle's, which says by its text alone that memory ran out.
+impl From<candle_core::Error> for Error {
+    fn from(source: candle_core::Error) -> Self {
+        let text = source.to_string();
+        let memory = text.contains("out of memory") || text.contains("OUT_OF_MEMORY");
+        let kind = if memory { Kind::OutOfMemory } else { Kind::Internal };
+        Self::new(kind, "a tensor operation failed").caused_by(text)
+    }
+}
+
 impl PlainModel {
     /// A model on `device` whose parameters have these values, in the order of [`Config::parameters`].
     pub fn new(config: &Config, precision: Precision, device: &Device, values: &[impl AsRef<[f32]>]) -> Result<Self> {
@@ -86,6 +96,11 @@ impl PlainModel {
         }
         let (config, device, tables) = (config.clone(), device.clone(), Tables::new(config, device));
         Ok(Self { config, precision, device, parameters, weights, gathered: None, tables })
+    }
+
+    /// As [`PlainModel::new`], on the processor and in 32 bits.
+    pub fn on_processor(config: &Config, values: &[impl AsRef<[f32]>]) -> Result<Self> {
+        Self::new(config, Precision::F32, &Device::Cpu, values)
     }
 
     /// The same model with other weights.

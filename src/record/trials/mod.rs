@@ -16,7 +16,7 @@ use cell::NamedCell;
 use planned::plan_cells;
 use state::state_cells;
 
-pub use planned::Planned;
+pub use planned::{Planned, swept_column};
 pub use state::TrialState;
 
 /// Writes `plan.parquet`: a row a trial.

@@ -86,6 +86,6 @@ pub(super) fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
 }
 
 /// The column that holds a swept key's value as a person writes it: `swept_train_stride` for `train.stride`.
-fn swept_column(key: &str) -> String {
+pub fn swept_column(key: &str) -> String {
     format!("swept_{}", key.replace('.', "_"))
 }

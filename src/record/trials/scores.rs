@@ -2,9 +2,9 @@
 
 use super::cell::{NamedCell, float, int};
 use super::planned::Planned;
+use crate::rows::{CheckpointKind, EvaluationRow, Protocol};
+use crate::rows::{PROTOCOL, ScoredPart};
 use crate::runs::Outcome;
-use crate::train::evaluate::PROTOCOL;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// What a trial was scored with; each is `None` where it was not.
 #[derive(Default)]
@@ -19,14 +19,14 @@ struct Scores<'a> {
 
 impl<'a> Scores<'a> {
     fn of(planned: Planned, outcome: &'a Outcome) -> Self {
-        let score = |protocol, kind| outcome.score("validation", protocol, kind);
+        let score = |protocol, kind| outcome.score(ScoredPart::Validation, protocol, kind);
         let common = score(Protocol::Common, CheckpointKind::Final);
         // Where the common context is the trial's own it is scored once.
         let same = planned.sequence_length == planned.common_context;
         let native = score(Protocol::Native, CheckpointKind::Final).or_else(|| common.filter(|_| same));
         let best = score(Protocol::Common, CheckpointKind::Best);
         let best_native = score(Protocol::Native, CheckpointKind::Best).or_else(|| best.filter(|_| same));
-        let test_score = |kind| outcome.score("test", Protocol::Common, kind);
+        let test_score = |kind| outcome.score(ScoredPart::Test, Protocol::Common, kind);
         let (test, best_test) = (test_score(CheckpointKind::Final), test_score(CheckpointKind::Best));
         // Where the final weights are the best ones they are scored once.
         let (best, best_native, best_test) = if best.is_none() { (common, native, test) } else { (best, best_native, best_test) };
@@ -75,7 +75,7 @@ fn figures(name: &str, row: Option<&EvaluationRow>) -> [NamedCell; 3] {
 /// Whether a trial was scored on the tokens that the plan scores, and by this version of the protocol.
 fn is_comparable(planned: Planned, outcome: &Outcome) -> bool {
     let tokens = planned.validation_tokens;
-    let row = outcome.score("validation", Protocol::Common, CheckpointKind::Final);
+    let row = outcome.score(ScoredPart::Validation, Protocol::Common, CheckpointKind::Final);
     let same = |row: &EvaluationRow| tokens == 0 || row.scored_tokens as u64 + 1 == tokens;
     outcome.protocol == PROTOCOL && row.is_none_or(same)
 }

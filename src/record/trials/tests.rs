@@ -6,9 +6,9 @@ use crate::experiment::settings::{BatchSize, ClipNorm, Train};
 use crate::plan::Numbers;
 use crate::record::rows::tests::evaluation;
 use crate::record::table::Value;
+use crate::rows::{CheckpointKind, EvaluationRow, Protocol};
+use crate::rows::{PROTOCOL, ScoredPart};
 use crate::runs::{Attempt, Clipping, End, ExperimentFolder, Outcome, Status, begin_attempt, keep_probed_memory, write_outcome};
-use crate::train::evaluate::PROTOCOL;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Protocol};
 
 /// A plan over sequence length and clip norm with these numbers of configurations and seeds.
 pub(crate) fn plan(lengths: &[usize], clips: &[ClipNorm], seeds: &[u64]) -> Plan {
@@ -311,10 +311,10 @@ fn the_gpu_is_named_by_its_identity_that_of_an_alias_by_its_sources() {
 #[test]
 fn scores_of_the_test_part_rank_nothing() {
     let mut state = completed(2.0, None);
-    let test = EvaluationRow { part: "test".to_owned(), nll_sum: Some(1.0), ..evaluation(100, CheckpointKind::Final) };
+    let test = EvaluationRow { part: ScoredPart::Test, nll_sum: Some(1.0), ..evaluation(100, CheckpointKind::Final) };
     state.outcome.as_mut().unwrap().scores.push(test);
     let outcome = state.outcome.unwrap();
-    assert_eq!(outcome.score("validation", Protocol::Common, CheckpointKind::Final).unwrap().nll_sum, Some(2000.0));
+    assert_eq!(outcome.score(ScoredPart::Validation, Protocol::Common, CheckpointKind::Final).unwrap().nll_sum, Some(2000.0));
 }
 
 #[test]
@@ -325,14 +325,14 @@ fn the_test_part_has_columns_of_its_own_for_final_and_best_weights() {
         state_cells(Planned::of(&plan, &plan.trials[0]), state).into_iter().find(|(n, _, _)| n == name).unwrap().2
     };
     assert_eq!(cell(&state, "test_loss"), Value::Float64(None));
-    let row = |kind, part: &str, sum| EvaluationRow { part: part.to_owned(), nll_sum: Some(sum), ..evaluation(100, kind) };
+    let row = |kind, part: ScoredPart, sum| EvaluationRow { part, nll_sum: Some(sum), ..evaluation(100, kind) };
     let scores = &mut state.outcome.as_mut().unwrap().scores;
-    scores.push(row(CheckpointKind::Final, "test", 2_100.0));
+    scores.push(row(CheckpointKind::Final, ScoredPart::Test, 2_100.0));
     assert_eq!(cell(&state, "test_loss"), Value::Float64(Some(2.1)));
     assert_eq!(cell(&state, "best_test_loss"), Value::Float64(Some(2.1)), "the final weights are the best ones");
     let scores = &mut state.outcome.as_mut().unwrap().scores;
-    scores.push(row(CheckpointKind::Best, "validation", 1_900.0));
-    scores.push(row(CheckpointKind::Best, "test", 2_050.0));
+    scores.push(row(CheckpointKind::Best, ScoredPart::Validation, 1_900.0));
+    scores.push(row(CheckpointKind::Best, ScoredPart::Test, 2_050.0));
     assert_eq!(cell(&state, "test_loss"), Value::Float64(Some(2.1)));
     assert_eq!(cell(&state, "best_test_loss"), Value::Float64(Some(2.05)));
     // The best weights are gone, and could not be scored again: the final ones are not taken for them.

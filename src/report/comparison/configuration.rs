@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::report::content::Content;
-use crate::report::words;
+use crate::report::wording;
+use crate::runs::Status;
 
 /// Mean and spread over seeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,8 +17,8 @@ pub(in crate::report) struct Figure {
 impl Figure {
     /// `5.812 ± 0.041`, without a spread for one seed; with as many decimals as the smallest figure of its column.
     pub(in crate::report) fn shown(self, smallest: f64) -> String {
-        let spread = self.spread.map(|spread| format!(" ± {}", words::beside(spread, smallest)));
-        format!("{}{}", words::beside(self.mean, smallest), spread.unwrap_or_default())
+        let spread = self.spread.map(|spread| format!(" ± {}", wording::beside(spread, smallest)));
+        format!("{}{}", wording::beside(self.mean, smallest), spread.unwrap_or_default())
     }
 }
 
@@ -35,7 +36,7 @@ pub(in crate::report) struct Configuration {
     /// Seeds that count.
     pub(in crate::report) seeds: usize,
     /// Trials of each status.
-    pub(in crate::report) status: BTreeMap<String, usize>,
+    pub(in crate::report) status: BTreeMap<Status, usize>,
     pub(in crate::report) loss: Option<f64>,
     /// Mean response (loss, or bits per byte where those rank) over all seeds of the experiment, by least squares; `None` where no
     /// seed is missing anywhere, so that it is the plain mean.
@@ -105,12 +106,12 @@ impl Configuration {
 
     /// Whether a seed of it diverged.
     pub(in crate::report) fn has_diverged(&self) -> bool {
-        self.status.contains_key("diverged")
+        self.status.contains_key(&Status::Diverged)
     }
 
     /// Trials that ended without a result.
     pub(in crate::report) fn lost(&self) -> usize {
-        ["diverged", "failed", "did_not_fit", "damaged"].iter().filter_map(|name| self.status.get(*name)).sum()
+        self.status.iter().filter(|(status, _)| status.is_lost()).map(|(_, count)| count).sum()
     }
 
     /// The figure of the test part, in the unit that ranks.

@@ -7,27 +7,30 @@ use polars::prelude::{Column, DataFrame};
 use super::configuration::Configuration;
 use super::means::Means;
 use crate::error::Result;
+use crate::experiment::settings::tokenizer_label;
+use crate::record::swept_column;
 use crate::report::content::contents;
-use crate::report::frames::{integers, words, wrong};
-use crate::report::protocol::{Protocol, column_of};
+use crate::report::frames::{integers, statuses, words, wrong};
+use crate::report::protocol::Protocol;
+use crate::runs::Status;
 
 /// The configurations in file order, those that have means with these.
 pub(super) fn grouped(frame: &DataFrame, protocol: &Protocol, means: &BTreeMap<i64, Means>) -> Result<Vec<Configuration>> {
     let number = integers(frame, "configuration")?;
-    let status = words(frame, "status")?;
+    let status = statuses(frame)?;
     let (tokenizer, contents) = (words(frame, "tokenizer")?, contents(frame));
     let (parameters, vocabulary) = (integers(frame, "parameters")?, integers(frame, "vocabulary")?);
     // Tables of an earlier version lack them.
     let column = |name: &str| integers(frame, name).unwrap_or_else(|_| vec![None; frame.height()]);
     let (planned_memory, probed_memory) = (column("memory_bytes"), column("probed_memory_bytes"));
     let values: Vec<Vec<Option<String>>> =
-        protocol.swept.iter().map(|key| words(frame, &column_of(key))).collect::<Result<_>>()?;
+        protocol.swept.iter().map(|key| words(frame, &swept_column(key))).collect::<Result<_>>()?;
     let (mut configurations, mut places) = (Vec::<Configuration>::new(), BTreeMap::new());
     for row in 0..frame.height() {
         let Some(number) = number[row] else { continue };
         let order = *places.entry(number).or_insert(configurations.len());
         if order < configurations.len() {
-            count(&mut configurations[order], &status[row]);
+            count(&mut configurations[order], status[row]);
             configurations[order].probed_memory_bytes = configurations[order].probed_memory_bytes.max(probed_memory[row]);
             continue;
         }
@@ -60,15 +63,15 @@ pub(super) fn grouped(frame: &DataFrame, protocol: &Protocol, means: &BTreeMap<i
             got_worse: means.got_worse,
             tuned: None,
         };
-        count(&mut configuration, &status[row]);
+        count(&mut configuration, status[row]);
         configurations.push(configuration);
     }
     Ok(configurations)
 }
 
 /// Counts a trial of this status.
-fn count(configuration: &mut Configuration, status: &Option<String>) {
-    *configuration.status.entry(status.clone().unwrap_or_default()).or_default() += 1;
+fn count(configuration: &mut Configuration, status: Status) {
+    *configuration.status.entry(status).or_default() += 1;
 }
 
 /// Adds the tokenizer's short label.
@@ -79,14 +82,7 @@ pub(super) fn with_tokenizer(frame: &DataFrame) -> Result<DataFrame> {
         .into_iter()
         .zip(size)
         .zip(path)
-        .map(|((kind, size), path)| {
-            let kind = kind.unwrap_or_default();
-            match (size, path) {
-                (Some(size), _) => format!("{kind}-{size}"),
-                (None, Some(path)) => format!("{kind} {path}"),
-                (None, None) => kind,
-            }
-        })
+        .map(|((kind, size), path)| tokenizer_label(&kind.unwrap_or_default(), size, path.as_deref()))
         .collect();
     let mut frame = frame.clone();
     frame.with_column(Column::new("tokenizer".into(), labels)).map_err(wrong)?;

@@ -30,8 +30,9 @@ use super::content;
 use super::frames::{collect, integers, numbers, words};
 use super::inference::results::Results;
 use super::protocol::Protocol;
-use super::words::count;
 use crate::error::{Error, Result};
+use crate::runs::Status;
+use crate::words::counted;
 
 pub(super) use configuration::{Configuration, Figure};
 pub(super) use trial::TrialLine;
@@ -91,7 +92,7 @@ impl Comparison {
 /// Groups the table of trials.
 pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparison> {
     let frame = &grouped::with_tokenizer(frame)?;
-    let completed = frame.clone().lazy().filter(col("status").eq(lit("completed")));
+    let completed = frame.clone().lazy().filter(col("status").eq(lit(Status::Completed.name())));
     let context = match protocol.common_context {
         Some(context) => Some(context),
         None => most_common(integers(&collect(completed.clone())?, "common_context")?.into_iter().flatten()),
@@ -172,7 +173,7 @@ fn machines(frame: &DataFrame) -> Result<Vec<String>> {
         .zip(threads)
         .map(|(((host, device), processor), threads)| {
             let processor = processor.map_or_else(String::new, |name| format!("{name}, "));
-            let threads = threads.map_or(String::new(), |n| count(usize::try_from(n).unwrap_or(0), "thread"));
+            let threads = threads.map_or(String::new(), |n| counted(usize::try_from(n).unwrap_or(0), "thread"));
             Some(format!("{}, {}, {processor}{threads}", host?, device.unwrap_or_default()))
         })
         .collect();
@@ -200,8 +201,8 @@ pub(super) mod tests {
     use crate::plan::Plan;
     use crate::record::tests::{completed, ended, plan, waiting};
     use crate::record::{TrialState, write_trials};
-    use crate::runs::{ExperimentFolder, Status};
-    use crate::train::recorder::{CheckpointKind, EvaluationRow};
+    use crate::rows::{CheckpointKind, EvaluationRow, ScoredPart};
+    use crate::runs::{Description, ExperimentFolder};
 
     pub(in crate::report) fn compared_as(plan: &Plan, states: &[TrialState], json: &str) -> Comparison {
         let dir = tempfile::tempdir().unwrap();
@@ -210,7 +211,8 @@ pub(super) mod tests {
         write_trials(&folder.trials_parquet(), plan, states).unwrap();
         let frame = crate::report::frames::read(&folder.trials_parquet(), None).unwrap();
         let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
-        compare(&frame, &Protocol::read(&folder, &columns).unwrap()).unwrap()
+        let described = Description::read(&folder).unwrap();
+        compare(&frame, &Protocol::of(described, &folder, &columns)).unwrap()
     }
 
     fn compared(plan: &Plan, states: &[TrialState]) -> Comparison {
@@ -236,7 +238,7 @@ pub(super) mod tests {
     pub(in crate::report) fn tested(loss: f64, test: f64) -> TrialState {
         let mut state = completed(loss, None);
         let scores = &mut state.outcome.as_mut().unwrap().scores;
-        scores.push(EvaluationRow { part: "test".to_owned(), nll_sum: Some(1000.0 * test), ..scores[0].clone() });
+        scores.push(EvaluationRow { part: ScoredPart::Test, nll_sum: Some(1000.0 * test), ..scores[0].clone() });
         state
     }
 
@@ -263,13 +265,13 @@ pub(super) mod tests {
         let plan = plan(&[32], &[ClipNorm::Off], &[1]);
         let mut state = tested(2.0, 2.2);
         let scores = &mut state.outcome.as_mut().unwrap().scores;
-        let best = |part: &str, loss: f64| EvaluationRow {
+        let best = |part: ScoredPart, loss: f64| EvaluationRow {
             kind: CheckpointKind::Best,
-            part: part.to_owned(),
+            part,
             nll_sum: Some(1000.0 * loss),
             ..scores[0].clone()
         };
-        let rows = [best("validation", 1.9), best("test", 2.05)];
+        let rows = [best(ScoredPart::Validation, 1.9), best(ScoredPart::Test, 2.05)];
         scores.extend(rows);
         let mean = |json: &str| compared_as(&plan, &[state.clone()], json).configurations[0].test_perplexity.unwrap().mean;
         assert_eq!(mean("{}"), 2.2f64.exp());
@@ -289,7 +291,7 @@ pub(super) mod tests {
             [ended(Status::Diverged, "the loss is not finite", &[]), completed(2.0, None), waiting(), completed(1.5, None)];
         let comparison = compared(&plan, &states);
         assert_eq!(order(&comparison), [(4, Some(1)), (2, Some(2)), (1, None), (3, None)]);
-        assert_eq!(comparison.configurations[2].status, BTreeMap::from([("diverged".to_owned(), 1)]));
+        assert_eq!(comparison.configurations[2].status, BTreeMap::from([(Status::Diverged, 1)]));
     }
 
     #[test]
@@ -309,7 +311,7 @@ pub(super) mod tests {
         let comparison = compared(&plan, &states);
         let configuration = &comparison.configurations[0];
         assert_eq!((configuration.seeds, configuration.perplexity.unwrap().spread), (2, Some(0.0)));
-        assert_eq!(configuration.status["diverged"], 1);
+        assert_eq!(configuration.status[&Status::Diverged], 1);
     }
 
     #[test]

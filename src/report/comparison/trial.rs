@@ -3,8 +3,9 @@
 use polars::prelude::DataFrame;
 
 use crate::error::Result;
-use crate::report::frames::{integers, numbers, words};
+use crate::report::frames::{integers, numbers, statuses, words};
 use crate::report::protocol::Protocol;
+use crate::runs::Status;
 
 /// A trial as the report knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +13,7 @@ pub(in crate::report) struct TrialLine {
     pub(in crate::report) id: String,
     pub(in crate::report) configuration: i64,
     pub(in crate::report) seed: Option<i64>,
-    pub(in crate::report) status: String,
+    pub(in crate::report) status: Status,
     pub(in crate::report) reason: Option<String>,
     pub(in crate::report) last_lines: Option<String>,
     pub(in crate::report) attempts: i64,
@@ -30,7 +31,7 @@ pub(in crate::report) struct TrialLine {
 /// The trials of the table, in its order; those that were scored at another context than this do not count.
 pub(super) fn trial_lines(frame: &DataFrame, protocol: &Protocol, context: Option<i64>) -> Result<Vec<TrialLine>> {
     let score = protocol.score();
-    let (id, status, reason) = (words(frame, "trial_id")?, words(frame, "status")?, words(frame, "reason")?);
+    let (id, status, reason) = (words(frame, "trial_id")?, statuses(frame)?, words(frame, "reason")?);
     let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
     let (last_lines, attempts) = (words(frame, "last_lines")?, integers(frame, "attempts")?);
     let perplexity = numbers(frame, &format!("{score}_perplexity"))?;
@@ -44,11 +45,11 @@ pub(super) fn trial_lines(frame: &DataFrame, protocol: &Protocol, context: Optio
             id: id[row].clone().unwrap_or_default(),
             configuration: configuration[row].unwrap_or(0),
             seed: seed[row],
-            status: status[row].clone().unwrap_or_default(),
+            status: status[row],
             reason: reason[row].clone(),
             last_lines: last_lines[row].clone(),
             attempts: attempts[row].unwrap_or(0),
-            counts: status[row].as_deref() == Some("completed")
+            counts: status[row] == Status::Completed
                 && loss[row].is_some()
                 && (context.is_none() || contexts[row].is_none() || contexts[row] == context),
             alias_of: alias_of[row].clone(),

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::configuration::{Configuration, Tuned};
-use crate::report::inference::effects::size;
 use crate::report::protocol::Protocol;
+use crate::report::swept_value::SweptValue;
 
 /// Says of each configuration with a figure that ranks whether it is the chosen one of its combination. One that has none, as where
 /// all its seeds diverged, was no choice.
@@ -46,8 +46,8 @@ pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, 
 fn is_at_edge(configurations: &[Configuration], members: &[usize], best: usize, key: usize) -> bool {
     let value = |place: usize| configurations[place].values.get(key).map_or("", String::as_str);
     let distinct: BTreeSet<&str> = members.iter().map(|&place| value(place)).collect();
-    let sizes: Option<Vec<f64>> = distinct.iter().map(|value| size(value)).collect();
-    let (Some(sizes), Some(own)) = (sizes, size(value(best))) else { return false };
+    let sizes: Option<Vec<f64>> = distinct.iter().map(|value| SweptValue::of(value).size()).collect();
+    let (Some(sizes), Some(own)) = (sizes, SweptValue::of(value(best)).size()) else { return false };
     sizes.len() > 1 && (sizes.iter().all(|&other| other >= own) || sizes.iter().all(|&other| other <= own))
 }
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::configuration::Configuration;
 use super::trial::TrialLine;
-use crate::report::words::{count, numbers, small_number};
+use crate::report::wording::numbers;
+use crate::words::{counted, small_number};
 
 /// Configurations with the same results that are written out, by groups.
 const GROUPS: usize = 4;
@@ -65,7 +66,7 @@ pub(super) fn fold(
         let names = names.join(" and ");
         format!(
             "{names} are the same tokenizer: one line stands for {them}, and {} {was} not trained again.",
-            count(trials, "trial")
+            counted(trials, "trial")
         )
     };
     (left, notes.into_iter().map(told).collect())
@@ -96,7 +97,7 @@ pub(super) fn same_results(configurations: &[Configuration], trials: &[TrialLine
             small_number(group.len())
         )),
         (_, more) => {
-            let more = if more == 0 { String::new() } else { format!("; and {} more", count(more, "group")) };
+            let more = if more == 0 { String::new() } else { format!("; and {} more", counted(more, "group")) };
             Some(format!(
                 "These have the very same results, and are one configuration under several names each: {}{more}.",
                 shown.join("; ")

@@ -9,8 +9,9 @@ use super::varying::{Axis, Mean, over, over_words, varying};
 use crate::report::comparison::{Configuration, TrialLine};
 use crate::report::experiment::Report;
 use crate::report::inference::effects::{self, Effect, Over};
+use crate::report::standing;
 use crate::report::statistics::Statistics;
-use crate::report::{standing, words};
+use crate::words;
 
 /// Points drawn for one axis; beyond them every n-th trial is drawn, the means are of all.
 const POINTS: usize = 1_500;

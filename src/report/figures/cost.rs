@@ -5,7 +5,7 @@ use serde_json::json;
 use super::section::{Panel, Section, Table, round};
 use super::varying::chosen_only;
 use crate::report::experiment::Report;
-use crate::report::words;
+use crate::words;
 
 pub(super) fn section(report: &Report) -> Option<Section> {
     let by_bytes = report.comparison.by_bytes;

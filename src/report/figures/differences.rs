@@ -6,7 +6,7 @@ use super::section::{Panel, Section, Table, round};
 use crate::report::experiment::Report;
 use crate::report::inference::effects::Interval;
 use crate::report::statistics::{Against, Relation};
-use crate::report::words;
+use crate::report::wording;
 
 /// Rows drawn, the best ones; the table has more.
 const DRAWN: usize = 30;
@@ -35,8 +35,8 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         })
         .collect();
     let cells = lines.iter().filter_map(|(line, limits)| {
-        let signed = |difference: f64| words::signed(shown(difference), decimals, "");
-        let difference = if line.difference == 0.0 { words::SAME.to_owned() } else { signed(line.difference) };
+        let signed = |difference: f64| wording::signed(shown(difference), decimals, "");
+        let difference = if line.difference == 0.0 { wording::SAME.to_owned() } else { signed(line.difference) };
         let numbers = [difference, signed(limits.lower), signed(limits.upper)];
         let tied = match line.in_best_set {
             Some(true) => "tied",

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::section::{Panel, Section, Table, round};
 use crate::report::experiment::Report;
+use crate::report::swept_value::SweptValue;
 use crate::runs::Clipping;
 
 /// Configurations whose norms are drawn as ranges; the table has more.
@@ -54,7 +55,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         let clip = report.settings.shown(*number, "train_clip_norm").unwrap_or_default();
         let norms = [c.p50, c.p90, c.p99, c.max].map(|norm| format!("{norm:.3}"));
         let share = match c.share {
-            0.0 if clip == "off" => String::new(),
+            0.0 if SweptValue::of(&clip) == SweptValue::Off => String::new(),
             0.0 => "not binding".to_owned(),
             share => format!("{:.1} %", 100.0 * share),
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::section::{Panel, Section, Table, round, rounded};
 use crate::report::experiment::Report;
 use crate::report::positions::Bin;
-use crate::report::words;
+use crate::words;
 
 pub(super) fn section(report: &Report) -> Option<Section> {
     let positions = &report.positions;
@@ -48,7 +48,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         caption: format!(
             "Held-out loss of the final weights by how many tokens of the window the model had seen, up to {}, each configuration in \
              windows of its own length. A line that still falls at its end says that more context helps.",
-            words::count(usize::try_from(longest).unwrap_or(0), "token")
+            words::counted(usize::try_from(longest).unwrap_or(0), "token")
         ),
         panels: vec![Panel {
             caption: String::new(),

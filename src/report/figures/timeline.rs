@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::section::{Panel, Section, Table};
 use crate::report::experiment::Report;
 use crate::report::stays::Stay;
-use crate::report::words;
+use crate::report::wording;
+use crate::words;
 
 /// Attempts that are drawn: the latest.
 const DRAWN: usize = 2_000;
@@ -117,7 +118,7 @@ impl Bar<'_> {
             self.stay.seed.map_or_else(String::new, |seed| seed.to_string()),
             self.stay.attempt.attempt.to_string(),
             self.row.clone(),
-            words::time(self.begun()),
+            wording::time(self.begun()),
             words::duration((self.ended - self.begun()) as f64 / 1e6),
             words::thousands(self.stay.attempt.from_step),
             self.end.clone(),

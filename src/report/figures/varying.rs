@@ -1,11 +1,10 @@
 //! The settings that vary, as axes of figures, and means over the configurations that have a value.
 
-use std::collections::HashSet;
-
 use crate::report::comparison::Configuration;
 use crate::report::experiment::Report;
 use crate::report::inference::effects::Over;
-use crate::report::words;
+use crate::report::swept_value::ordered;
+use crate::report::wording;
 
 /// A swept key that has at least two values, or several that move together.
 pub(super) struct Axis {
@@ -34,7 +33,7 @@ impl Axis {
 /// statistics say so.
 pub(super) fn varying(report: &Report) -> Vec<Axis> {
     let swept = &report.protocol.swept;
-    let labels = words::keys(swept);
+    let labels = wording::keys(swept);
     let place = |key: &String| swept.iter().position(|other| other == key);
     let effects = report.statistics.iter().flat_map(|statistics| &statistics.effects);
     let mut groups: Vec<Vec<usize>> = effects.filter_map(|effect| effect.keys.iter().map(place).collect()).collect();
@@ -43,8 +42,9 @@ pub(super) fn varying(report: &Report) -> Vec<Axis> {
     }
     let axis = |places: Vec<usize>| {
         let label = places.iter().map(|&place| labels[place].as_str()).collect::<Vec<_>>().join(" · ");
-        let all: Vec<_> = report.comparison.configurations.iter().map(|c| (c.order, joined(c, &places))).collect();
-        let values = ordered(all.iter().map(|(order, value)| (*order, value.as_str())));
+        let mut in_file_order: Vec<&Configuration> = report.comparison.configurations.iter().collect();
+        in_file_order.sort_by_key(|c| c.order);
+        let values = ordered(in_file_order.into_iter().map(|c| joined(c, &places)));
         (values.len() > 1).then_some(Axis { places, label, values })
     };
     groups.into_iter().filter_map(axis).collect()
@@ -63,7 +63,7 @@ pub(super) fn over(report: &Report, axes: &[&Axis]) -> Over {
 
 /// The same in words; nothing where no setting is tuned, so that there is one kind only.
 pub(super) fn over_words(report: &Report, over: Over) -> Option<String> {
-    let keys = words::keys(&report.protocol.tune).join(" and ");
+    let keys = wording::keys(&report.protocol.tune).join(" and ");
     (!keys.is_empty()).then(|| match over {
         Over::Chosen => format!("each at its best {keys}"),
         Over::All => format!("every {keys} tried"),
@@ -96,40 +96,5 @@ impl Mean {
     pub(super) fn value(self, report: &Report) -> Option<f64> {
         let mean = (self.count > 0).then(|| self.sum / self.count as f64);
         if report.comparison.by_bytes { mean } else { mean.map(f64::exp) }
-    }
-}
-
-/// The distinct values of an axis: numbers by size with `off` and `full` after them, words in the order of the file.
-fn ordered<'a>(values: impl Iterator<Item = (usize, &'a str)>) -> Vec<String> {
-    let mut in_file_order: Vec<(usize, &str)> = values.collect();
-    in_file_order.sort_by_key(|(order, _)| *order);
-    let mut distinct: Vec<String> = Vec::new();
-    let mut known = HashSet::new();
-    for (_, value) in in_file_order {
-        if known.insert(value) {
-            distinct.push(value.to_owned());
-        }
-    }
-    let size = |value: &String| match value.as_str() {
-        "off" | "full" => Some(f64::INFINITY),
-        other => other.replace('_', "").parse::<f64>().ok(),
-    };
-    if distinct.iter().all(|value| size(value).is_some()) {
-        distinct.sort_by(|a, b| size(a).unwrap_or(0.0).total_cmp(&size(b).unwrap_or(0.0)));
-    }
-    distinct
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_of_an_axis_are_in_the_order_a_person_expects() {
-        let order = |list: &[&'static str]| ordered(list.iter().enumerate().map(|(i, v)| (i, *v)));
-        assert_eq!(order(&["off", "1.0", "0.5", "1.0"]), ["0.5", "1.0", "off"]);
-        assert_eq!(order(&["256", "64", "1_000"]), ["64", "256", "1_000"]);
-        assert_eq!(order(&["linear", "cosine", "linear"]), ["linear", "cosine"]);
-        assert_eq!(order(&["bpe-512", "7"]), ["bpe-512", "7"]);
     }
 }

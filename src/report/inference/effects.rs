@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::pairs::Pairs;
 use super::residual::Observation;
 use super::rule::{beaten_by, quantile};
+use crate::report::swept_value::ordered;
 
 /// Most values of an axis that a table of two axes shows.
 const MOST_VALUES: usize = 40;
@@ -309,31 +310,6 @@ pub(in crate::report) fn interaction(
         _ => None,
     };
     Some(Interaction { rows: rows.keys(keys), columns: columns.keys(keys), over, row_values, column_values, means, note })
-}
-
-/// Distinct values: numbers by size with `off` and `full` after them, words as they came.
-pub(in crate::report) fn ordered(values: impl Iterator<Item = String>) -> Vec<String> {
-    let (mut seen, mut distinct) = (BTreeSet::new(), Vec::new());
-    for value in values {
-        if seen.insert(value.clone()) {
-            distinct.push(value);
-        }
-    }
-    let sizes: Option<Vec<f64>> = distinct.iter().map(|value| size(value)).collect();
-    if let Some(sizes) = sizes {
-        let mut pairs: Vec<(f64, String)> = sizes.into_iter().zip(distinct).collect();
-        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        distinct = pairs.into_iter().map(|(_, value)| value).collect();
-    }
-    distinct
-}
-
-/// A value as a number: `off` and `full` are beyond all others, and of values that move together the first one counts.
-pub(in crate::report) fn size(value: &str) -> Option<f64> {
-    match value.split(" · ").next().unwrap_or(value) {
-        "off" | "full" => Some(f64::INFINITY),
-        other => other.replace('_', "").parse().ok().filter(|n: &f64| n.is_finite()),
-    }
 }
 
 #[cfg(test)]

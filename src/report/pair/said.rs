@@ -6,7 +6,9 @@ use super::difference::{Finding, Pair};
 use super::side::Side;
 use crate::report::controlled::Forbids;
 use crate::report::inference::effects::Interval;
-use crate::report::words::{self, listed};
+use crate::report::wording;
+use crate::words;
+use crate::words::listed;
 
 const VERSION: u32 = 2;
 
@@ -23,7 +25,7 @@ pub(super) fn text(pair: &Pair) -> String {
         (c.quantity.name.to_owned(), shown(c.low), shown(c.high))
     });
     let keys: Vec<String> = pair.settings.iter().map(|(key, _, _)| key.clone()).collect();
-    let settings = words::keys(&keys).into_iter().zip(&pair.settings).map(|(key, (_, a, b))| (key, a.clone(), b.clone()));
+    let settings = wording::keys(&keys).into_iter().zip(&pair.settings).map(|(key, (_, a, b))| (key, a.clone(), b.clone()));
     let forbids = pair.forbids.iter().map(|f| (f.name.to_owned(), f.first.clone(), f.second.clone()));
     let parts = [
         ("settings that differ", settings.collect::<Vec<_>>()),
@@ -47,19 +49,22 @@ pub(super) fn text(pair: &Pair) -> String {
 /// `stride#3  length 64 · stride 32  3 seeds  perplexity 5.812`.
 fn described(side: &Side, pair: &Pair) -> String {
     let mean = side.mean(pair.by_bytes);
-    let figure =
-        if pair.by_bytes { format!("{mean:.4} bits per byte") } else { format!("perplexity {}", words::perplexity(mean.exp())) };
+    let figure = if pair.by_bytes {
+        format!("{mean:.4} bits per byte")
+    } else {
+        format!("perplexity {}", wording::perplexity(mean.exp()))
+    };
     let seeds: Vec<i64> = side.subjects.iter().filter_map(|s| s.seed).collect();
     let seeds = match (seeds.as_slice(), &side.trial) {
         ([seed], _) => format!("seed {seed}"),
         (_, Some(_)) => String::new(),
-        (several, None) => words::count(several.len(), "seed"),
+        (several, None) => words::counted(several.len(), "seed"),
     };
     let place = match &side.trial {
         Some(id) => format!("{} trial {id}", side.experiment),
         None => format!("{}#{}", side.experiment, side.configuration),
     };
-    let parts = [words::plain(&place), side.name.clone(), seeds, figure];
+    let parts = [wording::plain(&place), side.name.clone(), seeds, figure];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
@@ -67,7 +72,8 @@ fn described(side: &Side, pair: &Pair) -> String {
 fn rows_in_line(rows: &[(String, String, String)]) -> String {
     let width = |cells: &dyn Fn(&(String, String, String)) -> &String| rows.iter().map(|row| cells(row).chars().count()).max();
     let (first, second) = (width(&|row| &row.0).unwrap_or(0), width(&|row| &row.1).unwrap_or(0));
-    let lines = rows.iter().map(|(name, a, b)| format!("  {name:<first$}  {:<second$}  {}\n", words::plain(a), words::plain(b)));
+    let lines =
+        rows.iter().map(|(name, a, b)| format!("  {name:<first$}  {:<second$}  {}\n", wording::plain(a), wording::plain(b)));
     lines.collect()
 }
 
@@ -104,14 +110,14 @@ fn difference(pair: &Pair) -> String {
         return format!("A and B have the very same results ({over}; {score}).");
     }
     if pair.by_bytes {
-        let decimals = words::decimals(size, 4);
+        let decimals = wording::decimals(size, 4);
         return format!(
             "A needs {size:.decimals$} bits per byte {} than B ({over}; {score}).",
             if pair.difference < 0.0 { "less" } else { "more" }
         );
     }
     let ratio = pair.difference.exp();
-    let [of_ratio, of_size] = [ratio - 1.0, size].map(|value| words::decimals(value, 4));
+    let [of_ratio, of_size] = [ratio - 1.0, size].map(|value| wording::decimals(value, 4));
     format!(
         "The perplexity of A is {ratio:.of_ratio$} times that of B: loss {size:.of_size$} nats per token {towards} ({over}; {score})."
     )

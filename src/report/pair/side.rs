@@ -4,8 +4,8 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{TrialId, choice};
 use crate::report::ranking::Ranking;
 use crate::report::subject::{Subject, subjects};
-use crate::report::words;
-use crate::runs::ExperimentFolder;
+use crate::report::wording;
+use crate::runs::{ExperimentFolder, Status};
 
 /// A configuration or a trial, by where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn side(named: &Named, ranking: &Ranking, score: &'static str) -> Result<Side> {
             Some(id) => format!("the trial {id} of {path}"),
             None => format!("configuration {configuration} of {path}"),
         };
-        let status = all.iter().find(mine).map_or("waiting", |s| s.status.as_str()).replace('_', " ");
+        let status = all.iter().find(mine).map_or(Status::Waiting, |s| s.status).words();
         let error = Error::new(Kind::Nothing, format!("{what} has no result to compare, and is {status}"));
         return Err(error.help(format!("`votive status {path}` says how it stands")));
     }
@@ -99,7 +99,7 @@ fn side(named: &Named, ranking: &Ranking, score: &'static str) -> Result<Side> {
         experiment: ranking.protocol.name.clone(),
         configuration,
         trial,
-        name: shown.map(|c| words::named(&ranking.protocol.swept, &c.values)).unwrap_or_default(),
+        name: shown.map(|c| wording::named(&ranking.protocol.swept, &c.values)).unwrap_or_default(),
         subjects,
         swept: ranking.protocol.swept.clone(),
         values: shown.map(|c| c.values.clone()).unwrap_or_default(),

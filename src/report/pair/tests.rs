@@ -7,8 +7,8 @@ use crate::experiment::settings::ClipNorm;
 use crate::plan::Plan;
 use crate::record::tests::{completed, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
+use crate::rows::{CheckpointKind, Protocol, Recorder, TokenNll};
 use crate::runs::ExperimentFolder;
-use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
 
 struct Night {
     _dir: tempfile::TempDir,

@@ -14,11 +14,11 @@ use serde_json::{Map, Value, json};
 
 use super::groups::{Line, Several};
 use super::sentences::{apart, measured, notes, verdict};
-use super::table::{Shown, columns};
+use super::table::{GroupColumn, columns};
 use crate::error::{Error, Result};
 use crate::report::files::{defused, escaped};
 use crate::report::frames;
-use crate::report::words::listed;
+use crate::words::listed;
 
 const VERSION: u32 = 1;
 const TEMPLATE: &str = include_str!("../several.html");
@@ -58,7 +58,7 @@ pub(super) fn html(several: &Several) -> Result<String> {
         .enumerate()
         .map(|(place, group)| {
             let columns = columns(group);
-            let cell = |column: &Shown, row: usize| context! { text => column.cells[row].clone(), number => column.number };
+            let cell = |column: &GroupColumn, row: usize| context! { text => column.cells[row].clone(), number => column.number };
             let rows = (0..group.lines.len()).map(|row| columns.iter().map(|c| cell(c, row)).collect::<Vec<_>>());
             context! {
                 apart => apart(several, place),

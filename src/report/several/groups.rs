@@ -9,8 +9,10 @@ use crate::report::content::{self, beginning};
 use crate::report::controlled::forbidding;
 use crate::report::ranking::Ranking;
 use crate::report::subject::{Subject, subjects};
-use crate::report::words::{self, listed};
+use crate::report::wording;
 use crate::runs::ExperimentFolder;
+use crate::words;
+use crate::words::listed;
 
 /// Several experiments, in as many tables as they need.
 pub struct Several {
@@ -219,7 +221,7 @@ impl Measured {
         let mut list = Vec::new();
         let mut differ = |what: &str, mine: String, its: String| {
             if mine != its {
-                list.push(format!("{what} ({}, not {})", words::plain(&mine), words::plain(&its)));
+                list.push(format!("{what} ({}, not {})", wording::plain(&mine), wording::plain(&its)));
             }
         };
         differ("held-out text", self.text.clone(), other.text.clone());

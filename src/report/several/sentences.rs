@@ -1,7 +1,9 @@
 //! What may be said of several experiments, in sentences.
 
 use super::groups::{Group, Line, Several};
-use crate::report::words::{self, listed};
+use crate::report::wording;
+use crate::words;
+use crate::words::listed;
 
 /// What may be said of a group, in sentences.
 pub(super) fn verdict(group: &Group) -> Vec<String> {
@@ -9,16 +11,16 @@ pub(super) fn verdict(group: &Group) -> Vec<String> {
     let experiments = group.experiments();
     let of = format!(
         "{} of {}",
-        words::count(group.lines.len(), "configuration"),
+        words::counted(group.lines.len(), "configuration"),
         if experiments.len() == 1 { "one experiment".to_owned() } else { format!("{} experiments", experiments.len()) }
     );
     let figure = best.configuration.perplexity;
-    let perplexity = figure.map_or_else(String::new, |f| words::perplexity(f.mean));
-    let seeds = match figure.and_then(|f| f.spread.map(|spread| words::spread(f.mean, spread))) {
-        Some(spread) => format!(" ± {spread} over {}", words::count(best.configuration.seeds, "seed")),
+    let perplexity = figure.map_or_else(String::new, |f| wording::perplexity(f.mean));
+    let seeds = match figure.and_then(|f| f.spread.map(|spread| wording::spread(f.mean, spread))) {
+        Some(spread) => format!(" ± {spread} over {}", words::counted(best.configuration.seeds, "seed")),
         None => " with one seed".to_owned(),
     };
-    let name = format!("{}#{}", words::plain(&best.experiment), best.configuration.number);
+    let name = format!("{}#{}", wording::plain(&best.experiment), best.configuration.number);
     let mut sentences = vec![format!("Lowest of {of}: {name}. Perplexity {perplexity}{seeds}.")];
     if !group.uncontrolled.is_empty() {
         sentences.push(format!(
@@ -28,7 +30,7 @@ pub(super) fn verdict(group: &Group) -> Vec<String> {
     } else if let Some(next) = group.lines.get(1) {
         sentences.push(format!(
             "Whether it is better is for `votive compare {name} {}#{}` to say.",
-            words::plain(&next.experiment),
+            wording::plain(&next.experiment),
             next.configuration.number
         ));
     }
@@ -55,9 +57,9 @@ pub(super) fn measured(group: &Group) -> String {
     let m = &group.measured;
     format!(
         "{}: held-out text {}, tokenizer {}, {} tokens scored in windows of {} that move by {} ({}).",
-        listed(&group.experiments().iter().map(|name| words::plain(name)).collect::<Vec<_>>()),
+        listed(&group.experiments().iter().map(|name| wording::plain(name)).collect::<Vec<_>>()),
         if m.text.is_empty() { "unknown" } else { &m.text },
-        words::plain(&m.tokenizer),
+        wording::plain(&m.tokenizer),
         number(m.scored_tokens),
         number(m.context),
         number(m.stride),
@@ -80,7 +82,7 @@ pub(super) fn notes(several: &Several) -> Vec<String> {
     let mut notes = Vec::new();
     if several.unranked > 0 {
         let verb = if several.unranked == 1 { "has" } else { "have" };
-        notes.push(format!("{} {verb} no figure and stand in no table.", words::count(several.unranked, "configuration")));
+        notes.push(format!("{} {verb} no figure and stand in no table.", words::counted(several.unranked, "configuration")));
     }
     notes
 }

@@ -3,12 +3,14 @@
 use super::groups::{Group, Line, Several};
 use super::sentences::{apart, measured, notes, verdict};
 use crate::report::comparison::Figure;
+use crate::report::swept_value::SweptValue;
 use crate::report::table::{LINES, ROWS};
-use crate::report::words;
+use crate::report::wording;
 use crate::terminal::{self, Cells, Column, Look, Tone};
+use crate::words;
 
 /// A column: heading, whether it holds numbers, its cells.
-pub(super) struct Shown {
+pub(super) struct GroupColumn {
     pub(super) heading: String,
     pub(super) number: bool,
     pub(super) cells: Vec<String>,
@@ -16,7 +18,7 @@ pub(super) struct Shown {
     keep: Option<u8>,
 }
 
-impl Shown {
+impl GroupColumn {
     fn keep(self, keep: u8) -> Self {
         Self { keep: Some(keep), ..self }
     }
@@ -27,8 +29,8 @@ impl Shown {
     }
 }
 
-pub(super) fn columns(group: &Group) -> Vec<Shown> {
-    let column = |heading: &str, number: bool, cell: &dyn Fn(usize, &Line) -> String| Shown {
+pub(super) fn columns(group: &Group) -> Vec<GroupColumn> {
+    let column = |heading: &str, number: bool, cell: &dyn Fn(usize, &Line) -> String| GroupColumn {
         heading: heading.to_owned(),
         number,
         cells: group.lines.iter().enumerate().map(|(place, line)| cell(place, line)).collect(),
@@ -36,12 +38,12 @@ pub(super) fn columns(group: &Group) -> Vec<Shown> {
     };
     let mut columns = vec![
         column("", true, &|place, _| (place + 1).to_string()),
-        column("experiment", false, &|_, line| words::plain(&line.experiment)),
+        column("experiment", false, &|_, line| wording::plain(&line.experiment)),
         column("#", true, &|_, line| line.configuration.number.to_string()),
     ];
-    for (place, key) in words::keys(&group.settings).iter().enumerate() {
-        let numeric = |line: &Line| line.values[place].parse::<f64>().is_ok() || ["off", "full"].contains(&&*line.values[place]);
-        columns.push(column(key, group.lines.iter().all(numeric), &|_, line| words::plain(&line.values[place])).keep(9));
+    for (place, key) in wording::keys(&group.settings).iter().enumerate() {
+        let numeric = |line: &Line| SweptValue::of(&line.values[place]).size().is_some();
+        columns.push(column(key, group.lines.iter().all(numeric), &|_, line| wording::plain(&line.values[place])).keep(9));
     }
     let of_test = |line: &Line| line.configuration.test_perplexity;
     columns.push(figures(group, "perplexity", |line| line.configuration.perplexity));
@@ -60,10 +62,10 @@ pub(super) fn columns(group: &Group) -> Vec<Shown> {
 }
 
 /// A column of perplexities, all with as many decimals as the smallest one.
-fn figures(group: &Group, heading: &str, figure: impl Fn(&Line) -> Option<Figure>) -> Shown {
+fn figures(group: &Group, heading: &str, figure: impl Fn(&Line) -> Option<Figure>) -> GroupColumn {
     let smallest = group.lines.iter().filter_map(|line| Some(figure(line)?.mean)).fold(f64::INFINITY, f64::min);
     let cell = |line: &Line| figure(line).map_or_else(String::new, |figure| figure.shown(smallest));
-    Shown { heading: heading.to_owned(), number: true, cells: group.lines.iter().map(cell).collect(), keep: None }
+    GroupColumn { heading: heading.to_owned(), number: true, cells: group.lines.iter().map(cell).collect(), keep: None }
 }
 
 pub(super) fn terminal(several: &Several, look: Look) -> String {
@@ -79,7 +81,7 @@ pub(super) fn terminal(several: &Several, look: Look) -> String {
             (tone, columns.iter().map(|column| column.cells[row].clone()).collect())
         };
         let rows: Vec<terminal::Row> = (0..group.lines.len().min(ROWS)).map(row).collect();
-        let drawn = terminal::table(&columns.iter().map(Shown::column).collect::<Vec<_>>(), &rows, LINES, look);
+        let drawn = terminal::table(&columns.iter().map(GroupColumn::column).collect::<Vec<_>>(), &rows, LINES, look);
         text += &drawn.text;
         text.extend(drawn.note(look.width, "`--into DIR` writes them").as_deref().map(wrapped));
         if group.lines.len() > ROWS {

@@ -18,8 +18,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::super::words;
 use super::block_length::block_length;
+use crate::words;
 
 /// Fewest blocks that say anything about their scatter.
 const FEWEST_BLOCKS: usize = 30;
@@ -46,9 +46,9 @@ impl Text {
             return Err(format!(
                 "The held-out text is too short for its noise to be known: its {} make {} of {}, as long as neighbouring tokens go \
                  together, and it takes {FEWEST_BLOCKS}.",
-                words::count(tokens, "scored token"),
-                words::count(blocks, "block"),
-                words::count(length, "token"),
+                words::counted(tokens, "scored token"),
+                words::counted(blocks, "block"),
+                words::counted(length, "token"),
             ));
         }
         Ok(Self { blocks, block_tokens: tokens / blocks, tokens, configurations })

@@ -136,7 +136,7 @@ fn rows(
 mod tests {
     use super::*;
     use crate::record::ParquetRecorder;
-    use crate::train::recorder::{CheckpointKind, Protocol, Recorder, TokenNll};
+    use crate::rows::{CheckpointKind, Protocol, Recorder, TokenNll};
 
     #[test]
     fn the_nll_of_each_token_is_that_of_the_rows_that_count_in_the_order_of_the_text() {

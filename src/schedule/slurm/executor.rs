@@ -13,15 +13,15 @@ use crate::device::Device;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
+use crate::rows::now_utc;
 use crate::runs::{
-    Attempt, End, ExperimentFolder, Outcome, Progress, Submission, Task, attempts, next_attempt, now_utc, read_progress,
+    Attempt, End, ExperimentFolder, Outcome, Progress, Submission, Task, attempts, list_checkpoints, next_attempt, read_progress,
     state_of, submissions, sweep_submissions,
 };
 use crate::schedule::ends::{Note, Notes, give_up, has_room};
 use crate::schedule::local::{MakeAlias, Prepare, Work};
 use crate::schedule::tail::Tail;
 use crate::schedule::{Cause, Executor, Exit, Failure, Finished, Kill, Standing, Start};
-use crate::train::checkpoint;
 
 /// Between two looks at the files of jobs.
 const LOOK: Duration = Duration::from_millis(500);
@@ -572,7 +572,7 @@ impl<'a> SlurmExecutor<'a> {
         if unsent && !is_done {
             return Some(job.killed.as_ref().map_or(Exit::Interrupted, |kill| kill.exit(Vec::new())));
         }
-        let newest = checkpoint::list(&folder.checkpoints()).unwrap_or_default().last().map_or(0, |(step, _)| *step);
+        let newest = list_checkpoints(&folder.checkpoints()).unwrap_or_default().last().map_or(0, |(step, _)| *step);
         Some(verdict(Known {
             code,
             ending: job.ending,
@@ -749,7 +749,7 @@ impl Executor for SlurmExecutor<'_> {
         (self.prepare)(&start.trial)?;
         let folder = self.experiment.trial(&start.trial);
         let attempt = next_attempt(&folder)?;
-        let from_step = checkpoint::list(&folder.checkpoints())?.last().map_or(0, |(step, _)| *step);
+        let from_step = list_checkpoints(&folder.checkpoints())?.last().map_or(0, |(step, _)| *step);
         let task = Task { trial: start.trial.clone(), attempt, from_step };
         // It has no submission until the others that start now are known.
         self.jobs.insert(start.trial.clone(), Job::of("", 0, &task, start.slot, start.threads));

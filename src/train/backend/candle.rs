@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::Config;
 use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
-use crate::optimize::{AdamW, AdamWState, clip_coefficient, loss_and_norm};
+use crate::optimize::{AdamW, AdamWState, loss_and_norm};
 use crate::pulse;
 use crate::train::device;
 
@@ -80,7 +80,7 @@ impl Backend for Candle {
 
     fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
         let Some((loss, norm)) = self.gather(&step.windows, step.number, stop)? else { return Ok(false) };
-        let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
+        let result = StepResult { loss, norm, clip_coefficient: self.clip.coefficient(norm) };
         if result.is_finite() {
             let gradients = &self.model.gathered()?.gradients;
             self.optimizer.step(self.model.weights(), gradients, step.learning_rate, result.clip_coefficient)?;

@@ -10,7 +10,6 @@ use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::cpu::{Engine, MicroBatch, shard_size};
 use crate::model::plain::Windows;
 use crate::model::{Config, Parameter};
-use crate::optimize::clip_coefficient;
 use crate::optimize::flat::FlatAdamW;
 
 /// The CPU engine with its optimizer. A step is made while it is submitted.
@@ -75,7 +74,7 @@ impl Backend for CpuEngine {
 
     fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
         let Some((loss, norm)) = self.gather(&step.windows, step.number, stop)? else { return Ok(false) };
-        let result = StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) };
+        let result = StepResult { loss, norm, clip_coefficient: self.clip.coefficient(norm) };
         if result.is_finite() {
             let (pool, values, gradients) = self.engine.for_update();
             self.optimizer.update(pool, values, gradients, step.learning_rate, result.clip_coefficient);

@@ -10,7 +10,6 @@ use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::gpu::{self, Engine, Member, Options, Stamp};
 use crate::model::plain::Windows;
 use crate::model::{Config, Parameter};
-use crate::optimize::clip_coefficient;
 use crate::pulse;
 
 /// Steps that the device has before it at most: enough for the host to write rows and notes meanwhile.
@@ -106,7 +105,7 @@ impl Backend for GpuEngine {
         let outcome = self.engine.result()?.into_iter().next().flatten();
         let outcome = outcome.ok_or_else(|| Error::internal("a step of the GPU was made without the trial"))?;
         let gpu::Outcome { loss, norm, .. } = outcome;
-        Ok(StepResult { loss, norm, clip_coefficient: clip_coefficient(norm, self.clip) })
+        Ok(StepResult { loss, norm, clip_coefficient: self.clip.coefficient(norm) })
     }
 
     fn drain(&mut self) -> Result<()> {

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::Trial;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::Budget;
-use crate::train::checkpoint::{ARITHMETIC, Best, Position, Reason};
+use crate::rows::{ARITHMETIC, CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart, now_utc};
+use crate::train::checkpoint::{Best, Position, Reason};
 use crate::train::evaluate::{self, GROUP, Predicted, WindowLayout};
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Protocol, now_utc};
 use crate::train::scoring::Weights;
 
 impl Trial<'_> {
@@ -102,7 +102,7 @@ impl Trial<'_> {
         }
         let scores = evaluate::score(&mut *self.backend, part, plan.periodic_tokens, layout, GROUP, &mut predicted, stop)?;
         let Some(scores) = scores else { return Ok(None) };
-        let row = self.weights(CheckpointKind::Periodic).row("validation", Protocol::Common, layout, &scores, started);
+        let row = self.weights(CheckpointKind::Periodic).row(ScoredPart::Validation, Protocol::Common, layout, &scores, started);
         if last {
             self.predicted = predicted;
         }

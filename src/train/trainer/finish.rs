@@ -4,11 +4,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Ended, Trained, Trial};
 use crate::error::Result;
+use crate::rows::{CheckpointKind, EvaluationRow, Phase, Recorder, Sample};
+use crate::runs::checkpoint_name;
 use crate::train::backend::Backend;
 use crate::train::checkpoint::{self, Reason};
 use crate::train::evaluate::Predicted;
-use crate::train::recorder::{CheckpointKind, EvaluationRow, Phase, Recorder};
-use crate::train::sample::{self, Sample};
+use crate::train::sample;
 use crate::train::scoring::{self, Weights};
 
 impl Trial<'_> {
@@ -62,7 +63,7 @@ impl Trial<'_> {
         // Before the best weights take the place of the final ones.
         let sample = self.sample();
         if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            let folder = self.folders.checkpoints.join(checkpoint::name(best.step));
+            let folder = self.folders.checkpoints.join(checkpoint_name(best.step));
             let (position, values) = checkpoint::load_weights(&folder, &self.config)?;
             self.backend.set_values(&values)?;
             drop(values);

@@ -6,13 +6,14 @@ use super::{Open, Trial};
 use crate::error::Result;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
+use crate::rows::Recorder;
+use crate::runs::list_checkpoints;
 use crate::train::backend::{Backend, State};
 use crate::train::checkpoint::{self, Loaded};
 use crate::train::divergence::Losses;
 use crate::train::evaluate::Predicted;
 use crate::train::keeper::Keeper;
 use crate::train::pretrained;
-use crate::train::recorder::Recorder;
 use crate::train::scoring::HeldOut;
 use crate::train::{Folders, Job};
 
@@ -39,7 +40,7 @@ impl<'a> Trial<'a> {
         let newest = checkpoint::newest(folders.checkpoints, job, &config)?;
         let resumed = match &newest {
             Some(loaded) => Self::resumed(open, &config, loaded)?,
-            None if checkpoint::list(folders.checkpoints)?.is_empty() => Resumed::Nothing,
+            None if list_checkpoints(folders.checkpoints)?.is_empty() => Resumed::Nothing,
             None => Resumed::Otherwise("none of its checkpoints can be gone on from (its log says why)".to_owned()),
         };
         let (backend, newest) = match resumed {

@@ -12,9 +12,9 @@ use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer}
 use crate::model::gpu::Stamp;
 use crate::model::plain::Windows;
 use crate::plan::{EvaluationPlan, TrialId};
+use crate::rows::{CheckpointRow, Positions, TokenNll};
+use crate::runs::list_checkpoints;
 use crate::train::backend::{CpuEngine, Lent};
-use crate::train::checkpoint;
-use crate::train::recorder::{CheckpointRow, Positions, TokenNll};
 
 const STEPS: u64 = 46;
 
@@ -344,7 +344,7 @@ fn what_is_not_finite_ends_the_trial_at_its_step_and_later_steps_have_no_row() {
 fn a_trial_that_diverges_leaves_the_same_checkpoints_whether_it_was_stopped_before_or_not() {
     let mut scene = Scene::new(Budget::Steps(STEPS));
     scene.dead_from = Some(17);
-    let left = |name: &str| checkpoint::list(&scene.folder.path().join(name)).unwrap().into_iter().map(|(step, _)| step);
+    let left = |name: &str| list_checkpoints(&scene.folder.path().join(name)).unwrap().into_iter().map(|(step, _)| step);
     scene.run("whole", 1, None);
     let (_, stopped, _) = scene.run("stopped", 1, Some(14));
     assert_eq!(stopped, Ended::Interrupted { step: 14 });

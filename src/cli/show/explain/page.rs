@@ -1,8 +1,8 @@
 //! The page that a walk is written on.
 
 use super::numbers::Numbers;
-use crate::cli::show::words::thousands;
 use crate::experiment::settings::BatchSize;
+use crate::words::thousands;
 
 /// Columns at most, and at least.
 pub(crate) const WIDTH: usize = 79;

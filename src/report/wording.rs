@@ -1,6 +1,7 @@
-//! Numbers and names as people read them.
+//! How a report writes figures, differences, names of settings, and text of others.
 
 use crate::plan::label_name;
+use crate::words::thousands;
 
 /// A perplexity with the digits that mean something: 5.812, 25.31, 312.4, 12,345.
 pub(super) fn perplexity(value: f64) -> String {
@@ -63,37 +64,6 @@ pub(super) fn difference_or_same(value: f64, by_bytes: bool) -> String {
 /// What stands for the difference of what is the same.
 pub(super) const SAME: &str = "the same";
 
-/// `one`, `two`, `three`; digits beyond ten.
-pub(super) fn small_number(n: usize) -> String {
-    const WORDS: [&str; 11] = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
-    WORDS.get(n).map_or_else(|| thousands(n as i64), |&word| word.to_owned())
-}
-
-/// 12,345.
-pub(super) fn thousands(value: i64) -> String {
-    let digits = value.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if value < 0 { format!("-{text}") } else { text }
-}
-
-/// 41 s, 3 min 5 s, 2 h 5 min.
-pub(super) fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        0..=9 => format!("{seconds:.1} s"),
-        10..=59 => format!("{whole} s"),
-        60..=599 => format!("{} min {} s", whole / 60, whole % 60),
-        600..=3599 => format!("{} min", (seconds / 60.0).round()),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
 /// `2026-11-23 07:12 UTC`.
 pub(super) fn time(microseconds: i64) -> String {
     let time = jiff::Timestamp::from_microsecond(microseconds);
@@ -145,31 +115,6 @@ pub(super) fn numbers(numbers: &[i64]) -> String {
     }
 }
 
-/// `a`, `a and b`, `a, b and c`.
-pub(super) fn listed(list: &[String]) -> String {
-    match list {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-/// With its first letter in upper case, as a sentence begins.
-pub(super) fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// `1 seed`, `3 seeds`.
-pub(super) fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(n as i64)) }
-}
-
-/// The words of a status for people: `did_not_fit` as `did not fit`.
-pub(super) fn status(name: &str) -> String {
-    name.replace('_', " ")
-}
-
 /// Text of others without control characters, which could move a terminal's cursor; line breaks become spaces.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -219,20 +164,13 @@ mod tests {
         }
         assert_eq!([difference_or_same(0.00004, false), difference_or_same(0.0, false)], ["+0.004 %", "the same"]);
         assert_eq!(difference_or_same(-0.00002, true), "-0.00002");
-        assert_eq!([small_number(2), small_number(12)], ["two", "12"]);
     }
 
     #[test]
-    fn durations_and_sizes_are_short() {
-        for (seconds, expected) in
-            [(0.4, "0.4 s"), (41.2, "41 s"), (185.0, "3 min 5 s"), (1800.0, "30 min"), (7500.0, "2 h 5 min"), (-1.0, "-1.0 s")]
-        {
-            assert_eq!(duration(seconds), expected);
-        }
+    fn sizes_are_short() {
         for (size, expected) in [(134_000_000, "134 MB"), (2_500_000_000, "2.5 GB"), (12_000, "12 kB")] {
             assert_eq!(bytes(size), expected);
         }
-        assert_eq!((thousands(-1234567), thousands(999)), ("-1,234,567".to_owned(), "999".to_owned()));
     }
 
     #[test]
@@ -251,15 +189,7 @@ mod tests {
     fn control_characters_of_others_are_not_printed() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a [2Jb c");
         assert_eq!(lines("a\u{1b}[2Jb\r\nc\td\re"), "a [2Jb\nc\td e");
-        assert_eq!((count(1, "seed"), count(1200, "seed")), ("1 seed".to_owned(), "1,200 seeds".to_owned()));
-        assert_eq!((status("did_not_fit").as_str(), capital("next").as_str()), ("did not fit", "Next"));
         assert_eq!([numbers(&[]), numbers(&[4]), numbers(&[1, 3])], ["", "#4", "#1 and #3"]);
         assert_eq!(numbers(&(1..=10).collect::<Vec<_>>()), "#1, #2, #3, #4, #5, #6, #7, #8 and 2 more");
-    }
-
-    #[test]
-    fn lists_are_written_as_people_do() {
-        let words = |list: &[&str]| listed(&list.iter().map(|&w| w.to_owned()).collect::<Vec<_>>());
-        assert_eq!([words(&[]), words(&["a"]), words(&["a", "b", "c"])], ["", "a", "a, b and c"]);
     }
 }

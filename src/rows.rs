@@ -1,10 +1,18 @@
-//! What a trial tells while it trains: the rows, and the trait that receives them.
+//! What a trial tells: the rows of its tables, and the trait that receives them while it trains.
+//!
+//! They are plain data. What trains makes them, what keeps, ranks and shows them has no tensors.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+
+/// Version of the arithmetic that makes steps: where it differs, an unfinished trial starts over, since it could not go on bit for bit.
+pub const ARITHMETIC: u32 = 4;
+
+/// Version of the protocol that makes scores: where it differs, a score is not comparable, and finished trials are to be scored again.
+pub const PROTOCOL: u32 = 1;
 
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +86,26 @@ impl CheckpointKind {
     }
 }
 
+/// What is held out of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoredPart {
+    /// What ranks.
+    Validation,
+    /// What is scored once, at the end.
+    Test,
+}
+
+impl ScoredPart {
+    /// `validation` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// One evaluation on held-out text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationRow {
@@ -89,8 +117,8 @@ pub struct EvaluationRow {
     pub protocol: Protocol,
     /// `periodic` (cheap, on the way), `best` or `final` (in full).
     pub kind: CheckpointKind,
-    /// The part scored: `validation` or `test`.
-    pub part: String,
+    /// The part that was scored.
+    pub part: ScoredPart,
     /// Largest number of tokens a prediction saw.
     pub context: i64,
     /// How far the evaluation window moved.
@@ -196,8 +224,35 @@ pub struct PositionBin {
     pub nll_sum: f64,
 }
 
+/// `sample.json`: what a trial's final weights write.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Steps that the weights were trained for.
+    pub step: u64,
+    /// The text it goes on from.
+    pub prompt: String,
+    /// What follows.
+    pub text: String,
+    /// Tokens of it.
+    pub tokens: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// How they were drawn.
+    pub sampling: Sampling,
+}
+
+/// How a token is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// What the logits are divided by: below 1 likely tokens become likelier; 0 takes the likeliest, the lowest number on ties.
+    pub temperature: f64,
+    /// Only so many of the likeliest tokens are drawn from (the lower number on ties); 0: all of them.
+    pub top_k: usize,
+}
+
 /// What a trial is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Reading its job and its checkpoint.
     Starting,
@@ -227,9 +282,10 @@ impl Phase {
     }
 }
 
-/// Now, as rows have it: microseconds since 1970 (UTC).
-pub(super) fn now_utc() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+/// Now, as rows and every other record have it: microseconds since 1970 (UTC), by this machine's clock.
+pub fn now_utc() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Receives what a trial tells. Rows of a step come in order; an evaluation at a step before the checkpoint of that step.

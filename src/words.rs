@@ -1,32 +1,32 @@
-//! Numbers and times as people read them.
+//! Numbers, times and lists as people read them: in messages, on the terminal, in reports.
+
+use std::fmt::Display;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// `12,345`.
-pub(crate) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
+/// A whole number with commas: `12,345`.
+pub fn thousands(number: impl Display) -> String {
+    let text = number.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
+    let mut grouped = sign.to_owned();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
         }
-        text.push(digit);
+        grouped.push(digit);
     }
-    text
+    grouped
 }
 
-/// The first of several labels: `width 8; width 16; and 3 more`.
-pub(super) fn first_few(labels: &[impl AsRef<str>]) -> String {
-    const NAMED: usize = 8;
-    let named: Vec<&str> = labels.iter().take(NAMED).map(AsRef::as_ref).collect();
-    let more = labels.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{}{more}", named.join("; "))
+/// `no`, `one`, `two`, `three`; digits beyond ten.
+pub fn small_number(n: usize) -> String {
+    const WORDS: [&str; 11] = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    WORDS.get(n).map_or_else(|| thousands(n), |&word| word.to_owned())
 }
 
 /// Three figures and a letter: 804 k, 10.7 M, 1.23 G.
-pub(crate) fn short(n: f64) -> String {
+pub fn short(n: f64) -> String {
     let (value, unit) = match n {
         n if n >= 1e15 => (n / 1e15, " P"),
         n if n >= 1e12 => (n / 1e12, " T"),
@@ -46,13 +46,13 @@ pub(crate) fn short(n: f64) -> String {
 }
 
 /// 804 kB, 10.7 MB, 512 B.
-pub(crate) fn bytes(n: u64) -> String {
+pub fn bytes(n: u64) -> String {
     let text = short(n as f64);
     if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text} B") } else { format!("{text}B") }
 }
 
 /// `0.4 s`, `41 s`, `3 min 20 s`, `2 h 05 min`, `1 day 3 h`.
-pub(crate) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         _ if seconds < 9.95 => format!("{:.1} s", seconds.max(0.0)),
@@ -67,17 +67,44 @@ pub(crate) fn duration(seconds: f64) -> String {
 }
 
 /// `s` but for one.
-pub(crate) fn plural(n: u64) -> &'static str {
+pub fn plural(n: u64) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
 /// `1 trial`, `10,000 trials`.
-pub(crate) fn counted(n: u64, what: &str) -> String {
-    format!("{} {what}{}", thousands(n), plural(n))
+pub fn counted(number: impl Display, what: &str) -> String {
+    let number = thousands(number);
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn listed(list: &[impl AsRef<str>]) -> String {
+    let list: Vec<&str> = list.iter().map(AsRef::as_ref).collect();
+    match list.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// With its first letter in upper case, as a sentence begins.
+pub fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The first of several labels: `width 8; width 16; and 3 more`.
+pub fn first_few(labels: &[impl AsRef<str>]) -> String {
+    const NAMED: usize = 8;
+    let named: Vec<&str> = labels.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = labels.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", named.join("; "))
 }
 
 /// A moment as the clock on the wall shows it: `02:14`, beyond a day `Wed 02:14`, beyond six `2026-11-23`.
-pub(crate) fn clock(utc: i64, now: i64, zone: &TimeZone) -> String {
+pub fn clock(utc: i64, now: i64, zone: &TimeZone) -> String {
     const DAY: i64 = 86_400_000_000;
     let pattern = match utc.saturating_sub(now) {
         ..DAY => "%H:%M",
@@ -91,7 +118,7 @@ pub(crate) fn clock(utc: i64, now: i64, zone: &TimeZone) -> String {
 }
 
 /// A worker's line with what could move a terminal's cursor taken out.
-pub(crate) fn harmless(line: &str) -> String {
+pub fn harmless(line: &str) -> String {
     line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
@@ -101,7 +128,15 @@ mod tests {
 
     #[test]
     fn thousands_have_commas() {
-        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")] {
+        for (n, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (12_345, "12,345"),
+            (1_234_567, "1,234,567"),
+            (-1_000, "-1,000"),
+            (-999, "-999"),
+        ] {
             assert_eq!(thousands(n), text);
         }
     }
@@ -149,5 +184,17 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(harmless("a\tb\u{1b}[2Jc"), "a\tb\u{fffd}[2Jc");
+    }
+
+    #[test]
+    fn lists_and_counts_are_written_as_people_do() {
+        for (list, text) in [(&[][..], ""), (&["a"], "a"), (&["a", "b"], "a and b"), (&["a", "b", "c"], "a, b and c")] {
+            assert_eq!(listed(list), text);
+        }
+        assert_eq!(
+            [counted(1, "trial"), counted(0, "trial"), counted(10_000u64, "trial")],
+            ["1 trial", "0 trials", "10,000 trials"]
+        );
+        assert_eq!([small_number(3), small_number(1_200)], ["three", "1,200"]);
     }
 }
