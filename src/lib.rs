@@ -28,7 +28,7 @@
 //! | [`runs`] | folders | what is over, running, left |
 //! | [`train`] | one trial | its rows, checkpoints and scores; knows no YAML, no Parquet, no sweep |
 //! | [`record`] | rows | Parquet; parquet lives only here |
-//! | [`schedule`] | a plan | started, retried, finished trials: a state machine without a clock, and executors |
+//! | [`schedule`] | a plan | started, retried, finished trials: a state machine without a clock, and executors (this machine, a Slurm cluster) |
 //! | [`report`] | Parquet | tables, statistics, figures, a page; polars lives only here |
 //! | [`runner`], [`worker`] | a file; a trial's folder | the flow of `votive run` without printing; the process of one trial |
 //! | [`guide`] | | the pages of `votive guide` |

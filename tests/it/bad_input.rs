@@ -204,7 +204,7 @@ fn what_this_program_cannot_run_here_is_refused_before_anything_is_started() {
         assert_eq!(scene.votive(&[command, "small.yaml"]).exits(2).err, said, "{command}");
     }
     scene.write(&small("run: {on: slurm, device: cuda}"));
-    scene.votive(&["check", "small.yaml"]).exits(2).says("asks the cluster for none").says("small.yaml:8:23");
+    scene.votive(&["check", "small.yaml"]).exits(2).says("asks the cluster for none").says("small.yaml:8:26");
     for (set, said) in [
         ("run.slurm.memory=8", "a memory such as `8G`"),
         ("run.slurm.gpus=2", "a trial is trained on one GPU"),
