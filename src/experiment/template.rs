@@ -48,7 +48,7 @@ pub fn template(subject: &Subject) -> String {
     lines.extend(field);
     let rest: &[(&str, &str)] = &[
         ("  validation: 0.1", "the last tenth is held out: it ranks the configurations"),
-        (&format!("tokenizer: {tokenizer}"), "or char, byte, word, bpe, file"),
+        (&format!("tokenizer: {tokenizer}"), "one of char, byte, word, bpe, file"),
         ("model:", ""),
         ("  family: gpt2", "or llama"),
         ("  layers: 2", ""),
