@@ -101,9 +101,9 @@ def progress(folder, trial):
 class Run:
     """A runner at work."""
 
-    def __init__(self, votive, cluster, place, *options, environment=None):
+    def __init__(self, votive, cluster, place, *options, slots=2, environment=None):
         self.log = open(place / "log.txt", "a")
-        command = [votive, "run", "sweep.yaml", "--on", "slurm", "--slots", "2", *options]
+        command = [votive, "run", "sweep.yaml", "--on", "slurm", "--slots", str(slots), *options]
         self.process = subprocess.Popen(command, cwd=place, env=environment or cluster.environment, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=self.log, start_new_session=True)
 
@@ -243,7 +243,7 @@ def test(votive, cluster, root, steps):
 
     # Two Ctrl-C.
     place = places["stopped"]
-    run = Run(votive, cluster, place, "--no-probe", "--slots", "6")
+    run = Run(votive, cluster, place, "--no-probe", slots=6)
     until("running jobs", lambda: len(cluster.jobs()) == 2 and len(cluster.jobs("PENDING")) >= 1)
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.3)
