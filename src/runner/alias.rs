@@ -328,7 +328,10 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     let Some(_lock) = TrialLock::take(&to)? else {
         return Err(Error::new(Kind::Busy, "another worker holds the trial"));
     };
-    durable::sweep(to.path())?;
+    // A worker of it may have been killed while it wrote.
+    for swept in [to.path(), &to.attempts()] {
+        durable::sweep(swept)?;
+    }
     copy_scores(&from, &to, &trial.id)?;
     write_job(session, trial, Work::Train)?;
     // It was scored as its source was, whatever the experiment says now.

@@ -247,13 +247,17 @@ fn killed_at_any_moment_of_recording_the_next_run_has_every_alias_whole() {
         runner.send(Signal::KILL);
         runner.wait();
     }
-    // What a kill just before the outcome leaves.
+    // What kills leave: just before the outcome, and of a worker while it wrote.
     scene.run(&[]).exits(0).says("nothing to train: all 41 trials are over already");
     let (source, torn) = (trial(&scene, "off", 1), trial(&scene, "50", 1));
     fs::remove_file(torn.1.outcome()).unwrap();
-    fs::write(torn.1.path().join(".tmp-1-token_nll.parquet.part"), "half").unwrap();
+    let halves = [".tmp-1-token_nll.parquet.part", "attempts/.tmp-1-0001.json.part"].map(|half| torn.1.path().join(half));
+    fs::create_dir_all(torn.1.attempts()).unwrap();
+    for half in &halves {
+        fs::write(half, "half").unwrap();
+    }
     scene.run(&[]).exits(0).says("alias       clip 50: the same as clip off");
-    assert!(!torn.1.path().join(".tmp-1-token_nll.parquet.part").exists());
+    assert!(halves.iter().all(|half| !half.exists()));
     for clip in &many {
         assert_alias(&trial(&scene, clip, 1), &source);
     }
