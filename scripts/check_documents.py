@@ -95,13 +95,14 @@ def check_schema(votive, faults):
 
 
 def known(key, value):
-    """Where the schema takes more than the program: any text may be a path, and a text of digits is not bounded."""
-    return bool(re.fullmatch(r"[0-9_]+", value)) or key in ("run.device",)
+    """Where the schema takes more than the program: of a text that has a form it knows no more, and a text of digits is not bounded."""
+    return bool(re.fullmatch(r"[0-9_]+", value)) or key in ("run.device", "run.slurm.memory")
 
 
 def unsaid(key, value):
-    """What the program takes and nobody needs: one word for another, and a path of digits without quotes."""
-    return value in ("auto", "all", "none") or key == "run.cuda_libraries"
+    """What the program takes and nobody needs: one word for another, and names of digits without quotes."""
+    names = ("account", "constraint", "extra", "partition", "qos")
+    return value in ("auto", "all", "none") or key in ("run.cuda_libraries", *(f"run.slurm.{name}" for name in names))
 
 
 def check_examples(runs, faults):
