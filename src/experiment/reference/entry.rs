@@ -26,7 +26,7 @@ pub struct Entry {
 /// What holds where a key is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// The value that [`Settings::default`] has.
+    /// The value that [`Settings::default`](crate::experiment::settings::Settings::default) has.
     Value,
     /// Nothing does: it must be written.
     Required,

@@ -34,8 +34,8 @@ pub(super) struct Gradient<'a> {
     pub(super) all: &'a mut [f32],
     /// Whether there are none yet: what is there is overwritten.
     pub(super) begin: bool,
-    /// Another array for what a shard makes in pieces ([`Layout::in_pieces`]): that goes to the sums when it is whole, so
-    /// that a shard's gradient is one number in every sum. Where there is none, pieces go to the sums one by one.
+    /// Another array for what a shard makes in pieces ([`Layout::in_pieces`](super::layout::Layout::in_pieces)): that goes to the sums
+    /// when it is whole, so that a shard's gradient is one number in every sum. Where there is none, pieces go to the sums one by one.
     pub(super) aside: Option<&'a mut [f32]>,
 }
 
