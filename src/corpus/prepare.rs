@@ -128,20 +128,8 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
 
     let spellings = Spellings::of(&tokenizer);
     let tokenizing = Tokenizing { tokenizer: &tokenizer, spellings, split: &split, end_of_text, progress };
-    let part = |name: &'static str, spans: &[Span]| {
-        let description = format!("{}\n{text_hash}\n{key}\n{name}", token_file::VERSION);
-        let path = request.cache.join(format!("{}.tokens", &blake3::hash(description.as_bytes()).to_hex()[..32]));
-        let held_out = name != "training";
-        let tokens = tokenizing.token_file(&path, name, spans, held_out)?;
-        // What a score by the byte rests on: no byte is lost and none is counted twice.
-        if tokens.bytes() != spans.iter().map(|span| span.text.end - span.text.start).sum::<u64>() {
-            return Err(Error::internal(format!("the bytes of the {name} part's tokens are not those of its text")));
-        }
-        Ok::<_, Error>((Part { file: path, tokens: tokens.len(), bytes: tokens.bytes() }, tokens))
-    };
-    let train = part("training", &split.train)?;
-    let validation = split.validation.as_ref().map(|spans| part("validation", spans)).transpose()?;
-    let test = split.test.as_ref().map(|spans| part("test", spans)).transpose()?;
+    let content = format!("{}\n{text_hash}\n{key}", token_file::VERSION);
+    let Parts { train, validation, test } = Parts::made(&tokenizing, request.cache, &content)?;
 
     // What was learned from tells nothing about what was not seen there, so held-out text is asked where there is some.
     let held_out: Vec<&TokenFile> = [&validation, &test].into_iter().flatten().map(|(_, file)| file).collect();
@@ -156,11 +144,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         (Some((_, file)), Some(spans)) => scored(&split, spans, file, request.scored_bytes)?,
         _ => (0, 0),
     };
-    let of_text = |setting: &settings::Part, part: &Option<(Part, TokenFile)>| match (setting, part) {
-        (settings::Part::Fraction(_), Some((part, _))) => (part.tokens, part.bytes),
-        _ => (0, 0),
-    };
-    let (v, t) = (of_text(&corpus.validation, &validation), of_text(&corpus.test, &test));
+    let (v, t) = (cut_off(&corpus.validation, validation.as_ref()), cut_off(&corpus.test, test.as_ref()));
     Ok(Prepared {
         text_hash: text_hash.to_hex().to_string(),
         validation_hash: split.validation_hash(corpus.join).map(|hash| hash.to_hex().to_string()),
@@ -185,6 +169,46 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         validation: validation.map(|(part, _)| part),
         test: test.map(|(part, _)| part),
     })
+}
+
+/// A part with its open token file.
+type Open = (Part, TokenFile);
+
+/// The parts of a corpus.
+struct Parts {
+    train: Open,
+    validation: Option<Open>,
+    test: Option<Open>,
+}
+
+impl Parts {
+    /// Those of a text whose content, and what makes tokens of it, `content` names.
+    fn made(tokenizing: &Tokenizing<'_>, cache: &Path, content: &str) -> Result<Self> {
+        let part = |name: &'static str, spans: &[Span]| {
+            let description = format!("{content}\n{name}");
+            let path = cache.join(format!("{}.tokens", &blake3::hash(description.as_bytes()).to_hex()[..32]));
+            let held_out = name != "training";
+            let tokens = tokenizing.token_file(&path, name, spans, held_out)?;
+            // What a score by the byte rests on: no byte is lost and none is counted twice.
+            if tokens.bytes() != spans.iter().map(|span| span.text.end - span.text.start).sum::<u64>() {
+                return Err(Error::internal(format!("the bytes of the {name} part's tokens are not those of its text")));
+            }
+            Ok::<_, Error>((Part { file: path, tokens: tokens.len(), bytes: tokens.bytes() }, tokens))
+        };
+        let Split { train, validation, test, .. } = tokenizing.split;
+        let train = part("training", train)?;
+        let validation = validation.as_ref().map(|spans| part("validation", spans)).transpose()?;
+        let test = test.as_ref().map(|spans| part("test", spans)).transpose()?;
+        Ok(Self { train, validation, test })
+    }
+}
+
+/// Tokens and bytes of a held-out part that was cut off the text, and is no text of its own.
+fn cut_off(setting: &settings::Part, part: Option<&Open>) -> (u64, u64) {
+    match (setting, part) {
+        (settings::Part::Fraction(_), Some((part, _))) => (part.tokens, part.bytes),
+        _ => (0, 0),
+    }
 }
 
 /// What the unknown tokens of the first held-out part that has some stand for.

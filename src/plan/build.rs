@@ -30,7 +30,7 @@ pub fn build(
     let mut warnings: Vec<Warning> = expansion.warnings.into_iter().map(Warning::File).collect();
     let common_context = common_context(experiment, circumstances, &expansion.configurations);
 
-    let mut plan = Plan {
+    let plan = Plan {
         experiment: experiment.name.clone(),
         swept: expansion.swept,
         combinations: expansion.combinations,
@@ -42,51 +42,82 @@ pub fn build(
         trials: Vec::with_capacity(expansion.configurations.len() * experiment.seeds.len()),
         numbers: circumstances.numbers.clone(),
     };
-    let (mut refused, mut remarked) = (Vec::new(), Vec::new());
-    let (mut hashes, mut tokenizers, mut same) = (HashSet::new(), HashMap::new(), SameTokenizers::default());
-    for Configuration { mut settings, values } in expansion.configurations {
-        let known = known(&settings)?;
+    let mut building = Building::new(plan, circumstances);
+    for configuration in expansion.configurations {
+        let known = known(&configuration.settings)?;
+        building.add(configuration, &known);
+    }
+    let Building { plan, refused, remarked, same_tokenizers, .. } = building;
+    if !refused.is_empty() {
+        return Err(refusal(&refused).into());
+    }
+    warnings.extend(same_tokenizers.notes());
+    warnings.extend(remarked);
+    warnings.extend(unequal_text(&plan.trials));
+    Ok((plan, warnings))
+}
+
+/// A plan that gets its trials, configuration by configuration.
+struct Building<'a> {
+    circumstances: Circumstances<'a>,
+    plan: Plan,
+    /// Labels of those that cannot be trained, and why.
+    refused: Vec<(String, Error)>,
+    remarked: Vec<Warning>,
+    /// The configurations so far, by content.
+    hashes: HashSet<TrialId>,
+    /// The first path that each tokenizer was found at, by content.
+    tokenizers: HashMap<(String, Option<u32>), String>,
+    same_tokenizers: SameTokenizers,
+}
+
+impl<'a> Building<'a> {
+    fn new(plan: Plan, circumstances: Circumstances<'a>) -> Self {
+        Self {
+            circumstances,
+            plan,
+            refused: Vec::new(),
+            remarked: Vec::new(),
+            hashes: HashSet::new(),
+            tokenizers: HashMap::new(),
+            same_tokenizers: SameTokenizers::default(),
+        }
+    }
+
+    /// Adds a configuration's trials, one a seed.
+    fn add(&mut self, Configuration { mut settings, values }: Configuration, known: &Known) {
         // Folders often share a tokenizer: it has one name then, so that the report sees that it is one.
         if let Tokenizer::File { path } = &mut settings.tokenizer {
             let content = (known.prepared.tokenizer_hash.clone(), known.prepared.end_of_text);
-            path.clone_from(tokenizers.entry(content).or_insert_with(|| path.clone()));
+            path.clone_from(self.tokenizers.entry(content).or_insert_with(|| path.clone()));
         }
-        same.add(known.from.is_none().then_some(&settings.tokenizer), &known.prepared);
-        let mut description = Description::of(&settings, &known, circumstances.device);
+        self.same_tokenizers.add(known.from.is_none().then_some(&settings.tokenizer), &known.prepared);
+        let mut description = Description::of(&settings, known, self.circumstances.device);
         let hash = description.id(None);
         // Two ways to write the same (a stride equal to the sequence length, say) are one configuration.
-        if !hashes.insert(hash.clone()) {
-            plan.merged += 1;
-            continue;
+        if !self.hashes.insert(hash.clone()) {
+            self.plan.merged += 1;
+            return;
         }
-        let facts = match facts_of(&settings, &known, common_context, circumstances) {
+        let plan = &mut self.plan;
+        let label = plan.label_of(&values);
+        let facts = match facts_of(&settings, known, plan.common_context, self.circumstances) {
             Ok(facts) => facts,
             Err(error) => {
-                refused.push((plan.label_of(&values), error));
-                continue;
+                self.refused.push((label, error));
+                return;
             }
         };
         plan.configurations += 1;
-        let label = plan.label_of(&values);
-        remarked.extend(
-            remarks(&settings, &facts, known.from.as_ref())
-                .into_iter()
-                .map(|text| Warning::Configuration { label: label.clone(), text }),
-        );
-        let ids: Vec<TrialId> = experiment.seeds.iter().map(|&seed| description.id(Some(seed))).collect();
+        let remarks = remarks(&settings, &facts, known.from.as_ref());
+        self.remarked.extend(remarks.into_iter().map(|text| Warning::Configuration { label: label.clone(), text }));
+        let ids: Vec<TrialId> = plan.seeds.iter().map(|&seed| description.id(Some(seed))).collect();
         let configuration = plan.numbers.of(hash.to_string(), &ids);
-        for (id, &seed) in ids.into_iter().zip(&experiment.seeds) {
+        for (id, &seed) in ids.into_iter().zip(&plan.seeds) {
             let (settings, facts, values, from) = (settings.clone(), facts.clone(), values.clone(), known.from.clone());
             plan.trials.push(Trial { id, configuration, seed, values, settings, facts, from });
         }
     }
-    if !refused.is_empty() {
-        return Err(refusal(&refused).into());
-    }
-    warnings.extend(same.notes());
-    warnings.extend(remarked);
-    warnings.extend(unequal_text(&plan.trials));
-    Ok((plan, warnings))
 }
 
 /// Asks for what is known outside of the file, and keeps the first error.

@@ -23,8 +23,54 @@ pub(super) struct Forbids {
 /// Why these two sides must not be called better and worse; `chosen` says which settings an experiment that both belong to
 /// sweeps.
 pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn Fn(&str) -> bool) -> Vec<Forbids> {
-    let mut forbids = Vec::new();
-    let mut differ = |name, a: BTreeSet<String>, b: BTreeSet<String>| {
+    let mut sides = Sides { first, second, forbids: Vec::new() };
+    sides.program();
+    sides.device();
+    let labels = sides.both(&|s| setting(s, "tokenizer"));
+    let tokenizers = sides.hashes(&|content| content.tokenizer.as_ref());
+    let same_tokens = tokenizers.as_ref().map_or(labels.0 == labels.1, |(a, b)| a == b);
+    // A tokenizer that learns from the text is another one for another text.
+    if !same_tokens && !chosen("tokenizer") && !chosen("corpus") {
+        let values = tokenizers.filter(|_| labels.0 == labels.1).unwrap_or(labels);
+        sides.differ("tokenizer", values);
+    }
+    sides.text(chosen("corpus"));
+    sides.protocol(same_tokens);
+    if !chosen("train.budget") {
+        let budgets = sides.both(&|s| s.setting("train.budget").map(amount));
+        sides.differ("budget", budgets);
+    }
+    sides.seeds();
+    sides.forbids
+}
+
+/// The distinct values of something on both sides.
+type Values = (BTreeSet<String>, BTreeSet<String>);
+
+/// Two sides, and in what they were found to differ.
+struct Sides<'a> {
+    first: &'a [&'a Subject],
+    second: &'a [&'a Subject],
+    forbids: Vec<Forbids>,
+}
+
+impl<'a> Sides<'a> {
+    fn both(&self, value: &dyn Fn(&Subject) -> Option<String>) -> Values {
+        let each = |side: &[&Subject]| side.iter().filter_map(|subject| value(subject)).collect();
+        (each(self.first), each(self.second))
+    }
+
+    /// The beginnings of a hash on both sides, where it is known of some trial of each.
+    fn hashes(&self, of: &dyn Fn(&'a Content) -> Option<&'a String>) -> Option<Values> {
+        let short = |side: &[&'a Subject]| {
+            let all: BTreeSet<String> = side.iter().filter_map(|s| of(&s.content)).map(|hash| beginning(hash)).collect();
+            Some(all).filter(|all| !all.is_empty())
+        };
+        Some((short(self.first)?, short(self.second)?))
+    }
+
+    /// Keeps that they differ in this, where it is known of both and they do; whether they do.
+    fn differ(&mut self, name: &'static str, (a, b): Values) -> bool {
         let do_differ = !a.is_empty() && !b.is_empty() && a != b;
         if do_differ {
             let what = match name {
@@ -33,86 +79,72 @@ pub(super) fn forbidding(first: &[&Subject], second: &[&Subject], chosen: &dyn F
                 name => name,
             };
             let shown = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
-            forbids.push(Forbids { what, name, first: shown(a), second: shown(b) });
+            self.forbids.push(Forbids { what, name, first: shown(a), second: shown(b) });
         }
         do_differ
-    };
-    let each = |side: &[&Subject], value: &dyn Fn(&Subject) -> Option<String>| -> BTreeSet<String> {
-        side.iter().filter_map(|s| value(s)).collect()
-    };
-    let setting = |key: &'static str| move |s: &Subject| s.setting(key).filter(|v| !v.is_empty()).map(str::to_owned);
-    let both = |value: &dyn Fn(&Subject) -> Option<String>| (each(first, value), each(second, value));
+    }
 
-    // Two builds of one arithmetic give the same bits.
-    let versions = |side: &[&Subject]| side.iter().map(|s| s.arithmetic.map(|n| format!("version {n}"))).collect::<Option<_>>();
-    if let (Some(a), Some(b)) = (versions(first), versions(second)) {
-        differ("arithmetic", a, b);
-    } else {
-        let (a, b) = both(&|s| s.program.clone());
-        differ("program", a, b);
-    }
-    let (a, b) = both(&|s| s.device.clone());
-    if !differ("device", a, b) {
-        let (a, b) = both(&|s| s.processor.clone());
-        let are_gpus = first.iter().chain(second).all(|s| s.device.as_deref() == Some("cuda"));
-        differ(if are_gpus { "GPU" } else { "processor" }, a, b);
-    }
-    let sides = (first, second);
-    let tokenizers = hashes(sides, &|content| content.tokenizer.as_ref());
-    let labels = both(&setting("tokenizer"));
-    let same_tokens = tokenizers.as_ref().map_or(labels.0 == labels.1, |(a, b)| a == b);
-    // A tokenizer that learns from the text is another one for another text.
-    if !same_tokens && !chosen("tokenizer") && !chosen("corpus") {
-        let (a, b) = tokenizers.filter(|_| labels.0 == labels.1).unwrap_or(labels);
-        differ("tokenizer", a, b);
-    }
-    // What is scored must be the same bytes whatever is swept; what is learned from may be what is compared.
-    let scored = hashes(sides, &|content| content.validation.as_ref()).filter(|(a, b)| a != b);
-    match (scored, hashes(sides, &|content| content.text.as_ref())) {
-        (Some((a, b)), _) => {
-            differ("text", a, b);
+    /// Two builds of one arithmetic give the same bits.
+    fn program(&mut self) {
+        let versions =
+            |side: &[&Subject]| side.iter().map(|s| s.arithmetic.map(|n| format!("version {n}"))).collect::<Option<_>>();
+        if let (Some(a), Some(b)) = (versions(self.first), versions(self.second)) {
+            self.differ("arithmetic", (a, b));
+        } else {
+            self.differ("program", self.both(&|s| s.program.clone()));
         }
-        (None, Some((a, b))) if !chosen("corpus") => {
-            differ("text", a, b);
+    }
+
+    fn device(&mut self) {
+        if !self.differ("device", self.both(&|s| s.device.clone())) {
+            let are_gpus = self.first.iter().chain(self.second).all(|s| s.device.as_deref() == Some("cuda"));
+            self.differ(if are_gpus { "GPU" } else { "processor" }, self.both(&|s| s.processor.clone()));
         }
-        (None, Some(_)) => {}
-        (None, None) => {
-            for key in ["corpus.text", "corpus.field", "corpus.join", "corpus.validation", "corpus.max_bytes"] {
-                let (a, b) = both(&|s| Some(format!("{key}: {}", s.setting(key).filter(|v| !v.is_empty()).unwrap_or("–"))));
-                differ("text", a, b);
+    }
+
+    /// What is scored must be the same bytes whatever is swept; what is learned from may be what is compared.
+    fn text(&mut self, is_compared: bool) {
+        let scored = self.hashes(&|content| content.validation.as_ref()).filter(|(a, b)| a != b);
+        match (scored, self.hashes(&|content| content.text.as_ref())) {
+            (Some(scored), _) => {
+                self.differ("text", scored);
+            }
+            (None, Some(all)) if !is_compared => {
+                self.differ("text", all);
+            }
+            (None, Some(_)) => {}
+            (None, None) => {
+                for key in ["corpus.text", "corpus.field", "corpus.join", "corpus.validation", "corpus.max_bytes"] {
+                    let value = |s: &Subject| format!("{key}: {}", setting(s, key).unwrap_or_else(|| "–".to_owned()));
+                    self.differ("text", self.both(&|s| Some(value(s))));
+                }
             }
         }
     }
-    // Across tokenizers the same text is another number of tokens, and the same context another number of bytes.
-    let (a, b) = both(&|s| {
-        let tokens = s.scored_tokens.filter(|_| same_tokens);
-        let tokens = tokens.map_or_else(String::new, |n| format!("{} tokens ", words::thousands(n)));
-        Some(format!("{tokens}in windows of {} moving by {}", s.common_context?, s.common_stride?))
-    });
-    differ("protocol", a, b);
-    if !chosen("train.budget") {
-        let (a, b) = both(&|s| s.setting("train.budget").map(amount));
-        differ("budget", a, b);
+
+    /// Across tokenizers the same text is another number of tokens, and the same context another number of bytes.
+    fn protocol(&mut self, same_tokens: bool) {
+        let protocols = self.both(&|s| {
+            let tokens = s.scored_tokens.filter(|_| same_tokens);
+            let tokens = tokens.map_or_else(String::new, |n| format!("{} tokens ", words::thousands(n)));
+            Some(format!("{tokens}in windows of {} moving by {}", s.common_context?, s.common_stride?))
+        });
+        self.differ("protocol", protocols);
     }
-    let seeds = |side: &[&Subject]| side.iter().filter_map(|s| s.seed).collect::<BTreeSet<_>>();
-    let (a, b) = (seeds(first), seeds(second));
-    if a.is_disjoint(&b) {
-        let shown = |set: &BTreeSet<i64>| set.iter().map(|seed| Some(seed.to_string())).collect::<Option<BTreeSet<_>>>();
-        differ("seeds", shown(&a).unwrap_or_default(), shown(&b).unwrap_or_default());
+
+    fn seeds(&mut self) {
+        let seeds = |side: &[&Subject]| side.iter().filter_map(|s| s.seed).collect::<BTreeSet<_>>();
+        let (a, b) = (seeds(self.first), seeds(self.second));
+        if a.is_disjoint(&b) {
+            let shown = |set: BTreeSet<i64>| set.into_iter().map(|seed| seed.to_string()).collect();
+            self.differ("seeds", (shown(a), shown(b)));
+        }
     }
-    forbids
 }
 
-/// The beginnings of a hash on both sides, where it is known of some trial of each.
-fn hashes<'a>(
-    sides: (&[&'a Subject], &[&'a Subject]),
-    of: &dyn Fn(&'a Content) -> Option<&'a String>,
-) -> Option<(BTreeSet<String>, BTreeSet<String>)> {
-    let known = |side: &[&'a Subject]| {
-        let hashes: BTreeSet<String> = side.iter().filter_map(|s| of(&s.content)).map(|hash| beginning(hash)).collect();
-        Some(hashes).filter(|hashes| !hashes.is_empty())
-    };
-    Some((known(sides.0)?, known(sides.1)?))
+/// A setting of it that is known and not empty.
+fn setting(subject: &Subject, key: &str) -> Option<String> {
+    subject.setting(key).filter(|value| !value.is_empty()).map(str::to_owned)
 }
 
 /// `200000 tokens` as `200,000 tokens`.

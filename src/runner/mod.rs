@@ -7,6 +7,7 @@
 //! tell goes to a [`Listener`] as facts ([`Notice`], and the schedule's events); who shows them decides on the words.
 
 pub mod alias;
+mod announce;
 mod child;
 mod cluster;
 mod cluster_jobs;

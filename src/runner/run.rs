@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::alias::{self, Families};
+use super::announce;
 use super::context::Context;
 use super::deadline::deadline;
 use super::description::write_description;
 use super::device::cuda_libraries;
 use super::failure::Failure;
 use super::memory::Memory;
-use super::notice::{Expected, Listener, Notice};
+use super::notice::{Listener, Notice};
 use super::probe::{How, Measured, Prober, Probes, shapes};
 use super::reports::Reports;
 use super::rescore;
@@ -26,9 +27,7 @@ use crate::experiment::settings;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
-use crate::runs::{
-    Description, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, state_of,
-};
+use crate::runs::{ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, state_of};
 use crate::schedule::slurm::Needed;
 use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Standing, Summary, Work};
 
@@ -127,24 +126,9 @@ fn describe(session: &Session, listener: &dyn Listener) -> Result<()> {
     if let Some((left, of)) = session.only() {
         listener.notice(&Notice::Only { left, of });
     }
-    tell_changes(session, listener);
+    announce::changes(session, listener);
     write_description(session)?;
     write_plan(&session.folder.plan_parquet(), session.whole())
-}
-
-/// An edited file replaces the plan: what is added, kept and orphaned is told first.
-fn tell_changes(session: &Session, listener: &dyn Listener) {
-    let Ok(before) = Description::read(&session.folder) else { return };
-    let ids: HashSet<&TrialId> = session.whole().trials.iter().map(|t| &t.id).collect();
-    let gone: Vec<&str> = before.trials.iter().filter(|t| !ids.contains(&t.id)).map(|t| t.label.as_str()).collect();
-    let kept = before.trials.len() - gone.len();
-    let added = ids.len() - kept.min(ids.len());
-    if added > 0 || !gone.is_empty() {
-        // The hash is that of the text and its split.
-        let hashes = || session.whole().trials.iter().map(|trial| &trial.facts.text_hash);
-        let text = before.text_hash.as_ref().is_some_and(|before| hashes().all(|hash| hash != before));
-        listener.notice(&Notice::Changed { added, kept, gone, text });
-    }
 }
 
 /// A run whose experiment is planned and held.
@@ -272,7 +256,8 @@ impl Run<'_> {
         }
         let planned = Memory::largest_planned(missing.iter().copied(), self.session.device);
         let here = !self.is_on_cluster();
-        let told = here && self.session.device.is_cpu() && self.tell_little_memory(1, planned.host);
+        let is_told =
+            here && self.session.device.is_cpu() && announce::little_memory(self.machine, 1, planned.host, self.listener);
         let probes = self.probe(&missing, self.allotment(missing.len(), planned))?;
         // What was measured decides how many trials run at a time: the plan's estimate may be too high, or too low.
         let largest = match &probes {
@@ -280,12 +265,12 @@ impl Run<'_> {
             None => planned,
         };
         let shape = self.allotment(missing.len(), largest);
-        if here && !told && (self.session.device.is_cpu() || probes.is_some()) {
-            self.tell_little_memory(shape.slots, largest.host);
+        if here && !is_told && (self.session.device.is_cpu() || probes.is_some()) {
+            announce::little_memory(self.machine, shape.slots, largest.host, self.listener);
         }
-        self.tell_fewer_on_gpus(largest);
+        announce::fewer_on_gpus(self.session, largest, self.listener);
         let candidates = self.candidates(families, standing, probes.as_ref())?;
-        self.announce(&missing, &candidates, shape);
+        announce::training(self.context, &missing, &candidates, shape, self.until_utc());
         let needed = self.needed(&missing, &candidates, probes.as_ref())?;
         work_off(self.context, Queue::new(candidates, self.policy(shape.slots, largest)), Work::Train, needed, reports)
     }
@@ -302,24 +287,6 @@ impl Run<'_> {
             needed.insert(trial.id.clone(), Needed { memory, seconds });
         }
         Ok(needed)
-    }
-
-    /// Tells where so many trials that take so much memory each need more than is free; whether they do.
-    fn tell_little_memory(&self, slots: usize, bytes: u64) -> bool {
-        let free = self.machine.too_little_for(slots, bytes);
-        if let Some(free) = free {
-            self.listener.notice(&Notice::LittleMemory { slots, needed: bytes.saturating_mul(slots as u64), free });
-        }
-        free.is_some()
-    }
-
-    /// Tells which GPUs take fewer trials at a time than are asked for, since no more fit into their memory.
-    fn tell_fewer_on_gpus(&self, largest: Memory) {
-        let asked = self.session.experiment.base.run.per_device;
-        for one in self.session.gpu_slots(largest).iter().filter(|one| one.slots < asked) {
-            let (gpu, slots, memory) = (&one.gpu, one.slots, one.memory);
-            self.listener.notice(&Notice::FewerOnGpu { gpu, slots, asked, needed: largest.device.unwrap_or(0), memory });
-        }
     }
 
     /// Measures every distinct shape, unless that is not wanted.
@@ -372,34 +339,6 @@ impl Run<'_> {
         Ok(candidates)
     }
 
-    /// Tells what will happen, and when it ends.
-    fn announce(&self, missing: &[&Trial], candidates: &[Candidate], shape: Allotment) {
-        let by_id: HashMap<&TrialId, &Trial> = missing.iter().map(|trial| (&trial.id, *trial)).collect();
-        let open = candidates.iter().filter_map(|candidate| Some((*by_id.get(&candidate.id)?, candidate.expected_seconds)));
-        let seconds: Option<Vec<(&Trial, f64)>> = open.map(|(trial, seconds)| Some((trial, seconds?))).collect();
-        let is_measured = seconds.is_some();
-        let expected = seconds.map(|trials| {
-            let seconds: Vec<f64> = trials.iter().map(|(_, seconds)| *seconds).collect();
-            let mut expected = expected(&seconds, shape.slots, self.context.world.clock().moment().utc, self.until_utc());
-            let window = expected.cut_off_utc.map_or(f64::INFINITY, |until| (until - expected.now_utc) as f64 / 1e6);
-            let too_long = trials.iter().filter(|(_, seconds)| *seconds > window);
-            expected.too_long = too_long.map(|(trial, _)| self.session.label(trial)).collect();
-            expected
-        });
-        self.listener.notice(&Notice::Training {
-            missing: missing.len(),
-            trials: self.session.plan.trials.len(),
-            device: self.session.device_in_words(),
-            slots: shape.slots,
-            threads: shape.threads,
-            expected,
-        });
-        let mut kinds = self.session.gpus().map(|gpu| &gpu.name);
-        if let Some(measured) = kinds.next().filter(|first| is_measured && kinds.any(|kind| kind != *first)) {
-            self.listener.notice(&Notice::TimesOfOneKind { measured });
-        }
-    }
-
     /// The tables and the report, at the end.
     fn finish(&self, trained: Option<Summary>, scored: Summary, reports: Reports<'_>) -> Ended {
         let tables = write_tables(self.session);
@@ -429,32 +368,6 @@ fn needs(trial: &Trial, state: &State, measured: Option<Measured>, goes_on: bool
     Needs { memory: memory.device.unwrap_or(0), kind: begun_on.filter(|_| goes_on) }
 }
 
-/// When trials that take so many seconds each end together, as many at a time as there are slots.
-fn expected(seconds: &[f64], slots: usize, now_utc: i64, until_utc: Option<i64>) -> Expected {
-    let longest = seconds.iter().copied().fold(0.0, f64::max);
-    let together = (seconds.iter().sum::<f64>() / slots as f64).max(longest);
-    let ends_utc = now_utc.saturating_add((together * 1e6) as i64);
-    let cut_off_utc = until_utc.filter(|&until| ends_utc > until);
-    Expected { seconds: together, now_utc, ends_utc, cut_off_utc, too_long: Vec::new() }
-}
-
 #[cfg(test)]
 #[path = "run_tests.rs"]
-mod flow;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trials_end_together_and_none_before_the_longest() {
-        const SECOND: i64 = 1_000_000;
-        let at = |seconds: &[f64], slots, until: Option<i64>| expected(seconds, slots, 0, until.map(|s| s * SECOND));
-        let open = at(&[10.0, 20.0, 30.0], 2, None);
-        assert_eq!((open.seconds, open.ends_utc, open.cut_off_utc), (30.0, 30 * SECOND, None));
-        assert_eq!(at(&[10.0, 20.0, 40.0], 2, None).seconds, 40.0, "the longest alone");
-        assert_eq!(at(&[10.0, 20.0, 30.0], 2, Some(30)).cut_off_utc, None, "all of it is reached");
-        let cut_off = at(&[10.0, 20.0, 30.0], 1, Some(15));
-        assert_eq!(cut_off.cut_off_utc, Some(15 * SECOND));
-    }
-}
+mod tests;

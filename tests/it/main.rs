@@ -32,6 +32,7 @@ mod rerun;
 mod rescore;
 mod resume;
 mod sample;
+mod size;
 mod slurm;
 mod stand_ins;
 mod start;

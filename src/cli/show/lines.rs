@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use crate::device::Gpu;
 use crate::rows::{CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart};
 use crate::runs::{End, Outcome, Progress};
 use crate::schedule::{Cause, Event, Left, Lighter, Overview, Stop};
@@ -10,19 +11,7 @@ use crate::words::{clock, duration, harmless, plural, thousands};
 /// The line for an event of the trial called `label`; `None` for what has no line of its own.
 pub(super) fn line(event: &Event, label: &str) -> Option<String> {
     let (word, rest) = match event {
-        Event::Started { attempt, threads, gpu, .. } => {
-            let mut rest = label.to_owned();
-            if let Some(gpu) = gpu {
-                rest.push_str(&format!(" on {}", gpu.device()));
-            }
-            if *attempt > 1 {
-                rest.push_str(&format!(", attempt {attempt}"));
-            }
-            if *threads > 1 {
-                rest.push_str(&format!(", {threads} threads"));
-            }
-            ("started", rest)
-        }
+        Event::Started { attempt, threads, gpu, .. } => ("started", started(label, *attempt, *threads, gpu.as_ref())),
         Event::Submitted { attempt, .. } => {
             let again = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
             ("submitted", format!("{label}{again}"))
@@ -54,12 +43,7 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
             ("retrying", format!("{label}: in {}, {how}", duration(*in_seconds)))
         }
         Event::GpuLeftOut { gpu, reason, left } => {
-            let then = match left {
-                0 => "no other one is left".to_owned(),
-                1 => "its trials go on with the other one".to_owned(),
-                n => format!("its trials go on with the other {n}"),
-            };
-            ("left out", format!("{gpu} is not used any more ({}): {then}", harmless(reason)))
+            ("left out", format!("{gpu} is not used any more ({}): {}", harmless(reason), without_it(*left)))
         }
         Event::DiskFull => {
             ("disk full", "nothing is started until it has room: looked at every 30 s; running trials go on".to_owned())
@@ -75,6 +59,22 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         }
     };
     Some(format!("{word:<11} {rest}"))
+}
+
+fn started(label: &str, attempt: u32, threads: u32, gpu: Option<&Gpu>) -> String {
+    let on = gpu.map_or_else(String::new, |gpu| format!(" on {}", gpu.device()));
+    let attempt = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+    let threads = if threads > 1 { format!(", {threads} threads") } else { String::new() };
+    format!("{label}{on}{attempt}{threads}")
+}
+
+/// What becomes of the trials of a GPU that is not used any more, where so many others are left.
+fn without_it(left: usize) -> String {
+    match left {
+        0 => "no other one is left".to_owned(),
+        1 => "its trials go on with the other one".to_owned(),
+        n => format!("its trials go on with the other {n}"),
+    }
 }
 
 /// The line for the trial called `label` that is the same as the one called `source`, and therefore is not trained.

@@ -1,6 +1,7 @@
 //! What a run tells, in words.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 
@@ -79,8 +80,8 @@ fn prose(notice: &Notice<'_>) -> String {
                 .to_owned()
         }
         Notice::FewerOnGpu { gpu, slots, asked, needed, memory } => {
-            let trials = counted(*slots as u64, "trial");
-            let (needed, memory, device) = (bytes(*needed), bytes(*memory), gpu.device());
+            let (trials, device, needed, memory) =
+                (counted(*slots as u64, "trial"), gpu.device(), bytes(*needed), bytes(*memory));
             format!(
                 "note        {device} takes {trials} at a time, not {asked}: one needs {needed} of its memory, and there are {memory}"
             )
@@ -93,16 +94,7 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::NotAliased { label, error } => {
             format!("warning: {label} is the same as a trained trial, but cannot be recorded: {}", error.chain())
         }
-        Notice::Stale { trials, why, file } => {
-            let (are, them) = if *trials == 1 { ("is", "it") } else { ("are", "them") };
-            format!(
-                "note        {} {are} scored otherwise than this plan compares ({}), and not ranked: `votive run --rescore {}` scores \
-                 {them} again without training",
-                counted(*trials as u64, "finished trial"),
-                reasons(why),
-                file.display(),
-            )
-        }
+        Notice::Stale { trials, why, file } => stale(*trials, why, file),
         Notice::NothingToScore => "scoring     every finished trial is scored as this plan compares".to_owned(),
         Notice::ScoringAgain { trials, why } => {
             let trials = counted(*trials as u64, "finished trial");
@@ -114,24 +106,11 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::NothingToTrain { trials } => format!("nothing to train: all {trials} trials are over already"),
         Notice::NotProbed(error) => format!("probe       {}", error.chain()),
         Notice::Probing { done, all } => format!("probing     {done} of {all} shapes"),
-        Notice::LittleMemory { slots, needed, free } => {
-            let who = if *slots == 1 { "a trial takes".to_owned() } else { format!("{slots} trials at a time take") };
-            let (needed, free) = (bytes(*needed), bytes(*free));
-            let less = if *slots == 1 { "stop other programs, or train smaller models" } else { "set a smaller `run.slots`" };
-            let they = if *slots == 1 { "it" } else { "they" };
-            format!("note        {who} about {needed} of memory, and {free} are free here: {they} may be killed for it ({less})")
-        }
-        Notice::Probed { shapes, seconds, largest } => {
-            let memory = memory(*largest).map_or_else(String::new, |memory| format!("; a trial takes at most {memory}"));
-            format!("probed      {shapes} shape{} in {}{memory}", plural(*shapes as u64), duration(*seconds))
-        }
+        Notice::LittleMemory { slots, needed, free } => little_memory(*slots, *needed, *free),
+        Notice::Probed { shapes, seconds, largest } => probed(*shapes, *seconds, *largest),
         Notice::Training { missing, trials, device, slots, threads, expected } => {
-            let over = trials - missing;
-            let done = if over > 0 { format!(" ({over} of {trials} are over already)") } else { String::new() };
-            let (s, each) = (plural(*missing as u64), plural(*threads as u64));
-            let text =
-                format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each");
-            text + &expected.as_ref().map_or_else(String::new, |expected| ends(expected, &TimeZone::system()))
+            let expected = expected.as_ref().map_or_else(String::new, |expected| ends(expected, &TimeZone::system()));
+            training(*missing, *trials, device, *slots, *threads) + &expected
         }
         Notice::TimesOfOneKind { measured } => {
             format!("note        times were measured on {measured}: trials on the other kinds of GPU take others")
@@ -155,6 +134,38 @@ fn preparing(tokenizer: &str, stage: Stage) -> String {
         Stage::Learning { bytes, of } => format!("tokenizer   {tokenizer}: learning, {}%", percent(bytes, of)),
         Stage::Tokenizing { part, bytes, of } => format!("tokenizing  {part} part with {tokenizer}, {}%", percent(bytes, of)),
     }
+}
+
+fn stale(trials: usize, why: &BTreeSet<&Difference>, file: &Path) -> String {
+    let (are, them) = if trials == 1 { ("is", "it") } else { ("are", "them") };
+    format!(
+        "note        {} {are} scored otherwise than this plan compares ({}), and not ranked: `votive run --rescore {}` scores {them} \
+         again without training",
+        counted(trials as u64, "finished trial"),
+        reasons(why),
+        file.display(),
+    )
+}
+
+fn little_memory(slots: usize, needed: u64, free: u64) -> String {
+    let (who, they, less) = match slots {
+        1 => ("a trial takes".to_owned(), "it", "stop other programs, or train smaller models"),
+        _ => (format!("{slots} trials at a time take"), "they", "set a smaller `run.slots`"),
+    };
+    let (needed, free) = (bytes(needed), bytes(free));
+    format!("note        {who} about {needed} of memory, and {free} are free here: {they} may be killed for it ({less})")
+}
+
+fn probed(shapes: usize, seconds: f64, largest: Memory) -> String {
+    let memory = memory(largest).map_or_else(String::new, |memory| format!("; a trial takes at most {memory}"));
+    format!("probed      {shapes} shape{} in {}{memory}", plural(shapes as u64), duration(seconds))
+}
+
+fn training(missing: usize, trials: usize, device: &str, slots: usize, threads: usize) -> String {
+    let over = trials - missing;
+    let done = if over > 0 { format!(" ({over} of {trials} are over already)") } else { String::new() };
+    let (s, each) = (plural(missing as u64), plural(threads as u64));
+    format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each")
 }
 
 fn changed(added: usize, kept: usize, gone: &[&str], text_changed: bool) -> String {

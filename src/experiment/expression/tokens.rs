@@ -35,66 +35,59 @@ const OTHER_SIGNS: &[(&str, &str)] =
 /// Cuts a text into them, each with its place.
 pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, Fault> {
     let bytes = text.as_bytes();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let start = at;
-        let rest = &text[at..];
-        let token = match bytes[at] {
-            byte if byte.is_ascii_whitespace() => {
-                at += 1;
-                continue;
-            }
-            byte if byte.is_ascii_digit() || (byte == b'.' && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)) => {
-                let mut end = at;
-                while end < bytes.len() {
-                    let exponent = matches!(bytes[end], b'+' | b'-') && matches!(bytes[end - 1], b'e' | b'E') && end > at;
-                    if !(bytes[end].is_ascii_alphanumeric() || matches!(bytes[end], b'_' | b'.') || exponent) {
-                        break;
-                    }
-                    end += 1;
-                }
-                at = end;
-                let digits = &text[start..end];
-                match text::number(digits) {
-                    Some(number) => Token::Number(number),
-                    None => {
-                        return Err(Fault { message: format!("`{digits}` is not a number"), help: None, at: start..end });
-                    }
-                }
-            }
-            byte if byte.is_ascii_alphabetic() || byte == b'_' => {
-                let part = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
-                while at < bytes.len() && (part(&bytes[at]) || (bytes[at] == b'.' && bytes.get(at + 1).is_some_and(part))) {
-                    at += 1;
-                }
-                Token::Name(text[start..at].to_owned())
-            }
-            quote @ (b'"' | b'\'') => {
-                let Some(end) = rest[1..].find(char::from(quote)) else {
-                    return Err(Fault { message: "a quote is not closed".to_owned(), help: None, at: start..text.len() });
-                };
-                at += end + 2;
-                Token::Text(rest[1..=end].to_owned())
-            }
-            _ => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-                Some(sign) => {
-                    at += sign.len();
-                    Token::Sign(sign)
-                }
-                None => {
-                    let length = rest.chars().next().map_or(1, char::len_utf8);
-                    let other = OTHER_SIGNS.iter().find(|(sign, _)| rest.starts_with(sign));
-                    let sign = other.map_or(&rest[..length], |(sign, _)| sign);
-                    return Err(Fault {
-                        message: format!("`{sign}` has no meaning in an expression"),
-                        help: other.map(|(_, here)| format!("write `{here}`")),
-                        at: start..start + sign.len(),
-                    });
-                }
-            },
-        };
-        tokens.push((token, start..at));
+    let (mut tokens, mut start) = (Vec::new(), 0);
+    while start < bytes.len() {
+        if bytes[start].is_ascii_whitespace() {
+            start += 1;
+            continue;
+        }
+        let (token, length) =
+            token(&text[start..]).map_err(|fault| Fault { at: start + fault.at.start..start + fault.at.end, ..fault })?;
+        tokens.push((token, start..start + length));
+        start += length;
     }
     Ok(tokens)
+}
+
+/// The first token of a text that begins with one, and its length in bytes; a fault's place counts from the text's beginning.
+fn token(text: &str) -> Result<(Token, usize), Fault> {
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let part = |at: usize| bytes.get(at).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    match bytes[0] {
+        _ if is_digit(0) || (bytes[0] == b'.' && is_digit(1)) => {
+            let exponent = |at: usize| at > 0 && matches!(bytes[at], b'+' | b'-') && matches!(bytes[at - 1], b'e' | b'E');
+            let length = (0..bytes.len()).find(|&at| !(part(at) || bytes[at] == b'.' || exponent(at))).unwrap_or(bytes.len());
+            let digits = &text[..length];
+            match text::number(digits) {
+                Some(number) => Ok((Token::Number(number), length)),
+                None => Err(Fault { message: format!("`{digits}` is not a number"), help: None, at: 0..length }),
+            }
+        }
+        byte if byte.is_ascii_alphabetic() || byte == b'_' => {
+            let within = |at: usize| part(at) || (bytes[at] == b'.' && part(at + 1));
+            let length = (0..bytes.len()).find(|&at| !within(at)).unwrap_or(bytes.len());
+            Ok((Token::Name(text[..length].to_owned()), length))
+        }
+        quote @ (b'"' | b'\'') => match text[1..].find(char::from(quote)) {
+            Some(end) => Ok((Token::Text(text[1..=end].to_owned()), end + 2)),
+            None => Err(Fault { message: "a quote is not closed".to_owned(), help: None, at: 0..text.len() }),
+        },
+        _ => match SIGNS.iter().find(|sign| text.starts_with(**sign)) {
+            Some(sign) => Ok((Token::Sign(sign), sign.len())),
+            None => Err(no_sign(text)),
+        },
+    }
+}
+
+/// The fault of a text that begins with what is no sign here.
+fn no_sign(text: &str) -> Fault {
+    let length = text.chars().next().map_or(1, char::len_utf8);
+    let other = OTHER_SIGNS.iter().find(|(sign, _)| text.starts_with(sign));
+    let sign = other.map_or(&text[..length], |(sign, _)| sign);
+    Fault {
+        message: format!("`{sign}` has no meaning in an expression"),
+        help: other.map(|(_, here)| format!("write `{here}`")),
+        at: 0..sign.len(),
+    }
 }

@@ -146,8 +146,7 @@ impl Reader {
         let (top, file) = self.parted(entries);
         let get = |name: &str| top.iter().find(|(key, _)| key.text == name).map(|(key, node)| (key.clone(), node.clone()));
         if let Some((key, _)) = get("confirm") {
-            let problem = Problem::error("`confirm` is not supported yet: fresh seeds for the leaders come later").key("confirm");
-            self.add(problem.at(&key.place).help("take it out; `grid` and `seeds` do the rest"));
+            self.refuse_confirm(&key);
         }
         self.names_of_ones_own(get("let"));
         self.override_ones_own(&overrides);
@@ -200,6 +199,11 @@ impl Reader {
         self.base_conflicts(&experiment);
         self.unread(&experiment);
         Some(experiment)
+    }
+
+    fn refuse_confirm(&mut self, key: &Key) {
+        let problem = Problem::error("`confirm` is not supported yet: fresh seeds for the leaders come later").key("confirm");
+        self.add(problem.at(&key.place).help("take it out; `grid` and `seeds` do the rest"));
     }
 
     /// The keys that stand at the top of a file, and the settings in its sections.

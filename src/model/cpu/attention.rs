@@ -11,7 +11,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::buffer::Buffer;
 use super::heads::{Columns, Head};
-use super::panels::{Panels, PanelsMut, WIDTH, padded, rows, rows_mut, transpose};
+use super::panels::{Panels, PanelsMut, Row, WIDTH, padded, rows, rows_mut, transpose};
 use super::scores::{BLOCK, Block};
 use super::vector::{exp, total};
 use crate::model::dropout::{MaskKey, Rows};
@@ -268,18 +268,7 @@ impl WithSimd for Backward<'_> {
                     match &mut mask {
                         None => block.softmax_backward(simd, [&mut *p, &mut *ds], kept, scale, sums, &along[start..]),
                         Some(mask) => {
-                            for (r, &[peak, over]) in sums.iter().enumerate() {
-                                let (i, along) = (start + r, along[start + r]);
-                                mask.fill(&mut factors[..=i]);
-                                let both = block.row(p, r).zip(block.row(ds, r));
-                                for ((p, ds), mask) in both.zip(factors[..=i].chunks(WIDTH)) {
-                                    for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
-                                        let weight = exp(p.mul_add(scale, -peak)) * over;
-                                        *ds = weight * ds.mul_add(*m, -along);
-                                        *p = weight * m;
-                                    }
-                                }
-                            }
+                            dropped_backward(block, [&mut *p, &mut *ds], mask, factors, scale, sums, &along[start..]);
                             block.clear(simd, p);
                             block.clear(simd, ds);
                         }
@@ -292,6 +281,30 @@ impl WithSimd for Backward<'_> {
             }
             keys.unload(qkv.reborrow(), 0, rows(dk), t, shape.length, |_| scale, line);
             values.unload(qkv.reborrow(), 0, rows(dv), t, shape.length, |_| 1.0, line);
+        }
+    }
+}
+
+/// As [`Block::softmax_backward`], where dropout multiplied the weights by a mask, which is drawn again into `factors`.
+#[inline(always)]
+fn dropped_backward(
+    block: Block,
+    [p, ds]: [&mut [Row]; 2],
+    mask: &mut Rows,
+    factors: &mut [f32],
+    scale: f32,
+    sums: &[[f32; 2]],
+    along: &[f32],
+) {
+    for (r, (&[peak, over], &along)) in sums.iter().zip(along).enumerate() {
+        let factors = &mut factors[..=block.start + r];
+        mask.fill(factors);
+        for ((p, ds), mask) in block.row(p, r).zip(block.row(ds, r)).zip(factors.chunks(WIDTH)) {
+            for ((p, ds), m) in p.iter_mut().zip(ds).zip(mask) {
+                let weight = exp(p.mul_add(scale, -peak)) * over;
+                *ds = weight * ds.mul_add(*m, -along);
+                *p = weight * m;
+            }
         }
     }
 }

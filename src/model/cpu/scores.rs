@@ -20,7 +20,7 @@ pub(super) const BLOCK: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Block {
     /// The first.
-    start: usize,
+    pub(super) start: usize,
     /// Their number, padded to whole panels.
     pub(super) count: usize,
     /// How many of them there are.

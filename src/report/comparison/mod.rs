@@ -107,11 +107,7 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     let configurations = grouped::grouped(frame, protocol, &means::means(&counted, protocol)?)?;
     let mut trials = trial::trial_lines(frame, protocol, context)?;
     let (mut configurations, mut twins) = twins::fold(configurations, &trials, &protocol.swept);
-    let with_figures = configurations.iter().filter(|c| c.seeds > 0);
-    let text = most_common(with_figures.filter_map(|c| c.content.validation.as_ref())).cloned();
-    for configuration in &mut configurations {
-        configuration.is_apart = content::differ(configuration.content.validation.as_ref(), text.as_ref());
-    }
+    set_apart(&mut configurations);
     let by_bytes = have_several_tokenizers(configurations.iter().filter_map(Configuration::comparable));
     let is_lossless = |c: &Configuration| protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
     // What a tokenizer did not keep costs no bits: beside the others such a figure would pass for a better one.
@@ -150,6 +146,15 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
         machines: machines(frame)?,
         training_seconds: numbers(frame, "training_seconds")?.into_iter().flatten().sum(),
     })
+}
+
+/// Marks those that were scored on another text than most.
+fn set_apart(configurations: &mut [Configuration]) {
+    let with_figures = configurations.iter().filter(|c| c.seeds > 0);
+    let text = most_common(with_figures.filter_map(|c| c.content.validation.as_ref())).cloned();
+    for configuration in configurations {
+        configuration.is_apart = content::differ(configuration.content.validation.as_ref(), text.as_ref());
+    }
 }
 
 /// Whether these configurations have different tokenizers: by content, or by what they are called where that is not known.

@@ -4,18 +4,18 @@ use serde_json::json;
 
 use super::section::{Panel, Section, Table, round};
 use super::varying::chosen_only;
+use crate::report::comparison::{Configuration, Figure};
 use crate::report::experiment::Report;
 use crate::words;
 
+/// A ranked configuration: the figure that ranks it, target tokens a second, and seconds of training.
+type Point<'a> = (&'a Configuration, Figure, f64, f64);
+
 pub(super) fn section(report: &Report) -> Option<Section> {
     let by_bytes = report.comparison.by_bytes;
-    let points: Vec<_> = report
-        .comparison
-        .configurations
-        .iter()
-        .filter(|c| c.place.is_some())
-        .filter_map(|c| Some((c, c.figure(by_bytes)?, c.tokens_per_second?, c.training_seconds?)))
-        .collect();
+    let ranked = report.comparison.configurations.iter().filter(|c| c.place.is_some());
+    let points: Vec<Point<'_>> =
+        ranked.filter_map(|c| Some((c, c.figure(by_bytes)?, c.tokens_per_second?, c.training_seconds?))).collect();
     if points.len() < 3 {
         return None;
     }
@@ -27,28 +27,19 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     };
     let by_rate = front(&points.iter().map(|p| (-p.2, p.1.mean)).collect::<Vec<_>>());
     let by_time = front(&points.iter().map(|p| (p.3, p.1.mean)).collect::<Vec<_>>());
-    let panel = |x: &str, value: &dyn Fn(usize) -> f64, front: &[bool]| {
-        let rows: Vec<_> = points
-            .iter()
-            .enumerate()
-            .map(|(row, (c, f, ..))| json!([c.number, round(value(row)), round(f.mean), f.spread.map(round), front[row]]))
-            .collect();
-        json!({ "x": x, "points": rows })
+    let data = |x: &str, value: &dyn Fn(&Point<'_>) -> f64, front: &[bool]| {
+        let of = |(point, on): (&Point<'_>, &bool)| {
+            let (configuration, figure, ..) = point;
+            json!([configuration.number, round(value(point)), round(figure.mean), figure.spread.map(round), on])
+        };
+        json!({ "x": x, "points": points.iter().zip(front).map(of).collect::<Vec<_>>() })
     };
     let unit = report.unit();
-    let rows = points.iter().enumerate().map(|(row, (c, f, rate, seconds))| {
-        let on = |front: &[bool]| if front[row] { "yes" } else { "" }.to_owned();
-        let rate = words::thousands(rate.round() as i64);
-        vec![report.full_name(c), report.figure(f.mean), rate, on(&by_rate), words::duration(*seconds), on(&by_time)]
-    });
-    let headings = [
-        ("configuration", false),
-        (unit, true),
-        ("tokens/s", true),
-        ("on the front", false),
-        ("training", true),
-        ("on the front", false),
-    ];
+    let panel = |caption: &str, against: &str| Panel {
+        caption: caption.to_owned(),
+        note: String::new(),
+        label: format!("{unit} against {against}"),
+    };
     Some(Section {
         id: "cost",
         heading: "What it costs",
@@ -57,26 +48,33 @@ pub(super) fn section(report: &Report) -> Option<Section> {
                   training steps, and hold for this machine and what else it did."
                 .to_owned()
                 + &chosen_only(report),
-        panels: vec![
-            Panel {
-                caption: "against speed".to_owned(),
-                note: String::new(),
-                label: format!("{unit} against tokens per second"),
-            },
-            Panel {
-                caption: "against time".to_owned(),
-                note: String::new(),
-                label: format!("{unit} against {of_time} of training"),
-            },
-        ],
+        panels: vec![panel("against speed", "tokens per second"), panel("against time", &format!("{of_time} of training"))],
         side_by_side: true,
         data: vec![
-            panel("target tokens a second", &|row| points[row].2, &by_rate),
-            panel(&format!("{of_time} of training"), &|row| points[row].3 / scale, &by_time),
+            data("target tokens a second", &|point| point.2, &by_rate),
+            data(&format!("{of_time} of training"), &|point| point.3 / scale, &by_time),
         ],
-        table: Some(Table::new(&headings, rows.collect())),
+        table: Some(table(report, &points, &by_rate, &by_time)),
         files: "leaderboard.csv",
     })
+}
+
+/// The same as text, with the points on the front against speed and against time marked.
+fn table(report: &Report, points: &[Point<'_>], by_rate: &[bool], by_time: &[bool]) -> Table {
+    let headings = [
+        ("configuration", false),
+        (report.unit(), true),
+        ("tokens/s", true),
+        ("on the front", false),
+        ("training", true),
+        ("on the front", false),
+    ];
+    let rows = points.iter().enumerate().map(|(row, (c, f, rate, seconds))| {
+        let on = |front: &[bool]| if front[row] { "yes" } else { "" }.to_owned();
+        let rate = words::thousands(rate.round() as i64);
+        vec![report.full_name(c), report.figure(f.mean), rate, on(by_rate), words::duration(*seconds), on(by_time)]
+    });
+    Table::new(&headings, rows.collect())
 }
 
 /// Which points no other is below in one of the two and not above in the other.

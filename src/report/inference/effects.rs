@@ -203,18 +203,7 @@ pub(in crate::report) fn effect(
     let most = values.iter().map(planned).max().unwrap_or(0);
     let (kept, rare): (Vec<String>, Vec<String>) = values.iter().cloned().partition(|value| 2 * planned(value) >= most);
 
-    let seeds: BTreeSet<i64> = cells.iter().flat_map(|cell| cell.results.iter().map(|&(seed, _)| seed)).collect();
-    let (mut complete, mut observations) = (BTreeSet::new(), Vec::new());
-    for seed in seeds {
-        let with_seed = |cell: &Cell| cell.results.iter().find(|(own, _)| *own == seed).map(|&(_, response)| response);
-        let crossed = Crossed::new(cells, |cell| of.value(cell), &others, with_seed);
-        let combinations = crossed.complete(&kept);
-        for (place, value) in kept.iter().enumerate() {
-            let response = crossed.mean(value, &combinations);
-            observations.extend(response.map(|response| Observation { configuration: place as i64, seed, response }));
-        }
-        complete.extend(combinations);
-    }
+    let (complete, observations) = observed(cells, of, &others, &kept);
     let (found, seeds) = levels(&observations, kept.len(), judged);
     let level = |value: &String| {
         let none = Level { value: value.clone(), mean: None, limits: None, in_best_set: None };
@@ -222,23 +211,6 @@ pub(in crate::report) fn effect(
         place.and_then(|place| found.get(place)).map_or(none, |level| Level { value: value.clone(), ..level.clone() })
     };
     let combinations = all.combinations(&kept);
-    let mut notes = Vec::new();
-    if complete.is_empty() {
-        notes.push(
-            "In no combination of the other settings does every value have a result with the same seed, so there are no means."
-                .to_owned(),
-        );
-    } else if complete.len() < combinations.len() {
-        notes.push(format!(
-            "Over {} of {} combinations of the other settings: those in which every value has a result.",
-            complete.len(),
-            combinations.len()
-        ));
-    }
-    if !rare.is_empty() {
-        let verb = if rare.len() == 1 { "was" } else { "were" };
-        notes.push(format!("{} {verb} tried with a few combinations only, and left out.", rare.join(", ")));
-    }
     Effect {
         keys: of.keys(keys),
         over,
@@ -246,8 +218,44 @@ pub(in crate::report) fn effect(
         seeds,
         cells: complete.len(),
         all_cells: combinations.len(),
-        note: (!notes.is_empty()).then(|| notes.join(" ")),
+        note: note(complete.len(), combinations.len(), &rare),
     }
+}
+
+/// The combinations in which every one of these values has a result with some seed, and the mean of each value over those of each
+/// seed.
+fn observed(cells: &[Cell], of: &Factor, others: &[&Factor], values: &[String]) -> (BTreeSet<Vec<String>>, Vec<Observation>) {
+    let seeds: BTreeSet<i64> = cells.iter().flat_map(|cell| cell.results.iter().map(|&(seed, _)| seed)).collect();
+    let (mut complete, mut observations) = (BTreeSet::new(), Vec::new());
+    for seed in seeds {
+        let with_seed = |cell: &Cell| cell.results.iter().find(|(own, _)| *own == seed).map(|&(_, response)| response);
+        let crossed = Crossed::new(cells, |cell| of.value(cell), others, with_seed);
+        let combinations = crossed.complete(values);
+        for (place, value) in values.iter().enumerate() {
+            let response = crossed.mean(value, &combinations);
+            observations.extend(response.map(|response| Observation { configuration: place as i64, seed, response }));
+        }
+        complete.extend(combinations);
+    }
+    (complete, observations)
+}
+
+/// What there is to say of an effect over so many of all combinations, of which these values were left out.
+fn note(complete: usize, all: usize, rare: &[String]) -> Option<String> {
+    let none =
+        "In no combination of the other settings does every value have a result with the same seed, so there are no means.";
+    let means = match complete {
+        0 => Some(none.to_owned()),
+        few if few < all => {
+            Some(format!("Over {few} of {all} combinations of the other settings: those in which every value has a result."))
+        }
+        _ => None,
+    };
+    let verb = if rare.len() == 1 { "was" } else { "were" };
+    let left_out =
+        (!rare.is_empty()).then(|| format!("{} {verb} tried with a few combinations only, and left out.", rare.join(", ")));
+    let notes: Vec<String> = [means, left_out].into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join(" "))
 }
 
 /// Mean, limits and verdict of each of so many values, from a table without gaps; and its number of seeds.
