@@ -1,15 +1,16 @@
 //! An experiment with all layers resolved, for a machine to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::axes::{self, Axis};
 use super::definition::Experiment;
+use super::{keys, show};
 
-/// An experiment with all layers resolved: its part of `experiment.json`. What is a [`Value`] is there for other programs, and read
-/// by none of ours. What a file does not have is as in an experiment without it.
+/// An experiment with all layers resolved: its part of `experiment.json`. What is a [`Value`] is there for other programs, and of
+/// ours only compared with that of another time. What a file does not have is as in an experiment without it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resolved {
@@ -40,6 +41,27 @@ pub struct Resolved {
     pub exclude: Value,
     /// What lies over the file: its layer, key and value.
     pub overrides: Value,
+}
+
+impl Resolved {
+    /// What is another setting in `now`, for all trials and of what a trial's id is made of: `train.learning_rate: 3e-3 -> 1e-2`.
+    /// Keys that are swept, before or now, say nothing of all.
+    pub fn changed_settings(&self, now: &Self, swept: &BTreeSet<&str>) -> Vec<String> {
+        let mut changed = Vec::new();
+        for section in ["corpus", keys::TOKENIZER, "model", "train"] {
+            let (Some(was), Some(is)) = (self.settings[section].as_object(), now.settings[section].as_object()) else { continue };
+            for key in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {
+                let path = format!("{section}.{key}");
+                let under = format!("{path}.");
+                let is_swept = swept.iter().any(|swept| *swept == section || *swept == path || swept.starts_with(&under));
+                if was.get(key) != is.get(key) && !is_swept {
+                    let shown = |value: Option<&Value>| value.map_or("none".to_owned(), |value| show::value(section, key, value));
+                    changed.push(format!("{path}: {} -> {}", shown(was.get(key)), shown(is.get(key))));
+                }
+            }
+        }
+        changed
+    }
 }
 
 impl Experiment {
@@ -80,5 +102,25 @@ impl Experiment {
         let keys: Vec<&str> = axis.targets.iter().map(|&target| self.targets[target].key.as_str()).collect();
         let rows = axis.positions.iter().map(|row| row.iter().map(|choice| choice.label.as_str()).collect::<Value>());
         json!({ "keys": keys, "values": rows.collect::<Value>() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_changed_for_all_are_named_as_a_person_writes_them() {
+        let resolved = |train: Value, name: &str| Resolved {
+            name: name.to_owned(),
+            settings: json!({ "train": train, "tokenizer": {"kind": "char"}, "run": {"slots": name} }),
+            ..Resolved::default()
+        };
+        let was = resolved(json!({"learning_rate": 3e-3, "stride": 32, "budget": {"tokens": 100}, "seed": 1}), "a");
+        let is = resolved(json!({"learning_rate": 1e-2, "stride": 64, "budget": {"steps": 100}, "seed": 1}), "b");
+        let changed = was.changed_settings(&is, &BTreeSet::from(["train.stride"]));
+        assert_eq!(changed, ["train.budget: {tokens: 100} -> {steps: 100}", "train.learning_rate: 3e-3 -> 1e-2"]);
+        assert!(was.changed_settings(&was, &BTreeSet::new()).is_empty());
+        assert_eq!(was.changed_settings(&is, &BTreeSet::from(["train.stride", "train.budget.steps"])).len(), 1);
     }
 }

@@ -1,16 +1,22 @@
 //! Settings as an experiment file of their own: only what differs from the defaults.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::keys;
-use super::settings::Settings;
+use super::settings::{Part, Settings, Tokenizer};
 use super::text;
 
-/// An experiment file with these settings and nothing swept; reading it gives the same settings back.
-pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]) -> String {
-    let mut yaml = format!("name: {}\n", quoted(name));
+/// An experiment file with these settings and nothing swept; reading it gives the same settings back. What differs from the defaults
+/// is written, and the keys that were `swept`: they are what it was made for.
+pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64], swept: &[String]) -> String {
+    let mut yaml = String::new();
+    if has_relative_paths(settings) {
+        yaml += "# Paths are relative to the folder that this file lies in, as they were to that of the experiment's file.\n";
+    }
+    let _ = writeln!(yaml, "name: {}", quoted(name));
     if !description.is_empty() {
         // Writing into a string does not fail.
         let _ = writeln!(yaml, "description: {}", quoted(description));
@@ -26,12 +32,16 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
     for section in keys::SECTIONS {
         let (Some(Value::Object(values)), Some(default)) = (all.get(*section), defaults.get(*section)) else { continue };
         if *section == keys::TOKENIZER {
-            if !from && all.get(*section) != Some(default) {
+            if !from && (all.get(*section) != Some(default) || swept.iter().any(|key| key.starts_with(section))) {
                 let _ = writeln!(yaml, "{section}: {}", flow(&Value::Object(values.clone())));
             }
             continue;
         }
-        let required = |key: &str| matches!((*section, key), ("corpus", "text") | ("train", "budget"));
+        let is_swept = |key: &str| {
+            let path = format!("{section}.{key}");
+            swept.iter().any(|swept| swept.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        };
+        let required = |key: &str| matches!((*section, key), ("corpus", "text") | ("train", "budget")) || is_swept(key);
         let brought = |key: &str| from && *section == "model" && !matches!(key, "from" | "dropout");
         let different = values
             .iter()
@@ -60,6 +70,23 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
         (false, _) => writeln!(yaml, "\nseeds: [{}]", list.join(", ")),
     };
     yaml
+}
+
+/// Whether a file that it names is named from the experiment file's folder.
+fn has_relative_paths(settings: &Settings) -> bool {
+    let part = |part: &Part| match part {
+        Part::Path(path) => Some(path.clone()),
+        Part::Fraction(_) | Part::None => None,
+    };
+    let corpus = &settings.corpus;
+    let held_out = part(&corpus.validation).into_iter().chain(part(&corpus.test));
+    let tokenizer = match &settings.tokenizer {
+        Tokenizer::File { path } => Some(path),
+        Tokenizer::Byte | Tokenizer::Char | Tokenizer::Word | Tokenizer::Bpe { .. } => None,
+    };
+    let is_relative = |path: &String| !path.starts_with("builtin:") && Path::new(path).is_relative();
+    let named = corpus.text.iter().chain(&settings.model.from).chain(tokenizer).cloned().chain(held_out);
+    named.into_iter().any(|path| is_relative(&path))
 }
 
 /// A setting as a person writes it: what JSON wraps in a name stands bare where that reads back the same.
@@ -123,7 +150,7 @@ pub(super) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::{BatchSize, Budget, ClipNorm, Tokenizer};
+    use super::super::settings::{BatchSize, Budget, ClipNorm};
     use super::*;
 
     #[test]
@@ -133,7 +160,7 @@ mod tests {
         settings.tokenizer = Tokenizer::File { path: "small/tokenizer.json".to_owned() };
         settings.model.from = Some("small".to_owned());
         (settings.model.layers, settings.model.dropout) = (12, 0.1);
-        let yaml = to_yaml("tuned", "", &settings, &[]);
+        let yaml = to_yaml("tuned", "", &settings, &[], &[]);
         assert!(yaml.contains("model:\n  dropout: 0.1\n  from: small\n"), "{yaml}");
         assert!(!yaml.contains("tokenizer") && !yaml.contains("layers"), "{yaml}");
     }
@@ -149,7 +176,7 @@ mod tests {
         settings.run.slurm.partition = Some("gpu".to_owned());
         settings.run.slurm.extra = vec!["--nice=100".to_owned()];
         settings.train.budget = Budget::Tokens(200_000);
-        insta::assert_snapshot!(to_yaml("longer", "the winner, for longer", &settings, &[1, 2, 3]), @r#"
+        insta::assert_snapshot!(to_yaml("longer", "the winner, for longer", &settings, &[1, 2, 3], &[]), @r#"
         name: longer
         description: "the winner, for longer"
 
@@ -166,5 +193,17 @@ mod tests {
 
         seeds: 3
         "#);
+    }
+
+    #[test]
+    fn what_was_swept_is_written_also_where_it_is_the_default() {
+        let mut settings = Settings::default();
+        settings.corpus.text = vec!["book.txt".to_owned()];
+        let swept = ["train.clip_norm", "tokenizer.kind", "train.budget.steps", "model.layers"].map(str::to_owned);
+        let yaml = to_yaml("winner", "", &settings, &[], &swept);
+        for line in ["  clip_norm: 1\n", "tokenizer: {kind: char}\n", "  layers: ", "# Paths are relative to the folder"] {
+            assert!(yaml.contains(line), "{yaml}");
+        }
+        assert!(!yaml.contains("beta") && !yaml.contains("heads"), "{yaml}");
     }
 }

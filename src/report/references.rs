@@ -71,6 +71,15 @@ fn same(one: &impl OfTokenizer, other: &impl OfTokenizer) -> bool {
     }
 }
 
+/// Whether it is said of what a configuration that is compared was trained with.
+fn belongs(one: &impl OfTokenizer, configuration: &Configuration) -> bool {
+    let same = match (one.hash(), &configuration.content.tokenizer) {
+        (Some(hash), Some(own)) => hash == own,
+        _ => configuration.tokenizer == one.label(),
+    };
+    same && !differ(one.text_hash(), configuration.content.text.as_ref()) && !configuration.is_apart
+}
+
 /// One of a list, under the name that it has among those that are told.
 struct Entry<'a, T> {
     of: &'a T,
@@ -81,14 +90,8 @@ struct Entry<'a, T> {
 /// Those of a list that belong to configurations which are compared, by content where it is known and else by label.
 fn compared<'a, T: OfTokenizer>(list: &'a [T], comparison: &Comparison) -> Vec<Entry<'a, T>> {
     let of = |one: &'a T| {
-        let belongs = |c: &&Configuration| {
-            let same = match (one.hash(), &c.content.tokenizer) {
-                (Some(hash), Some(own)) => hash == own,
-                _ => c.tokenizer == one.label(),
-            };
-            same && !differ(one.text_hash(), c.content.text.as_ref()) && !c.is_apart
-        };
-        let mut numbers: Vec<i64> = comparison.configurations.iter().filter(belongs).map(|c| c.number).collect();
+        let mut numbers: Vec<i64> =
+            comparison.configurations.iter().filter(|configuration| belongs(one, configuration)).map(|c| c.number).collect();
         numbers.sort_unstable();
         (!numbers.is_empty()).then_some((one, numbers))
     };
@@ -100,6 +103,26 @@ fn compared<'a, T: OfTokenizer>(list: &'a [T], comparison: &Comparison) -> Vec<E
         Entry { of: *one, name }
     };
     found.iter().map(entry).collect()
+}
+
+/// Where the best configuration, whose figure this is, predicts no better than counts do: then its budget says more than its settings.
+pub(super) fn no_better_than_counts(
+    protocol: &Protocol,
+    comparison: &Comparison,
+    best: &Configuration,
+    figure: f64,
+) -> Option<String> {
+    let References { unigram, bigram, .. } = protocol.references.iter().find(|one| belongs(*one, best))?.references;
+    let of = |one: Reference| if comparison.by_bytes { one.bits_per_byte } else { one.perplexity };
+    let (counts, by) = match figure {
+        figure if figure >= of(unigram) => (of(unigram), "how frequent each token is (unigram"),
+        figure if figure >= of(bigram) => (of(bigram), "which token follows which (bigram"),
+        _ => return None,
+    };
+    Some(format!(
+        "Counting {by}, {}) predicts better than all of them: the budget is too small for these differences to mean much.",
+        wording::perplexity(counts)
+    ))
 }
 
 /// `For comparison, in perplexity on the same tokens: 69.00 guessing blindly …`

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::comparison::{Configuration, Figure};
 use super::experiment::{DRAWN, Report};
+use super::references::no_better_than_counts;
 use super::standing;
 use crate::report::wording;
 use crate::runs::Status;
@@ -25,6 +26,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
         Some(sentence) => vec![sentence],
         None => vec![first(report, best, figure, ranked.len())],
     };
+    sentences.extend(no_better_than_counts(&report.protocol, &report.comparison, best, figure.mean));
     sentences.extend(on_test(report, best));
     sentences.extend(standing::sentences(report));
     sentences.extend(reference(report, best));
@@ -110,7 +112,8 @@ pub(super) fn measured(report: &Report) -> String {
         ("common", None) => "common context".to_owned(),
         _ => "each in its own context".to_owned(),
     };
-    let weights = if report.protocol.rank_at() == "best" { "best weights, chosen on this very text" } else { "final weights" };
+    let weights =
+        if report.protocol.rank_at() == "best" { "best weights, chosen by a part of this text" } else { "final weights" };
     format!("{context}, {weights}")
 }
 

@@ -1,8 +1,10 @@
 //! What a run tells before it trains: how the plan has changed, whether memory is enough, what will happen, and when it ends.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
+use super::changes::Changes;
 use super::context::Context;
+use super::forecast::together;
 use super::memory::Memory;
 use super::notice::{Expected, Listener, Notice};
 use super::session::Session;
@@ -13,15 +15,9 @@ use crate::schedule::{Allotment, Candidate, Machine};
 /// An edited file replaces the plan: what is added, kept and orphaned is told first.
 pub(super) fn changes(session: &Session, listener: &dyn Listener) {
     let Ok(before) = Description::read(&session.folder) else { return };
-    let ids: HashSet<&TrialId> = session.whole().trials.iter().map(|t| &t.id).collect();
-    let gone: Vec<&str> = before.trials.iter().filter(|t| !ids.contains(&t.id)).map(|t| t.label.as_str()).collect();
-    let kept = before.trials.len() - gone.len();
-    let added = ids.len() - kept.min(ids.len());
-    if added > 0 || !gone.is_empty() {
-        // The hash is that of the text and its split.
-        let hashes = || session.whole().trials.iter().map(|trial| &trial.facts.text_hash);
-        let text = before.text_hash.as_ref().is_some_and(|before| hashes().all(|hash| hash != before));
-        listener.notice(&Notice::Changed { added, kept, gone, text });
+    let resolved = session.experiment.resolved();
+    if let Some(changes) = Changes::between(before, session.whole(), resolved, &session.folder) {
+        listener.notice(&Notice::Changed(&changes));
     }
 }
 
@@ -80,8 +76,7 @@ pub(super) fn training(
 
 /// When trials that take so many seconds each end together, as many at a time as there are slots.
 fn expected(seconds: &[f64], slots: usize, now_utc: i64, until_utc: Option<i64>) -> Expected {
-    let longest = seconds.iter().copied().fold(0.0, f64::max);
-    let together = (seconds.iter().sum::<f64>() / slots as f64).max(longest);
+    let together = together(seconds, slots);
     let ends_utc = now_utc.saturating_add((together * 1e6) as i64);
     let cut_off_utc = until_utc.filter(|&until| ends_utc > until);
     Expected { seconds: together, now_utc, ends_utc, cut_off_utc, too_long: Vec::new() }

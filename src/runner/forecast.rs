@@ -14,16 +14,26 @@ use crate::model::gpu::cuda::Search;
 use crate::plan::Trial;
 use crate::schedule::{Allotment, Machine, Moment};
 
-/// The labels of trials that take longer than all the time from now on that the file gives (`run.time`, `run.until`), as far as they
-/// are not over and their shapes were measured: of other machines, or with other slots, nothing is known.
+/// What is known of the trials that are not over. Of other machines, or with other slots, what was measured says nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Forecast {
+    /// How many there are.
+    pub open: usize,
+    /// Seconds that all of them take together; `None` where a shape of theirs was not measured yet, or none is left.
+    pub seconds: Option<f64>,
+    /// The labels of those that take longer than all the time from now on that the file gives (`run.time`, `run.until`).
+    pub too_long: Vec<String>,
+}
+
+/// What earlier runs have measured says of the trials of a plan.
 ///
 /// # Errors
 /// A time that is none.
-pub fn too_long(session: &Session) -> Result<Vec<String>> {
+pub fn forecast(session: &Session) -> Result<Forecast> {
     let run = &session.experiment.base.run;
     let began = Moment::now();
     let deadline = deadline(run.until.as_deref(), run.time.as_deref(), &ZonedDateTime::now(), began)?;
-    let Some(left) = deadline.left(began) else { return Ok(Vec::new()) };
+    let left = deadline.left(began).map(|left| left as f64 / 1e6);
     let plan = &session.plan;
     let is_open = |trial: &&Trial| !session.folder.trial(&trial.id).outcome().exists();
     let open: Vec<&Trial> = plan.trials.iter().filter(is_open).collect();
@@ -34,12 +44,21 @@ pub fn too_long(session: &Session) -> Result<Vec<String>> {
     let cluster = if cluster::is_asked_for(run) { Some((cluster_jobs::prober(session)?, 0)) } else { None };
     let how = How { device: session.device, gpus, slots, threads, search, patience: patience(run), cluster };
     let probes = Probes::known(&session.folder, how);
-    let mut labels = Vec::new();
-    for trial in open {
+    let (mut known, mut labels) = (Vec::new(), Vec::new());
+    for trial in &open {
         let Some(measured) = probes.of(trial, plan)? else { continue };
-        if measured.seconds(trial, plan.common_context, 0)? > left as f64 / 1e6 {
+        let seconds = measured.seconds(trial, plan.common_context, 0)?;
+        known.push(seconds);
+        if left.is_some_and(|left| seconds > left) {
             labels.push(session.label(trial));
         }
     }
-    Ok(labels)
+    let is_known = !open.is_empty() && known.len() == open.len();
+    Ok(Forecast { open: open.len(), seconds: is_known.then(|| together(&known, slots)), too_long: labels })
+}
+
+/// Seconds that trials of so many seconds each take together, as many at a time as there are slots.
+pub(super) fn together(seconds: &[f64], slots: usize) -> f64 {
+    let longest = seconds.iter().copied().fold(0.0, f64::max);
+    (seconds.iter().sum::<f64>() / slots.max(1) as f64).max(longest)
 }

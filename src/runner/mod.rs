@@ -8,6 +8,7 @@
 
 pub mod alias;
 mod announce;
+mod changes;
 mod child;
 mod cluster;
 mod cluster_jobs;
@@ -39,10 +40,11 @@ mod turn;
 mod workers;
 mod world;
 
+pub use changes::Changes;
 pub use device::usable_device;
 pub use difference::Difference;
 pub use failure::Failure;
-pub use forecast::too_long;
+pub use forecast::{Forecast, forecast};
 pub use memory::Memory;
 pub use notice::{Expected, Listener, Notice};
 pub use run::{Ended, Request, run};

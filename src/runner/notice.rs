@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use super::changes::Changes;
 use super::difference::Difference;
 use super::memory::Memory;
 use crate::corpus::Stage;
@@ -56,16 +57,7 @@ pub enum Notice<'a> {
         of: usize,
     },
     /// The file asks for other trials than when it was run last.
-    Changed {
-        /// Trials that are new.
-        added: usize,
-        /// Trials that were planned before.
-        kept: usize,
-        /// The labels of those that are planned no longer.
-        gone: Vec<&'a str>,
-        /// Whether the text, or how it is split, is another than it was.
-        text: bool,
-    },
+    Changed(&'a Changes),
     /// More than one slot was asked for, and trials run on GPUs.
     SlotsOfGpus,
     /// A GPU takes fewer trials at a time than are asked for, since no more fit into its memory.

@@ -149,7 +149,7 @@ fn the_report_says_where_the_winner_lies_and_what_to_do_with_it() {
     let line = |start: &str| {
         said.err.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_else(|| panic!("{start}: {}", said.err))
     };
-    assert!(scene.path().join(line("weights: ")).join("model.safetensors").is_file());
+    assert!(scene.path().join(line("final weights: ")).join("model.safetensors").is_file());
     for start in ["sample: votive ", "settings: votive "] {
         let command = line(start).replace('\'', "");
         let arguments: Vec<&str> = command.split(' ').collect();

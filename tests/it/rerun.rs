@@ -56,8 +56,21 @@ fn what_is_no_longer_planned_is_named_and_stays_unranked() {
     assert_eq!(scene.trials().len(), 3, "nothing is deleted");
     assert!(ranked(&scene).iter().all(|(values, _)| !values.contains("\"4\"")));
     scene.write(&small("grid: {train.batch_size: [4, 8, 16]}"));
-    let said = scene.run(&[]).exits(0).says("nothing to train");
+    let said = scene.run(&[]).exits(0).says("0 trials added, 1 planned again that were trained earlier, 2 kept");
+    let said = said.says("nothing to train");
     assert_eq!((said.rows().len(), scene.attempts()), (3, vec![1, 1, 1]), "it comes back as it was");
+}
+
+#[test]
+fn a_setting_that_is_another_for_all_is_named_and_so_is_another_file_of_the_same_name() {
+    let scene = Scene::new(&small("grid: {train.batch_size: [4, 8]}"));
+    scene.run(&[]).exits(0);
+    let said = scene.run(&["--set", "train.learning_rate=1e-2"]).exits(0);
+    let said = said.says("2 trials added, 0 kept, 2 no longer planned").says("another setting for all: train.learning_rate: ");
+    said.says(" -> 1e-2").says_nothing_of("last run from");
+    scene.put("other.yaml", small("grid: {train.batch_size: [4, 16]}").replace("width: 16", "width: 32"));
+    let said = scene.votive(&["run", "other.yaml"]).exits(0).says("another setting for all: model.width: 16 -> 32");
+    said.says("the folder was last run from small.yaml, and now from other.yaml: give one of them a `name` of its own");
 }
 
 #[test]

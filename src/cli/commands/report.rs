@@ -79,7 +79,7 @@ fn tell_damaged(files: &[String]) {
 fn tell_winner(report: &Report) {
     let Some(winner) = report.winner() else { return };
     if let Some(weights) = winner.weights() {
-        say_as_is(&format!("weights: {}", weights.display()));
+        say_as_is(&format!("final weights: {}", weights.display()));
     }
     if let Some(sample) = winner.sample() {
         say_as_is(&format!("sample: {sample}"));

@@ -23,7 +23,8 @@ pub(super) fn execute(arguments: &Show) -> Result<Code, Failure> {
             let name = format!("{}-{wanted}", described.experiment.name);
             let description = format!("Configuration {wanted} of {}: {}", described.experiment.name, trial.label);
             let seeds: Vec<u64> = trials.iter().map(|t| t.seed).collect();
-            print(&to_yaml(&name, &description, &job.settings, &seeds))?;
+            let swept = described.experiment.tune.iter().chain(described.swept.iter().flatten()).cloned().collect::<Vec<_>>();
+            print(&to_yaml(&name, &description, &job.settings, &seeds, &swept))?;
             return Ok(Code::Ok);
         }
     }

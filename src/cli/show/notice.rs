@@ -10,7 +10,7 @@ use super::plan::{arithmetic, exclusions, only};
 use crate::corpus::Stage;
 use crate::experiment::Style;
 use crate::plan::{TrialId, Warning};
-use crate::runner::{Difference, Expected, Memory, Notice};
+use crate::runner::{Changes, Difference, Expected, Memory, Notice};
 use crate::schedule::Summary;
 use crate::words::{bytes, clock, counted, duration, first_few, harmless, plural, thousands};
 
@@ -74,7 +74,7 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::Text(remark) => (*remark).to_owned(),
         Notice::Device(why) => format!("note        {why}"),
         Notice::Only { left, of } => only(*left, *of),
-        Notice::Changed { added, kept, gone, text } => changed(*added, *kept, gone, *text),
+        Notice::Changed(changes) => changed(changes),
         Notice::SlotsOfGpus => {
             "note        `run.slots` is for the processor: on a GPU one trial runs at a time, or as many as `run.per_device` says"
                 .to_owned()
@@ -168,18 +168,31 @@ fn training(missing: usize, trials: usize, device: &str, slots: usize, threads: 
     format!("training    {missing} trial{s}{done} on {device}: {slots} at a time, {threads} thread{each} each")
 }
 
-fn changed(added: usize, kept: usize, gone: &[&str], text_changed: bool) -> String {
-    let (s, no_longer) = (plural(added as u64), gone.len());
-    let mut text = format!("the experiment has changed: {added} trial{s} added, {kept} kept, {no_longer} no longer planned");
-    if text_changed {
-        text += "\n  the text, or how it is split, is not what it was: what was trained on the old one does not count here";
+fn changed(changes: &Changes) -> String {
+    let Changes { added, again, kept, gone, text, settings, files } = changes;
+    let again = if *again > 0 { format!("{again} planned again that were trained earlier, ") } else { String::new() };
+    let (s, no_longer) = (plural(*added as u64), gone.len());
+    let mut lines =
+        vec![format!("the experiment has changed: {added} trial{s} added, {again}{kept} kept, {no_longer} no longer planned")];
+    if let Some((was, is)) = files {
+        lines.push(format!(
+            "  the folder was last run from {was}, and now from {is}: give one of them a `name` of its own to keep both reports"
+        ));
     }
-    let mut labels = gone.to_vec();
+    if *text {
+        lines.push(
+            "  the text, or how it is split, is not what it was: what was trained on the old one does not count here".into(),
+        );
+    }
+    if !settings.is_empty() {
+        lines.push(format!("  another setting for all: {}", first_few(&settings.iter().map(String::as_str).collect::<Vec<_>>())));
+    }
+    let mut labels: Vec<&str> = gone.iter().map(String::as_str).collect();
     labels.dedup();
-    if labels.is_empty() {
-        return text;
+    if !labels.is_empty() {
+        lines.push(format!("  on disk, but unranked: {}", first_few(&labels)));
     }
-    format!("{text}\n  on disk, but unranked: {}", first_few(&labels))
+    lines.join("\n")
 }
 
 /// `context 64 instead of 32; not scored at all`.
@@ -291,17 +304,32 @@ mod tests {
     }
 
     #[test]
+    fn what_an_edited_file_changes_is_said_with_its_reasons() {
+        let changes = Changes { added: 1, kept: 2, ..Changes::default() };
+        assert_eq!(changed(&changes), "the experiment has changed: 1 trial added, 2 kept, 0 no longer planned");
+        let changes = Changes {
+            again: 3,
+            gone: vec!["the only one".to_owned()],
+            text: true,
+            settings: vec!["train.learning_rate: 3e-3 -> 1e-2".to_owned()],
+            files: Some(("a.yaml".to_owned(), "b.yaml".to_owned())),
+            ..Changes::default()
+        };
+        insta::assert_snapshot!(changed(&changes), @r"
+        the experiment has changed: 0 trials added, 3 planned again that were trained earlier, 0 kept, 1 no longer planned
+          the folder was last run from a.yaml, and now from b.yaml: give one of them a `name` of its own to keep both reports
+          the text, or how it is split, is not what it was: what was trained on the old one does not count here
+          another setting for all: train.learning_rate: 3e-3 -> 1e-2
+          on disk, but unranked: the only one
+        ");
+    }
+
+    #[test]
     fn labels_that_are_planned_no_longer_are_named_once_each_and_not_all() {
-        assert_eq!(changed(1, 2, &[], false), "the experiment has changed: 1 trial added, 2 kept, 0 no longer planned");
-        let many: Vec<String> = (0..10).map(|n| format!("{n} off")).collect();
-        let gone: Vec<&str> = many.iter().flat_map(|label| [label.as_str(); 2]).collect();
-        assert!(changed(1, 0, &["the only one"], true).contains("planned\n  the text, or how it is split, is not what it was: "));
-        let said = changed(0, 2, &gone, false);
+        let gone = (0..10).flat_map(|n| [format!("{n} off"), format!("{n} off")]).collect();
+        let said = changed(&Changes { kept: 2, gone, ..Changes::default() });
         assert!(said.starts_with("the experiment has changed: 0 trials added, 2 kept, 20 no longer planned\n"), "{said}");
-        assert!(
-            said.ends_with("on disk, but unranked: 0 off; 1 off; 2 off; 3 off; 4 off; 5 off; 6 off; 7 off; and 2 more"),
-            "{said}"
-        );
+        assert!(said.ends_with("unranked: 0 off; 1 off; 2 off; 3 off; 4 off; 5 off; 6 off; 7 off; and 2 more"), "{said}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::experiment::settings::Family;
 use crate::model::shape;
 use crate::plan::Plan;
 use crate::runner::alias::Families;
-use crate::runner::{Memory, Session, too_long};
+use crate::runner::{Forecast, Memory, Session, forecast};
 use crate::terminal::{Look, wrapped};
-use crate::words::{bytes, counted, first_few, short, thousands};
+use crate::words::{bytes, counted, duration, first_few, short, thousands};
 
 /// The report: a page that carries the script of its figures, and the tables of the experiment. Bytes.
 const REPORT: u64 = 5_000_000;
@@ -58,7 +58,8 @@ pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
     }
     lines.push(format!("  ranked in windows of {} tokens, the same for every configuration", plan.common_context));
     lines.extend(repeated(session)?);
-    lines.extend(not_finishing(session)?);
+    let forecast = forecast(session)?;
+    lines.extend(not_finishing(&forecast.too_long));
     for line in &mut lines {
         *line = wrapped(line, look.width);
     }
@@ -68,7 +69,8 @@ pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
         lines.push(format!("… and {} more: `--csv` lists all of them", plan.trials.len() - SHOWN));
     }
     lines.push(in_all(session));
-    lines.push("evaluation: what scoring on the way costs, as a share of the training work".to_owned());
+    lines.push(time(&forecast, plan.trials.len()));
+    lines.push(format!("evaluation: what scoring on the way costs, as a share of the training work{}", on_the_way(plan)?));
     lines.push(
         "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
     );
@@ -136,16 +138,41 @@ fn unknown(prepared: &Prepared) -> Option<String> {
 }
 
 /// Which trials are longer than the time that there is, as far as that is known.
-fn not_finishing(session: &Session) -> Result<Option<String>> {
-    let labels = too_long(session)?;
+fn not_finishing(labels: &[String]) -> Option<String> {
     let (takes, goes) = if labels.len() == 1 { ("takes", "goes") } else { ("take", "go") };
     let trials = counted(labels.len() as u64, "trial");
-    Ok((!labels.is_empty()).then(|| {
-        let named = first_few(&labels);
+    (!labels.is_empty()).then(|| {
+        let named = first_few(labels);
         format!(
             "  {trials} {takes} longer than the time that `run` gives, as measured before, and {goes} on in the next run: {named}"
         )
-    }))
+    })
+}
+
+/// How many trials are over, and how long the others take.
+fn time(forecast: &Forecast, trials: usize) -> String {
+    let over = trials - forecast.open;
+    let done = if over > 0 { format!("{over} of {trials} trials are over already; ") } else { String::new() };
+    match (forecast.open, forecast.seconds) {
+        (0, _) => format!("all {trials} trials are over already"),
+        (_, Some(seconds)) => format!("{done}about {} of training here, as measured before", duration(seconds)),
+        (_, None) => format!("{done}time: `votive run` measures a step of each shape first, and says it"),
+    }
+}
+
+/// `, on 1,803 of 80,046 held-out tokens; the end is scored on all of them`; empty where all of them are scored on the way too.
+fn on_the_way(plan: &Plan) -> Result<String> {
+    let mut parts = Vec::new();
+    for trial in &plan.trials {
+        let evaluation = trial.evaluation(plan.common_context)?;
+        parts.push((evaluation.periodic_tokens, evaluation.scored_tokens.saturating_sub(1)));
+    }
+    let (Some(&least), Some(&most)) = (parts.iter().min(), parts.iter().max()) else { return Ok(String::new()) };
+    if least.0 == 0 || least.0 >= least.1 {
+        return Ok(String::new());
+    }
+    let range = if least.0 == most.0 { thousands(least.0) } else { format!("{} to {}", thousands(least.0), thousands(most.0)) };
+    Ok(format!("; it scores {range} of {} held-out tokens, and the end all of them", thousands(most.1)))
 }
 
 /// How many trials are, or may turn out to be, the same as another.

@@ -408,7 +408,14 @@ pub const TABLE: &[Entry] = &[
         "After which fraction of the steps the model is scored on the validation part.",
         "0.25",
     ),
-    entry("evaluate.at_most", &[FRACTION], Value, No, "Largest share of the training work that this may cost.", "0.1"),
+    entry(
+        "evaluate.at_most",
+        &[FRACTION],
+        Value,
+        No,
+        "Largest share of the training work that this may cost: where all of the validation part would be dearer, a part of it is scored.",
+        "0.1",
+    ),
     entry("evaluate.max_bytes", &[Whole(1, LARGEST)], Value, No, "How much of the validation part is scored.", "200_000"),
     entry(
         "evaluate.context",
@@ -430,7 +437,7 @@ pub const TABLE: &[Entry] = &[
         "evaluate.rank_at",
         &[Words(&[
             ("final", "those at the end of the budget"),
-            ("best", "those with the lowest validation loss on the way, which flatters them"),
+            ("best", "those with the lowest loss on the way, by the part of the validation text that is scored there"),
         ])],
         Value,
         No,
