@@ -44,7 +44,7 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// What is another setting in `now`, for all trials and of what a trial's id is made of: `train.learning_rate: 3e-3 -> 1e-2`.
+    /// What is another setting in `now`, for all trials and of what a trial's id is made of: `train.learning_rate: 0.003 -> 0.01`.
     /// Keys that are swept, before or now, say nothing of all.
     pub fn changed_settings(&self, now: &Self, swept: &BTreeSet<&str>) -> Vec<String> {
         let mut changed = Vec::new();
@@ -119,7 +119,7 @@ mod tests {
         let was = resolved(json!({"learning_rate": 3e-3, "stride": 32, "budget": {"tokens": 100}, "seed": 1}), "a");
         let is = resolved(json!({"learning_rate": 1e-2, "stride": 64, "budget": {"steps": 100}, "seed": 1}), "b");
         let changed = was.changed_settings(&is, &BTreeSet::from(["train.stride"]));
-        assert_eq!(changed, ["train.budget: {tokens: 100} -> {steps: 100}", "train.learning_rate: 3e-3 -> 1e-2"]);
+        assert_eq!(changed, ["train.budget: {tokens: 100} -> {steps: 100}", "train.learning_rate: 0.003 -> 0.01"]);
         assert!(was.changed_settings(&was, &BTreeSet::new()).is_empty());
         assert_eq!(was.changed_settings(&is, &BTreeSet::from(["train.stride", "train.budget.steps"])).len(), 1);
     }

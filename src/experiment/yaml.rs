@@ -331,7 +331,7 @@ mod tests {
         assert!(problem.message.contains("unfolds"), "{problem}");
         assert!(tree(&"[".repeat(100_000)).is_err());
         assert!(tree(&"- ".repeat(100_000)).is_err());
-        assert!(start.elapsed().as_secs_f64() < 1.0);
+        assert!(start.elapsed().as_secs_f64() < 60.0, "it would take for ever");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Changes {
     pub gone: Vec<String>,
     /// Whether the text, or how it is split, is another than it was.
     pub text: bool,
-    /// What is another setting for all: `train.learning_rate: 3e-3 -> 1e-2`.
+    /// What is another setting for all: `train.learning_rate: 0.003 -> 0.01`.
     pub settings: Vec<String>,
     /// The experiment file of then and the one of now, where they are two and have no trial in common.
     pub files: Option<(String, String)>,

@@ -67,7 +67,7 @@ fn a_setting_that_is_another_for_all_is_named_and_so_is_another_file_of_the_same
     scene.run(&[]).exits(0);
     let said = scene.run(&["--set", "train.learning_rate=1e-2"]).exits(0);
     let said = said.says("2 trials added, 0 kept, 2 no longer planned").says("another setting for all: train.learning_rate: ");
-    said.says(" -> 1e-2").says_nothing_of("last run from");
+    said.says(" -> 0.01").says_nothing_of("last run from");
     scene.put("other.yaml", small("grid: {train.batch_size: [4, 16]}").replace("width: 16", "width: 32"));
     let said = scene.votive(&["run", "other.yaml"]).exits(0).says("another setting for all: model.width: 16 -> 32");
     said.says("the folder was last run from small.yaml, and now from other.yaml: give one of them a `name` of its own");

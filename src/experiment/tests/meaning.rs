@@ -259,7 +259,7 @@ fn ten_thousand_configurations_are_expanded_quickly() {
     let expansion = expand(&experiment);
     assert_eq!(expansion.configurations.len(), 10_000);
     // A guard against a quadratic slip, not a measurement: that is the benchmark's work.
-    assert!(start.elapsed().as_secs_f64() < 5.0, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs_f64() < 60.0, "{:?}", start.elapsed());
 }
 
 #[test]
