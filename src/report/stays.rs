@@ -1,6 +1,8 @@
 //! What ran when: every attempt of every trial, from its folder.
 
-use super::comparison::Comparison;
+use rayon::prelude::*;
+
+use super::comparison::{Comparison, TrialLine};
 use crate::plan::TrialId;
 use crate::report::wording;
 use crate::runs::{Attempt, AttemptEnd, End, ExperimentFolder, Status, attempts, read_progress};
@@ -43,12 +45,17 @@ impl Stay {
 
 /// The attempts of all trials, by start; files that cannot be read are listed.
 pub(super) fn stays(folder: &ExperimentFolder, comparison: &Comparison, damaged: &mut Vec<String>) -> Vec<Stay> {
-    let mut stays = Vec::new();
-    for trial in comparison.trials.iter().take(TRIALS) {
-        let Some(id) = TrialId::parse(&trial.id) else { continue };
-        let trial_folder = folder.trial(&id);
+    let read = |trial: &TrialLine| {
+        let trial_folder = folder.trial(&TrialId::parse(&trial.id)?);
         let progress = if trial.status == Status::Running { read_progress(&trial_folder) } else { None };
-        match attempts(&trial_folder) {
+        Some((progress, attempts(&trial_folder)))
+    };
+    let trials = &comparison.trials[..comparison.trials.len().min(TRIALS)];
+    let found: Vec<_> = trials.par_iter().map(read).collect();
+    let mut stays = Vec::new();
+    for (trial, found) in trials.iter().zip(found) {
+        let Some((progress, attempts)) = found else { continue };
+        match attempts {
             Ok(list) => stays.extend(list.into_iter().map(|attempt| Stay {
                 trial_id: trial.id.clone(),
                 configuration: trial.configuration,

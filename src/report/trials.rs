@@ -11,7 +11,7 @@ use super::frames::{self, integers, words};
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::record::{Planned, TrialState, states_as_parquet};
-use crate::runs::{ExperimentFolder, probed_memory, state_of};
+use crate::runs::{ExperimentFolder, State, probed_memory, states_of};
 
 /// Reads it; damaged files are listed. `context` is the common context, where it is known. An error of kind [`Kind::Nothing`] where there is neither a plan nor a table.
 pub(super) fn trials(folder: &ExperimentFolder, context: Option<usize>, damaged: &mut Vec<String>) -> Result<DataFrame> {
@@ -54,19 +54,20 @@ fn as_they_stand(folder: &ExperimentFolder, context: Option<usize>, plan: &DataF
     let smallest = || lengths.iter().map(|&length| count(length)).min().unwrap_or(0);
     let context = context.map_or_else(smallest, |context| context as u64);
     let probed = probed_memory(folder);
-    let state = |row: usize| -> Result<(Planned, TrialState)> {
-        let id = ids[row].as_deref().and_then(TrialId::parse);
-        let id = id.ok_or_else(|| Error::data(format!("{} names no trial in a row", folder.plan_parquet().display())))?;
+    let unnamed = || Error::data(format!("{} names no trial in a row", folder.plan_parquet().display()));
+    let id = |id: Option<String>| id.as_deref().and_then(TrialId::parse).ok_or_else(unnamed);
+    let ids = ids.into_iter().map(id).collect::<Result<Vec<TrialId>>>()?;
+    let states = states_of(folder, &ids.iter().collect::<Vec<_>>());
+    let state = |(row, state): (usize, State)| {
         let planned = Planned {
             sequence_length: count(lengths[row]),
             common_context: context,
             validation_tokens: count(tokens[row]),
             validation_words: count(text[row]),
         };
-        let probed_memory_bytes = probed.get(&id).copied();
-        Ok((planned, TrialState { probed_memory_bytes, ..state_of(&folder.trial(&id)).into() }))
+        (planned, TrialState { probed_memory_bytes: probed.get(&ids[row]).copied(), ..state.into() })
     };
-    let states = (0..plan.height()).map(state).collect::<Result<Vec<_>>>()?;
+    let states: Vec<(Planned, TrialState)> = states.into_iter().enumerate().map(state).collect();
     let states = frames::from_bytes(states_as_parquet(&states)?)?;
     content::with_contents(plan.hstack(states.columns()).map_err(frames::wrong)?, folder)
 }

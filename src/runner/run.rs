@@ -27,7 +27,7 @@ use crate::experiment::settings;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
-use crate::runs::{ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, state_of};
+use crate::runs::{ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, states_of};
 use crate::schedule::slurm::Needed;
 use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Standing, Summary, Work};
 
@@ -93,11 +93,13 @@ pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener, world:
     let mut families = run.families(&mut standing)?;
     let scored = run.score_again(&mut standing, &mut reports)?;
     if scored.stopped.is_some() {
-        return Ok(run.finish(None, scored, reports));
+        return Ok(run.finish(None, scored, write_tables(&session, None), reports));
     }
-    run.look_back(&mut families, &mut standing)?;
+    let aliases = run.look_back(&mut families, &mut standing)?;
     let trained = run.train(&families, &standing, &mut reports)?;
-    Ok(run.finish(Some(trained), scored, reports))
+    // Where nothing was done the tables that were just written are right.
+    let tables = if trained.nothing_was_to_do() { Ok(aliases) } else { write_tables(&session, None) };
+    Ok(run.finish(Some(trained), scored, tables, reports))
 }
 
 /// Reads the file, prepares its texts and plans, until the deadline: what that takes counts.
@@ -158,16 +160,18 @@ impl Run<'_> {
                 return Err(error.help("`votive status` lists the ids"));
             }
         }
-        let folder = |trial: &Trial| self.session.folder.trial(&trial.id);
         let shapes = self.shapes()?;
+        let standing = states_of(&self.session.folder, &trials.iter().map(|trial| &trial.id).collect::<Vec<_>>());
         // Whether a shape fits is asked of one trial for all of them.
-        let did_not_fit = |trial: &Trial| state_of(&folder(trial)).status == Status::DidNotFit;
-        let retried = trials.iter().filter(|trial| self.is_retried(&trial.id) && did_not_fit(trial));
-        let open: HashSet<usize> = retried.map(|trial| shapes[&trial.id]).collect();
-        let is_open = |trial: &Trial| open.contains(&shapes[&trial.id]) && did_not_fit(trial);
-        let again = |trial: &Trial| self.is_retried(&trial.id) || is_open(trial);
-        let which = |trial: &Trial| if again(trial) { Reopen::Unfinished } else { Reopen::Failed };
-        let standing = trials.iter().map(|trial| reopen(&folder(trial), which(trial))).collect();
+        let did_not_fit = |state: &State| state.status == Status::DidNotFit;
+        let retried = trials.iter().zip(&standing).filter(|(trial, state)| self.is_retried(&trial.id) && did_not_fit(state));
+        let open: HashSet<usize> = retried.map(|(trial, _)| shapes[&trial.id]).collect();
+        let reopened = |(trial, state): (&Trial, State)| {
+            let again = self.is_retried(&trial.id) || (open.contains(&shapes[&trial.id]) && did_not_fit(&state));
+            let which = if again { Reopen::Unfinished } else { Reopen::Failed };
+            reopen(&self.session.folder.trial(&trial.id), state, which)
+        };
+        let standing = trials.iter().zip(standing).map(reopened).collect();
         if !self.is_on_cluster() && !self.session.device.is_cpu() && self.asked_slots().is_some_and(|asked| asked > 1) {
             self.listener.notice(&Notice::SlotsOfGpus);
         }
@@ -225,8 +229,8 @@ impl Run<'_> {
     }
 
     /// What earlier runs left: trials that are the same as one that is over, some that are scored otherwise, some that diverged by
-    /// another rule.
-    fn look_back(&self, families: &mut Families, standing: &mut [State]) -> Result<()> {
+    /// another rule. Writes the tables; how many trials of the whole plan are the same as another.
+    fn look_back(&self, families: &mut Families, standing: &mut [State]) -> Result<usize> {
         alias::record_at_once(self.session, families, standing, &|| self.context.must_end(), self.listener)?;
         let plan = &self.session.plan;
         let stale = rescore::stale(plan, standing);
@@ -241,7 +245,7 @@ impl Run<'_> {
             self.listener.notice(&Notice::DivergedBefore(diverged));
         }
         // From here on every query finds its tables.
-        write_tables(self.session).map(drop)
+        write_tables(self.session, Some(standing))
     }
 
     /// Trains what is missing.
@@ -339,9 +343,8 @@ impl Run<'_> {
         Ok(candidates)
     }
 
-    /// The tables and the report, at the end.
-    fn finish(&self, trained: Option<Summary>, scored: Summary, reports: Reports<'_>) -> Ended {
-        let tables = write_tables(self.session);
+    /// The report, at the end. `tables` are written: how many trials are aliases by them, or why they could not be.
+    fn finish(&self, trained: Option<Summary>, scored: Summary, tables: Result<usize>, reports: Reports<'_>) -> Ended {
         let aliases = *tables.as_ref().unwrap_or(&0);
         let report = tables.and_then(|_| reports.last());
         // One that was given up, or that the last runner had begun and outlived it for a moment, has left half a file.

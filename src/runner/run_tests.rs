@@ -188,7 +188,7 @@ impl Executor for PretendedWorkers<'_> {
     fn kill(&mut self, _trial: &TrialId, _why: &Kill) {}
 
     fn standing(&mut self, trial: &TrialId) -> Standing {
-        (&state_of(&self.workers.folder.trial(trial))).into()
+        (&crate::runs::state_of(&self.workers.folder.trial(trial))).into()
     }
 
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {

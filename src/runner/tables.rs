@@ -9,25 +9,40 @@ use super::turn::Turn;
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::record::{TrialState, write_trials};
-use crate::runs::{Status, probed_memory, state_of};
+use crate::runs::{State, Status, probed_memory, states_of};
 use crate::schedule::{Event, Observer};
 
 /// Between two rewritings of `trials.parquet` while trials run.
 const EVERY: Duration = Duration::from_secs(30);
-/// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases.
-pub(super) fn write_tables(session: &Session) -> Result<usize> {
-    write(session, &mut States::default())
+
+/// Writes `trials.parquet` from what the trials' folders say; how many of them are aliases. `standing` are the states of the trials that
+/// are asked for, where they were read just now.
+pub(super) fn write_tables(session: &Session, standing: Option<&[State]>) -> Result<usize> {
+    let known = standing.filter(|_| session.only().is_none()).map(<[State]>::to_vec);
+    let all: Vec<usize> = (0..session.whole().trials.len()).collect();
+    let states = known.map_or_else(|| read(session, &all), |known| with_probed(session, &all, known));
+    write(session, &states)
 }
 
-fn write(session: &Session, states: &mut States) -> Result<usize> {
-    let plan = session.whole();
-    let probed = probed_memory(&session.folder);
-    let state = |number: usize| {
-        let id = &plan.trials[number].id;
-        TrialState { probed_memory_bytes: probed.get(id).copied(), ..state_of(&session.folder.trial(id)).into() }
+/// How these trials of the whole plan stand.
+fn read(session: &Session, numbers: &[usize]) -> Vec<TrialState> {
+    let trials = &session.whole().trials;
+    let ids: Vec<&TrialId> = numbers.iter().map(|&number| &trials[number].id).collect();
+    with_probed(session, numbers, states_of(&session.folder, &ids))
+}
+
+/// The states of these trials with what their probes said.
+fn with_probed(session: &Session, numbers: &[usize], states: Vec<State>) -> Vec<TrialState> {
+    let (trials, probed) = (&session.whole().trials, probed_memory(&session.folder));
+    let with = |(&number, state): (&usize, State)| TrialState {
+        probed_memory_bytes: probed.get(&trials[number].id).copied(),
+        ..state.into()
     };
-    let states = states.now(plan.trials.len(), &state);
-    write_trials(&session.folder.trials_parquet(), plan, states)?;
+    numbers.iter().zip(states).map(with).collect()
+}
+
+fn write(session: &Session, states: &[TrialState]) -> Result<usize> {
+    write_trials(&session.folder.trials_parquet(), session.whole(), states)?;
     Ok(states.iter().filter(|state| state.outcome.as_ref().is_some_and(|o| o.alias_of.is_some())).count())
 }
 
@@ -41,13 +56,14 @@ struct States {
 }
 
 impl States {
-    /// How so many trials stand now; `read` looks at one.
-    fn now(&mut self, trials: usize, read: &dyn Fn(usize) -> TrialState) -> &[TrialState] {
+    /// How so many trials stand now; `read` looks at some.
+    fn now(&mut self, trials: usize, read: &dyn Fn(&[usize]) -> Vec<TrialState>) -> &[TrialState] {
         if self.known.len() != trials {
-            self.known = (0..trials).map(read).collect();
+            self.known = read(&(0..trials).collect::<Vec<_>>());
         } else {
-            for &number in &self.changed {
-                self.known[number] = read(number);
+            let changed: Vec<usize> = std::mem::take(&mut self.changed).into_iter().collect();
+            for (&number, state) in changed.iter().zip(read(&changed)) {
+                self.known[number] = state;
             }
         }
         // A worker writes down what it does, and nobody is told.
@@ -87,7 +103,8 @@ impl Observer for Tables<'_> {
         if self.changed && self.turn.is_due(began) {
             self.changed = false;
             // What cannot be written now must not stop the trials; at the end it is told why.
-            drop(write(self.context.session, &mut self.states));
+            let session = self.context.session;
+            drop(write(session, self.states.now(session.whole().trials.len(), &|numbers| read(session, numbers))));
             self.turn.done(began, clock.steady());
         }
     }
@@ -102,11 +119,11 @@ mod tests {
 
     #[test]
     fn only_trials_to_which_something_happened_and_those_that_run_are_read_again() {
-        let (read, running) = (RefCell::new(Vec::new()), RefCell::new(2));
-        let look = |number: usize| {
-            read.borrow_mut().push(number);
-            let status = if number == *running.borrow() { Status::Running } else { Status::Waiting };
-            TrialState { status, ..waiting() }
+        let (read, running) = (RefCell::new(Vec::<usize>::new()), RefCell::new(2));
+        let look = |numbers: &[usize]| {
+            read.borrow_mut().extend(numbers);
+            let status = |number| if number == *running.borrow() { Status::Running } else { Status::Waiting };
+            numbers.iter().map(|&number| TrialState { status: status(number), ..waiting() }).collect()
         };
         let mut states = States::default();
         let reads = |states: &mut States| {
@@ -120,6 +137,6 @@ mod tests {
         assert_eq!(reads(&mut states), [0, 2, 4]);
         assert_eq!(reads(&mut states), [4]);
         let mut done = States { known: vec![completed(2.0, None)], changed: BTreeSet::from([0]) };
-        assert_eq!(done.now(1, &|_| waiting()), [waiting()], "it stands as it does now");
+        assert_eq!(done.now(1, &|_| vec![waiting()]), [waiting()], "it stands as it does now");
     }
 }

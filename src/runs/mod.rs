@@ -43,6 +43,7 @@ mod probed;
 mod report_memory;
 mod stamp;
 mod state;
+mod states;
 mod submission;
 
 pub use attempts::{attempts, begin_attempt, end_attempt, next_attempt};
@@ -59,4 +60,5 @@ pub use probed::{keep_probed_memory, probed_memory};
 pub use report_memory::{keep_report_memory, report_memory};
 pub use stamp::{Holder, host, rfc3339};
 pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};
-pub use submission::{Submission, Task, submissions, sweep_submissions};
+pub use states::states_of;
+pub use submission::{QueuedJob, Submission, Task, queued_jobs, submissions, sweep_submissions};

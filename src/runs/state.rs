@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 pub struct State {
     /// What it is doing.
     pub status: Status,
-    /// How far its worker is, or was.
+    /// How far its worker is, or was; `None` once it is over: its outcome says more.
     pub progress: Option<Progress>,
     /// How it ended.
     pub outcome: Option<Outcome>,
@@ -19,11 +19,23 @@ pub struct State {
     pub reason: Option<String>,
 }
 
-/// Reads what a trial is doing. Changes nothing, and has no error of its own: what cannot be read is [`Status::Damaged`].
+impl State {
+    /// Of a trial that has no folder yet.
+    pub(super) fn waiting() -> Self {
+        Self { status: Status::Waiting, progress: None, outcome: None, attempts: Vec::new(), reason: None }
+    }
+}
+
+/// Reads what a trial is doing. Changes nothing, and has no error of its own: what cannot be read is [`Status::Damaged`]. Of a trial that
+/// is over, as most of a large experiment are, nothing is opened but its outcome and its attempts.
 pub fn state_of(folder: &TrialFolder) -> State {
-    // The lock before the outcome: a worker that ends in between has written its outcome before it gave the lock back.
-    let held = is_held(&folder.lock());
-    let outcome = durable::read_json::<Outcome>(&folder.outcome());
+    let read_outcome = || durable::read_json::<Outcome>(&folder.outcome());
+    let outcome = read_outcome();
+    let is_over = matches!(outcome, Ok(Some(_)));
+    // Who is at it does not matter then.
+    let held = !is_over && is_held(&folder.lock()).unwrap_or(false);
+    // A worker that has ended in between wrote its outcome before it gave the lock back.
+    let outcome = if is_over || held { outcome } else { read_outcome() };
     let attempts = attempts(folder);
     let damaged = match (&outcome, &attempts) {
         (Err(e), _) => Some(e.chain()),
@@ -31,7 +43,6 @@ pub fn state_of(folder: &TrialFolder) -> State {
         _ => None,
     };
     let (outcome, attempts) = (outcome.unwrap_or_default(), attempts.unwrap_or_default());
-    let held = held.unwrap_or(false);
     let (status, reason) = if let Some(why) = damaged {
         (if held { Status::Running } else { Status::Damaged }, Some(why))
     } else if let Some(outcome) = &outcome {
@@ -47,7 +58,8 @@ pub fn state_of(folder: &TrialFolder) -> State {
             ),
         }
     };
-    State { status, progress: read_progress(folder), outcome, attempts, reason }
+    let progress = if is_over { None } else { read_progress(folder) };
+    State { status, progress, outcome, attempts, reason }
 }
 
 /// How far the worker says it is; `None` where it said nothing that can be read, which decides nothing.
@@ -86,9 +98,8 @@ pub enum Reopen {
     Unfinished,
 }
 
-/// Sets aside the outcome of a trial that is to be tried again, and returns its state then. Only by the runner.
-pub fn reopen(folder: &TrialFolder, which: Reopen) -> Result<State> {
-    let state = state_of(folder);
+/// Sets aside the outcome of a trial that stands so and is to be tried again, and returns its state then. Only by the runner.
+pub fn reopen(folder: &TrialFolder, state: State, which: Reopen) -> Result<State> {
     let again = match (state.status, state.outcome.as_ref().map(|o| o.end)) {
         (Status::Damaged, _) | (_, Some(End::Failed)) => true,
         (_, Some(End::Diverged | End::DidNotFit)) => which == Reopen::Unfinished,
@@ -233,6 +244,9 @@ mod tests {
         std::fs::write(folder.progress(), "{").unwrap();
         let state = state_of(&folder);
         assert_eq!((state.status, state.progress), (Status::Interrupted, None));
+        write_progress(&folder, &progress()).unwrap();
+        write_outcome(&folder, &outcome(End::Completed)).unwrap();
+        assert_eq!(state_of(&folder).progress, None, "its outcome says more");
     }
 
     #[test]
@@ -248,14 +262,14 @@ mod tests {
                 let (_dir, folder) = trial();
                 begin_attempt(&folder, &attempt(None)).unwrap();
                 write_outcome(&folder, &outcome(end)).unwrap();
-                assert_eq!(reopen(&folder, which).unwrap().status, expected, "{end:?} {which:?}");
+                assert_eq!(reopen(&folder, state_of(&folder), which).unwrap().status, expected, "{end:?} {which:?}");
                 assert_eq!(state_of(&folder).status, expected);
             }
         }
         let (_dir, folder) = trial();
         begin_attempt(&folder, &attempt(None)).unwrap();
         std::fs::write(folder.outcome(), "").unwrap();
-        assert_eq!(reopen(&folder, Reopen::Failed).unwrap().status, Status::Interrupted);
+        assert_eq!(reopen(&folder, state_of(&folder), Reopen::Failed).unwrap().status, Status::Interrupted);
         assert!(!set_aside_outcome(&folder).unwrap(), "there is none any more");
     }
 }

@@ -4,12 +4,13 @@
 //! are found by their name. It is removed when all are over. Beside it lie the script (`.sh`), what each job said (`.0.log`) and its exit
 //! code (`.0.exit`).
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ExperimentFolder;
+use super::{ExperimentFolder, State, Status};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
@@ -121,9 +122,65 @@ pub fn submissions(folder: &ExperimentFolder) -> Result<Vec<Submission>> {
     Ok(found)
 }
 
+/// A job that was submitted for a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedJob {
+    /// Its number in the cluster's queue: `12_3`.
+    pub number: String,
+    /// The attempt that it is at least.
+    attempt: u32,
+}
+
+impl QueuedJob {
+    /// Whether a trial that stands so waits for this job to begin, as far as the files say, which anybody can read: nobody is at the trial,
+    /// and no attempt of this job has begun.
+    pub fn is_waited_for(&self, state: &State) -> bool {
+        let open = matches!(state.status, Status::Waiting | Status::Interrupted);
+        open && state.attempts.last().is_none_or(|last| last.attempt < self.attempt)
+    }
+}
+
+/// The jobs of submissions that a cluster has, by trial, without those that have ended by themselves.
+pub fn queued_jobs(folder: &ExperimentFolder) -> Result<HashMap<TrialId, QueuedJob>> {
+    let mut jobs = HashMap::new();
+    for submission in submissions(folder)? {
+        let Some(job) = &submission.job else { continue };
+        for (number, task) in submission.tasks.iter().enumerate().filter(|(number, _)| !submission.exit(folder, *number).exists())
+        {
+            jobs.insert(task.trial.clone(), QueuedJob { number: format!("{job}_{number}"), attempt: task.attempt });
+        }
+    }
+    Ok(jobs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runs::{Attempt, End, Outcome, begin_attempt, state_of, write_outcome};
+
+    #[test]
+    fn a_trial_waits_for_its_job_until_that_begins_or_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = ExperimentFolder::new(dir.path(), "e");
+        assert!(queued_jobs(&folder).unwrap().is_empty());
+        let ids = ["a", "b", "c", "d", "e"].map(TrialId::of);
+        let task = |trial: &TrialId| Task { trial: trial.clone(), attempt: 2, from_step: 0 };
+        let mut submission = Submission::new(&folder, ids[..4].iter().map(task).collect());
+        submission.write(&folder).unwrap();
+        assert!(queued_jobs(&folder).unwrap().is_empty(), "nobody knows whether the cluster has it");
+        submission.job = Some("12".to_owned());
+        submission.write(&folder).unwrap();
+        let begin = |id: &TrialId, attempt| begin_attempt(&folder.trial(id), &Attempt { attempt, ..Attempt::example() }).unwrap();
+        begin(&ids[0], 1);
+        begin(&ids[1], 2);
+        fs::write(submission.exit(&folder, 2), "0").unwrap();
+        begin(&ids[3], 1);
+        write_outcome(&folder.trial(&ids[3]), &Outcome::example(End::Completed)).unwrap();
+        let jobs = queued_jobs(&folder).unwrap();
+        let waited_for =
+            |id: &TrialId| Some(&jobs.get(id)?.number).filter(|_| jobs[id].is_waited_for(&state_of(&folder.trial(id))));
+        assert_eq!(ids.each_ref().map(waited_for), [Some(&"12_0".to_owned()), None, None, None, None]);
+    }
 
     #[test]
     fn a_submission_is_found_until_it_is_removed_and_takes_its_files_along() {

@@ -265,6 +265,7 @@ impl Drive<'_, '_> {
             return true;
         }
         if let Some((start, attempt)) = self.pending.remove(trial) {
+            self.queue.on_begun(trial);
             self.observe(&started_event(start, attempt));
         }
         false

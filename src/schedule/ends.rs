@@ -1,5 +1,6 @@
 //! What a runner writes of the ends of trials and attempts, wherever their workers run.
 
+use super::executor::Work;
 use crate::error::Result;
 use crate::rows::now_utc;
 use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, read_progress, write_outcome};
@@ -31,8 +32,12 @@ impl Notes {
     }
 }
 
-/// Writes that a trial is over with this end: its worker cannot any more, or there was none.
-pub(super) fn give_up(folder: &TrialFolder, end: End, reason: &str, version: &str) -> Result<()> {
+/// Writes that a trial is over with this end, by this version of the program: its worker cannot any more, or there was none. One that
+/// was only to be scored again stays as finished as it was, with the scores that it had.
+pub(super) fn give_up(folder: &TrialFolder, work: Work, end: End, reason: &str, version: &str) -> Result<()> {
+    if work == Work::ScoreAgain {
+        return Ok(());
+    }
     // Somebody else is at it after all: the outcome is theirs to write.
     let Some(_lock) = TrialLock::take(folder)? else { return Ok(()) };
     let progress = read_progress(folder);

@@ -78,6 +78,9 @@ pub enum Event {
         trial: TrialId,
         /// Its slot, from 1.
         slot: u32,
+        /// Whether it had not begun: its job was cancelled, and is still in the cluster's queue.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        waits: bool,
     },
     /// An attempt ended badly. What follows from it is told next: a retry, the end, or that it is left.
     Failed {
@@ -205,6 +208,8 @@ pub enum Left {
     HeldElsewhere,
     /// Its worker was killed, and is still there.
     StillThere,
+    /// Its job was cancelled before it began, and is still in the cluster's queue.
+    StillQueued,
     /// No GPU is left that it could run on.
     NoGpu,
 }

@@ -7,6 +7,22 @@ use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runs::{End, Outcome, Progress};
 
+/// What a worker does with its trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// It trains it: an attempt.
+    Train,
+    /// It scores a finished trial again, which is no attempt: the outcome is there from the start and says nothing of this work,
+    /// the worker's exit code does.
+    ScoreAgain,
+}
+
+/// Prepares a trial's folder just before its worker starts.
+pub type Prepare<'a> = Box<dyn FnMut(&TrialId) -> Result<()> + 'a>;
+
+/// Records that a trial is the same as another one, which was trained; its outcome.
+pub type MakeAlias<'a> = Box<dyn FnMut(&TrialId, &TrialId) -> Result<Outcome> + 'a>;
+
 /// A worker that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::ends::{Note, Notes, give_up, has_room};
+use super::executor::{MakeAlias, Prepare, Work};
 use super::exit::{Evidence, classify};
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Kill, Standing, Start};
@@ -44,16 +45,6 @@ pub struct LocalSettings {
     pub work: Work,
 }
 
-/// What a worker does with its trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
-    /// It trains it: an attempt.
-    Train,
-    /// It scores a finished trial again, which is no attempt: the outcome is there from the start and says nothing of this work,
-    /// the worker's exit code does.
-    ScoreAgain,
-}
-
 impl LocalSettings {
     /// This program's hidden command `worker`.
     pub fn this_program(device: Device, version: &str, work: Work) -> Result<Self> {
@@ -77,12 +68,6 @@ pub fn this_program() -> Result<PathBuf> {
     }
     std::env::current_exe().map_err(|e| Error::internal("this program does not know its own path").caused_by(e))
 }
-
-/// Prepares a trial's folder just before its worker starts.
-pub type Prepare<'a> = Box<dyn FnMut(&TrialId) -> Result<()> + 'a>;
-
-/// Records that a trial is the same as another one, which was trained; its outcome.
-pub type MakeAlias<'a> = Box<dyn FnMut(&TrialId, &TrialId) -> Result<Outcome> + 'a>;
 
 /// Starts a worker process a trial.
 ///
@@ -259,11 +244,7 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()> {
-        match self.settings.work {
-            // It stays as finished as it was, with the scores that it had.
-            Work::ScoreAgain => Ok(()),
-            Work::Train => give_up(&self.experiment.trial(trial), end, reason, &self.settings.version),
-        }
+        give_up(&self.experiment.trial(trial), self.settings.work, end, reason, &self.settings.version)
     }
 
     fn has_room(&mut self, trial: &TrialId) -> bool {

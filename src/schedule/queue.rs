@@ -88,6 +88,14 @@ impl Queue {
     pub fn on_pending(&mut self, id: &TrialId, now: i64) {
         if let Some(running) = self.trials.number(id).and_then(|i| self.trials.running_mut(i)) {
             running.since_utc = now;
+            running.waits = true;
+        }
+    }
+
+    /// The worker of a running trial that waited in a cluster's queue has begun.
+    pub fn on_begun(&mut self, id: &TrialId) {
+        if let Some(running) = self.trials.number(id).and_then(|i| self.trials.running_mut(i)) {
+            running.waits = false;
         }
     }
 
@@ -95,6 +103,7 @@ impl Queue {
     /// after all, [`Queue::on_exit`] is told as ever.
     pub fn on_still_there(&mut self, id: &TrialId) -> Vec<Event> {
         let Some(i) = self.running_index(id) else { return Vec::new() };
+        let waits = self.trials[i].running().is_some_and(|running| running.waits);
         let slot = self.trials.change(i, |trial| {
             trial.situation = match std::mem::replace(&mut trial.situation, Situation::AT_ONCE) {
                 Situation::Running(running) => Situation::StillThere(running),
@@ -105,7 +114,7 @@ impl Queue {
         let Some(slot) = slot else { return Vec::new() };
         self.devices.set_stuck(slot, true);
         self.shapes.ended(self.trials[i].candidate.shape, i);
-        let mut events = vec![Event::StillThere { trial: id.clone(), slot }];
+        let mut events = vec![Event::StillThere { trial: id.clone(), slot, waits }];
         if self.lost_slots() >= self.policy.slots.max(1) {
             events.extend(self.stop(Stop::NoSlot));
         }

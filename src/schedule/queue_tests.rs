@@ -744,6 +744,20 @@ fn time_in_a_clusters_queue_is_no_time_of_a_trial() {
 }
 
 #[test]
+fn what_was_cancelled_in_a_clusters_queue_and_stays_there_is_no_worker_that_cannot_be_killed() {
+    let mut queue = queue(2, Policy { slots: 2, ..Policy::default() });
+    assert_eq!(start_all(&mut queue, 0), [0, 1]);
+    (0..2).for_each(|n| queue.on_pending(&id(n), SECOND));
+    queue.on_begun(&id(1));
+    queue.stop(Stop::Asked);
+    let waits = |events: &[Event]| matches!(events, [Event::StillThere { waits: true, .. }]);
+    assert_eq!((waits(&queue.on_still_there(&id(0))), waits(&queue.on_still_there(&id(1)))), (true, false));
+    let left: Vec<Event> =
+        [Left::StillQueued, Left::StillThere].into_iter().zip([0, 1]).map(|(why, n)| Event::Left { trial: id(n), why }).collect();
+    assert_eq!(queue.finish().0, left);
+}
+
+#[test]
 fn on_a_cluster_what_ran_out_of_memory_is_given_more_beside_the_others() {
     let alike = |n| Candidate { shape: 7, ..waiting(n) };
     let policy = Policy { slots: 3, on_cluster: true, threads: Some(4), backoff_seconds: 0.0, ..Policy::default() };

@@ -627,7 +627,7 @@ impl Night {
                     assert!(seen.over.is_none() && *in_seconds >= 2.0, "{event:?}");
                     seen.ready = now + (in_seconds * 1e6) as i64;
                 }
-                Event::StillThere { trial, slot } => {
+                Event::StillThere { trial, slot, waits: false } => {
                     let seen = &self.seen[self.ids[trial]];
                     assert!(seen.lost_until.is_some() && seen.slot == *slot, "{event:?}");
                 }

@@ -11,8 +11,7 @@ use crate::error::Result;
 use crate::plan::TrialId;
 use crate::rows::now_utc;
 use crate::runner::Failure;
-use crate::runs::{DescribedTrial, Description};
-use crate::runs::{ExperimentFolder, runner_of, state_of};
+use crate::runs::{DescribedTrial, Description, ExperimentFolder, State, queued_jobs, runner_of, states_of};
 use crate::terminal::Look;
 
 pub(super) fn execute(arguments: &Status) -> Result<Code, Failure> {
@@ -74,18 +73,18 @@ fn told(asked: &Asked, json: bool) -> Result<String> {
     let folder = &asked.folder;
     let described = Description::read(folder)?;
     let runner = runner_of(folder)?;
-    let rows: Vec<status::Row> = described
-        .trials
-        .into_iter()
-        .filter(|trial| asked.which.includes(trial))
-        .map(|trial| status::Row {
-            state: state_of(&folder.trial(&trial.id)),
-            id: trial.id,
-            configuration: trial.configuration,
-            seed: trial.seed,
-            label: trial.label,
-        })
-        .collect();
+    let trials: Vec<DescribedTrial> = described.trials.into_iter().filter(|trial| asked.which.includes(trial)).collect();
+    let states = states_of(folder, &trials.iter().map(|trial| &trial.id).collect::<Vec<_>>());
+    let jobs = queued_jobs(folder)?;
+    let row = |(trial, state): (DescribedTrial, State)| status::Row {
+        job: jobs.get(&trial.id).filter(|job| job.is_waited_for(&state)).map(|job| job.number.clone()),
+        id: trial.id,
+        configuration: trial.configuration,
+        seed: trial.seed,
+        label: trial.label,
+        state,
+    };
+    let rows: Vec<status::Row> = trials.into_iter().zip(states).map(row).collect();
     Ok(if json {
         status::json(&described.experiment.name, runner.as_ref(), &rows, now_utc()).to_string()
     } else {

@@ -20,6 +20,9 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::Progressed { progress, .. } => (progress.phase.name(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
         Event::Silent { seconds, phase, .. } => ("silent", format!("{label}: for {seconds} s while {}", phase.name())),
+        Event::StillThere { waits: true, .. } => {
+            ("still there", format!("{label}: its job was cancelled and has not left the queue yet; nobody waits for it"))
+        }
         Event::StillThere { slot, .. } => (
             "still there",
             format!("{label}: its worker was killed and does not end: slot {slot} is not used any more, the others go on"),
@@ -184,6 +187,7 @@ pub(super) fn left_over(left: &[(Left, u64)]) -> Option<String> {
             Left::HeldElsewhere => "still held by another worker",
             Left::NoGpu => "without a GPU that they fit, or were begun on",
             Left::StillThere => "held by a worker that cannot be killed",
+            Left::StillQueued => "cancelled and still in the queue",
         };
         format!("{n} {what}")
     };

@@ -379,8 +379,12 @@ mod tests {
                 "silent      L=64, seed 1: for 70 s while scoring\n",
             ),
             (
-                Event::StillThere { trial: id(), slot: 2 },
+                Event::StillThere { trial: id(), slot: 2, waits: false },
                 "still there L=64, seed 1: its worker was killed and does not end: slot 2 is not used any more, the others go on\n",
+            ),
+            (
+                Event::StillThere { trial: id(), slot: 2, waits: true },
+                "still there L=64, seed 1: its job was cancelled and has not left the queue yet; nobody waits for it\n",
             ),
             (Event::HeldElsewhere { trial: id() }, "waiting     L=64, seed 1: another worker is still at it\n"),
             (

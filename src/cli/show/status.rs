@@ -22,6 +22,8 @@ pub struct Row {
     pub label: String,
     /// What it is doing.
     pub state: State,
+    /// The number of the job that it waits for in a cluster's queue.
+    pub job: Option<String>,
 }
 
 /// The order in which statuses are counted: what is well first, then what needs a person.
@@ -68,8 +70,7 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, l
     }
     let cells = |row: &Row| {
         let configuration = format!("{} {}", row.configuration, harmless(&row.label));
-        let cells =
-            [row.id.to_string(), configuration, row.seed.to_string(), row.state.status.words(), detail(&row.state, rows, now)];
+        let cells = [row.id.to_string(), configuration, row.seed.to_string(), row.state.status.words(), detail(row, rows, now)];
         (Tone::Plain, cells.to_vec())
     };
     let columns = [
@@ -85,7 +86,9 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, l
 }
 
 /// What there is to say of a trial beside its status.
-fn detail(state: &State, rows: &[Row], now: i64) -> String {
+fn detail(row: &Row, rows: &[Row], now: i64) -> String {
+    let state = &row.state;
+    let queued = row.job.as_ref().map(|job| format!("in the queue as job {job}")).unwrap_or_default();
     let attempts = match state.attempts.len() {
         0 | 1 => String::new(),
         n => format!("attempt {n}"),
@@ -111,7 +114,11 @@ fn detail(state: &State, rows: &[Row], now: i64) -> String {
         (_, Some(reason), _, _) => harmless(reason),
         _ => String::new(),
     };
-    [what, attempts, device.unwrap_or_default()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    [what, queued, attempts, device.unwrap_or_default()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// `the same as 0123456789ab (1 off)`.
@@ -154,6 +161,7 @@ pub fn json(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64) -
                 "alias_of": row.state.outcome.as_ref().and_then(|o| o.alias_of.as_ref()),
                 "perplexity": row.state.outcome.as_ref().and_then(final_perplexity),
                 "progress": row.state.progress,
+                "job": row.job,
                 "silent_seconds": silence(&row.state, now),
                 "outcome": row.state.outcome,
                 "attempts": row.state.attempts,
@@ -177,6 +185,7 @@ mod tests {
             seed: n,
             label: format!("{} off", 64 * n),
             state: State { status, progress: None, outcome: None, attempts: Vec::new(), reason: reason.map(str::to_owned) },
+            job: None,
         }
     }
 
@@ -264,6 +273,21 @@ mod tests {
         assert!(said.contains("at step 12: crashed"), "what does not run is not silent: {said}");
         let value = json("night", None, &all(), 70_000_000);
         assert_eq!((&value["trials"][1]["silent_seconds"], &value["trials"][2]["silent_seconds"]), (&70.into(), &Value::Null));
+    }
+
+    #[test]
+    fn what_waits_in_a_clusters_queue_has_the_number_of_its_job() {
+        let mut interrupted = row(3, Status::Interrupted, None);
+        interrupted.state.progress = Some(progress());
+        interrupted.state.attempts = vec![attempt(1)];
+        let job = |row, job: &str| Row { job: Some(job.to_owned()), ..row };
+        let rows = [job(row(4, Status::Waiting, None), "12_0"), job(interrupted, "12_1"), row(5, Status::Waiting, None)];
+        let said = text("night", None, &rows, 0, Look::PLAIN);
+        assert!(said.contains(" waiting      in the queue as job 12_0\n"), "{said}");
+        assert!(said.contains(" interrupted  at step 12, in the queue as job 12_1\n"), "{said}");
+        assert!(said.ends_with(" waiting\n"), "{said}");
+        let value = json("night", None, &rows, 0);
+        assert_eq!((&value["trials"][0]["job"], &value["trials"][2]["job"]), (&"12_0".into(), &Value::Null));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! It is the noise of this stretch alone. A text that changes its subject or its author halfway has more to it than any of its stretches
 //! shows: nothing here says how the figures would be on another text.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -82,10 +83,12 @@ impl Text {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Noise {
     text: Text,
-    /// Configurations that were looked at, by number, the leader first.
-    configurations: Vec<i64>,
+    /// The place of each configuration that was looked at, by number; the leader has the first.
+    places: HashMap<i64, usize>,
     /// Of each pair, by the places of both.
     variances: Vec<Vec<f64>>,
+    /// The largest of them.
+    largest: f64,
 }
 
 impl Noise {
@@ -97,11 +100,10 @@ impl Noise {
     /// Variance of the mean difference of two configurations (by number) over this stretch of text, in the square of nats per token.
     /// Where one of them was not looked at it is the largest among those that were: rather too much than too little.
     pub(super) fn variance(&self, a: i64, b: i64) -> f64 {
-        let place = |number| self.configurations.iter().position(|&known| known == number);
-        match (place(a), place(b)) {
+        match (self.places.get(&a), self.places.get(&b)) {
             _ if a == b => 0.0,
-            (Some(a), Some(b)) => self.variances[a][b],
-            _ => self.variances.iter().flatten().copied().fold(0.0, f64::max),
+            (Some(&a), Some(&b)) => self.variances[a][b],
+            _ => self.largest,
         }
     }
 
@@ -130,8 +132,10 @@ pub(super) fn noise(series: &[(i64, Vec<f32>)]) -> Result<Noise, String> {
     let text = text.map_err(|why| format!("{why} The noise of the text is not counted."))?;
     let deviations: Vec<Vec<f64>> = series.par_iter().map(|(_, own)| text.deviations(own)).collect();
     let of_pair = |a: &[f64], b: &[f64]| text.variance(a.iter().zip(b).map(|(a, b)| a - b));
-    let variances = deviations.par_iter().map(|a| deviations.iter().map(|b| of_pair(a, b)).collect()).collect();
-    Ok(Noise { text, configurations: series.iter().map(|(number, _)| *number).collect(), variances })
+    let variances: Vec<Vec<f64>> = deviations.par_iter().map(|a| deviations.iter().map(|b| of_pair(a, b)).collect()).collect();
+    let largest = variances.iter().flatten().copied().fold(0.0, f64::max);
+    let places = series.iter().enumerate().map(|(place, (number, _))| (*number, place)).collect();
+    Ok(Noise { text, places, variances, largest })
 }
 
 /// Why a single configuration has no noise.

@@ -1,7 +1,7 @@
 //! How the whole run stands, when it will end, and what it came to.
 
 use super::Queue;
-use super::trials::{Situation, Trial};
+use super::trials::{Running, Situation, Trial};
 use crate::schedule::estimate::{micros, seconds, until_all_end};
 use crate::schedule::{Conclusion, Event, Left, Overview, Stop, Summary};
 
@@ -13,6 +13,7 @@ impl Queue {
             let why = match self.trials[i].situation {
                 Situation::Over(_) => continue,
                 Situation::Running(_) => Left::Interrupted,
+                Situation::StillThere(Running { waits: true, .. }) => Left::StillQueued,
                 Situation::StillThere(_) => Left::StillThere,
                 Situation::HeldElsewhere => Left::HeldElsewhere,
                 Situation::SameAs(_) => Left::NotStarted,

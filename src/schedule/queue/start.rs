@@ -39,7 +39,7 @@ impl Queue {
         let gpu = self.devices.gpu(slot).cloned();
         let (room, most_threads) = (self.room(best), self.shapes.most_threads(self.trials[best].candidate.shape));
         let threads = self.threads().min(most_threads);
-        let running = Running { slot, threads, room, since_utc: now, track: None };
+        let running = Running { slot, threads, room, since_utc: now, track: None, waits: false };
         self.trials.change(best, |trial| {
             trial.candidate.needs.kind = gpu.as_ref().map(|gpu| gpu.name.clone());
             trial.situation = Situation::Running(running);

@@ -56,6 +56,8 @@ pub(super) struct Running {
     pub(super) room: Room,
     pub(super) since_utc: i64,
     pub(super) track: Option<Track>,
+    /// Whether its worker has not begun: it waits for its turn in a cluster's queue.
+    pub(super) waits: bool,
 }
 
 /// With what a worker ran.

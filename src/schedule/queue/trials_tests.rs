@@ -25,10 +25,17 @@ fn situation(which: u8, when: i64) -> Situation {
         1 => Situation::Queued { ready_utc: when },
         2 => Situation::HeldElsewhere,
         3 => Situation::SameAs(TrialId::of("another")),
-        4 => Situation::Running(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None }),
+        4 => Situation::Running(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None, waits: false }),
         5 => Situation::Over(Conclusion::Ended(End::Completed)),
         6 => Situation::Over(Conclusion::Ended(End::Failed)),
-        7 => Situation::StillThere(Running { slot: 1, threads: 1, room: Room::Planned, since_utc: when, track: None }),
+        7 => Situation::StillThere(Running {
+            slot: 1,
+            threads: 1,
+            room: Room::Planned,
+            since_utc: when,
+            track: None,
+            waits: false,
+        }),
         _ => Situation::Over(Conclusion::Left(crate::schedule::Left::NotStarted)),
     }
 }

@@ -21,7 +21,7 @@ use crate::runs::{
     submissions, sweep_submissions,
 };
 use crate::schedule::ends::{Notes, give_up, has_room};
-use crate::schedule::local::{MakeAlias, Prepare, Work};
+use crate::schedule::executor::{MakeAlias, Prepare, Work};
 use crate::schedule::{Executor, Finished, Kill, Standing, Start};
 
 /// Between two looks at the files of jobs.
@@ -258,10 +258,7 @@ impl Executor for SlurmExecutor<'_> {
     }
 
     fn give_up(&mut self, trial: &TrialId, end: End, reason: &str) -> Result<()> {
-        match self.settings.work {
-            Work::ScoreAgain => Ok(()),
-            Work::Train => give_up(&self.experiment.trial(trial), end, reason, &self.settings.version),
-        }
+        give_up(&self.experiment.trial(trial), self.settings.work, end, reason, &self.settings.version)
     }
 
     fn has_room(&mut self, trial: &TrialId) -> bool {

@@ -10,8 +10,8 @@ pub(super) const ACCOUNT_FORMAT: &str = "JobName,JobID,State,ExitCode";
 pub(super) struct Listed {
     /// The name of its submission.
     pub(super) name: String,
-    /// Its place in the array.
-    pub(super) task: usize,
+    /// Its place in the array; `None` where the line is of all those at once that had ended before they began.
+    pub(super) task: Option<usize>,
     /// The array's number.
     pub(super) job: String,
     /// How it stands.
@@ -90,13 +90,21 @@ impl Ending {
     }
 }
 
+/// The place in an array that is written so. Jobs that were cancelled before they began are one line together, without a place or with all
+/// of theirs. The outer one is `None` where the line is of no job of an array.
+fn place(task: &str, stands: &Stands) -> Option<Option<usize>> {
+    let task = task.parse().ok();
+    (task.is_some() || matches!(stands, Stands::Ended(_))).then_some(task)
+}
+
 /// The jobs that `squeue` lists in [`QUEUE_FORMAT`], an array's one by one. Lines that are none are passed over.
 pub(super) fn read_queue(text: &str) -> Vec<Listed> {
     let job = |line: &str| {
         let mut parts = line.trim().splitn(5, '|');
         let (name, task, job, state) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let reason = parts.next().unwrap_or_default().to_owned();
-        Some(Listed { name: name.to_owned(), task: task.parse().ok()?, job: job.to_owned(), stands: Stands::of(state), reason })
+        let stands = Stands::of(state);
+        Some(Listed { name: name.to_owned(), task: place(task, &stands)?, job: job.to_owned(), stands, reason })
     };
     text.lines().filter_map(job).collect()
 }
@@ -111,7 +119,7 @@ pub(super) fn read_accounts(text: &str) -> Vec<(Listed, Option<i32>)> {
         let code = code.and_then(|(code, _)| code.parse().ok());
         let stands = Stands::of(state);
         let listed =
-            Listed { name: name.to_owned(), task: task.parse().ok()?, job: job.to_owned(), stands, reason: String::new() };
+            Listed { name: name.to_owned(), task: place(task, &stands)?, job: job.to_owned(), stands, reason: String::new() };
         Some((listed, code))
     };
     text.lines().filter_map(job).collect()
@@ -155,29 +163,33 @@ votive-0c|3|8|NODE_FAIL|NodeDown
 votive-0c|4|8|OUT_OF_MEMORY|OutOfMemory
 votive-0c|5|8|CANCELLED|None
 votive-0c|6|8|NEW_STATE|None
+votive-0d|1|10|CANCELLED|None
+votive-0d|N/A|10|CANCELLED|Resources
 ";
 
     #[test]
     fn a_listing_of_the_queue_is_read() {
         let listed = read_queue(QUEUE);
-        assert_eq!(listed.len(), 12, "what is no task of an array is passed over");
-        let stands: Vec<(&str, usize, &Stands)> = listed.iter().map(|job| (&*job.name, job.task, &job.stands)).collect();
+        assert_eq!(listed.len(), 14, "what runs and is no task of an array is passed over");
+        let stands: Vec<(&str, Option<usize>, &Stands)> = listed.iter().map(|job| (&*job.name, job.task, &job.stands)).collect();
         let ended = Stands::Ended;
         assert_eq!(
             stands,
             [
-                ("votive-0a", 0, &ended(Ending::Completed)),
-                ("votive-0a", 2, &ended(Ending::Failed)),
-                ("votive-0a", 1, &Stands::Runs),
-                ("votive-0b", 0, &Stands::Waits),
-                ("votive-0b", 1, &Stands::Waits),
-                ("votive-0c", 0, &Stands::Runs),
-                ("votive-0c", 1, &ended(Ending::TimeOut)),
-                ("votive-0c", 2, &ended(Ending::Preempted)),
-                ("votive-0c", 3, &ended(Ending::NodeFailed)),
-                ("votive-0c", 4, &ended(Ending::OutOfMemory)),
-                ("votive-0c", 5, &ended(Ending::Cancelled)),
-                ("votive-0c", 6, &Stands::Runs),
+                ("votive-0a", Some(0), &ended(Ending::Completed)),
+                ("votive-0a", Some(2), &ended(Ending::Failed)),
+                ("votive-0a", Some(1), &Stands::Runs),
+                ("votive-0b", Some(0), &Stands::Waits),
+                ("votive-0b", Some(1), &Stands::Waits),
+                ("votive-0c", Some(0), &Stands::Runs),
+                ("votive-0c", Some(1), &ended(Ending::TimeOut)),
+                ("votive-0c", Some(2), &ended(Ending::Preempted)),
+                ("votive-0c", Some(3), &ended(Ending::NodeFailed)),
+                ("votive-0c", Some(4), &ended(Ending::OutOfMemory)),
+                ("votive-0c", Some(5), &ended(Ending::Cancelled)),
+                ("votive-0c", Some(6), &Stands::Runs),
+                ("votive-0d", Some(1), &ended(Ending::Cancelled)),
+                ("votive-0d", None, &ended(Ending::Cancelled)),
             ]
         );
         assert_eq!((listed[3].job.as_str(), listed[4].reason.as_str()), ("7", "launch failed requeued held"));
@@ -188,15 +200,17 @@ votive-0c|6|8|NEW_STATE|None
     #[test]
     fn a_listing_of_the_accounts_is_read() {
         let text = "votive-0a|12_0|COMPLETED|0:0\nvotive-0a|12_1|CANCELLED by 1000|0:15\nvotive-0a|12_2|FAILED|101:0\n\
-                    votive-0a|12_3|OUT_OF_MEMORY|0:125\nbash|13|COMPLETED|0:0\nvotive-0a|12_[4-9]|PENDING|0:0\n";
+                    votive-0a|12_3|OUT_OF_MEMORY|0:125\nbash|13|COMPLETED|0:0\nvotive-0a|12_[4-9]|PENDING|0:0\n\
+                    votive-0b|14_[0-9]|CANCELLED by 0|0:0\n";
         let read: Vec<_> = read_accounts(text).into_iter().map(|(job, code)| (job.task, job.stands, code)).collect();
         assert_eq!(
             read,
             [
-                (0, Stands::Ended(Ending::Completed), Some(0)),
-                (1, Stands::Ended(Ending::Cancelled), None),
-                (2, Stands::Ended(Ending::Failed), Some(101)),
-                (3, Stands::Ended(Ending::OutOfMemory), None),
+                (Some(0), Stands::Ended(Ending::Completed), Some(0)),
+                (Some(1), Stands::Ended(Ending::Cancelled), None),
+                (Some(2), Stands::Ended(Ending::Failed), Some(101)),
+                (Some(3), Stands::Ended(Ending::OutOfMemory), None),
+                (None, Stands::Ended(Ending::Cancelled), Some(0)),
             ]
         );
     }

@@ -31,7 +31,7 @@ impl SlurmExecutor<'_> {
         };
         self.tell_over("squeue", "Slurm answers again");
         // A submission that was given up and comes again has the same name: what is alive counts.
-        let mut listed: HashMap<(&str, usize), &Listed> = HashMap::new();
+        let mut listed: HashMap<(&str, Option<usize>), &Listed> = HashMap::new();
         for job in &jobs {
             let known = listed.entry((job.name.as_str(), job.task)).or_insert(job);
             if matches!(known.stands, Stands::Ended(_)) {
@@ -46,7 +46,8 @@ impl SlurmExecutor<'_> {
             if !matches!(open.stands, Sent::Yes { since } if since <= asked) {
                 continue;
             }
-            match listed.get(&(job.name.as_str(), job.task)).copied() {
+            let of = |task| listed.get(&(job.name.as_str(), task)).copied();
+            match of(Some(job.task)).or_else(|| of(None)) {
                 Some(listed) => {
                     job.is_listed(&listed.stands);
                     let help = (listed.stands == Stands::Waits).then(|| waits_for_ever(&listed.reason)).flatten();
@@ -82,8 +83,8 @@ impl SlurmExecutor<'_> {
         let known = accounts.unwrap_or_default();
         for job in self.jobs.values_mut().chain(self.found.values_mut()).filter(|job| job.gone.is_some()) {
             job.looked_up = true;
-            let of = |(listed, _): &&(Listed, Option<i32>)| listed.name == job.name && listed.task == job.task;
-            if let Some((Listed { stands: Stands::Ended(ending), .. }, code)) = known.iter().find(of) {
+            let of = |task: Option<usize>| known.iter().find(|(listed, _)| listed.name == job.name && listed.task == task);
+            if let Some((Listed { stands: Stands::Ended(ending), .. }, code)) = of(Some(job.task)).or_else(|| of(None)) {
                 (job.ending, job.code) = (Some(*ending), *code);
             }
         }

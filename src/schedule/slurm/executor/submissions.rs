@@ -120,7 +120,7 @@ impl SlurmExecutor<'_> {
     }
 
     /// What became of submissions of which nobody knows whether Slurm has them.
-    pub(super) fn find_submissions(&mut self, asked: Instant, listed: &HashMap<(&str, usize), &Listed>) {
+    pub(super) fn find_submissions(&mut self, asked: Instant, listed: &HashMap<(&str, Option<usize>), &Listed>) {
         let (mut there, mut given_up) = (Vec::new(), Vec::new());
         for (name, open) in &mut self.open {
             if !matches!(open.stands, Sent::Unclear { since } if since <= asked) {
