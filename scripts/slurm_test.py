@@ -9,13 +9,15 @@ Starts a cluster with scripts/slurm.py (needs Debian's slurm-wlm and munge, and 
 * so it does where one job is ended by `scancel`, one is killed, one is requeued by `scontrol requeue`, one reaches its time limit, slurmctld is
   started again in the middle, and the runner is killed and started again: no trial is trained twice, none is lost;
 * an unknown partition is refused in sbatch's own words, with exit code 2, and nothing is left;
-* while `squeue` fails nothing is lost; two Ctrl-C leave no job behind.
+* while `squeue` fails nothing is lost; a run that is itself a job (`--detach`) ends with the same bytes too;
+* `votive status` tells the jobs that wait in the queue; two Ctrl-C leave no job behind, those that wait included, and take seconds.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +144,12 @@ def over_its_limit(cluster, folder, job, trial):
     cluster.call("scontrol", "update", f"jobid={job}", "timelimit=1")
 
 
+def jobs_that(state, cluster):
+    """Lines of Slurm's record of the jobs that ended in this state."""
+    lines = (cluster.folder / "jobs.txt").read_text().splitlines()
+    return "\n".join(line for line in lines if f"JobState={state} " in line)
+
+
 def check(name, condition, why=""):
     print(f"{'ok  ' if condition else 'FAIL'} {name}{'' if condition else ': ' + str(why)}", flush=True)
     if not condition:
@@ -175,7 +183,7 @@ def main():
 
 def test(votive, cluster, root, steps):
     text = SWEEP.format(steps=steps)
-    places = {name: root / name for name in ("local", "slurm", "refused", "stopped")}
+    places = {name: root / name for name in ("local", "slurm", "refused", "detached", "stopped")}
     for place in places.values():
         place.mkdir()
         (place / "sweep.yaml").write_text(text)
@@ -241,15 +249,33 @@ def test(votive, cluster, root, steps):
     check("the time limit was reached", "TIMEOUT" in (cluster.folder / "jobs.txt").read_text())
     check("nothing is left in the queue", not cluster.jobs("RUNNING,PENDING"))
 
+    # The runner is a job itself, beside those of its trials.
+    place = places["detached"]
+    command = [votive, "run", "sweep.yaml", "--on", "slurm", "--slots", "1", "--no-probe", "--only", "batch_size == 4 and seed == 1"]
+    detached = subprocess.run([*command, "--detach"], cwd=place, env=cluster.environment, capture_output=True, text=True)
+    job = re.search(r"the run is job (\d+) of Slurm", detached.stdout + detached.stderr)
+    check("the run is left to Slurm", detached.returncode == 0 and job, detached.stdout + detached.stderr)
+    until("the runner's job ends", lambda: job[1] not in cluster.call("squeue", "-h", "-t", "RUNNING,PENDING,COMPLETING", "-o", "%i").split())
+    said, found = (place / "runs/sweep/slurm/runner.log").read_text(), rows(place / "runs/sweep")
+    check("its job ends well", f"JobId={job[1]} " in jobs_that("COMPLETED", cluster), said)
+    expected = {trial: row for trial, row in rows(places["local"] / "runs/sweep").items() if trial in found}
+    check("it has trained both trials, with the same weights and scores", len(found) == 2 and found == expected, said)
+
     # Two Ctrl-C.
     place = places["stopped"]
     run = Run(votive, cluster, place, "--no-probe", slots=6)
     until("running jobs", lambda: len(cluster.jobs()) == 2 and len(cluster.jobs("PENDING")) >= 1)
+    def told():
+        return subprocess.run([votive, "status", "runs/sweep"], cwd=place, capture_output=True, text=True).stdout.count("in the queue as job")
+
+    check("status tells the jobs that wait in the queue", until("4 waiting jobs in the status", lambda: told() == 4))
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     run.process.send_signal(signal.SIGINT)
-    code = run.ends(90)
-    check("two Ctrl-C end the run", code == 130, (place / "log.txt").read_text()[-2_000:])
+    began, code = time.time(), run.ends(90)
+    said = (place / "log.txt").read_text()
+    check("two Ctrl-C end the run", code == 130, said[-2_000:])
+    check("at once, also what waits in the queue", time.time() - began < 30 and "still there" not in said, said[-2_000:])
     check("and leave no job", until("the queue is empty", lambda: not cluster.jobs("RUNNING,PENDING"), 20))
 
 

@@ -1,5 +1,7 @@
 //! What `votive status` says: text and JSON of the states of an experiment's trials. Pure: the states are read elsewhere.
 
+use std::collections::HashMap;
+
 use comfy_table::presets;
 use serde_json::{Value, json};
 
@@ -68,9 +70,10 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, l
     if rows.is_empty() {
         return format!("{head}\n");
     }
+    let by_id: HashMap<&TrialId, &Row> = rows.iter().map(|row| (&row.id, row)).collect();
     let cells = |row: &Row| {
         let configuration = format!("{} {}", row.configuration, harmless(&row.label));
-        let cells = [row.id.to_string(), configuration, row.seed.to_string(), row.state.status.words(), detail(row, rows, now)];
+        let cells = [row.id.to_string(), configuration, row.seed.to_string(), row.state.status.words(), detail(row, &by_id, now)];
         (Tone::Plain, cells.to_vec())
     };
     let columns = [
@@ -86,7 +89,7 @@ pub fn text(experiment: &str, runner: Option<&Holder>, rows: &[Row], now: i64, l
 }
 
 /// What there is to say of a trial beside its status.
-fn detail(row: &Row, rows: &[Row], now: i64) -> String {
+fn detail(row: &Row, rows: &HashMap<&TrialId, &Row>, now: i64) -> String {
     let state = &row.state;
     let queued = row.job.as_ref().map(|job| format!("in the queue as job {job}")).unwrap_or_default();
     let attempts = match state.attempts.len() {
@@ -122,9 +125,8 @@ fn detail(row: &Row, rows: &[Row], now: i64) -> String {
 }
 
 /// `the same as 0123456789ab (1 off)`.
-fn same_as(source: &TrialId, rows: &[Row]) -> String {
-    let row = rows.iter().find(|row| row.id == *source);
-    let name = row.map(|row| format!(" ({} {})", row.configuration, harmless(&row.label))).unwrap_or_default();
+fn same_as(source: &TrialId, rows: &HashMap<&TrialId, &Row>) -> String {
+    let name = rows.get(source).map(|row| format!(" ({} {})", row.configuration, harmless(&row.label))).unwrap_or_default();
     format!("the same as {source}{name}")
 }
 
