@@ -5,7 +5,8 @@
     python scripts/check_documents.py --votive target/release/votive [--runs runs]
 
 Every experiment file and every YAML example must be right by `votive schema`. For each setting and many values, the schema must take
-what `votive check` takes, and refuse what it refuses for its type or range. With `--runs`, a folder with the results of
+what `votive check` takes, and refuse what it refuses for its type or range. Units of systemd are checked by it, where it is installed.
+With `--runs`, a folder with the results of
 `experiments/quickstart.yaml`, every SQL and Python example is run on them. YAML and shell examples are also run by
 `cargo test --test it documents::`. Exits with 1 and a line for each fault.
 """
@@ -17,6 +18,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -133,6 +135,28 @@ def check_examples(runs, faults):
     print(f"examples: {count} of SQL and Python")
 
 
+def check_units(votive, faults):
+    """Whether systemd takes the guide's units as they stand, with the program where `cargo install` puts it."""
+    if not shutil.which("systemd-analyze"):
+        print("units: not checked, since there is no systemd-analyze")
+        return
+    count = 0
+    for page in PAGES:
+        for line, text in blocks(page, "ini"):
+            count += 1
+            with tempfile.TemporaryDirectory() as home:
+                (pathlib.Path(home) / ".cargo/bin").mkdir(parents=True)
+                (pathlib.Path(home) / ".cargo/bin/votive").symlink_to(votive)
+                unit = pathlib.Path(home) / "votive.service"
+                unit.write_text(text)
+                # What it does not know it names, and goes on.
+                checked = subprocess.run(
+                    ["systemd-analyze", "verify", "--user", str(unit)], capture_output=True, text=True, env=os.environ | {"HOME": home, "XDG_RUNTIME_DIR": home})
+                if checked.returncode or checked.stderr.strip():
+                    faults.append(f"{page.name}:{line}: systemd: {checked.stderr.strip()}")
+    print(f"units: {count} checked by systemd")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--votive", required=True, type=lambda path: str(pathlib.Path(path).resolve()))
@@ -140,6 +164,7 @@ def main():
     arguments = parser.parse_args()
     faults = []
     check_schema(arguments.votive, faults)
+    check_units(arguments.votive, faults)
     if arguments.runs:
         check_examples(arguments.runs, faults)
     for fault in faults:
