@@ -12,7 +12,7 @@ fn every_command_takes_an_experiment_a_configuration_or_a_trial_by_every_name() 
     let id = best["trials"][0].as_str().unwrap();
     let said = |arguments: &[&str]| scene.votive(arguments).exits(0).out;
 
-    for name in ["small", "runs/small", "runs/small/"] {
+    for name in ["small", "runs/small", "runs/small/", "small.yaml"] {
         assert_eq!(said(&["status", name]), said(&["status"]), "{name}");
         assert_eq!(said(&["report", name]), said(&["report", "small"]), "{name}");
         assert_eq!(said(&["show", name]), said(&["show", "small", &number]), "an experiment stands for its best configuration");
@@ -50,6 +50,7 @@ fn every_command_takes_an_experiment_a_configuration_or_a_trial_by_every_name() 
         scene.votive(&[command, "smal#1", "--runs", "elsewhere"]).exits(2).says("did you mean `small#1`?");
         scene.votive(&[command, "elsewhere"]).exits(4).says("it holds experiments: name one, as in `elsewhere/small`");
     }
+    scene.votive(&["status", "small.yaml"]).exits(4).says("the experiment of small.yaml was not run yet: there is no runs/small");
     scene.votive(&["show", "elsewhere/small#1", "2"]).exits(2).says("is no experiment that 2 could be a number in");
 }
 

@@ -1,6 +1,6 @@
 //! Experiments, configurations, trials and checkpoints by what a person calls them: the same in every command.
 //!
-//! A name is a folder (of an experiment, a trial or a checkpoint), an experiment's name, a configuration (`quickstart#3`, its number
+//! A name is a folder (of an experiment, a trial or a checkpoint), an experiment's name or its file, a configuration (`quickstart#3`, its number
 //! alone where there is one experiment), or a trial's id or the beginning of one. Names and ids are looked for under `--runs`.
 
 mod checkpoint;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::folders::{check_number, experiment_called, experiments, home_of, name_of, numbers, only_experiment, trials};
 use crate::error::{Error, Kind, Result};
+use crate::experiment::{Overrides, load};
 use crate::plan::TrialId;
 use crate::runs::{ExperimentFolder, TrialFolder};
 
@@ -25,7 +26,7 @@ pub(in crate::cli) enum Found {
     Checkpoint(PathBuf),
 }
 
-/// Finds what is called so. A folder goes before a name, a whole name before a number, and both before the beginning of an id.
+/// Finds what is called so. A folder goes before a name, that before an experiment file, a whole name before a number, and both before the beginning of an id.
 ///
 /// # Errors
 /// Where nothing is called so, with what is called nearly so; where several are.
@@ -42,6 +43,9 @@ pub(in crate::cli) fn find(name: &Path, runs: &Path) -> Result<Found> {
     }
     if name.is_dir() {
         return Err(empty(name));
+    }
+    if name.extension().is_some_and(|e| e == "yaml" || e == "yml") && name.is_file() {
+        return of_file(name, runs);
     }
     let experiments = experiments(runs);
     if let (Some(number), [only]) = (as_number(&word), experiments.as_slice())
@@ -66,6 +70,17 @@ pub(in crate::cli) fn find(name: &Path, runs: &Path) -> Result<Found> {
             Err(Error::usage(format!("`{word}` is {what} of {} trials", several.len())).help(help))
         }
     }
+}
+
+/// The experiment that a file describes, where it has been run.
+fn of_file(file: &Path, runs: &Path) -> Result<Found> {
+    let stem = || file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    // One with a mistake in it, made since it was run, is looked for by what the file is called.
+    let name = load(file, &Overrides::default()).map_or_else(|_| stem(), |(experiment, _)| experiment.name);
+    experiment_called(&name, runs).map(Found::Experiment).ok_or_else(|| {
+        let message = format!("the experiment of {} was not run yet: there is no {}", file.display(), runs.join(&name).display());
+        Error::new(Kind::Nothing, message).help(format!("`votive run {}` runs it", file.display()))
+    })
 }
 
 /// What lies in a folder, if it is one of ours.
