@@ -5,6 +5,7 @@
 //! and memory at every start, so the order is a keyed permutation that is computed window by window: a Feistel network of 8
 //! rounds over the next power of four, walked until it lands inside. The border is part of the definition and never moves.
 
+use super::epoch::Epoch;
 use crate::experiment::settings::BatchSize;
 use crate::random::Stream;
 
@@ -24,8 +25,7 @@ pub struct Batch {
 /// Draws the batches of a training; keeps the order of the current epoch.
 #[derive(Debug)]
 pub struct Batches {
-    windows: u64,
-    size: u64,
+    epoch: Epoch,
     shuffle: bool,
     seed: u64,
     current: Option<(u64, Order)>,
@@ -41,27 +41,12 @@ enum Order {
 impl Batches {
     /// Batches over this many windows. Cheap: nothing is drawn yet.
     pub fn new(windows: u64, batch_size: BatchSize, shuffle: bool, seed: u64) -> Self {
-        let size = match batch_size {
-            BatchSize::Windows(n) => (n as u64).max(1),
-            BatchSize::Full => windows.max(1),
-        };
-        Self { windows, size, shuffle, seed, current: None }
+        Self { epoch: Epoch::new(windows, batch_size), shuffle, seed, current: None }
     }
 
-    /// Steps of one epoch, the partial one included.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.windows.div_ceil(self.size)
-    }
-
-    /// Windows of a full step; of the only step where there are fewer windows than that.
-    pub fn batch_windows(&self) -> u64 {
-        self.size.min(self.windows)
-    }
-
-    /// Windows of the last step of an epoch where it is smaller than the others, else 0. One step that takes all windows
-    /// is not partial, unless more were asked for.
-    pub fn partial(&self) -> u64 {
-        self.windows % self.size
+    /// How each epoch is cut into steps.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Which epoch `step` (from 0) belongs to, and which step of that epoch it is; both from 0.
@@ -69,7 +54,7 @@ impl Batches {
     /// # Panics
     /// If there is no window; a trial without windows is refused when it is planned.
     pub fn position(&self, step: u64) -> (u64, u64) {
-        let steps = self.steps_per_epoch();
+        let steps = self.epoch.steps();
         assert!(steps > 0, "a text without windows has no steps");
         (step / steps, step % steps)
     }
@@ -88,11 +73,11 @@ impl Batches {
     /// If there is no window.
     pub fn beginning(&mut self, step: u64, most: usize) -> Batch {
         let (epoch, index) = self.position(step);
-        let (windows, seed, shuffle) = (self.windows, self.seed, self.shuffle);
+        let (Epoch { windows, batch }, seed, shuffle) = (self.epoch, self.seed, self.shuffle);
         let current = self.current.take().filter(|(drawn, _)| *drawn == epoch);
         let (_, order) = self.current.insert(current.unwrap_or_else(|| (epoch, Order::new(windows, seed, epoch, shuffle))));
-        let first = index * self.size;
-        let places = first..(first + self.size).min(windows);
+        let first = index * batch;
+        let places = first..(first + batch).min(windows);
         Batch { epoch, windows: places.take(most).map(|place| order.at(place)).collect() }
     }
 }
@@ -166,14 +151,19 @@ mod tests {
     use super::*;
 
     fn epoch(batches: &mut Batches, epoch: u64) -> Vec<u64> {
-        let steps = batches.steps_per_epoch();
+        let steps = batches.epoch().steps();
         (0..steps).flat_map(|i| batches.batch(epoch * steps + i).windows).collect()
+    }
+
+    /// Steps, windows of the partial one, and of a full one.
+    fn of(epoch: Epoch) -> (u64, u64, u64) {
+        (epoch.steps(), epoch.partial(), epoch.full_batch())
     }
 
     #[test]
     fn seventy_seven_windows_in_batches_of_eight_are_ten_steps_and_the_last_has_five() {
         let mut batches = Batches::new(77, BatchSize::Windows(8), true, 1);
-        assert_eq!((batches.steps_per_epoch(), batches.partial(), batches.batch_windows()), (10, 5, 8));
+        assert_eq!(of(batches.epoch()), (10, 5, 8));
         assert_eq!(batches.batch(8).windows.len(), 8);
         assert_eq!(batches.batch(9).windows.len(), 5);
         assert_eq!(batches.batch(10).epoch, 1);
@@ -192,7 +182,7 @@ mod tests {
             (0, Full, (0, 0, 0)),
         ] {
             let batches = Batches::new(windows, size, true, 1);
-            assert_eq!((batches.steps_per_epoch(), batches.partial(), batches.batch_windows()), expected, "{windows} {size:?}");
+            assert_eq!(of(batches.epoch()), expected, "{windows} {size:?}");
         }
     }
 
@@ -283,7 +273,7 @@ mod tests {
                 assert!(window < windows && seen.insert(window));
             }
         }
-        assert_eq!(batches.batch(batches.steps_per_epoch() - 1).windows.len() as u64, windows % 64);
+        assert_eq!(batches.batch(batches.epoch().steps() - 1).windows.len() as u64, windows % 64);
         assert!(matches!(batches.current, Some((0, Order::Computed(_)))));
     }
 

@@ -20,6 +20,7 @@
 mod batches;
 mod bpe;
 mod cuts;
+mod epoch;
 mod formats;
 mod held_out;
 mod pairs;
@@ -44,6 +45,7 @@ mod windows;
 mod word_count;
 
 pub use batches::{Batch, Batches};
+pub use epoch::Epoch;
 pub use prepare::{Part, Prepared, Request, prepare};
 pub use references::{Reference, References};
 pub use remark::Remark;

@@ -1,6 +1,6 @@
 //! What settings must hold together; each by itself is already right when it has been parsed.
 
-use super::settings::{Budget, Corpus, DeviceChoice, Family, Model, On, Part, Run, Settings, Tokenizer};
+use super::settings::{Budget, Corpus, DeviceChoice, Family, Misfit, Model, On, Part, Run, Settings, Tokenizer};
 use crate::device::Device;
 use crate::words::thousands;
 
@@ -32,21 +32,25 @@ fn of_heads(model: &Model) -> Vec<Conflict> {
     let mut found = Vec::new();
     let mut add = |keys, message: String, help: Option<String>| found.push(Conflict { keys, message, help });
     let (width, heads, kv_heads) = (model.width, model.heads, model.kv_heads());
-    if width % heads != 0 {
-        let near = (1..=width.min(1024)).filter(|h| width % h == 0).min_by_key(|h| h.abs_diff(heads)).unwrap_or(1);
-        let help = format!("{near} heads would do, or a width of {}", width.div_ceil(heads) * heads);
-        add(
-            &["model.width", "model.heads"],
-            format!("`model.width` {width} is not a multiple of `model.heads` {heads}"),
-            Some(help),
-        );
-    } else if model.family == Family::Llama && (width / heads) % 2 != 0 {
-        let message = format!("a head of {} is odd ({width} wide, {heads} heads): rotary positions need pairs", width / heads);
-        add(&["model.width", "model.heads", "model.family"], message, Some("choose an even width of a head".to_owned()));
-    }
-    if model.family == Family::Llama && heads % kv_heads != 0 {
-        let message = format!("`model.heads` {heads} is not a multiple of `model.kv_heads` {kv_heads}");
-        add(&["model.heads", "model.kv_heads", "model.family"], message, None);
+    for misfit in Misfit::all(model.family, width, heads, kv_heads) {
+        match misfit {
+            Misfit::Heads => {
+                let divides = |h: &usize| width.is_multiple_of(*h);
+                let near = (1..=width.min(1024)).filter(divides).min_by_key(|h| h.abs_diff(heads)).unwrap_or(1);
+                let message = format!("`model.width` {width} is not a multiple of `model.heads` {heads}");
+                let help = format!("{near} heads would do, or a width of {}", width.div_ceil(heads) * heads);
+                add(&["model.width", "model.heads"], message, Some(help));
+            }
+            Misfit::OddHead(head) => {
+                let message = format!("a head of {head} is odd ({width} wide, {heads} heads): rotary positions need pairs");
+                let help = "choose an even width of a head".to_owned();
+                add(&["model.width", "model.heads", "model.family"], message, Some(help));
+            }
+            Misfit::KeyValueHeads => {
+                let message = format!("`model.heads` {heads} is not a multiple of `model.kv_heads` {kv_heads}");
+                add(&["model.heads", "model.kv_heads", "model.family"], message, None);
+            }
+        }
     }
     if model.family == Family::Gpt2 && kv_heads != heads {
         let message =

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::experiment::settings::{self, Activation, Family};
+use crate::experiment::settings::{self, Activation, Family, Misfit};
 
 /// A model's sizes and variants, with every default resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,25 +41,17 @@ pub struct Config {
 impl Config {
     /// The model that these settings describe, for windows of `context` tokens over this vocabulary.
     pub fn new(model: &settings::Model, vocabulary: usize, context: usize) -> Result<Self> {
-        if model.heads == 0 || !model.width.is_multiple_of(model.heads) {
-            return Err(Error::usage(format!(
-                "`model.width` {} is not a multiple of `model.heads` {}",
-                model.width, model.heads
-            )));
-        }
-        let head = model.width / model.heads;
+        let (width, heads) = (model.width, model.heads);
         let kv_heads = match model.family {
-            Family::Gpt2 => model.heads,
+            Family::Gpt2 => heads,
             Family::Llama => model.kv_heads(),
         };
-        if kv_heads == 0 || !model.heads.is_multiple_of(kv_heads) {
-            return Err(Error::usage(format!("`model.heads` {} is not a multiple of `model.kv_heads` {kv_heads}", model.heads)));
-        }
-        if model.family == Family::Llama && !head.is_multiple_of(2) {
-            return Err(Error::usage(format!(
-                "rotary positions need an even head size, and {} / {} is {head}",
-                model.width, model.heads
-            )));
+        if let Some(misfit) = Misfit::all(model.family, width, heads, kv_heads).first() {
+            return Err(Error::usage(match misfit {
+                Misfit::Heads => format!("`model.width` {width} is not a multiple of `model.heads` {heads}"),
+                Misfit::OddHead(head) => format!("rotary positions need an even head size, and {width} / {heads} is {head}"),
+                Misfit::KeyValueHeads => format!("`model.heads` {heads} is not a multiple of `model.kv_heads` {kv_heads}"),
+            }));
         }
         if model.family == Family::Llama && model.dropout > 0.0 {
             return Err(Error::usage("`model.dropout` is for `model.family: gpt2`").help("leave `model.dropout` at 0 for llama"));

@@ -1,6 +1,7 @@
 //! GPT-2 and Llama: the plain model (candle's operations and autograd), parameters by name, and shapes.
 //!
 //! * [`Config`] is what a model is; [`Config::parameters`] lists its parameters in Hugging Face's names and shapes.
+//! * [`Sequences`] are the tokens that every engine takes, and [`Step`] what a step is made from.
 //! * [`Pretrained`] is a folder of somebody's weights that training starts from.
 //! * [`shape`] counts parameters, FLOPs and bytes without a tensor; nothing else in the program does.
 //! * [`cpu`] is the engine that trains on a processor, by hand and without autograd.
@@ -18,6 +19,7 @@ mod parameters;
 pub mod plain;
 mod pretrained;
 mod sampler;
+mod sequences;
 pub mod shape;
 
 pub use config::Config;
@@ -26,3 +28,4 @@ pub use initial::initial_values;
 pub use parameters::{Group, Parameter, Start};
 pub use pretrained::Pretrained;
 pub use sampler::Sampler;
+pub use sequences::{Sequences, Step};

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use super::facts::{facts_of, full_batch, windows_of};
+use super::facts::{facts_of, windows_of};
 use super::identity::Description;
 use super::same_tokenizers::SameTokenizers;
 use super::{Circumstances, EvaluationPlan, Excluded, Facts, Known, Plan, Refusal, Trial, TrialId, Warning, unfit};
+use crate::corpus::Epoch;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Budget, Model, Settings, Tokenizer};
@@ -148,7 +149,8 @@ impl Surroundings for Asking<'_> {
             let known = self.answer(known)?;
             let (from, vocabulary) = (known.from.as_ref(), known.prepared.vocabulary);
             let config = Config::of(&settings.model, from, vocabulary, settings.train.sequence_length).ok()?;
-            Some((config, full_batch(settings, windows_of(settings, &known.prepared).count()) as usize))
+            let epoch = Epoch::new(windows_of(settings, &known.prepared).count(), settings.train.batch_size);
+            Some((config, epoch.full_batch() as usize))
         })
     }
 
@@ -174,19 +176,16 @@ impl Trial {
     pub fn evaluation(&self, common_context: usize) -> Result<EvaluationPlan> {
         let train = &self.settings.train;
         let config = self.model()?;
-        let evaluate = &self.settings.evaluate;
+        let (evaluate, is_counted) = (&self.settings.evaluate, train.budget.seconds().is_none());
         let costs = super::Costs {
-            training: match train.budget {
-                // Unknown before it runs: taken as long enough for a few thousand tokens each time.
-                Budget::Minutes(_) => f64::INFINITY,
-                _ => self.facts.flops,
-            },
+            // Of a budget in minutes unknown before it runs: taken as long enough for a few thousand tokens each time.
+            training: if is_counted { self.facts.flops } else { f64::INFINITY },
             scoring_a_token: shape::scoring_flops_per_token(&config, common_context),
             at_most: evaluate.at_most,
             every: evaluate.every,
         };
         let mut plan = EvaluationPlan::new(common_context, self.facts.validation_tokens, costs);
-        if let Budget::Minutes(_) = train.budget {
+        if !is_counted {
             plan.periodic_tokens = plan.periodic_tokens.min(8_192);
             plan.share = 0.0;
         }

@@ -1,10 +1,10 @@
 //! What the trials of a configuration come to, before they are trained.
 
-use super::{Circumstances, EpochShape, Facts, Known, footprint};
-use crate::corpus::{Prepared, Windows};
+use super::{Circumstances, Facts, Known, Length, footprint};
+use crate::corpus::{Epoch, Prepared, Windows};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Part, Settings};
+use crate::experiment::settings::{Part, Settings};
 use crate::model::{Config, shape};
 
 /// What a trial comes to. Fails where its text is too short for a window, or its model too large for the memory.
@@ -19,16 +19,11 @@ pub(super) fn facts_of(
     let windows = windows_of(settings, prepared);
     has_windows(settings, prepared, &windows)?;
     let config = Config::of(&settings.model, known.from.as_ref(), prepared.vocabulary, length)?;
-    let batch = match train.batch_size {
-        BatchSize::Windows(n) => n as u64,
-        BatchSize::Full => windows.count(),
-    };
-    let full_batch = full_batch(settings, windows.count());
-    let epoch = EpochShape { windows: windows.count(), batch, length: length as u64 };
+    let epoch = Epoch::new(windows.count(), train.batch_size);
     let bytes_per_token = prepared.train.bytes as f64 / prepared.train.tokens as f64;
-    let trained = epoch.length_of(train.budget, bytes_per_token)?;
+    let trained = Length::of(epoch, length as u64, train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
-    let memory_bytes = footprint::memory(&config, settings, full_batch as usize, prepared.scored_tokens, circumstances)?;
+    let memory_bytes = footprint::memory(&config, settings, epoch.full_batch() as usize, prepared.scored_tokens, circumstances)?;
     fits_memory(memory_bytes, &config, length, circumstances)?;
     let distinct = trained.map_or(windows.distinct_targets(), |t| distinct_targets(&windows, t.windows));
     let whole = Windows::new(prepared.text_tokens, length, train.stride());
@@ -50,7 +45,7 @@ pub(super) fn facts_of(
         steps_per_epoch: epoch.steps(),
         partial_batch: epoch.partial(),
         steps,
-        tokens_per_step: full_batch * length as u64,
+        tokens_per_step: epoch.full_batch() * length as u64,
         target_tokens: tokens,
         distinct_targets: distinct,
         views: tokens as f64 / distinct.max(1) as f64,
@@ -114,14 +109,6 @@ fn fits_memory(memory_bytes: u64, config: &Config, length: usize, circumstances:
 
 pub(super) fn windows_of(settings: &Settings, prepared: &Prepared) -> Windows {
     Windows::new(prepared.train.tokens, settings.train.sequence_length, settings.train.stride())
-}
-
-/// Windows of a step that is not an epoch's last one, of so many in an epoch.
-pub(super) fn full_batch(settings: &Settings, windows: u64) -> u64 {
-    match settings.train.batch_size {
-        BatchSize::Windows(batch) => windows.min(batch as u64),
-        BatchSize::Full => windows,
-    }
 }
 
 /// Different targets among `seen` windows. From one epoch on these are all; in a part of an epoch each target that lies in k

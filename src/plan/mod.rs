@@ -15,7 +15,7 @@ mod same_tokenizers;
 mod trial;
 mod warning;
 
-pub use budget::{EpochShape, Length};
+pub use budget::Length;
 pub use build::build;
 pub use circumstances::{Circumstances, Known};
 pub use evaluation::{Costs, EvaluationPlan, is_due};

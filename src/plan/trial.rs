@@ -120,3 +120,10 @@ pub struct Facts {
     /// Most bytes that stay in its folder when the trial is complete.
     pub disk_bytes: u64,
 }
+
+impl Facts {
+    /// Optimizer steps of the whole trial; `None` where the budget is in minutes.
+    pub fn counted_steps(&self) -> Option<u64> {
+        (self.steps > 0).then_some(self.steps)
+    }
+}

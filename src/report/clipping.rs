@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use polars::prelude::DataFrame;
-
-use super::frames::{numbers, words};
+use super::trial_row::TrialRow;
 use crate::words::{capital, counted, listed, thousands};
 
 /// Clip norms that clipped a larger share of the steps are told.
@@ -21,28 +19,23 @@ struct Limit {
 }
 
 /// Notes on the clip norms of these trials; none where the table does not say how often they were clipped.
-pub(super) fn notes(frame: &DataFrame) -> Vec<String> {
-    let (Ok(limits), Ok(shares)) = (numbers(frame, "train_clip_norm"), numbers(frame, "clipped_share")) else {
-        return Vec::new();
-    };
-    // Tables of earlier versions do not have it.
-    let medians = numbers(frame, "grad_norm_p50").unwrap_or_else(|_| vec![None; frame.height()]);
+pub(super) fn notes(trials: &[TrialRow]) -> Vec<String> {
     // By their bits: for numbers above 0 that is their order. `off` is null, and measures only.
     let mut by_limit: BTreeMap<Option<u64>, Limit> = BTreeMap::new();
-    for ((limit, share), median) in limits.iter().zip(&shares).zip(&medians) {
-        let Some(share) = share else { continue };
+    for trial in trials {
+        let (limit, Some(share)) = (trial.clip_norm, trial.clipped_share) else { continue };
         let entry = by_limit.entry(limit.map(f64::to_bits)).or_default();
         entry.trials += 1;
-        entry.never += usize::from(*share == 0.0);
+        entry.never += usize::from(share == 0.0);
         entry.share += share;
-        entry.medians.extend(median.zip(*limit).map(|(median, limit)| median / limit));
+        entry.medians.extend(trial.median_gradient_norm.zip(limit).map(|(median, limit)| median / limit));
     }
     let off = by_limit.remove(&None).is_some();
     let named = |bits: &Option<u64>| bits.map(|bits| f64::from_bits(bits).to_string()).unwrap_or_default();
     let never: Vec<String> = by_limit.iter().filter(|(_, l)| l.never == l.trials).map(|(limit, _)| named(limit)).collect();
     let mut notes: Vec<String> = not_binding(&never, off).into_iter().collect();
     notes.extend(binding(by_limit.iter().map(|(bits, limit)| (named(bits), limit))));
-    notes.extend(aliases(frame));
+    notes.extend(aliases(trials));
     notes
 }
 
@@ -85,14 +78,12 @@ fn not_binding(never: &[String], off: bool) -> Option<String> {
 }
 
 /// Trials that were not trained since one with another clip norm is the same.
-fn aliases(frame: &DataFrame) -> Option<String> {
-    let (ids, sources) = (words(frame, "trial_id").ok()?, words(frame, "alias_of").ok()?);
-    let limits = numbers(frame, "train_clip_norm").ok()?;
-    let limit_of: BTreeMap<&String, Option<f64>> =
-        ids.iter().zip(&limits).filter_map(|(id, limit)| Some((id.as_ref()?, *limit))).collect();
+fn aliases(trials: &[TrialRow]) -> Option<String> {
+    let limit_of: BTreeMap<&String, Option<f64>> = trials.iter().map(|trial| (&trial.id, trial.clip_norm)).collect();
     // A source that is not planned any more had another one: with an equal tokenizer it would have been planned again.
-    let other = |(source, own): (&Option<String>, &Option<f64>)| source.as_ref().is_some_and(|s| limit_of.get(s) != Some(own));
-    let aliases = sources.iter().zip(&limits).filter(|&both| other(both)).count();
+    let has_another =
+        |trial: &&TrialRow| trial.alias_of.as_ref().is_some_and(|source| limit_of.get(source) != Some(&trial.clip_norm));
+    let aliases = trials.iter().filter(has_another).count();
     let (was, it) = if aliases == 1 { ("was", "it is") } else { ("were", "each is") };
     (aliases > 0).then(|| {
         format!(
@@ -110,6 +101,7 @@ mod tests {
     use crate::record::tests::{completed, plan, waiting};
     use crate::record::{TrialState, write_trials};
     use crate::report::frames;
+    use crate::report::trials::Trials;
     use crate::runs::Clipping;
 
     /// The notes on trials of these clip norms, of which so many of a hundred steps were clipped; `None` waits.
@@ -127,7 +119,7 @@ mod tests {
         };
         let states: Vec<TrialState> = clipped.iter().enumerate().map(state).collect();
         write_trials(&path, &plan, &states).unwrap();
-        notes(&frames::read(&path, None).unwrap())
+        notes(Trials::of(frames::read(&path, None).unwrap()).unwrap().rows())
     }
 
     #[test]
@@ -176,8 +168,13 @@ mod tests {
     #[test]
     fn an_older_table_without_these_columns_has_no_notes() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("plan.parquet");
-        crate::record::write_plan(&path, &plan(&[32], &[ClipNorm::At(1.0)], &[1])).unwrap();
-        assert!(notes(&frames::read(&path, None).unwrap()).is_empty());
+        let path = dir.path().join("trials.parquet");
+        let mut state = completed(2.0, None);
+        state.outcome.as_mut().unwrap().clipping = Clipping::of(vec![1.0; 100], 0);
+        write_trials(&path, &plan(&[32], &[ClipNorm::At(1.0)], &[1]), &[state]).unwrap();
+        let frame = frames::read(&path, None).unwrap();
+        let noted = |frame| notes(Trials::of(frame).unwrap().rows());
+        assert_eq!(noted(frame.clone()).len(), 1);
+        assert!(noted(frame.drop_many(["clipped_share", "grad_norm_p50", "alias_of"])).is_empty());
     }
 }

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use polars::prelude::DataFrame;
 use serde_json::{Value, json};
 
 use super::comparison::{Comparison, Configuration};
 use super::controlled::{amount, forbidding};
 use super::protocol::Protocol;
 use super::subject::{QUANTITIES, Quantity, Subject, subjects};
+use super::trials::Trials;
 use crate::error::Result;
 use crate::report::wording;
 use crate::words;
@@ -89,8 +89,8 @@ pub(super) struct Uncontrolled {
 }
 
 /// What is confounded in the trials of this table.
-pub(super) fn confounding(frame: &DataFrame, protocol: &Protocol, comparison: &Comparison) -> Result<Confounding> {
-    let subjects = subjects(frame, protocol.score())?;
+pub(super) fn confounding(trials: &Trials, protocol: &Protocol, comparison: &Comparison) -> Result<Confounding> {
+    let subjects = subjects(trials, protocol.score())?;
     Ok(of(&subjects, protocol, comparison))
 }
 
@@ -289,11 +289,11 @@ mod tests {
         let folder = ExperimentFolder::new(dir.path(), "night");
         std::fs::create_dir_all(folder.path()).unwrap();
         crate::record::write_trials(&folder.trials_parquet(), plan, states).unwrap();
-        let frame = frames::read(&folder.trials_parquet(), None).unwrap();
-        let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
+        let table = Trials::of(frames::read(&folder.trials_parquet(), None).unwrap()).unwrap();
+        let columns: Vec<String> = table.columns().map(str::to_owned).collect();
         let mut protocol = Protocol::of(crate::runs::Description::default(), &folder, &columns);
         protocol.swept.clone_from(&plan.swept);
-        confounding(&frame, &protocol, &compare(&frame, &protocol).unwrap()).unwrap()
+        confounding(&table, &protocol, &compare(&table, &protocol).unwrap()).unwrap()
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use polars::prelude::DataFrame;
-
 use super::comparison::{Comparison, Configuration};
 use super::confounding::{Confounding, confounding};
 use super::curves::{Curve, curves};
@@ -14,8 +12,9 @@ use super::samples::{TrialSample, samples};
 use super::settings::Settings;
 use super::statistics::{Statistics, statistics};
 use super::stays::{Stay, stays};
+use super::trial_row::TrialRow;
 use super::winner::Winner;
-use super::{clipping, frames, references};
+use super::{clipping, references};
 use crate::error::Result;
 use crate::report::wording;
 use crate::runs::{ExperimentFolder, Status};
@@ -54,20 +53,20 @@ impl Report {
     /// Reads an experiment's folder. An error of kind [`Kind::Nothing`](crate::error::Kind::Nothing) where there is no plan and no trial.
     pub fn read(folder: &ExperimentFolder) -> Result<Self> {
         let mut damaged = Vec::new();
-        let Ranking { frame, protocol, comparison } = Ranking::read(folder, &mut damaged)?;
-        let confounding = confounding(&frame, &protocol, &comparison)?;
+        let Ranking { trials, protocol, comparison } = Ranking::read(folder, &mut damaged)?;
+        let confounding = confounding(&trials, &protocol, &comparison)?;
         let statistics = statistics(folder, &comparison, &protocol, &confounding, &mut damaged);
-        let settings = Settings::read(&frame)?;
+        let settings = Settings::read(&trials)?;
         // What was scored on another text does not belong into a figure with the others.
         let comparable = comparison.configurations.iter().filter_map(|c| c.comparable());
         let drawn: Vec<i64> = comparable.take(DRAWN).map(|c| c.number).collect();
         let not_drawn = comparison.configurations.iter().skip(DRAWN).filter(|c| c.has_result()).count();
-        let curves = curves(folder, &comparison, &drawn, &aliases(&frame), &mut damaged);
+        let curves = curves(folder, &comparison, &drawn, &aliases(trials.rows()), &mut damaged);
         let stays = stays(folder, &comparison, &mut damaged);
         let positions = positions(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &protocol.swept, &mut damaged);
         let winner = Winner::of(folder, &comparison);
-        let clipping = clipping::notes(&frame);
+        let clipping = clipping::notes(trials.rows());
         let references = references::notes(&protocol, &comparison);
         Ok(Self {
             protocol,
@@ -141,9 +140,6 @@ impl Report {
 }
 
 /// Trials that were not trained since another is the same to the bit, with that one.
-fn aliases(frame: &DataFrame) -> BTreeMap<String, String> {
-    let (Ok(ids), Ok(sources)) = (frames::words(frame, "trial_id"), frames::words(frame, "alias_of")) else {
-        return BTreeMap::new();
-    };
-    ids.into_iter().zip(sources).filter_map(|(id, source)| Some((id?, source?))).collect()
+fn aliases(trials: &[TrialRow]) -> BTreeMap<String, String> {
+    trials.iter().filter_map(|trial| Some((trial.id.clone(), trial.alias_of.clone()?))).collect()
 }

@@ -33,6 +33,7 @@ mod subject;
 mod summary;
 mod swept_value;
 mod table;
+mod trial_row;
 mod trials;
 mod verdict;
 mod winner;

@@ -1,17 +1,14 @@
 //! An experiment's table of trials, how it ranks, and the ranking.
 
-use polars::prelude::DataFrame;
-
 use super::comparison::{Comparison, compare};
 use super::protocol::Protocol;
-use super::trials::trials;
+use super::trials::Trials;
 use crate::error::Result;
 use crate::runs::{Description, ExperimentFolder};
 
 /// How the configurations of an experiment rank, and by what.
 pub(super) struct Ranking {
-    /// The table of trials.
-    pub(super) frame: DataFrame,
+    pub(super) trials: Trials,
     pub(super) protocol: Protocol,
     pub(super) comparison: Comparison,
 }
@@ -22,15 +19,15 @@ impl Ranking {
     pub(super) fn read(folder: &ExperimentFolder, damaged: &mut Vec<String>) -> Result<Self> {
         let described = Description::find(folder);
         let context = described.as_ref().ok().and_then(|described| described.as_ref()?.common_context);
-        let frame = trials(folder, context, damaged)?;
-        let columns: Vec<String> = frame.get_column_names().iter().map(|name| name.to_string()).collect();
+        let trials = Trials::read(folder, context, damaged)?;
+        let columns: Vec<String> = trials.columns().map(str::to_owned).collect();
         // What is missing there has a default, so that no report fails for it.
         let described = described.unwrap_or_else(|error| {
             damaged.push(error.chain());
             None
         });
         let protocol = Protocol::of(described.unwrap_or_default(), folder, &columns);
-        let comparison = compare(&frame, &protocol)?;
-        Ok(Self { frame, protocol, comparison })
+        let comparison = compare(&trials, &protocol)?;
+        Ok(Self { trials, protocol, comparison })
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use polars::prelude::DataFrame;
-
-use super::frames::{integers, shown};
+use super::frames::shown;
+use super::trials::Trials;
 use crate::error::Result;
 use crate::report::wording;
 use crate::words;
@@ -30,24 +29,24 @@ struct Column {
 
 impl Settings {
     /// Reads them from the table of trials.
-    pub(super) fn read(frame: &DataFrame) -> Result<Self> {
+    pub(super) fn read(trials: &Trials) -> Result<Self> {
         let mut rows = BTreeMap::new();
         let mut first = Vec::new();
-        for (row, number) in integers(frame, "configuration")?.into_iter().enumerate() {
-            let Some(number) = number else { continue };
+        for (row, trial) in trials.rows().iter().enumerate() {
+            let Some(number) = trial.configuration else { continue };
             rows.entry(number).or_insert_with(|| {
                 first.push(row);
                 first.len() - 1
             });
         }
-        let names = frame.get_column_names().into_iter().map(|name| name.as_str());
-        let names: Vec<&str> = names
+        let names: Vec<&str> = trials
+            .columns()
             .take_while(|name| *name != RESULTS)
             .filter(|name| !NOT_SETTINGS.contains(name) && !name.starts_with("swept_"))
             .collect();
         let mut columns: Vec<Column> = Vec::new();
         for name in names {
-            let all = shown(frame, name)?;
+            let all = shown(trials.frame(), name)?;
             let values: Vec<String> = first.iter().map(|&row| all[row].clone()).collect();
             // `off` and `full` are no number, with a column beside it that says so.
             let flag = ["off", "full"].into_iter().find_map(|word| Some((name.strip_suffix(word)?.strip_suffix('_')?, word)));
@@ -135,7 +134,7 @@ mod tests {
         let path = dir.path().join("trials.parquet");
         let plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1]);
         write_trials(&path, &plan, &[1.0, 1.1, 1.2, 1.3].map(|loss| completed(loss, None))).unwrap();
-        let settings = Settings::read(&crate::report::frames::read(&path, None).unwrap()).unwrap();
+        let settings = Settings::read(&Trials::of(crate::report::frames::read(&path, None).unwrap()).unwrap()).unwrap();
         let differing = settings.differing();
         assert!(differing.contains(&"train_sequence_length") && differing.contains(&"train_clip_norm"), "{differing:?}");
         assert!(!differing.iter().any(|name| name.contains("perplexity") || name.contains("_off") || name.contains("swept")));

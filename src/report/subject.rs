@@ -3,8 +3,10 @@
 
 use polars::prelude::{Column, DataFrame, DataType};
 
-use super::content::{Content, contents};
-use super::frames::{integers, numbers, statuses, words, wrong};
+use super::content::Content;
+use super::frames::wrong;
+use super::trial_row::TrialRow;
+use super::trials::{Scored, Trials};
 use crate::error::Result;
 use crate::experiment::settings::Settings;
 use crate::runs::Status;
@@ -102,71 +104,50 @@ impl Subject {
     }
 }
 
-/// The trials of a table, with their figures by this score (`common`, `best_native` …).
-pub(super) fn subjects(frame: &DataFrame, score: &str) -> Result<Vec<Subject>> {
-    let settings = settings(frame)?;
-    let quantities = quantities(frame)?;
-    let contents = contents(frame);
-    let (id, status) = (words(frame, "trial_id")?, statuses(frame)?);
-    let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
-    let (program, device) = (words(frame, "program")?, words(frame, "device")?);
-    // A table that another version wrote may lack these.
-    let arithmetic = integers(frame, "arithmetic").unwrap_or_else(|_| vec![None; frame.height()]);
-    let processor = words(frame, "processor").unwrap_or_else(|_| vec![None; frame.height()]);
-    let scored = integers(frame, "scored_tokens")?;
-    let (context, stride) = (integers(frame, "common_context")?, integers(frame, "common_stride")?);
-    let loss = numbers(frame, &format!("{score}_loss"))?;
-    let bits = numbers(frame, &format!("{score}_bits_per_byte"))?;
-    Ok((0..frame.height())
-        .map(|row| Subject {
-            id: id[row].clone().unwrap_or_default(),
-            configuration: configuration[row].unwrap_or(0),
-            seed: seed[row],
-            status: status[row],
-            settings: settings.iter().map(|(key, values)| (key.clone(), values[row].clone())).collect(),
-            quantities: quantities.iter().map(|column| column[row]).collect(),
-            content: contents[row].clone(),
-            program: program[row].clone(),
-            arithmetic: arithmetic[row],
-            device: device[row].as_deref().map(|d| d.split(':').next().unwrap_or(d).to_owned()),
-            processor: processor[row].clone(),
-            scored_tokens: scored[row],
-            common_context: context[row],
-            common_stride: stride[row],
-            loss: loss[row],
-            bits_per_byte: bits[row],
-        })
-        .collect())
+/// The trials, with their figures by this score (`common`, `best_native` …).
+pub(super) fn subjects(trials: &Trials, score: &str) -> Result<Vec<Subject>> {
+    let settings = settings(trials.frame())?;
+    let subject = |(place, (row, scored)): (usize, (&TrialRow, Scored))| Subject {
+        id: row.id.clone(),
+        configuration: row.configuration.unwrap_or(0),
+        seed: row.seed,
+        status: row.status,
+        settings: settings.iter().map(|(key, values)| (key.clone(), values[place].clone())).collect(),
+        quantities: quantities(row),
+        content: row.content.clone(),
+        program: row.program.clone(),
+        arithmetic: row.arithmetic,
+        device: row.device.as_deref().map(|device| device.split(':').next().unwrap_or(device).to_owned()),
+        processor: row.processor.clone(),
+        scored_tokens: row.scored_tokens,
+        common_context: row.common_context,
+        common_stride: row.common_stride,
+        loss: scored.loss,
+        bits_per_byte: scored.bits_per_byte,
+    };
+    Ok(trials.rows().iter().zip(trials.scored(score)?).enumerate().map(subject).collect())
 }
 
-/// A column a quantity, in the order of [`QUANTITIES`].
-fn quantities(frame: &DataFrame) -> Result<Vec<Vec<Option<f64>>>> {
-    let rows = frame.height();
-    let column = |name: &str| numbers(frame, name).unwrap_or_else(|_| vec![None; rows]);
+/// The quantities of a trial, in the order of [`QUANTITIES`].
+fn quantities(row: &TrialRow) -> Vec<Option<f64>> {
+    let amounts = row.amounts;
     // A budget in minutes plans no steps: what was done stands for it.
-    let planned = |name: &str, done: &str| -> Vec<Option<f64>> {
-        let planned = column(name).into_iter().zip(column(done));
-        planned.map(|(planned, done)| planned.filter(|n| *n > 0.0).or(done)).collect()
-    };
-    let (steps, tokens) = (planned("steps", "steps_done"), planned("target_tokens", "tokens_seen"));
-    let (text_bytes, text_tokens, warmup) = (column("train_bytes"), column("train_tokens"), column("train_warmup"));
-    let bytes = (0..rows).map(|i| Some(tokens[i]? * text_bytes[i]? / text_tokens[i].filter(|n| *n > 0.0)?));
-    let warmup_steps = (0..rows).map(|i| Some((steps[i]? * warmup[i]?).round()));
-    let (bytes, warmup_steps) = (bytes.collect(), warmup_steps.collect());
-    Ok(vec![
+    let (steps, tokens) = (amounts.steps.or(amounts.steps_done), amounts.target_tokens.or(amounts.tokens_seen));
+    let bytes = || Some(tokens? * amounts.train_bytes? / amounts.train_tokens.filter(|n| *n > 0.0)?);
+    vec![
         steps,
         tokens,
-        bytes,
-        column("distinct_targets"),
-        column("views"),
-        column("tokens_per_step"),
-        warmup_steps,
-        column("flops"),
-        column("parameters"),
-        column("vocabulary"),
-        column("train_sequence_length"),
-        column("train_stride"),
-    ])
+        bytes(),
+        amounts.distinct_targets,
+        amounts.views,
+        amounts.tokens_per_step,
+        steps.zip(amounts.warmup).map(|(steps, warmup)| (steps * warmup).round()),
+        amounts.flops,
+        row.parameters.map(|n| n as f64),
+        row.vocabulary.map(|n| n as f64),
+        amounts.sequence_length,
+        amounts.stride,
+    ]
 }
 
 /// Every setting with its value in each row, in words.
@@ -263,7 +244,7 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trials.parquet");
         write_trials(&path, plan, states).unwrap();
-        subjects(&frames::read(&path, None).unwrap(), "common").unwrap()
+        subjects(&Trials::of(frames::read(&path, None).unwrap()).unwrap(), "common").unwrap()
     }
 
     #[test]

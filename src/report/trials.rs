@@ -4,17 +4,84 @@
 //! and it is gone or damaged more easily than the folders that it is derived from. It is read where there is nothing else: tables
 //! that were copied somewhere without the folders of their trials, or a damaged plan.
 
-use polars::prelude::DataFrame;
+use polars::prelude::{BooleanChunked, DataFrame, NewChunkedArray};
 
 use super::content;
-use super::frames::{self, integers, words};
+use super::frames::{self, integers, numbers, words, wrong};
+use super::trial_row::{TrialRow, rows};
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
-use crate::record::{Planned, TrialState, states_as_parquet};
+use crate::record::{Planned, TrialState, states_as_parquet, swept_column};
 use crate::runs::{ExperimentFolder, State, probed_memory, states_of};
 
-/// Reads it; damaged files are listed. `context` is the common context, where it is known. An error of kind [`Kind::Nothing`] where there is neither a plan nor a table.
-pub(super) fn trials(folder: &ExperimentFolder, context: Option<usize>, damaged: &mut Vec<String>) -> Result<DataFrame> {
+/// The trials of an experiment, in the order of the plan.
+#[derive(Debug, Clone)]
+pub(super) struct Trials {
+    rows: Vec<TrialRow>,
+    /// The whole table: which settings and swept values it has depends on the experiment.
+    frame: DataFrame,
+}
+
+/// The figures of a trial by one score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Scored {
+    /// Mean loss a token, nats.
+    pub(super) loss: Option<f64>,
+    pub(super) perplexity: Option<f64>,
+    pub(super) bits_per_byte: Option<f64>,
+}
+
+impl Trials {
+    /// Reads them; damaged files are listed. `context` is the common context, where it is known.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Nothing`] where there is neither a plan nor a table.
+    pub(super) fn read(folder: &ExperimentFolder, context: Option<usize>, damaged: &mut Vec<String>) -> Result<Self> {
+        Self::of(table(folder, context, damaged)?)
+    }
+
+    /// Those of a table.
+    pub(super) fn of(frame: DataFrame) -> Result<Self> {
+        Ok(Self { rows: rows(&frame)?, frame })
+    }
+
+    /// What is known of each.
+    pub(super) fn rows(&self) -> &[TrialRow] {
+        &self.rows
+    }
+
+    /// The whole table.
+    pub(super) fn frame(&self) -> &DataFrame {
+        &self.frame
+    }
+
+    /// The names of the table's columns.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.frame.get_column_names().into_iter().map(|name| name.as_str())
+    }
+
+    /// The table of those trials for which this holds.
+    pub(super) fn only(&self, counts: impl Fn(&TrialRow) -> bool) -> Result<DataFrame> {
+        let mask = BooleanChunked::from_iter_values("".into(), self.rows.iter().map(counts));
+        self.frame.filter(&mask).map_err(wrong)
+    }
+
+    /// Each trial's figures by this score (`common`, `best_native` …).
+    pub(super) fn scored(&self, score: &str) -> Result<Vec<Scored>> {
+        let column = |unit: &str| numbers(&self.frame, &format!("{score}_{unit}"));
+        let units = column("loss")?.into_iter().zip(column("perplexity")?).zip(column("bits_per_byte")?);
+        Ok(units.map(|((loss, perplexity), bits_per_byte)| Scored { loss, perplexity, bits_per_byte }).collect())
+    }
+
+    /// Each trial's values of these swept keys.
+    pub(super) fn swept(&self, keys: &[String]) -> Result<Vec<Vec<String>>> {
+        let columns = keys.iter().map(|key| words(&self.frame, &swept_column(key))).collect::<Result<Vec<_>>>()?;
+        let of = |row: usize| columns.iter().map(|column| column[row].clone().unwrap_or_default()).collect();
+        Ok((0..self.rows.len()).map(of).collect())
+    }
+}
+
+fn table(folder: &ExperimentFolder, context: Option<usize>, damaged: &mut Vec<String>) -> Result<DataFrame> {
     let (plan, table) = (folder.plan_parquet(), folder.trials_parquet());
     let mut read = |path: &std::path::Path| match frames::read(path, None) {
         Ok(frame) => Some(frame),
@@ -69,5 +136,5 @@ fn as_they_stand(folder: &ExperimentFolder, context: Option<usize>, plan: &DataF
     };
     let states: Vec<(Planned, TrialState)> = states.into_iter().enumerate().map(state).collect();
     let states = frames::from_bytes(states_as_parquet(&states)?)?;
-    content::with_contents(plan.hstack(states.columns()).map_err(frames::wrong)?, folder)
+    content::with_contents(plan.hstack(states.columns()).map_err(wrong)?, folder)
 }

@@ -25,7 +25,7 @@ use super::notice::{Listener, Notice};
 use super::session::Session;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::experiment::settings::{Budget, ClipNorm};
+use crate::experiment::settings::ClipNorm;
 use crate::plan::{Trial, TrialId};
 use crate::record::copy_scores;
 use crate::rows::now_utc;
@@ -61,7 +61,7 @@ impl Families {
         let mut found = Vec::new();
         for trial in trials {
             let train = &trial.settings.train;
-            let repeats = session.device.repeats() && !matches!(train.budget, Budget::Minutes(_));
+            let repeats = session.device.repeats() && train.budget.seconds().is_none();
             if retry.iter().any(|id| trial.id.as_str().starts_with(id.as_str())) {
                 continue;
             }

@@ -12,7 +12,7 @@ use super::notice::{Listener, Notice};
 use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
-use crate::experiment::settings::{BatchSize, Budget, ClipNorm, Engine, Settings, Train};
+use crate::experiment::settings::{BatchSize, ClipNorm, Engine, Settings, Train};
 use crate::model::Config;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Plan, Trial, TrialId, memory_beside_steps};
@@ -171,9 +171,10 @@ pub struct Measured {
 impl Measured {
     /// Seconds that a trial will take from step `done` on, all included.
     pub fn seconds(&self, trial: &Trial, common_context: usize, done: i64) -> Result<f64> {
-        let steps = (trial.facts.steps as f64 - done as f64).max(0.0);
+        let all = trial.facts.counted_steps().unwrap_or(0);
+        let steps = (all as f64 - done as f64).max(0.0);
         let evaluation = trial.evaluation(common_context)?;
-        let left = steps / trial.facts.steps.max(1) as f64;
+        let left = steps / all.max(1) as f64;
         let periodic = left / evaluation.every * evaluation.periodic_tokens as f64 * self.common_seconds;
         // In full, windows overlap by half: each token goes through the model twice. What was just predicted is not again: by the
         // last evaluation on the way, and by the longer windows where shorter ones begin with them.
@@ -183,11 +184,8 @@ impl Measured {
         if length != common_context {
             in_full += scored * self.native_seconds;
         }
-        let minutes = match trial.settings.train.budget {
-            Budget::Minutes(minutes) => 60.0 * minutes,
-            _ => 0.0,
-        };
-        Ok(self.start_seconds + minutes + steps * self.step_seconds + periodic + in_full)
+        let budget = trial.settings.train.budget.seconds().unwrap_or(0.0);
+        Ok(self.start_seconds + budget + steps * self.step_seconds + periodic + in_full)
     }
 
     /// The memory that a trial of this shape will take.

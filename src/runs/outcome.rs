@@ -151,6 +151,13 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Steps of the whole trial; `None` where the budget is in minutes.
+    pub fn counted_steps(&self) -> Option<i64> {
+        Some(self.steps).filter(|steps| *steps > 0)
+    }
+}
+
+impl Progress {
     /// Whether it says how far the trial is: a worker that is still looking for its checkpoint does not know yet, and one that
     /// scores a finished trial again has nothing to train.
     pub fn knows_how_far(&self) -> bool {
@@ -222,10 +229,11 @@ impl Attempt {
 }
 
 /// What a trial is doing now: derived from its folder, never stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Never started.
+    #[default]
     Waiting,
     /// A worker holds its lock.
     Running,

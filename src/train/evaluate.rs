@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::corpus::TokenFile;
 use crate::error::{Error, Result};
-use crate::model::plain::Windows;
+use crate::model::Sequences;
 
 use super::backend::Backend;
 use crate::rows::PositionBin;
@@ -149,7 +149,7 @@ pub fn score(
             inputs.extend_from_slice(&buffer[..length]);
             targets.extend_from_slice(&buffer[1..]);
         }
-        let Some(rows) = backend.nll(&Windows { inputs: &inputs, targets: &targets, length }, stop)? else { return Ok(None) };
+        let Some(rows) = backend.nll(&Sequences { inputs: &inputs, targets: &targets, length }, stop)? else { return Ok(None) };
         for (window, row) in missing.into_iter().zip(rows.chunks_exact(length)) {
             predicted.rows.insert(key(window), row.to_vec());
         }

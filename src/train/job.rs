@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::{Batches, Prepared, Windows};
+use crate::corpus::{Epoch, Prepared, Windows};
 use crate::error::Result;
 use crate::experiment::settings::Settings;
 use crate::model::{Config, Pretrained};
@@ -40,7 +40,7 @@ impl Job {
     pub fn batch(&self) -> usize {
         let train = &self.settings.train;
         let windows = Windows::new(self.corpus.train.tokens, train.sequence_length, train.stride()).count();
-        Batches::new(windows, train.batch_size, train.shuffle, self.seed).batch_windows() as usize
+        Epoch::new(windows, train.batch_size).full_batch() as usize
     }
 
     /// The model that is trained.

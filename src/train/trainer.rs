@@ -18,7 +18,6 @@ use super::keeper::Keeper;
 use super::scoring::HeldOut;
 use super::{Folders, Job};
 use crate::error::Result;
-use crate::experiment::settings::Budget;
 use crate::model::Config;
 use crate::optimize::LearningRate;
 use crate::plan::is_due;
@@ -169,10 +168,7 @@ fn run_on(
 impl<'a> Trial<'a> {
     /// The share of a budget in minutes that is spent; `None` for other budgets.
     fn fraction(&self) -> Option<f64> {
-        match self.job.settings.train.budget {
-            Budget::Minutes(minutes) => Some((self.training_seconds / (60.0 * minutes)).min(1.0)),
-            _ => None,
-        }
+        self.job.settings.train.budget.seconds().map(|seconds| (self.training_seconds / seconds).min(1.0))
     }
 
     fn budget_is_spent(&self) -> bool {
@@ -192,7 +188,7 @@ impl<'a> Trial<'a> {
         if in_flight == 0 {
             return !self.budget_is_spent();
         }
-        let in_minutes = matches!(self.job.settings.train.budget, Budget::Minutes(_));
+        let in_minutes = self.job.settings.train.budget.seconds().is_some();
         let (last, steps) = (self.step + in_flight as u64, self.job.steps);
         let evaluated = self.job.evaluation.periodic_tokens > 1 && is_due(last, steps, self.job.evaluation.every);
         let due = last >= steps || evaluated || is_due(last, steps, self.job.settings.checkpoint.every);
@@ -205,13 +201,13 @@ impl<'a> Trial<'a> {
     /// Begins the step that follows those made and those in flight; `None` where `stop` said so before it was whole.
     fn submit(&mut self, feed: &mut Feed, in_flight: usize, stop: &AtomicBool) -> Result<Option<Submitted>> {
         let (at, number) = (Instant::now(), self.step + in_flight as u64);
-        let (epoch, windows) = feed.read(number);
+        let (epoch, sequences) = feed.read(number);
         let learning_rate = match self.fraction() {
             Some(fraction) => self.schedule.at_fraction(fraction),
             None => self.schedule.at_step(number, self.job.steps),
         };
-        let whole = self.backend.submit(Step { windows, number, learning_rate }, stop)?;
-        Ok(whole.then_some(Submitted { epoch, targets: windows.targets.len(), learning_rate, at }))
+        let whole = self.backend.submit(Step { sequences, number, learning_rate }, stop)?;
+        Ok(whole.then_some(Submitted { epoch, targets: sequences.targets.len(), learning_rate, at }))
     }
 
     /// Counts and records a step that has just been made. It took as long as the device had nothing else to do for it.

@@ -2,7 +2,6 @@
 
 use super::heart::Heart;
 use crate::error::Result;
-use crate::experiment::settings::Budget;
 use crate::record::ParquetRecorder;
 use crate::rows::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
 use crate::runs::{Attempt, Progress, TrialFolder, begin_attempt};
@@ -17,18 +16,16 @@ pub(super) struct Noting<'a> {
     /// Smoothed over the last steps.
     loss: Option<f64>,
     rate: Option<f64>,
-    minutes: Option<f64>,
+    /// Where the budget is in minutes.
+    budget_seconds: Option<f64>,
 }
 
 impl<'a> Noting<'a> {
     /// Notes what `attempt` makes of the job, beside the record that `parquet` keeps.
     pub(super) fn new(parquet: ParquetRecorder, heart: &'a Heart, folder: &TrialFolder, job: &Job, attempt: &Attempt) -> Self {
-        let minutes = match job.settings.train.budget {
-            Budget::Minutes(minutes) => Some(minutes),
-            _ => None,
-        };
+        let budget_seconds = job.settings.train.budget.seconds();
         heart.change(|progress| progress.steps = job.steps as i64);
-        Self { parquet, heart, folder: folder.clone(), attempt: attempt.clone(), loss: None, rate: None, minutes }
+        Self { parquet, heart, folder: folder.clone(), attempt: attempt.clone(), loss: None, rate: None, budget_seconds }
     }
 
     /// What was recorded.
@@ -38,9 +35,9 @@ impl<'a> Noting<'a> {
 }
 
 /// The share of the budget that is done.
-fn fraction(progress: &Progress, minutes: Option<f64>) -> f64 {
-    match minutes {
-        Some(minutes) => (progress.training_seconds / (60.0 * minutes)).min(1.0),
+fn fraction(progress: &Progress, budget_seconds: Option<f64>) -> f64 {
+    match budget_seconds {
+        Some(seconds) => (progress.training_seconds / seconds).min(1.0),
         None => progress.step as f64 / progress.steps.max(1) as f64,
     }
 }
@@ -68,10 +65,10 @@ impl Recorder for Noting<'_> {
         }
         // What was made before counts: by it, it is told how long the rest will take.
         let (tokens_seen, training_seconds) = self.parquet.trained()?;
-        let minutes = self.minutes;
+        let budget_seconds = self.budget_seconds;
         self.heart.change(|progress| {
             (progress.step, progress.tokens_seen, progress.training_seconds) = (step, tokens_seen, training_seconds);
-            progress.fraction = fraction(progress, minutes);
+            progress.fraction = fraction(progress, budget_seconds);
         });
         self.attempt.from_step = step;
         begin_attempt(&self.folder, &self.attempt)
@@ -80,14 +77,14 @@ impl Recorder for Noting<'_> {
     fn step(&mut self, row: &StepRow) -> Result<()> {
         self.loss = row.loss.map(|loss| smooth(self.loss, loss));
         self.rate = Some(smooth(self.rate, row.tokens_per_second));
-        let (loss, rate, minutes) = (self.loss, self.rate, self.minutes);
+        let (loss, rate, budget_seconds) = (self.loss, self.rate, self.budget_seconds);
         self.heart.change(|progress| {
             progress.step = row.step;
             progress.tokens_seen = row.tokens_seen;
             progress.training_seconds += row.step_seconds;
             progress.loss = loss;
             progress.tokens_per_second = rate;
-            progress.fraction = fraction(progress, minutes);
+            progress.fraction = fraction(progress, budget_seconds);
         });
         self.parquet.step(row)
     }

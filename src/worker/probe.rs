@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use super::memory::peak_memory_bytes;
 use crate::error::{Error, Result};
 use crate::model::gpu::cuda::Search;
-use crate::model::plain::Windows;
-use crate::model::{initial_values, shape};
+use crate::model::{Sequences, initial_values, shape};
 use crate::pulse::{self, NEVER};
 use crate::random::Stream;
 use crate::runner::probe::{Measured, Request};
@@ -69,14 +68,14 @@ fn measure(request: Request) -> Result<Measured> {
     let windows = if own { shape.batch } else { shape.batch.min(2 * micro) };
     let mut stream = Stream::new(1, "probe", &[]);
     let tokens: Vec<u32> = (0..=windows * length).map(|_| stream.below(config.vocabulary as u64) as u32).collect();
-    let batch = Windows { inputs: &tokens[..windows * length], targets: &tokens[1..], length };
-    let step = |number| Step { windows: batch, number, learning_rate: 1e-4 };
+    let batch = Sequences { inputs: &tokens[..windows * length], targets: &tokens[1..], length };
+    let step = |number| Step { sequences: batch, number, learning_rate: 1e-4 };
     let a_step = if own { seconds_in_a_row(&mut *backend, &step)? } else { seconds_alone(&mut *backend, &step)? };
     let step_seconds = a_step * shape.batch as f64 / windows as f64;
     let mut score = |context: usize| -> Result<f64> {
         let windows = (2_048 / context).clamp(1, 64);
         let tokens: Vec<u32> = (0..=windows * context).map(|i| tokens[i % tokens.len()]).collect();
-        let scored = Windows { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context };
+        let scored = Sequences { inputs: &tokens[..windows * context], targets: &tokens[1..], length: context };
         let mut seconds = 0.0;
         for _ in 0..if own { WARM_UP } else { 1 } {
             let started = Instant::now();

@@ -15,8 +15,8 @@ use votive::error::{Error, Result};
 use votive::experiment::settings::{self, ClipNorm, Family, Precision, Train};
 use votive::model::cpu::operations::Operations;
 use votive::model::cpu::{Engine, MicroBatch};
-use votive::model::plain::{DropoutSource, PlainModel, Windows};
-use votive::model::{Config, initial_values, shape};
+use votive::model::plain::{DropoutSource, PlainModel};
+use votive::model::{Config, Sequences, initial_values, shape};
 use votive::optimize::flat::FlatAdamW;
 use votive::optimize::{AdamW, loss_and_norm};
 use votive::pulse::NEVER;
@@ -66,9 +66,7 @@ impl Task {
         engine.values_mut().copy_from_slice(&self.values().concat());
         let mut optimizer = FlatAdamW::new(&self.config, &Train::default());
         let micro = MicroBatch {
-            inputs: &self.inputs,
-            targets: &self.targets,
-            length: self.length,
+            sequences: Sequences { inputs: &self.inputs, targets: &self.targets, length: self.length },
             batch: self.batch,
             first: 0,
             step: 0,
@@ -92,7 +90,7 @@ impl Task {
     fn plain(&self) -> Result<Vec<Step>> {
         let mut model = PlainModel::new(&self.config, Precision::F32, &Device::Cpu, &self.values())?;
         let mut optimizer = AdamW::new(&Train::default(), model.parameters(), model.weights())?;
-        let windows = Windows { inputs: &self.inputs, targets: &self.targets, length: self.length };
+        let windows = Sequences { inputs: &self.inputs, targets: &self.targets, length: self.length };
         let scale = 1.0 / self.targets.len() as f64;
         (0..self.steps)
             .map(|step| {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use votive::device::Device;
 use votive::experiment::settings::{Activation, ClipNorm, Family, Model, Train};
-use votive::model::Config;
-use votive::model::plain::Windows;
+use votive::model::{Config, Sequences};
 use votive::optimize::LearningRate;
 use votive::train::backend::{Backend, Candle, CpuEngine, State, Step, make_step};
 
@@ -114,10 +113,10 @@ fn ten_steps_of(name: &str, plain: bool) {
     for (step, expected) in golden.steps.iter().enumerate() {
         let first = step * size;
         let windows =
-            Windows { inputs: &text[first..first + size], targets: &text[first + 1..=first + size], length: golden.length };
+            Sequences { inputs: &text[first..first + size], targets: &text[first + 1..=first + size], length: golden.length };
         let rate = schedule.at_step(step as u64, steps as u64);
         assert!(!far(rate, expected.learning_rate, 1e-12, 0.0), "{name} step {step}: {rate}");
-        let made = make_step(&mut *backend, Step { windows, number: step as u64, learning_rate: rate }).unwrap();
+        let made = make_step(&mut *backend, Step { sequences: windows, number: step as u64, learning_rate: rate }).unwrap();
         let (loss, norm) = (made.loss, made.norm);
         if step == 0 {
             for (parameter, gradient) in parameters.iter().zip(backend.gradients().unwrap()) {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use votive::error::Kind;
 use votive::experiment::settings::{self, Activation, ClipNorm, Family, Precision, Train};
 use votive::model::gpu::cuda::Search;
-use votive::model::gpu::{self, Engine, Member, Options, Outcome, State, Step, Windows};
-use votive::model::plain::{self, DropoutSource, PlainModel};
-use votive::model::{Config, Parameter, Start, initial_values};
+use votive::model::gpu::{self, Engine, Member, Options, Outcome, State};
+use votive::model::plain::{DropoutSource, PlainModel};
+use votive::model::{Config, Parameter, Sequences, Start, Step, initial_values};
 use votive::optimize::{AdamW, loss_and_norm};
 
 use crate::host_gpu;
@@ -108,7 +108,8 @@ fn windows(config: &Config, length: usize, count: usize, text: usize) -> Tokens 
 
 /// One step of the only member, and what came of it.
 fn step(engine: &mut Engine, tokens: &Tokens, number: u64, learning_rate: f64) -> Outcome {
-    let step = Step { inputs: &tokens.0, targets: &tokens.1, step: number, learning_rate };
+    let length = engine.options().length;
+    let step = tokens_step(length, tokens, number, learning_rate);
     engine.submit(&[Some(step)]).unwrap();
     engine.result().unwrap()[0].unwrap()
 }
@@ -137,7 +138,7 @@ impl Plain {
     /// Mean loss and norm; the gradients are the model's then.
     fn backward(&mut self, (inputs, targets): &Tokens, number: u64) -> [f64; 2] {
         self.model.forget();
-        let windows = plain::Windows { inputs, targets, length: self.length };
+        let windows = Sequences { inputs, targets, length: self.length };
         let dropout = DropoutSource { seed: 3, step: number, first: 0 };
         self.model.train(&windows, dropout, 1.0 / targets.len() as f64).unwrap();
         let (nll, norm) = loss_and_norm(self.model.gathered().unwrap()).unwrap();
@@ -271,16 +272,16 @@ fn losses_of_scored_windows_are_those_of_the_plain_path_whatever_they_are_groupe
         let mut engine = engine(&config, Options { unit: Some(2), chunk: Some(9), ..options(&config, 7, 4) });
         for length in [1, 7, 24] {
             let (inputs, targets) = windows(&config, length, 9, 2);
-            let expected = plain.model.nll(&plain::Windows { inputs: &inputs, targets: &targets, length }).unwrap();
-            let all = engine.nll(length, &[Windows { inputs: &inputs, targets: &targets }]).unwrap().remove(0);
+            let expected = plain.model.nll(&Sequences { inputs: &inputs, targets: &targets, length }).unwrap();
+            let all = engine.nll(&[Sequences { inputs: &inputs, targets: &targets, length }]).unwrap().remove(0);
             assert_eq!(all.len(), expected.len());
             for (a, b) in all.iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{name}: {length}: {a} and {b}");
             }
             for first in [0, 4, 8] {
                 let place = first * length..(first + 1) * length;
-                let one = Windows { inputs: &inputs[place.clone()], targets: &targets[place.clone()] };
-                let alone = engine.nll(length, &[one]).unwrap().remove(0);
+                let one = Sequences { inputs: &inputs[place.clone()], targets: &targets[place.clone()], length };
+                let alone = engine.nll(&[one]).unwrap().remove(0);
                 assert_eq!(alone, all[place], "{name}: window {first} of length {length}");
             }
         }
@@ -328,7 +329,7 @@ fn steps_that_are_submitted_ahead_give_the_same_results_in_their_order() {
             outcomes.extend(ahead.result().unwrap());
         }
         let tokens = windows(&config, 7, if number % 3 == 2 { 3 } else { 5 }, number as usize);
-        let step = Step { inputs: &tokens.0, targets: &tokens.1, step: number, learning_rate: 1e-2 };
+        let step = tokens_step(7, &tokens, number, 1e-2);
         ahead.submit(&[Some(step)]).unwrap();
     }
     assert!(ahead.submit(&[None]).is_err() && ahead.read_state(0).is_err(), "four are in flight");
@@ -392,14 +393,14 @@ fn a_member_has_the_same_bits_alone_and_with_three_others() {
                 let tokens: Vec<_> = (0..4).map(|k| member_step(config, k, number)).collect();
                 let steps = tokens
                     .iter()
-                    .map(|of_one| of_one.as_ref().map(|(tokens, learning_rate)| tokens_step(tokens, number, *learning_rate)));
+                    .map(|of_one| of_one.as_ref().map(|(tokens, learning_rate)| tokens_step(7, tokens, number, *learning_rate)));
                 together.submit(&steps.collect::<Vec<_>>()).unwrap();
                 together.result().unwrap()
             })
             .collect();
         let scored: Vec<_> = (0..4).map(|k| windows(config, 6, 2 + k, k)).collect();
-        let scored: Vec<_> = scored.iter().map(|(inputs, targets)| Windows { inputs, targets }).collect();
-        let losses = together.nll(6, &scored).unwrap();
+        let scored: Vec<_> = scored.iter().map(|(inputs, targets)| Sequences { inputs, targets, length: 6 }).collect();
+        let losses = together.nll(&scored).unwrap();
         for k in 0..4 {
             let mut alone = Engine::new(
                 config,
@@ -414,7 +415,7 @@ fn a_member_has_the_same_bits_alone_and_with_three_others() {
                 let outcome = step(&mut alone, &tokens, number, learning_rate);
                 assert_eq!(outcomes[number as usize][k], Some(outcome), "member {k}, step {number}");
             }
-            assert_eq!(alone.nll(6, &scored[k..=k]).unwrap()[0], losses[k], "member {k}");
+            assert_eq!(alone.nll(&scored[k..=k]).unwrap()[0], losses[k], "member {k}");
             let (alone, together) = (alone.read_state(0).unwrap(), together.read_state(k).unwrap());
             if k == 2 {
                 // It ended: its moments decay on, and its weights stay.
@@ -426,8 +427,8 @@ fn a_member_has_the_same_bits_alone_and_with_three_others() {
     }
 }
 
-fn tokens_step((inputs, targets): &Tokens, number: u64, learning_rate: f64) -> Step<'_> {
-    Step { inputs, targets, step: number, learning_rate }
+fn tokens_step(length: usize, (inputs, targets): &Tokens, number: u64, learning_rate: f64) -> Step<'_> {
+    Step { sequences: Sequences { inputs, targets, length }, number, learning_rate }
 }
 
 #[test]
@@ -454,7 +455,7 @@ fn one_that_is_not_finite(unit: Option<usize>) {
     alone.write_state(0, &state(&config, 6)).unwrap();
     for number in 0..3 {
         let tokens = windows(&config, 7, 5, number as usize);
-        both.submit(&[Some(tokens_step(&tokens, number, 1e-2)), Some(tokens_step(&tokens, number, 1e-2))]).unwrap();
+        both.submit(&[Some(tokens_step(7, &tokens, number, 1e-2)), Some(tokens_step(7, &tokens, number, 1e-2))]).unwrap();
     }
     for (number, outcomes) in both.drain().unwrap().into_iter().enumerate() {
         let first = outcomes[0].unwrap();
@@ -471,7 +472,7 @@ fn one_that_is_not_finite(unit: Option<usize>) {
     // A state that is written begins anew.
     both.write_state(0, &state(&config, 5)).unwrap();
     let tokens = windows(&config, 7, 5, 3);
-    both.submit(&[Some(tokens_step(&tokens, 3, 1e-2)), None]).unwrap();
+    both.submit(&[Some(tokens_step(7, &tokens, 3, 1e-2)), None]).unwrap();
     let outcomes = both.result().unwrap();
     assert!(outcomes[0].unwrap().updated && outcomes[1].is_none());
     assert_eq!((both.updates(0), both.updates(1)), (1, 3));
@@ -496,7 +497,7 @@ fn a_fault_of_the_device_ends_the_wait_for_a_result() {
     engine.write_state(0, &state(&config, 5)).unwrap();
     step(&mut engine, &windows(&config, 7, 5, 0), 0, 1e-2);
     let tokens = windows(&config, 7, 5, 1);
-    let failed = engine.submit(&[Some(tokens_step(&tokens, 1, 1e-2))]).and_then(|()| engine.result()).unwrap_err();
+    let failed = engine.submit(&[Some(tokens_step(7, &tokens, 1, 1e-2))]).and_then(|()| engine.result()).unwrap_err();
     assert_eq!(failed.kind(), Kind::Device, "{failed}");
 }
 
@@ -513,11 +514,11 @@ fn every_order_of_a_kernels_threads_gives_the_same_bits() {
         });
         let tokens = windows(&config, 5, 2, 1);
         let results = engines.each_mut().map(|engine| {
-            let step = tokens_step(&tokens, 0, 1e-2);
+            let step = tokens_step(5, &tokens, 0, 1e-2);
             engine.submit(&[Some(step), Some(step)]).unwrap();
             let outcomes = engine.result().unwrap();
-            let one = Windows { inputs: &tokens.0, targets: &tokens.1 };
-            (outcomes, engine.nll(5, &[one, one]).unwrap(), engine.read_state(1).unwrap())
+            let one = Sequences { inputs: &tokens.0, targets: &tokens.1, length: 5 };
+            (outcomes, engine.nll(&[one, one]).unwrap(), engine.read_state(1).unwrap())
         });
         assert_eq!(results[0], results[1]);
     }
@@ -583,8 +584,8 @@ fn bfloat16_follows_the_plain_path_in_32_bits_at_a_distance() {
             }
         }
         let (inputs, targets) = windows(&config, 9, 3, 1);
-        let expected = plain.model.nll(&plain::Windows { inputs: &inputs, targets: &targets, length: 9 }).unwrap();
-        let losses = engine.nll(9, &[Windows { inputs: &inputs, targets: &targets }]).unwrap().remove(0);
+        let expected = plain.model.nll(&Sequences { inputs: &inputs, targets: &targets, length: 9 }).unwrap();
+        let losses = engine.nll(&[Sequences { inputs: &inputs, targets: &targets, length: 9 }]).unwrap().remove(0);
         let worst = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 0.15, "{name}: {worst}");
     }
@@ -615,7 +616,7 @@ fn in_bfloat16_a_state_goes_on_and_members_stay_apart_to_the_bit() {
                 whole.write_state(0, &state).unwrap();
             }
             let outcome = step(&mut whole, &tokens, number, 1e-2);
-            together.submit(&[Some(tokens_step(&tokens, number, 1e-2)); 4]).unwrap();
+            together.submit(&[Some(tokens_step(8, &tokens, number, 1e-2)); 4]).unwrap();
             assert_eq!(together.result().unwrap()[0], Some(outcome), "{name}: step {number}");
         }
         assert_eq!(whole.read_state(0).unwrap(), together.read_state(0).unwrap(), "{name}");

@@ -3,8 +3,8 @@
 use candle_core::Device as CandleDevice;
 use votive::device::Device;
 use votive::experiment::settings::{Activation, Family, Model, Precision, Train};
-use votive::model::plain::{DropoutSource, PlainModel, Windows, cut};
-use votive::model::{Config, initial_values};
+use votive::model::plain::{DropoutSource, PlainModel, cut};
+use votive::model::{Config, Sequences, initial_values};
 use votive::pulse::NEVER;
 use votive::random::Stream;
 use votive::train::backend::{Backend, Candle, CpuEngine, State, Step, StepResult, make_step};
@@ -37,7 +37,7 @@ fn agrees_with_finite_differences(model: &Model) {
     let config = config(model, 7, 6);
     let values = lively_values(&config);
     let (inputs, targets) = (text(12, 7), text(13, 7)[1..].to_vec());
-    let windows = Windows { inputs: &inputs, targets: &targets, length: 6 };
+    let windows = Sequences { inputs: &inputs, targets: &targets, length: 6 };
     let loss = |values: &[Vec<f32>]| {
         let mut model = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, values).unwrap();
         model.train(&windows, NO_DROPOUT, 1.0).unwrap();
@@ -101,7 +101,7 @@ fn an_untrained_models_loss_is_that_of_guessing() {
             let values: Vec<_> = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
             let plain = PlainModel::new(&config, Precision::F32, &CandleDevice::Cpu, &values).unwrap();
             let (inputs, targets) = (text(256, vocabulary), text(257, vocabulary)[1..].to_vec());
-            let nll = plain.nll(&Windows { inputs: &inputs, targets: &targets, length: 32 }).unwrap();
+            let nll = plain.nll(&Sequences { inputs: &inputs, targets: &targets, length: 32 }).unwrap();
             let loss = nll.iter().copied().map(f64::from).sum::<f64>() / nll.len() as f64;
             assert!((loss - (vocabulary as f64).ln()).abs() < 0.05, "{family:?} {vocabulary}: {loss}");
         }
@@ -117,8 +117,8 @@ fn engine(config: &Config, train: &Train) -> CpuEngine {
 }
 
 /// One step; at a learning rate of 0 it leaves the weights as they are.
-fn step(backend: &mut dyn Backend, windows: Windows<'_>, number: u64, learning_rate: f64) -> StepResult {
-    make_step(backend, Step { windows, number, learning_rate }).unwrap()
+fn step(backend: &mut dyn Backend, windows: Sequences<'_>, number: u64, learning_rate: f64) -> StepResult {
+    make_step(backend, Step { sequences: windows, number, learning_rate }).unwrap()
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn one_batch_can_be_learned_by_heart() {
     let train = Train { weight_decay: 0.0, ..Train::default() };
     let mut engine = engine(&config, &train);
     let sequence = text(65, 11);
-    let windows = Windows { inputs: &sequence[..64], targets: &sequence[1..], length: 16 };
+    let windows = Sequences { inputs: &sequence[..64], targets: &sequence[1..], length: 16 };
     let mut loss = f64::INFINITY;
     for number in 0..300 {
         loss = step(&mut engine, windows, number, 5e-3).loss;
@@ -141,7 +141,7 @@ fn gradients_in_micro_batches_are_those_of_the_whole_batch() {
     let model = Model { layers: 1, heads: 2, width: 16, dropout: 0.2, ..Model::default() };
     let config = config(&model, 11, 8);
     let sequence = text(41, 11);
-    let windows = Windows { inputs: &sequence[..40], targets: &sequence[1..], length: 8 };
+    let windows = Sequences { inputs: &sequence[..40], targets: &sequence[1..], length: 8 };
     let gradients = |micro_batch| {
         let mut engine = engine(&config, &Train { micro_batch, ..Train::default() });
         let loss = step(&mut engine, windows, 4, 0.0).loss;
@@ -162,7 +162,7 @@ fn dropout_is_a_function_of_seed_step_and_window_and_never_touches_scoring() {
     let model = Model { layers: 1, heads: 2, width: 16, dropout: 0.5, ..Model::default() };
     let config = config(&model, 11, 8);
     let sequence = text(17, 11);
-    let windows = Windows { inputs: &sequence[..16], targets: &sequence[1..], length: 8 };
+    let windows = Sequences { inputs: &sequence[..16], targets: &sequence[1..], length: 8 };
     let mut engine = engine(&config, &Train::default());
     let scored = engine.nll(&windows, &NEVER).unwrap();
     let [first, again, other] = [0, 0, 1].map(|number| step(&mut engine, windows, number, 0.0).loss);
@@ -176,7 +176,7 @@ fn a_gradient_that_dropout_leaves_at_zero_is_one() {
     let model = Model { layers: 1, heads: 2, width: 16, dropout: 0.99, ..Model::default() };
     let config = config(&model, 11, 8);
     let sequence = text(9, 11);
-    let windows = Windows { inputs: &sequence[..8], targets: &sequence[1..], length: 8 };
+    let windows = Sequences { inputs: &sequence[..8], targets: &sequence[1..], length: 8 };
     let train = Train::default();
     let candle = Candle::new(&config, &train, 1, Device::Cpu, &untrained(&config)).unwrap();
     let backends: [(&str, Box<dyn Backend>); 2] = [("engine", Box::new(engine(&config, &train))), ("candle", Box::new(candle))];

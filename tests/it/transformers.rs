@@ -6,7 +6,8 @@ use std::process::Command;
 use candle_core::Device;
 use serde_json::{Value, json};
 use votive::experiment::settings::{Precision, Train};
-use votive::model::plain::{PlainModel, Windows};
+use votive::model::Sequences;
+use votive::model::plain::PlainModel;
 use votive::pulse::NEVER;
 use votive::runs::TrialFolder;
 use votive::train::backend::{Backend, CpuEngine, State};
@@ -47,7 +48,7 @@ fn ours(folder: &TrialFolder, validation: &[u32]) -> Value {
             let mut log_probabilities = vec![vec![0.0; v as usize]; ids.len()];
             for target in 0..v {
                 let targets = vec![target; ids.len()];
-                let nll = engine.nll(&Windows { inputs: ids, targets: &targets, length: ids.len() }, &NEVER).unwrap();
+                let nll = engine.nll(&Sequences { inputs: ids, targets: &targets, length: ids.len() }, &NEVER).unwrap();
                 for (row, nll) in log_probabilities.iter_mut().zip(nll.unwrap()) {
                     row[target as usize] = -nll;
                 }

@@ -12,9 +12,9 @@ use crate::cli::output::print;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{self, Family, Precision, Train};
 use crate::model::gpu::cuda::{Search, user_cache};
-use crate::model::gpu::{Engine, Member, Options, Outcome, State, Step};
-use crate::model::plain::{DropoutSource, PlainModel, Windows};
-use crate::model::{Config, Parameter, Start, initial_values};
+use crate::model::gpu::{Engine, Member, Options, Outcome, State};
+use crate::model::plain::{DropoutSource, PlainModel};
+use crate::model::{Config, Parameter, Sequences, Start, Step, initial_values};
 use crate::optimize::loss_and_norm;
 use crate::runner::Failure;
 
@@ -213,13 +213,13 @@ impl Bench<'_> {
         let config = &sized.config;
         let tokens = tokens(sized, 1);
         let mut engine = self.engine(sized, precision, 1, 1)?;
-        let outcome = make_step(&mut engine, std::slice::from_ref(&tokens), 7)?[0];
+        let outcome = make_step(&mut engine, sized.length, std::slice::from_ref(&tokens), 7)?[0];
         let gradients = engine.gradients(0)?;
 
         let mut plain = PlainModel::on_processor(config, &values(config, 0))?;
-        let windows = Windows { inputs: &tokens.0, targets: &tokens.1, length: sized.length };
+        let sequences = Sequences { inputs: &tokens.0, targets: &tokens.1, length: sized.length };
         let dropout = DropoutSource { seed: 0, step: 7, first: 0 };
-        plain.train(&windows, dropout, 1.0 / tokens.1.len() as f64)?;
+        plain.train(&sequences, dropout, 1.0 / tokens.1.len() as f64)?;
         let (nll, _) = loss_and_norm(plain.gathered()?)?;
         let loss = nll / tokens.1.len() as f64;
         let expected: Vec<f32> = plain.gathered()?.gradients.to_vec1()?;
@@ -253,7 +253,7 @@ impl Bench<'_> {
             let texts: Vec<Tokens> = (0..members).map(|k| tokens(sized, k)).collect();
             let mut outcomes = Vec::new();
             for number in 0..STEPS {
-                outcomes.push(make_step(&mut engine, &texts, number as u64)?[0]);
+                outcomes.push(make_step(&mut engine, sized.length, &texts, number as u64)?[0]);
             }
             Ok((outcomes, engine.read_state(0)?))
         };
@@ -270,10 +270,11 @@ impl Bench<'_> {
         const DEPTH: usize = 4;
         let mut engine = self.engine(sized, precision, 1, DEPTH)?;
         let (inputs, targets) = tokens(sized, 1);
+        let sequences = Sequences { inputs: &inputs, targets: &targets, length: sized.length };
         let mut number = 0;
         let mut submit = |engine: &mut Engine| {
             number += 1;
-            engine.submit(&[Some(Step { inputs: &inputs, targets: &targets, step: number, learning_rate: 1e-4 })])
+            engine.submit(&[Some(Step { sequences, number, learning_rate: 1e-4 })])
         };
         // The first step goes launch by launch, the second is recorded.
         let before = engine.gpu().counts();
@@ -307,10 +308,11 @@ impl Bench<'_> {
 }
 
 /// A step of every member.
-fn make_step(engine: &mut Engine, texts: &[Tokens], number: u64) -> Result<Vec<Outcome>> {
+fn make_step(engine: &mut Engine, length: usize, texts: &[Tokens], number: u64) -> Result<Vec<Outcome>> {
     let mut steps = Vec::new();
     for text in texts {
-        steps.push(Some(Step { inputs: &text.0, targets: &text.1, step: number, learning_rate: 1e-3 }));
+        let sequences = Sequences { inputs: &text.0, targets: &text.1, length };
+        steps.push(Some(Step { sequences, number, learning_rate: 1e-3 }));
     }
     engine.submit(&steps)?;
     let outcomes: Option<Vec<Outcome>> = engine.result()?.into_iter().collect();

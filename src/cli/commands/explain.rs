@@ -68,7 +68,7 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
         clip_norm: Some(settings.train.clip_norm),
         precision: settings.train.precision,
         budget: Some(settings.train.budget),
-        steps: (facts.steps > 0).then_some(facts.steps),
+        steps: facts.counted_steps(),
     };
     let title = format!(
         "{}, configuration {}, one of {}: {}\n\n",

@@ -38,16 +38,17 @@ pub(super) fn table(plan: &Plan, look: Look) -> Result<String> {
         } else {
             facts.tokens_per_step / trial.settings.train.sequence_length as u64
         };
-        let open = facts.steps == 0;
+        let steps = facts.counted_steps();
+        let by_time = || "by time".to_owned();
         row.extend([
             trial.seed.to_string(),
             format!("{} ({})", thousands(facts.windows), thousands(facts.text_windows)),
             thousands(facts.steps_per_epoch),
             thousands(last),
-            if open { "by time".to_owned() } else { thousands(facts.steps) },
+            steps.map_or_else(by_time, thousands),
             thousands(facts.tokens_per_step),
-            if open { "by time".to_owned() } else { thousands(facts.target_tokens) },
-            if open { "–".to_owned() } else { format!("{:.2}", facts.views) },
+            steps.map_or_else(by_time, |_| thousands(facts.target_tokens)),
+            steps.map_or_else(|| "–".to_owned(), |_| format!("{:.2}", facts.views)),
             short(facts.parameters as f64),
             format!("{:.1}%", 100.0 * evaluation.share),
             trial.id.to_string(),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use checkpoint::{Checkpoint, WhenDone};
 pub use corpus::{Corpus, Join, Part};
 pub use evaluate::{Evaluate, RankAt, RankBy};
-pub use model::{Activation, Family, Model};
+pub use model::{Activation, Family, Misfit, Model};
 pub use report::Report;
 pub use run::{DeviceChoice, Engine, On, Run, Timeout};
 pub use slurm::Slurm;

@@ -86,3 +86,28 @@ pub enum Activation {
     /// The tanh form (Hugging Face's `gelu_new`).
     GeluTanh,
 }
+
+/// Why a model of some sizes cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// The width is not a multiple of the heads.
+    Heads,
+    /// A head of this width is odd, and rotary positions need pairs.
+    OddHead(usize),
+    /// The heads are not a multiple of the key and value heads.
+    KeyValueHeads,
+}
+
+impl Misfit {
+    /// What does not fit of these sizes.
+    pub fn all(family: Family, width: usize, heads: usize, kv_heads: usize) -> Vec<Self> {
+        let is_llama = family == Family::Llama;
+        let of_width = if heads == 0 || !width.is_multiple_of(heads) {
+            Some(Self::Heads)
+        } else {
+            Some(width / heads).filter(|head| is_llama && !head.is_multiple_of(2)).map(Self::OddHead)
+        };
+        let of_heads = (is_llama && !(kv_heads > 0 && heads.is_multiple_of(kv_heads))).then_some(Self::KeyValueHeads);
+        of_width.into_iter().chain(of_heads).collect()
+    }
+}

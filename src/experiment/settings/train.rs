@@ -170,6 +170,16 @@ pub enum Budget {
     Minutes(f64),
 }
 
+impl Budget {
+    /// Seconds inside steps after which a trial ends whose budget is in minutes; `None` where its steps are counted.
+    pub fn seconds(self) -> Option<f64> {
+        match self {
+            Self::Minutes(minutes) => Some(60.0 * minutes),
+            Self::Tokens(_) | Self::Bytes(_) | Self::Steps(_) | Self::Epochs(_) => None,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Budget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const HELP: &str = "write one of `tokens`, `bytes`, `steps`, `epochs`, `minutes` with an amount: `{tokens: 1_000_000}`";

@@ -11,9 +11,10 @@ use super::loss;
 use super::matrix::{Epilogue, outer_product, product};
 use super::norm;
 use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
-use super::shard::{Gradient, Layer, Scratch, Shard, Tokens, Training, head_rows, streams_of_block};
+use super::shard::{Gradient, Layer, Scratch, Shard, Training, head_rows, streams_of_block};
 use super::vector::vectorized;
 use crate::experiment::settings::Family;
+use crate::model::Sequences;
 use crate::model::dropout::{MaskKey, Site};
 
 /// What comes after the gradient of a linear layer's input.
@@ -31,7 +32,7 @@ impl Model<'_> {
         &self,
         shard: &mut Shard,
         scratch: &mut Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         scale: f32,
         gradient: &mut Gradient<'_>,
         nll: &mut [f64],
@@ -70,7 +71,7 @@ impl Model<'_> {
         l: usize,
         shard: &mut Shard,
         scratch: &mut Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         training: Training,
         gradient: &mut Gradient<'_>,
     ) {
@@ -168,7 +169,7 @@ impl Model<'_> {
     }
 
     /// Adds the gradients of the embeddings, given that of their sum.
-    pub(super) fn embed_backward(&self, dx: &[f32], tokens: Tokens<'_>, gradient: &mut Gradient<'_>) {
+    pub(super) fn embed_backward(&self, dx: &[f32], tokens: Sequences<'_>, gradient: &mut Gradient<'_>) {
         let width = self.config.width;
         // A tied table has its gradient as the output layer already.
         let table = if self.config.tied {
@@ -205,7 +206,7 @@ impl Model<'_> {
         layer: &mut Layer,
         dheads: &[f32],
         scratch: &mut attention::Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         training: Training,
     ) {
         let (length, heads, rows) = (tokens.length, self.config.heads, tokens.inputs.len());
@@ -226,7 +227,7 @@ impl Model<'_> {
         gradient: &'b [f32],
         masked: &'b mut [f32],
         scratch: &mut [f32],
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         place: impl Fn(usize) -> MaskKey,
     ) -> &'b [f32] {
         if !self.dropout() {

@@ -9,13 +9,11 @@ use super::loss;
 use super::matrix::{Epilogue, product};
 use super::norm::{Forward, Norm};
 use super::panels::{Panels, PanelsMut, WIDTH, room, rows};
-use super::shard::{
-    Gradient, Layer, Scratch, Shard, Tokens, Training, dropout, exponentials, head_rows, shape, streams_of_block,
-};
+use super::shard::{Gradient, Layer, Scratch, Shard, Training, dropout, exponentials, head_rows, shape, streams_of_block};
 use super::vector::vectorized;
 use crate::experiment::settings::{Activation, Family};
-use crate::model::Config;
 use crate::model::dropout::{MaskKey, Rows, Site};
+use crate::model::{Config, Sequences};
 
 /// Everything that all shards read.
 pub(super) struct Model<'a> {
@@ -34,7 +32,7 @@ impl Model<'_> {
         &self,
         shard: &mut Shard,
         scratch: &mut Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         training: Training,
         gradient: &mut Gradient<'_>,
         nll: &mut [f64],
@@ -58,7 +56,7 @@ impl Model<'_> {
     }
 
     /// The NLL of each target. `shard` needs the buffers of one block only.
-    pub(super) fn score(&self, shard: &mut Shard, scratch: &mut Scratch, tokens: Tokens<'_>, into: &mut [f32]) {
+    pub(super) fn score(&self, shard: &mut Shard, scratch: &mut Scratch, tokens: Sequences<'_>, into: &mut [f32]) {
         let count = tokens.inputs.len();
         shard.prepare(self.config, count, 1, 0);
         scratch.prepare(self.config, count);
@@ -86,7 +84,7 @@ impl Model<'_> {
         }
     }
 
-    pub(super) fn embed(&self, x: &mut [f32], tokens: Tokens<'_>) {
+    pub(super) fn embed(&self, x: &mut [f32], tokens: Sequences<'_>) {
         let (width, table) = (self.config.width, &self.values[self.layout.tokens.clone()]);
         let positions = self.layout.positions.clone().map(|positions| &self.values[positions]);
         let mut x = PanelsMut::new(x, tokens.inputs.len());
@@ -119,7 +117,7 @@ impl Model<'_> {
     pub(super) fn masked(
         &self,
         scratch: &mut [f32],
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         place: impl Fn(usize) -> MaskKey,
         mut each: impl FnMut(usize, &[f32]),
     ) {
@@ -132,7 +130,7 @@ impl Model<'_> {
         }
     }
 
-    pub(super) fn drop_embedding(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Tokens<'_>, training: Option<Training>) {
+    pub(super) fn drop_embedding(&self, x: &mut [f32], scratch: &mut Scratch, tokens: Sequences<'_>, training: Option<Training>) {
         let (Some(training), true) = (training, self.dropout()) else { return };
         let mut x = PanelsMut::new(x, tokens.inputs.len());
         self.masked(
@@ -160,7 +158,7 @@ impl Model<'_> {
         x: &[f32],
         input: &[f32],
         scratch: &mut Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         training: Option<(Training, usize, Site)>,
     ) {
         let rows = tokens.inputs.len();
@@ -234,7 +232,7 @@ impl Model<'_> {
         l: usize,
         layer: &mut Layer,
         scratch: &mut Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         training: Option<Training>,
     ) {
         let (length, heads, rows) = (tokens.length, self.config.heads, tokens.inputs.len());
@@ -255,7 +253,7 @@ impl Model<'_> {
         layer: &mut Layer,
         [x, mid, next]: [&mut [f32]; 3],
         scratch: &mut Scratch,
-        tokens: Tokens<'_>,
+        tokens: Sequences<'_>,
         training: Option<Training>,
     ) {
         let (block, rows) = (&self.layout.blocks[l], tokens.inputs.len());

@@ -70,13 +70,13 @@ use self::lanes::Lanes;
 use self::layout::Layout;
 pub use self::pool::Pool;
 pub use self::processor::processor;
-use self::shard::{Gradient, Scratch, Shard, Tokens, Training};
+use self::shard::{Gradient, Scratch, Shard, Training};
 pub(super) use self::shard::{exponentials, head_rows};
 pub(super) use self::sharding::arrays;
 use self::sharding::in_order;
 pub use self::sharding::{lanes, shard_size};
 pub(crate) use self::vector::vectorized;
-use super::Config;
+use super::{Config, Sequences};
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::pulse;
@@ -91,12 +91,8 @@ const PIECE: usize = 16_384;
 /// A part of a batch that goes through the model at once.
 #[derive(Debug, Clone, Copy)]
 pub struct MicroBatch<'a> {
-    /// Input tokens, sequence by sequence.
-    pub inputs: &'a [u32],
-    /// The token that follows each.
-    pub targets: &'a [u32],
-    /// Tokens of a sequence.
-    pub length: usize,
+    /// Its sequences.
+    pub sequences: Sequences<'a>,
     /// Sequences of the whole batch.
     pub batch: usize,
     /// Index of its first sequence in the batch; 0 begins new gradients.
@@ -206,10 +202,11 @@ impl Engine {
     ///
     /// `stop` is heeded after each shard. False where it said so: then gradients and sum are of no use.
     pub fn train(&mut self, micro: MicroBatch<'_>, nll: &mut f64, stop: &AtomicBool) -> Result<bool> {
-        let MicroBatch { inputs, targets, length, batch, first, step, scale } = micro;
-        self.check(inputs, targets, length)?;
+        let MicroBatch { sequences: all, batch, first, step, scale } = micro;
+        self.check(all)?;
+        let Sequences { inputs, targets, length } = all;
         let size = shard_size(batch, length);
-        let sequences = inputs.len() / length;
+        let sequences = all.count();
         let last = first + sequences == batch;
         if !first.is_multiple_of(size) || first + sequences > batch || !(last || sequences.is_multiple_of(size)) {
             return Err(Error::internal(format!("sequences {first} to {} of {batch} are not whole shards", first + sequences)));
@@ -228,7 +225,7 @@ impl Engine {
         let shards: Vec<_> = sums.chunks_mut(size).map(Mutex::new).collect();
         self.pool.run(shards.len(), |i, thread| {
             let place = i * size * length..((i + 1) * size * length).min(inputs.len());
-            let tokens = Tokens { inputs: &inputs[place.clone()], targets: &targets[place], length };
+            let tokens = Sequences { inputs: &inputs[place.clone()], targets: &targets[place], length };
             let training = Training { seed, step, first: first + i * size, scale };
             let (scratch, shard) = &mut *lock(&scratch[thread]);
             lanes.add(first / size + i, |all, begin| {
@@ -254,7 +251,7 @@ impl Engine {
     /// One thread, and a lane for each shard: it adds each shard to the sum of those before, which is the same as adding up the
     /// lanes in the end.
     fn train_in_order(&mut self, micro: MicroBatch<'_>, size: usize, nll: &mut f64, stop: &AtomicBool) {
-        let MicroBatch { inputs, targets, length, first, step, scale, .. } = micro;
+        let MicroBatch { sequences: Sequences { inputs, targets, length }, first, step, scale, .. } = micro;
         self.gradients.truncate(1);
         self.aside.set_len(self.layout.len);
         let (mut sums, mut aside) = (std::mem::take(&mut self.gradients[0]), std::mem::take(&mut self.aside));
@@ -265,7 +262,7 @@ impl Engine {
                 break;
             }
             let first = first + i * size;
-            let tokens = Tokens { inputs, targets, length };
+            let tokens = Sequences { inputs, targets, length };
             let training = Training { seed: self.seed, step, first, scale };
             let mut of_sequences = vec![0.0; inputs.len() / length];
             let begin = first == 0;
@@ -307,11 +304,12 @@ impl Engine {
         });
     }
 
-    /// The NLL of each target in nats, without dropout, one sequence of `length` tokens after another.
+    /// The NLL of each target in nats, without dropout, one sequence after another.
     ///
     /// `stop` is heeded after every few sequences. False where it said so: then the losses are of no use.
-    pub fn nll(&mut self, inputs: &[u32], targets: &[u32], length: usize, into: &mut [f32], stop: &AtomicBool) -> Result<bool> {
-        self.check(inputs, targets, length)?;
+    pub fn nll(&mut self, sequences: Sequences<'_>, into: &mut [f32], stop: &AtomicBool) -> Result<bool> {
+        self.check(sequences)?;
+        let Sequences { inputs, targets, length } = sequences;
         if into.len() != inputs.len() {
             return Err(Error::internal(format!("{} losses asked for of {} targets", into.len(), inputs.len())));
         }
@@ -325,7 +323,7 @@ impl Engine {
                 return;
             }
             let place = i * tokens..((i + 1) * tokens).min(inputs.len());
-            let tokens = Tokens { inputs: &inputs[place.clone()], targets: &targets[place], length };
+            let tokens = Sequences { inputs: &inputs[place.clone()], targets: &targets[place], length };
             let (scratch, shard) = &mut *lock(&scratch[thread]);
             model.score(shard, scratch, tokens, &mut lock(&into[i]));
             pulse::beat();
@@ -346,7 +344,7 @@ impl Engine {
     }
 
     /// Refuses what would read beyond a table: these are mistakes of the caller, found before any work.
-    fn check(&self, inputs: &[u32], targets: &[u32], length: usize) -> Result<()> {
+    fn check(&self, Sequences { inputs, targets, length }: Sequences<'_>) -> Result<()> {
         if length == 0 || length > self.longest || !inputs.len().is_multiple_of(length) || inputs.len() != targets.len() {
             let (inputs, targets, longest) = (inputs.len(), targets.len(), self.longest);
             let sizes = format!("{inputs} inputs and {targets} targets in sequences of {length} (at most {longest})");

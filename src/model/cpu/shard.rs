@@ -8,15 +8,6 @@ use super::panels::{WIDTH, room};
 use crate::experiment::settings::Family;
 use crate::model::Config;
 
-/// The tokens of a shard.
-#[derive(Clone, Copy)]
-pub(super) struct Tokens<'a> {
-    pub(super) inputs: &'a [u32],
-    pub(super) targets: &'a [u32],
-    /// Tokens of a sequence.
-    pub(super) length: usize,
-}
-
 /// What training needs to know beside the tokens.
 #[derive(Clone, Copy)]
 pub(super) struct Training {

@@ -226,7 +226,8 @@ fn train(engine: &mut Engine, length: usize, batch: usize, pieces: &[Range<usize
         let place = piece.start * length..piece.end * length;
         let (inputs, targets) = (&inputs[place.clone()], &targets[place]);
         let scale = 1.0 / (batch * length) as f32;
-        let micro = MicroBatch { inputs, targets, length, batch, first: piece.start, step: 9, scale };
+        let sequences = Sequences { inputs, targets, length };
+        let micro = MicroBatch { sequences, batch, first: piece.start, step: 9, scale };
         assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
     }
     nll
@@ -278,7 +279,7 @@ fn losses_and_all_gradients_are_those_of_the_definition_in_64_bits() {
 /// The plain path (candle's operations and autograd) at sizes with whole tiles and several blocks of query rows.
 #[test]
 fn a_step_is_that_of_the_plain_path() {
-    use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
+    use crate::model::plain::{self, DropoutSource, PlainModel};
     let llama = |m: &mut settings::Model| (m.family, m.kv_heads) = (Family::Llama, Some(2));
     let small = |m: &mut settings::Model| (m.layers, m.heads, m.width) = (1, 2, 32);
     let untied = |m: &mut settings::Model| (m.layers, m.heads, m.width, m.tied) = (1, 2, 32, false);
@@ -302,8 +303,8 @@ fn a_step_is_that_of_the_plain_path() {
         let split: Vec<Vec<f32>> = engine.ranges().iter().map(|r| engine.values()[r.clone()].to_vec()).collect();
         let mut plain = PlainModel::new(&config, settings::Precision::F32, &candle_core::Device::Cpu, &split).unwrap();
         let (inputs, targets) = tokens(&config, batch * length);
-        let windows = Windows { inputs: &inputs, targets: &targets, length };
-        plain.train(&windows, DropoutSource { seed: 3, step: 9, first: 0 }, 1.0 / (batch * length) as f64).unwrap();
+        let sequences = Sequences { inputs: &inputs, targets: &targets, length };
+        plain.train(&sequences, DropoutSource { seed: 3, step: 9, first: 0 }, 1.0 / (batch * length) as f64).unwrap();
         let expected = plain.gathered().unwrap();
         let gradients = plain::cut(&expected.gradients, plain.parameters()).unwrap();
         let expected = expected.nll.to_scalar::<f64>().unwrap();
@@ -380,12 +381,13 @@ fn scoring_is_the_definition_and_does_not_depend_on_what_else_is_scored() {
         let (inputs, targets) = tokens(&config, 20 * 20);
         let mut engine = engine(&config, 2, 10.0);
         let mut all = vec![0.0; 400];
-        engine.nll(&inputs, &targets, 20, &mut all, &NEVER).unwrap();
+        engine.nll(Sequences { inputs: &inputs, targets: &targets, length: 20 }, &mut all, &NEVER).unwrap();
         let reference = Reference::new(&config, engine.values(), None);
         for s in 0..20 {
             let place = s * 20..(s + 1) * 20;
             let mut alone = vec![0.0; 20];
-            engine.nll(&inputs[place.clone()], &targets[place.clone()], 20, &mut alone, &NEVER).unwrap();
+            let one = Sequences { inputs: &inputs[place.clone()], targets: &targets[place.clone()], length: 20 };
+            engine.nll(one, &mut alone, &NEVER).unwrap();
             assert_eq!(bits(&alone), bits(&all[place.clone()]));
             for (nll, expected) in alone.iter().zip(reference.nll(s, &inputs[place.clone()], &targets[place])) {
                 assert!((f64::from(*nll) - expected).abs() < 1e-5 * expected.abs().max(1.0), "{name}: {nll} {expected}");
@@ -424,7 +426,8 @@ fn dropout_depends_on_the_step_and_not_in_scoring() {
     let (inputs, targets) = tokens(&config, 20);
     let mut at = |step| {
         let mut nll = 0.0;
-        let micro = MicroBatch { inputs: &inputs, targets: &targets, length: 10, batch: 2, first: 0, step, scale: 1.0 };
+        let sequences = Sequences { inputs: &inputs, targets: &targets, length: 10 };
+        let micro = MicroBatch { sequences, batch: 2, first: 0, step, scale: 1.0 };
         assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
         nll
     };
@@ -439,7 +442,8 @@ fn a_stop_is_heeded_between_shards_and_leaves_nothing_behind() {
     for threads in [1, 2] {
         let mut engine = engine(&config, threads, 1.0);
         let (inputs, targets) = tokens(&config, 16 * 20);
-        let micro = MicroBatch { inputs: &inputs, targets: &targets, length: 20, batch: 16, first: 0, step: 0, scale: 1.0 };
+        let sequences = Sequences { inputs: &inputs, targets: &targets, length: 20 };
+        let micro = MicroBatch { sequences, batch: 16, first: 0, step: 0, scale: 1.0 };
         let whole = |engine: &mut Engine| {
             let mut nll = 0.0;
             assert!(engine.train(micro, &mut nll, &NEVER).unwrap());
@@ -447,7 +451,7 @@ fn a_stop_is_heeded_between_shards_and_leaves_nothing_behind() {
         };
         let (first, before) = (whole(&mut engine), pulse::beats());
         assert!(!engine.train(micro, &mut 0.0, &asked).unwrap());
-        assert!(!engine.nll(&inputs, &targets, 20, &mut [0.0; 320], &asked).unwrap());
+        assert!(!engine.nll(sequences, &mut [0.0; 320], &asked).unwrap());
         assert_eq!(whole(&mut engine), first);
         assert!(pulse::beats() >= before + 2, "a step of two shards beats for each");
     }
@@ -458,13 +462,14 @@ fn mistakes_are_errors_and_not_panics() {
     let config = config(|_| {});
     let mut engine = engine(&config, 1, 1.0);
     let ok = [1; 20];
-    let micro = MicroBatch { inputs: &ok, targets: &ok, length: 10, batch: 2, first: 0, step: 0, scale: 1.0 };
+    let sequences = Sequences { inputs: &ok, targets: &ok, length: 10 };
+    let micro = MicroBatch { sequences, batch: 2, first: 0, step: 0, scale: 1.0 };
     let mistakes = [
-        MicroBatch { inputs: &[11; 20], ..micro },
-        MicroBatch { targets: &[99; 20], ..micro },
-        MicroBatch { targets: &ok[..10], ..micro },
-        MicroBatch { length: 0, ..micro },
-        MicroBatch { length: 3, ..micro },
+        MicroBatch { sequences: Sequences { inputs: &[11; 20], ..sequences }, ..micro },
+        MicroBatch { sequences: Sequences { targets: &[99; 20], ..sequences }, ..micro },
+        MicroBatch { sequences: Sequences { targets: &ok[..10], ..sequences }, ..micro },
+        MicroBatch { sequences: Sequences { length: 0, ..sequences }, ..micro },
+        MicroBatch { sequences: Sequences { length: 3, ..sequences }, ..micro },
         MicroBatch { first: 1, ..micro },
         MicroBatch { batch: 50, ..micro },
     ];
@@ -472,7 +477,7 @@ fn mistakes_are_errors_and_not_panics() {
         assert!(engine.train(mistake, &mut 0.0, &NEVER).is_err(), "{mistake:?}");
     }
     assert!(engine.train(micro, &mut 0.0, &NEVER).is_ok());
-    assert!(engine.nll(&ok, &ok, 10, &mut [0.0; 3], &NEVER).is_err());
+    assert!(engine.nll(sequences, &mut [0.0; 3], &NEVER).is_err());
     assert!(Engine::new(&config, 0, 1, 25).is_err());
     assert!(Engine::new(&config, 0, 0, 24).is_err());
 }

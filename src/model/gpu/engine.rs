@@ -21,7 +21,7 @@ use super::sizes::Sizes;
 use super::stamp::Stamp;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Family, Precision};
-use crate::model::{Config, cpu};
+use crate::model::{Config, Sequences, cpu};
 
 /// Slots of the ring, at most, where a step has not more units: they lie in memory that the system cannot move.
 const SLOTS: usize = 32;
@@ -291,7 +291,7 @@ impl Engine {
 
     /// Refuses what would read beyond a table, and windows whose targets are not their inputs moved on by one: only the last
     /// target of a window goes to the device.
-    fn check_tokens(&self, length: usize, inputs: &[u32], targets: &[u32]) -> Result<()> {
+    fn check_tokens(&self, Sequences { inputs, targets, length }: Sequences<'_>) -> Result<()> {
         if inputs.len() != targets.len() || !inputs.len().is_multiple_of(length) {
             let (inputs, targets) = (inputs.len(), targets.len());
             return Err(Error::internal(format!("{inputs} inputs and {targets} targets in windows of {length}")));

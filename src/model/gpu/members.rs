@@ -19,19 +19,6 @@ pub struct Member {
     pub clip: Option<f64>,
 }
 
-/// One optimizer step of one member.
-#[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
-    /// Input tokens, window by window.
-    pub inputs: &'a [u32],
-    /// The token that follows each.
-    pub targets: &'a [u32],
-    /// The step, which dropout depends on.
-    pub step: u64,
-    /// Learning rate.
-    pub learning_rate: f64,
-}
-
 /// What came of a member's step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
@@ -54,13 +41,4 @@ pub struct State {
     pub first: Vec<f32>,
     /// Running means of their squares.
     pub second: Vec<f32>,
-}
-
-/// Windows of one length that are scored.
-#[derive(Debug, Clone, Copy)]
-pub struct Windows<'a> {
-    /// Input tokens, window by window.
-    pub inputs: &'a [u32],
-    /// The token that follows each.
-    pub targets: &'a [u32],
 }

@@ -41,5 +41,5 @@ mod stamp;
 pub use arena_bytes::{AROUND, bytes, unit};
 pub use checks::ProductCheck;
 pub use engine::{Engine, Options};
-pub use members::{Member, Outcome, State, Step, Windows};
+pub use members::{Member, Outcome, State};
 pub use stamp::Stamp;

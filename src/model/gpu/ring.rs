@@ -7,8 +7,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::by_token::{ByToken, most_pieces};
-use super::members::{Member, Step};
+use super::members::Member;
 use super::sizes::Sizes;
+use crate::model::Step;
 use crate::model::dropout::{MaskKey, Site, factor, threshold};
 use crate::random::Stream;
 
@@ -91,7 +92,7 @@ impl Writer {
     /// Writes the slot of one unit of a step.
     pub(super) fn write(&mut self, sizes: &Sizes, unit: usize, turns: &[Turn<'_>], into: &[AtomicU32]) {
         for (k, turn) in turns.iter().enumerate() {
-            let all = turn.step.map_or(0, |step| step.inputs.len() / sizes.length);
+            let all = turn.step.map_or(0, |step| step.sequences.count());
             let first = unit * sizes.windows;
             let here = all.saturating_sub(first).min(sizes.windows);
             self.numbers(k, turn, here);
@@ -107,7 +108,7 @@ impl Writer {
     fn numbers(&mut self, k: usize, turn: &Turn<'_>, windows: usize) {
         let Turn { member, step, updates, revive } = *turn;
         let Member { beta1, beta2, epsilon, weight_decay, clip, dropout, .. } = member;
-        let (learning_rate, targets) = step.map_or((0.0, 1), |step| (step.learning_rate, step.targets.len()));
+        let (learning_rate, targets) = step.map_or((0.0, 1), |step| (step.learning_rate, step.sequences.targets.len()));
         let root = 1.0 / (1.0 - beta2.powf(updates as f64)).sqrt();
         let rate = learning_rate / (1.0 - beta1.powf(updates as f64));
         let limit = clip.unwrap_or(-1.0).to_bits();
@@ -144,9 +145,9 @@ impl Writer {
         if let Some(step) = turn.step {
             for (w, (tokens, inputs)) in tokens.chunks_mut(length + 1).zip(inputs.chunks_mut(length)).enumerate() {
                 let from = if w < here { (first + w) * length } else { 0 };
-                inputs.copy_from_slice(&step.inputs[from..from + length]);
+                inputs.copy_from_slice(&step.sequences.inputs[from..from + length]);
                 tokens[..length].copy_from_slice(inputs);
-                tokens[length] = step.targets[from + length - 1];
+                tokens[length] = step.sequences.targets[from + length - 1];
             }
         }
         let most = most_pieces(inputs.len(), vocabulary) + 1;
@@ -164,7 +165,7 @@ impl Writer {
     fn keys(&mut self, sizes: &Sizes, k: usize, turn: &Turn<'_>, first: usize) {
         let Sizes { members, windows, layers, heads, .. } = *sizes;
         let Slot { row_keys, attention_keys, .. } = self.slot;
-        let step = turn.step.map_or(0, |step| step.step);
+        let step = turn.step.map_or(0, |step| step.number);
         let place = |sequence, layer, site| MaskKey { seed: turn.member.seed, step, sequence, layer, site };
         for w in 0..windows {
             let mut row = |site: usize, place: MaskKey| {
@@ -232,8 +233,8 @@ pub(super) fn published(slot: &[AtomicU32], step: u64) -> Option<Vec<Published>>
 mod tests {
     use super::*;
     use crate::experiment::settings::{self, Precision};
-    use crate::model::Config;
     use crate::model::gpu::layout::Layout;
+    use crate::model::{Config, Sequences};
 
     const MEMBER_ONE: Member =
         Member { seed: 7, dropout: 0.25, beta1: 0.5, beta2: 0.75, epsilon: 1e-8, weight_decay: 0.1, clip: Some(2.0) };
@@ -250,7 +251,8 @@ mod tests {
     fn written(unit: usize) -> Vec<u32> {
         let sizes = sizes();
         let (inputs, targets): (Vec<u32>, Vec<u32>) = ((0..9).collect(), (1..10).collect());
-        let step = Step { inputs: &inputs, targets: &targets, step: 4, learning_rate: 0.5 };
+        let sequences = Sequences { inputs: &inputs, targets: &targets, length: 3 };
+        let step = Step { sequences, number: 4, learning_rate: 0.5 };
         let turn = Turn { member: MEMBER_ONE, step: Some(step), updates: 2, revive: true };
         let into: Vec<AtomicU32> = (0..Slot::new(&sizes).words).map(|_| AtomicU32::new(u32::MAX)).collect();
         Writer::new(&sizes).write(&sizes, unit, &[turn, Turn { step: None, revive: false, ..turn }], &into);

@@ -18,6 +18,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::config::Config;
 use super::parameters::Parameter;
+use super::sequences::Sequences;
 use super::shape;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::{Family, Precision};
@@ -45,24 +46,6 @@ pub struct Gathered {
     pub nll: Tensor,
     /// Sums of the gradients, [`join`]ed.
     pub gradients: Tensor,
-}
-
-/// Windows that go through the model at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Windows<'a> {
-    /// Input tokens, `sequences × length`, row by row.
-    pub inputs: &'a [u32],
-    /// Target tokens: the inputs moved on by one.
-    pub targets: &'a [u32],
-    /// Tokens in a window.
-    pub length: usize,
-}
-
-impl Windows<'_> {
-    /// Number of windows.
-    pub fn sequences(&self) -> usize {
-        self.inputs.len() / self.length.max(1)
-    }
 }
 
 /// An error of candle's, which says by its text alone that memory ran out.
@@ -153,9 +136,9 @@ impl PlainModel {
     /// # Errors
     /// Parameters that autograd left without a gradient, all of them: candle has operations that cut the gradient without a word,
     /// and a parameter that learns nothing must not pass unseen. One of zeros is a gradient: dropout may leave nothing else.
-    pub fn train(&mut self, windows: &Windows<'_>, dropout: DropoutSource, scale: f64) -> Result<()> {
+    pub fn train(&mut self, sequences: &Sequences<'_>, dropout: DropoutSource, scale: f64) -> Result<()> {
         let dropout = Dropout { rate: self.config.dropout, source: Some(dropout), device: &self.device };
-        let nll = self.token_nll(windows, &dropout)?;
+        let nll = self.token_nll(sequences, &dropout)?;
         let loss = (nll.sum_all()? * scale)?;
         let mut arrived = loss.backward()?;
         let arrived = self.weights.iter().map(|weight| arrived.remove(weight.as_tensor())).collect();
@@ -168,9 +151,9 @@ impl PlainModel {
         Ok(())
     }
 
-    /// The NLL of each target in nats, in the order of `windows`. No dropout, no gradients, no change of any state.
-    pub fn nll(&self, windows: &Windows<'_>) -> Result<Vec<f32>> {
-        let nll = self.token_nll(windows, &self.no_dropout())?;
+    /// The NLL of each target in nats, in their order. No dropout, no gradients, no change of any state.
+    pub fn nll(&self, sequences: &Sequences<'_>) -> Result<Vec<f32>> {
+        let nll = self.token_nll(sequences, &self.no_dropout())?;
         Ok(nll.to_vec1()?)
     }
 
@@ -181,9 +164,9 @@ impl PlainModel {
     }
 
     /// NLL of each target [sequences × length], in 32 bits.
-    fn token_nll(&self, windows: &Windows<'_>, dropout: &Dropout<'_>) -> Result<Tensor> {
-        let logits = self.forward(windows.inputs, windows.length, dropout)?;
-        let targets = Tensor::from_slice(windows.targets, (windows.targets.len(), 1), &self.device)?;
+    fn token_nll(&self, sequences: &Sequences<'_>, dropout: &Dropout<'_>) -> Result<Tensor> {
+        let logits = self.forward(sequences.inputs, sequences.length, dropout)?;
+        let targets = Tensor::from_slice(sequences.targets, (sequences.targets.len(), 1), &self.device)?;
         let log_probabilities = candle_nn::ops::log_softmax(&logits, 1)?;
         Ok(log_probabilities.gather(&targets, 1)?.squeeze(1)?.neg()?)
     }

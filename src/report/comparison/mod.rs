@@ -24,13 +24,12 @@ mod twins;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use polars::prelude::*;
-
 use super::content;
-use super::frames::{collect, integers, numbers, words};
 use super::inference::results::Results;
 use super::protocol::Protocol;
-use crate::error::{Error, Result};
+use super::trial_row::TrialRow;
+use super::trials::Trials;
+use crate::error::Result;
 use crate::runs::Status;
 use crate::words::counted;
 
@@ -89,24 +88,18 @@ impl Comparison {
     }
 }
 
-/// Groups the table of trials.
-pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparison> {
-    let frame = &grouped::with_tokenizer(frame)?;
-    let completed = frame.clone().lazy().filter(col("status").eq(lit(Status::Completed.name())));
-    let context = match protocol.common_context {
-        Some(context) => Some(context),
-        None => most_common(integers(&collect(completed.clone())?, "common_context")?.into_iter().flatten()),
-    };
-    let counted = match context {
-        Some(context) => completed.clone().filter(col("common_context").is_null().or(col("common_context").eq(lit(context)))),
-        None => completed.clone(),
-    };
-    let counted = collect(counted)?;
-    let other_context = collect(completed)?.height() - counted.height();
+/// Groups the trials.
+pub(super) fn compare(trials: &Trials, protocol: &Protocol) -> Result<Comparison> {
+    let completed = || trials.rows().iter().filter(|row| row.status == Status::Completed);
+    let context = protocol.common_context.or_else(|| most_common(completed().filter_map(|row| row.common_context)));
+    let is_at_context = |row: &TrialRow| context.is_none() || row.common_context.is_none() || row.common_context == context;
+    let counts = |row: &TrialRow| row.status == Status::Completed && is_at_context(row);
+    let other_context = completed().filter(|row| !is_at_context(row)).count();
 
-    let configurations = grouped::grouped(frame, protocol, &means::means(&counted, protocol)?)?;
-    let mut trials = trial::trial_lines(frame, protocol, context)?;
-    let (mut configurations, mut twins) = twins::fold(configurations, &trials, &protocol.swept);
+    let rows = trials.rows();
+    let configurations = grouped::grouped(trials, protocol, &means::means(&trials.only(counts)?, protocol)?)?;
+    let mut lines = trial::trial_lines(trials, protocol, context)?;
+    let (mut configurations, mut twins) = twins::fold(configurations, &lines, &protocol.swept);
     set_apart(&mut configurations);
     let by_bytes = have_several_tokenizers(configurations.iter().filter_map(Configuration::comparable));
     let is_lossless = |c: &Configuration| protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
@@ -114,37 +107,32 @@ pub(super) fn compare(frame: &DataFrame, protocol: &Protocol) -> Result<Comparis
     for configuration in configurations.iter_mut().filter(|c| by_bytes && !is_lossless(c)) {
         (configuration.bits_per_byte, configuration.test_bits_per_byte) = (None, None);
     }
-    rank::adjust(&mut configurations, &trials, by_bytes);
+    rank::adjust(&mut configurations, &lines, by_bytes);
     tuning::choose(&mut configurations, protocol, by_bytes);
     rank::rank(&mut configurations, by_bytes);
     let apart: BTreeSet<i64> = configurations.iter().filter(|c| c.is_apart).map(|c| c.number).collect();
-    for trial in &mut trials {
+    for trial in &mut lines {
         trial.counts &= !apart.contains(&trial.configuration);
     }
 
-    twins.extend(twins::same_results(&configurations, &trials));
+    twins.extend(twins::same_results(&configurations, &lines));
 
-    let of_ranked = |name: &str| {
-        let rows = integers(&counted, name)?.into_iter().zip(integers(&counted, "configuration")?);
-        let ranked = rows.filter(|(_, number)| number.is_none_or(|number| !apart.contains(&number)));
-        Ok::<_, Error>(most_common(ranked.filter_map(|(value, _)| value)))
-    };
-    let (common_stride, scored_tokens) = (of_ranked("common_stride")?, of_ranked("scored_tokens")?);
-    let scored_bytes = of_ranked("scored_bytes")?;
+    let is_apart = |row: &TrialRow| row.configuration.is_some_and(|number| apart.contains(&number));
+    let ranked = || rows.iter().filter(|row| counts(row) && !is_apart(row));
 
     Ok(Comparison {
         configurations,
-        trials,
+        trials: lines,
         twins,
         by_bytes,
         common_context: context,
-        common_stride,
-        scored_tokens,
-        scored_bytes,
+        common_stride: most_common(ranked().filter_map(|row| row.common_stride)),
+        scored_tokens: most_common(ranked().filter_map(|row| row.scored_tokens)),
+        scored_bytes: most_common(ranked().filter_map(|row| row.scored_bytes)),
         other_context,
-        programs: distinct(&words(frame, "program")?),
-        machines: machines(frame)?,
-        training_seconds: numbers(frame, "training_seconds")?.into_iter().flatten().sum(),
+        programs: distinct(rows.iter().filter_map(|row| row.program.clone())),
+        machines: distinct(rows.iter().filter_map(machine)),
+        training_seconds: rows.iter().filter_map(|row| row.training_seconds).sum(),
     })
 }
 
@@ -167,27 +155,16 @@ fn have_several_tokenizers<'a>(configurations: impl Iterator<Item = &'a Configur
     if hashes.is_empty() { labels.len() > 1 } else { hashes.len() > 1 }
 }
 
-fn machines(frame: &DataFrame) -> Result<Vec<String>> {
-    let (host, device, threads) = (words(frame, "host")?, words(frame, "device")?, integers(frame, "threads")?);
-    // A table of an earlier version lacks it.
-    let processor = words(frame, "processor").unwrap_or_else(|_| vec![None; frame.height()]);
-    let names: Vec<Option<String>> = host
-        .into_iter()
-        .zip(device)
-        .zip(processor)
-        .zip(threads)
-        .map(|(((host, device), processor), threads)| {
-            let processor = processor.map_or_else(String::new, |name| format!("{name}, "));
-            let threads = threads.map_or(String::new(), |n| counted(usize::try_from(n).unwrap_or(0), "thread"));
-            Some(format!("{}, {}, {processor}{threads}", host?, device.unwrap_or_default()))
-        })
-        .collect();
-    Ok(distinct(&names))
+/// `host, cpu, a kind of processor, 2 threads`; `None` where it did not run.
+fn machine(row: &TrialRow) -> Option<String> {
+    let (host, device) = (row.host.as_ref()?, row.device.as_deref().unwrap_or_default());
+    let processor = row.processor.as_ref().map_or_else(String::new, |name| format!("{name}, "));
+    let threads = row.threads.map_or(String::new(), |n| counted(usize::try_from(n).unwrap_or(0), "thread"));
+    Some(format!("{host}, {device}, {processor}{threads}"))
 }
 
-fn distinct(values: &[Option<String>]) -> Vec<String> {
-    let set: BTreeSet<&String> = values.iter().flatten().collect();
-    set.into_iter().cloned().collect()
+fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
+    values.collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// The most frequent value; of several the one that comes first.
@@ -214,10 +191,10 @@ pub(super) mod tests {
         let folder = ExperimentFolder::at(dir.path());
         std::fs::write(folder.experiment_json(), json).unwrap();
         write_trials(&folder.trials_parquet(), plan, states).unwrap();
-        let frame = crate::report::frames::read(&folder.trials_parquet(), None).unwrap();
-        let columns: Vec<String> = frame.get_column_names().iter().map(|n| n.to_string()).collect();
+        let trials = Trials::of(crate::report::frames::read(&folder.trials_parquet(), None).unwrap()).unwrap();
+        let columns: Vec<String> = trials.columns().map(str::to_owned).collect();
         let described = Description::read(&folder).unwrap();
-        compare(&frame, &Protocol::of(described, &folder, &columns)).unwrap()
+        compare(&trials, &Protocol::of(described, &folder, &columns)).unwrap()
     }
 
     fn compared(plan: &Plan, states: &[TrialState]) -> Comparison {

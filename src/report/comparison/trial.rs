@@ -1,10 +1,9 @@
 //! The trials of an experiment, each with the figures that rank.
 
-use polars::prelude::DataFrame;
-
 use crate::error::Result;
-use crate::report::frames::{integers, numbers, statuses, words};
 use crate::report::protocol::Protocol;
+use crate::report::trial_row::TrialRow;
+use crate::report::trials::{Scored, Trials};
 use crate::runs::Status;
 
 /// A trial as the report knows it.
@@ -29,35 +28,25 @@ pub(in crate::report) struct TrialLine {
 }
 
 /// The trials of the table, in its order; those that were scored at another context than this do not count.
-pub(super) fn trial_lines(frame: &DataFrame, protocol: &Protocol, context: Option<i64>) -> Result<Vec<TrialLine>> {
-    let score = protocol.score();
-    let (id, status, reason) = (words(frame, "trial_id")?, statuses(frame)?, words(frame, "reason")?);
-    let (configuration, seed) = (integers(frame, "configuration")?, integers(frame, "seed")?);
-    let (last_lines, attempts) = (words(frame, "last_lines")?, integers(frame, "attempts")?);
-    let perplexity = numbers(frame, &format!("{score}_perplexity"))?;
-    let (loss, bits) = (numbers(frame, &format!("{score}_loss"))?, numbers(frame, &format!("{score}_bits_per_byte"))?);
-    let (started, finished) = (integers(frame, "started_utc")?, integers(frame, "finished_utc")?);
-    let contexts = integers(frame, "common_context")?;
-    // Tables of older versions know no aliases.
-    let alias_of = words(frame, "alias_of").unwrap_or_else(|_| vec![None; frame.height()]);
-    Ok((0..frame.height())
-        .map(|row| TrialLine {
-            id: id[row].clone().unwrap_or_default(),
-            configuration: configuration[row].unwrap_or(0),
-            seed: seed[row],
-            status: status[row],
-            reason: reason[row].clone(),
-            last_lines: last_lines[row].clone(),
-            attempts: attempts[row].unwrap_or(0),
-            counts: status[row] == Status::Completed
-                && loss[row].is_some()
-                && (context.is_none() || contexts[row].is_none() || contexts[row] == context),
-            alias_of: alias_of[row].clone(),
-            perplexity: perplexity[row],
-            loss: loss[row],
-            bits_per_byte: bits[row],
-            started_utc: started[row],
-            finished_utc: finished[row],
-        })
-        .collect())
+pub(super) fn trial_lines(trials: &Trials, protocol: &Protocol, context: Option<i64>) -> Result<Vec<TrialLine>> {
+    let scored = trials.scored(protocol.score())?;
+    let line = |(row, scored): (&TrialRow, Scored)| TrialLine {
+        id: row.id.clone(),
+        configuration: row.configuration.unwrap_or(0),
+        seed: row.seed,
+        status: row.status,
+        reason: row.reason.clone(),
+        last_lines: row.last_lines.clone(),
+        attempts: row.attempts.unwrap_or(0),
+        counts: row.status == Status::Completed
+            && scored.loss.is_some()
+            && (context.is_none() || row.common_context.is_none() || row.common_context == context),
+        alias_of: row.alias_of.clone(),
+        perplexity: scored.perplexity,
+        loss: scored.loss,
+        bits_per_byte: scored.bits_per_byte,
+        started_utc: row.started_utc,
+        finished_utc: row.finished_utc,
+    };
+    Ok(trials.rows().iter().zip(scored).map(line).collect())
 }

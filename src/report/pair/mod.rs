@@ -34,7 +34,7 @@ impl Pair {
         let is_trial = |side: &Side| side.trial.is_some();
         let (a, b) = (&pair.first, &pair.second);
         if a.folder == b.folder && !is_trial(a) && !is_trial(b) {
-            let confounding = confounding(&ranking.frame, &ranking.protocol, &ranking.comparison)?;
+            let confounding = confounding(&ranking.trials, &ranking.protocol, &ranking.comparison)?;
             let judged = statistics(&a.folder, &ranking.comparison, &ranking.protocol, &confounding, &mut damaged);
             judged.iter().for_each(|statistics| pair.judge(statistics));
         } else if pair.by_bytes {

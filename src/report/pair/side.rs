@@ -80,7 +80,7 @@ pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> 
 
 fn side(named: &Named, ranking: &Ranking, score: &'static str) -> Result<Side> {
     let path = named.folder.path().display();
-    let all = subjects(&ranking.frame, score)?;
+    let all = subjects(&ranking.trials, score)?;
     let (configuration, trial) = asked(named, ranking, &all)?;
     let mine = |s: &&Subject| s.configuration == configuration && trial.as_ref().is_none_or(|id| *id == s.id);
     let subjects: Vec<Subject> = all.iter().filter(mine).filter(|s| s.counts()).cloned().collect();

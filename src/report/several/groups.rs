@@ -64,7 +64,7 @@ impl Several {
         let mut failed = None;
         for folder in folders {
             let read = Ranking::read(folder, &mut damaged).and_then(|ranking| {
-                let subjects = subjects(&ranking.frame, ranking.protocol.score())?;
+                let subjects = subjects(&ranking.trials, ranking.protocol.score())?;
                 Ok((ranking, subjects))
             });
             let (ranking, subjects) = match read {

@@ -10,8 +10,8 @@ use super::interface::{Backend, Lent, State, Step, StepResult};
 use crate::device::Device;
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
-use crate::model::Config;
-use crate::model::plain::{self, DropoutSource, PlainModel, Windows};
+use crate::model::plain::{self, DropoutSource, PlainModel};
+use crate::model::{Config, Sequences};
 use crate::optimize::{AdamW, AdamWState, loss_and_norm};
 use crate::pulse;
 use crate::train::device;
@@ -54,14 +54,14 @@ impl Candle {
 
     /// Gathers the gradients of the mean NLL over all targets, micro-batch after micro-batch, each weighted by its tokens.
     /// Returns the mean and the norm; nothing where `stop` said so.
-    fn gather(&mut self, windows: &Windows<'_>, step: u64, stop: &AtomicBool) -> Result<Option<(f64, f64)>> {
-        let (length, count) = (windows.length, windows.sequences());
+    fn gather(&mut self, all: &Sequences<'_>, step: u64, stop: &AtomicBool) -> Result<Option<(f64, f64)>> {
+        let (length, count) = (all.length, all.count());
         let micro = self.micro_batch.unwrap_or_else(|| self.model.micro_batch(length, count)).clamp(1, count.max(1));
-        let targets = windows.targets.len() as f64;
+        let targets = all.targets.len() as f64;
         self.model.forget();
         for first in (0..count).step_by(micro) {
             let tokens = first * length..(first + micro).min(count) * length;
-            let part = Windows { inputs: &windows.inputs[tokens.clone()], targets: &windows.targets[tokens], length };
+            let part = Sequences { inputs: &all.inputs[tokens.clone()], targets: &all.targets[tokens], length };
             self.model.train(&part, DropoutSource { seed: self.seed, step, first }, 1.0 / targets)?;
             pulse::beat();
             if pulse::is_asked(stop) {
@@ -79,7 +79,7 @@ impl Backend for Candle {
     }
 
     fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
-        let Some((loss, norm)) = self.gather(&step.windows, step.number, stop)? else { return Ok(false) };
+        let Some((loss, norm)) = self.gather(&step.sequences, step.number, stop)? else { return Ok(false) };
         let result = StepResult { loss, norm, clip_coefficient: self.clip.coefficient(norm) };
         if result.is_finite() {
             let gradients = &self.model.gathered()?.gradients;
@@ -102,15 +102,15 @@ impl Backend for Candle {
         parts.iter().map(|part| Ok(part.flatten_all()?.to_vec1()?)).collect()
     }
 
-    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
-        let &Windows { inputs, targets, length } = windows;
-        let micro = self.model.micro_batch(length, windows.sequences().max(1)) * length;
+    fn nll(&mut self, sequences: &Sequences<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
+        let &Sequences { inputs, targets, length } = sequences;
+        let micro = self.model.micro_batch(length, sequences.count().max(1)) * length;
         let mut all = Vec::with_capacity(targets.len());
         for (inputs, targets) in inputs.chunks(micro).zip(targets.chunks(micro)) {
             if pulse::is_asked(stop) {
                 return Ok(None);
             }
-            all.extend(self.model.nll(&Windows { inputs, targets, length })?);
+            all.extend(self.model.nll(&Sequences { inputs, targets, length })?);
             pulse::beat();
         }
         Ok(Some(all))

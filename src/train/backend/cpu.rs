@@ -8,8 +8,7 @@ use super::interface::{Backend, Lent, State, Step, StepResult};
 use crate::error::Result;
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::cpu::{Engine, MicroBatch, shard_size};
-use crate::model::plain::Windows;
-use crate::model::{Config, Parameter};
+use crate::model::{Config, Parameter, Sequences};
 use crate::optimize::flat::FlatAdamW;
 
 /// The CPU engine with its optimizer. A step is made while it is submitted.
@@ -44,17 +43,17 @@ impl CpuEngine {
 
     /// Gathers the gradients of the mean NLL over all targets, whole shards at a time, so that they are the same to the bit
     /// whatever the micro-batch is. Returns the mean and the norm; nothing where `stop` said so.
-    fn gather(&mut self, windows: &Windows<'_>, step: u64, stop: &AtomicBool) -> Result<Option<(f64, f64)>> {
-        let (length, batch) = (windows.length, windows.sequences());
+    fn gather(&mut self, all: &Sequences<'_>, step: u64, stop: &AtomicBool) -> Result<Option<(f64, f64)>> {
+        let (length, batch) = (all.length, all.count());
         let shard = shard_size(batch, length);
         let micro = (self.micro_batch.unwrap_or(batch) / shard).max(1) * shard;
-        let targets = windows.targets.len() as f64;
+        let targets = all.targets.len() as f64;
         let scale = (1.0 / targets) as f32;
         let mut sum = 0.0;
         for first in (0..batch).step_by(micro) {
             let tokens = first * length..(first + micro).min(batch) * length;
-            let (inputs, targets) = (&windows.inputs[tokens.clone()], &windows.targets[tokens]);
-            if !self.engine.train(MicroBatch { inputs, targets, length, batch, first, step, scale }, &mut sum, stop)? {
+            let sequences = Sequences { inputs: &all.inputs[tokens.clone()], targets: &all.targets[tokens], length };
+            if !self.engine.train(MicroBatch { sequences, batch, first, step, scale }, &mut sum, stop)? {
                 return Ok(None);
             }
         }
@@ -73,7 +72,7 @@ impl Backend for CpuEngine {
     }
 
     fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
-        let Some((loss, norm)) = self.gather(&step.windows, step.number, stop)? else { return Ok(false) };
+        let Some((loss, norm)) = self.gather(&step.sequences, step.number, stop)? else { return Ok(false) };
         let result = StepResult { loss, norm, clip_coefficient: self.clip.coefficient(norm) };
         if result.is_finite() {
             let (pool, values, gradients) = self.engine.for_update();
@@ -95,9 +94,9 @@ impl Backend for CpuEngine {
         Ok(self.cut(self.engine.gradients()).map(<[f32]>::to_vec).collect())
     }
 
-    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
-        let mut all = vec![0.0; windows.targets.len()];
-        let whole = self.engine.nll(windows.inputs, windows.targets, windows.length, &mut all, stop)?;
+    fn nll(&mut self, sequences: &Sequences<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
+        let mut all = vec![0.0; sequences.targets.len()];
+        let whole = self.engine.nll(*sequences, &mut all, stop)?;
         Ok(whole.then_some(all))
     }
 

@@ -8,8 +8,7 @@ use super::interface::{Backend, Hardware, Lent, State, Step, StepResult};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{ClipNorm, Train};
 use crate::model::gpu::{self, Engine, Member, Options, Stamp};
-use crate::model::plain::Windows;
-use crate::model::{Config, Parameter};
+use crate::model::{Config, Parameter, Sequences};
 use crate::pulse;
 
 /// Steps that the device has before it at most: enough for the host to write rows and notes meanwhile.
@@ -97,8 +96,7 @@ impl Backend for GpuEngine {
     }
 
     fn submit(&mut self, step: Step<'_>, stop: &AtomicBool) -> Result<bool> {
-        let Step { windows: Windows { inputs, targets, .. }, number, learning_rate } = step;
-        self.engine.submit_unless(&[Some(gpu::Step { inputs, targets, step: number, learning_rate })], stop)
+        self.engine.submit_unless(&[Some(step)], stop)
     }
 
     fn result(&mut self) -> Result<StepResult> {
@@ -116,12 +114,11 @@ impl Backend for GpuEngine {
         Ok(self.cut(&self.engine.gradients(0)?))
     }
 
-    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
-        let &Windows { inputs, targets, length } = windows;
+    fn nll(&mut self, sequences: &Sequences<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
         if pulse::is_asked(stop) {
             return Ok(None);
         }
-        Ok(Some(self.engine.nll(length, &[gpu::Windows { inputs, targets }])?.concat()))
+        Ok(Some(self.engine.nll(&[*sequences])?.concat()))
     }
 
     /// How a product is cut, and so how it is rounded, depends on its size.

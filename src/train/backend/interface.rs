@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicBool;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::Engine;
+use crate::model::Sequences;
 use crate::model::gpu::Stamp;
 use crate::model::gpu::cuda::Search;
-use crate::model::plain::Windows;
 use crate::pulse::NEVER;
+
+pub use crate::model::Step;
 
 /// What a trial may use of the machine.
 #[derive(Debug, Clone)]
@@ -54,17 +56,6 @@ impl<V> State<V> {
 
 /// Values that a backend on the CPU lends, so that no copy of a model is made to save it; brought from a device otherwise.
 pub type Lent<'a> = Cow<'a, [f32]>;
-
-/// What a step is made from.
-#[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
-    /// Its tokens.
-    pub windows: Windows<'a>,
-    /// Its number, from 0: what its dropout depends on.
-    pub number: u64,
-    /// The learning rate of its update.
-    pub learning_rate: f64,
-}
 
 /// What a step gave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,7 +102,7 @@ pub trait Backend {
 
     /// The NLL of each target in nats, without dropout; `None` where `stop` said so before all were scored. Changes nothing but
     /// buffers.
-    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>>;
+    fn nll(&mut self, sequences: &Sequences<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>>;
 
     /// Whether the NLLs of a window are to the bit the first ones of a longer window that begins there.
     fn rows_are_prefixes(&self) -> bool;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::experiment::settings::{Activation, Family};
+use crate::experiment::settings::{Activation, Family, Misfit};
 use crate::model::Config;
 
 /// Longest `config.json` that is read, bytes.
@@ -106,15 +106,15 @@ impl<'a> Keys<'a> {
 
     /// What the sizes must be to each other.
     fn fit(&mut self, config: &Config) {
-        let Config { width, heads, kv_heads, .. } = *config;
-        if width % heads != 0 {
-            self.faults.push(format!("a width of {width} is not a multiple of its {heads} attention heads"));
-        } else if config.family == Family::Llama && (width / heads) % 2 != 0 {
-            self.faults.push(format!("a head of {} is odd: rotary positions need pairs", width / heads));
-        }
-        if heads % kv_heads != 0 {
-            self.faults.push(format!("{heads} attention heads are not a multiple of {kv_heads} key and value heads"));
-        }
+        let Config { family, width, heads, kv_heads, .. } = *config;
+        let faults = Misfit::all(family, width, heads, kv_heads).into_iter().map(|misfit| match misfit {
+            Misfit::Heads => format!("a width of {width} is not a multiple of its {heads} attention heads"),
+            Misfit::OddHead(head) => format!("a head of {head} is odd: rotary positions need pairs"),
+            Misfit::KeyValueHeads => {
+                format!("{heads} attention heads are not a multiple of {kv_heads} key and value heads")
+            }
+        });
+        self.faults.extend(faults);
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use super::Trial;
 use crate::error::{Error, Kind, Result};
-use crate::experiment::settings::Budget;
 use crate::rows::{ARITHMETIC, CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart, now_utc};
 use crate::train::checkpoint::{Best, Position, Reason};
 use crate::train::evaluate::{self, GROUP, Predicted, WindowLayout};
@@ -15,10 +14,8 @@ impl Trial<'_> {
     /// Evaluation, then checkpoint, where they are due. False where `stop` said so before that was done.
     pub(super) fn after_step(&mut self, stop: &AtomicBool) -> Result<bool> {
         self.is_due = true;
-        let before = match self.job.settings.train.budget {
-            Budget::Minutes(minutes) => (self.training_seconds - self.last_seconds) / (60.0 * minutes),
-            _ => 0.0,
-        };
+        let budget = self.job.settings.train.budget.seconds();
+        let before = budget.map_or(0.0, |seconds| (self.training_seconds - self.last_seconds) / seconds);
         let plan = &self.job.evaluation;
         let mut validation_loss = None;
         let mut improved = false;

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::corpus::{Request, prepare};
 use crate::error::{Error, Kind};
-use crate::experiment::settings::{BatchSize, Corpus, Model, Settings, Tokenizer};
+use crate::experiment::settings::{BatchSize, Budget, Corpus, Model, Settings, Tokenizer};
+use crate::model::Sequences;
 use crate::model::gpu::Stamp;
-use crate::model::plain::Windows;
 use crate::plan::{EvaluationPlan, TrialId};
 use crate::rows::{CheckpointRow, Positions, TokenNll};
 use crate::runs::list_checkpoints;
@@ -88,14 +88,14 @@ impl Backend for Late {
         self.engine.gradients()
     }
 
-    fn nll(&mut self, windows: &Windows<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
+    fn nll(&mut self, sequences: &Sequences<'_>, stop: &AtomicBool) -> Result<Option<Vec<f32>>> {
         self.assert_idle();
         let scored = &self.asks.scored;
         scored.set(scored.get() + 1);
         if self.asks.batch == Some(scored.get()) {
             self.asks.flag.store(true, Ordering::Release);
         }
-        self.engine.nll(windows, stop)
+        self.engine.nll(sequences, stop)
     }
 
     fn rows_are_prefixes(&self) -> bool {

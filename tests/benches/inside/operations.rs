@@ -7,11 +7,11 @@ use super::buffer::Buffer;
 use super::forward::Model;
 use super::layout::{Layout, Linear};
 use super::panels::{Panels, PanelsMut, room};
-use super::shard::{Gradient, Scratch, Shard, Tokens, Training, streams_of_block};
+use super::shard::{Gradient, Scratch, Shard, Training, streams_of_block};
 use super::{Engine, shard_size};
 use crate::error::Result;
 use crate::experiment::settings::Family;
-use crate::model::Config;
+use crate::model::{Config, Sequences};
 use crate::random::Stream;
 
 /// What a step is made of, the optimizer aside.
@@ -165,7 +165,7 @@ impl Operations {
         let gradient = Buffer::zeros(engine.layout.len);
         let (nll, shards) = (vec![0.0; size], batch.div_ceil(size));
         let mut all = Self { engine, shard, scratch, gradient, nll, noise, inputs, targets, length, shards, block: 0 };
-        let tokens = Tokens { inputs: &all.inputs, targets: &all.targets, length };
+        let tokens = Sequences { inputs: &all.inputs, targets: &all.targets, length };
         let gradient = &mut Gradient { all: &mut all.gradient, begin: true, aside: None };
         all.engine.model().train(&mut all.shard, &mut all.scratch, tokens, TRAINING, gradient, &mut all.nll);
         Ok(all)
@@ -239,7 +239,7 @@ impl Operations {
             return;
         }
         let Self { engine, shard, scratch, gradient, nll, inputs, targets, length, block, .. } = self;
-        let (model, tokens) = (engine.model(), Tokens { inputs, targets, length: *length });
+        let (model, tokens) = (engine.model(), Sequences { inputs, targets, length: *length });
         let gradient = &mut Gradient { all: gradient, begin: false, aside: None };
         if operation == Operation::Head {
             model.head(shard, scratch, tokens, TRAINING.scale, gradient, nll);
@@ -257,7 +257,7 @@ fn one(
     model: &Model<'_>,
     shard: &mut Shard,
     scratch: &mut Scratch,
-    tokens: Tokens<'_>,
+    tokens: Sequences<'_>,
     gradient: &mut Gradient<'_>,
 ) {
     let block = &model.layout.blocks[l];

@@ -12,7 +12,8 @@ const SHOWN: usize = 6;
 
 pub(super) fn batch(page: &mut Page, numbers: &Numbers, windows: &Windows) {
     let batches = Batches::new(windows.count(), numbers.batch_size, numbers.shuffle, numbers.seed);
-    let (size, steps, partial) = (batches.batch_windows(), batches.steps_per_epoch(), batches.partial());
+    let epoch = batches.epoch();
+    let (size, steps, partial) = (epoch.full_batch(), epoch.steps(), epoch.partial());
     let length = windows.length as u64;
     let asked = match numbers.batch_size {
         BatchSize::Full => format!("`full`: all {} windows of the epoch", n(size)),
@@ -62,7 +63,7 @@ pub(super) fn batch(page: &mut Page, numbers: &Numbers, windows: &Windows) {
 
 pub(super) fn epoch(page: &mut Page, numbers: &Numbers, windows: &Windows) {
     let mut batches = Batches::new(windows.count(), numbers.batch_size, numbers.shuffle, numbers.seed);
-    let steps = batches.steps_per_epoch();
+    let steps = batches.epoch().steps();
     let mut told = "One pass over all windows. ".to_owned();
     if let (Some(budget), Some(total)) = (numbers.budget, numbers.steps) {
         let asked = match budget {

@@ -2,21 +2,22 @@
 
 use super::Engine;
 use crate::error::{Error, Result};
+use crate::model::Sequences;
 use crate::model::gpu::forward::Pass;
-use crate::model::gpu::members::Windows;
 use crate::pulse;
 
 impl Engine {
-    /// The NLL of each target of each member's windows in nats, without dropout. A window's losses depend on nothing but its
+    /// The NLL of each target of each member's windows in nats, without dropout; all are of one length. A window's losses depend on nothing but its
     /// tokens, its length and the weights: windows go through in groups of a fixed number, the last filled up.
-    pub fn nll(&mut self, length: usize, windows: &[Windows<'_>]) -> Result<Vec<Vec<f32>>> {
+    pub fn nll(&mut self, windows: &[Sequences<'_>]) -> Result<Vec<Vec<f32>>> {
+        let length = windows.first().map_or(0, |first| first.length);
         self.check_windows(length, windows)?;
         let rows = self.sizes.scored(length);
         let (group, all) = (rows.all(), windows.iter().map(|of_member| of_member.inputs.len()).max().unwrap_or(0));
         let mut losses: Vec<Vec<f32>> = windows.iter().map(|of_member| Vec::with_capacity(of_member.inputs.len())).collect();
         for first in (0..all).step_by(group) {
             let mut tokens = vec![0u32; windows.len() * rows.windows * (length + 1)];
-            for (tokens, Windows { inputs, targets }) in tokens.chunks_mut(rows.windows * (length + 1)).zip(windows) {
+            for (tokens, Sequences { inputs, targets, .. }) in tokens.chunks_mut(rows.windows * (length + 1)).zip(windows) {
                 let [inputs, targets] = [inputs, targets].map(|all| all.get(first..).unwrap_or(&[]).chunks(length));
                 for ((into, inputs), targets) in tokens.chunks_mut(length + 1).zip(inputs).zip(targets) {
                     into[..length].copy_from_slice(inputs);
@@ -56,12 +57,13 @@ impl Engine {
         Ok(())
     }
 
-    fn check_windows(&self, length: usize, windows: &[Windows<'_>]) -> Result<()> {
-        if length == 0 || length > self.sizes.longest || windows.len() != self.sizes.members {
+    fn check_windows(&self, length: usize, windows: &[Sequences<'_>]) -> Result<()> {
+        let unequal = windows.iter().any(|of_member| of_member.length != length);
+        if length == 0 || length > self.sizes.longest || windows.len() != self.sizes.members || unequal {
             let (longest, given, members) = (self.sizes.longest, windows.len(), self.sizes.members);
             let sizes = format!("{length} tokens (at most {longest}) for {given} of {members} members");
             return Err(Error::internal(format!("windows of {sizes} cannot be scored")));
         }
-        windows.iter().try_for_each(|of_member| self.check_tokens(length, of_member.inputs, of_member.targets))
+        windows.iter().try_for_each(|&of_member| self.check_tokens(of_member))
     }
 }

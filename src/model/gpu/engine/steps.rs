@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, Flight};
 use crate::error::{Error, Result};
+use crate::model::Step;
 use crate::model::gpu::forward::Model;
-use crate::model::gpu::members::{Outcome, Step};
+use crate::model::gpu::members::Outcome;
 use crate::model::gpu::ring::{Published, Turn, published, result_words};
 use crate::model::gpu::sizes::Sizes;
 use crate::pulse::{self, NEVER};
@@ -65,7 +66,10 @@ impl Engine {
         }
         self.revive.fill(false);
         self.submitted += 1;
-        self.flights.push_back(Flight { targets: steps.iter().map(|step| step.map(|step| step.targets.len())).collect(), began });
+        self.flights.push_back(Flight {
+            targets: steps.iter().map(|step| step.map(|step| step.sequences.targets.len())).collect(),
+            began,
+        });
         Ok(true)
     }
 
@@ -164,11 +168,12 @@ impl Engine {
             let message = format!("{given} steps for {members} members, and {flying} of {depth} steps in flight");
             return Err(Error::internal(message));
         }
-        for Step { inputs, targets, .. } in steps.iter().flatten() {
-            if inputs.is_empty() || inputs.len() > batch * length {
-                return Err(Error::internal(format!("{} tokens for {batch} windows of {length}", inputs.len())));
+        for &Step { sequences, .. } in steps.iter().flatten() {
+            let tokens = sequences.inputs.len();
+            if tokens == 0 || tokens > batch * length || sequences.length != length {
+                return Err(Error::internal(format!("{tokens} tokens for {batch} windows of {length}")));
             }
-            self.check_tokens(length, inputs, targets)?;
+            self.check_tokens(sequences)?;
         }
         Ok(())
     }
