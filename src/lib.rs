@@ -43,6 +43,8 @@
 //! 3. Files are written whole or not at all ([`durable`]), and what can be derived is never stored twice.
 //! 4. A trial's settings come out of the layers by a typed parse; nothing about them is patched afterwards.
 //! 5. What is promised is tested by doing it: trials are killed, disks filled, results compared byte for byte.
+//! 6. A file has one subject, and a function can be seen whole: at most 400 and 60 lines, tables aside (`tests/it/size.rs`). The files of
+//!    a module use each other in one direction (`tests/it/circles.rs`).
 //!
 //! # Ten decisions
 //!

@@ -31,7 +31,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The number.
+    /// What the system is told.
     pub fn number(self) -> u8 {
         match self {
             Self::Ok => 0,

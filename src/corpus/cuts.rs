@@ -9,9 +9,9 @@ use crate::error::Result;
 
 const NEAR: u64 = 64 << 10;
 
-/// A place in a source.
+/// A place in a source at which its text may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Cut {
     /// In the file, in bytes.
     pub(crate) raw: u64,
     /// In the text, in bytes.
@@ -20,7 +20,7 @@ pub(crate) struct Place {
     pub(crate) is_end: bool,
 }
 
-impl Place {
+impl Cut {
     /// Where the text of a source begins: after a byte order mark.
     pub(crate) fn start(scanned: &Scanned) -> Self {
         Self { raw: scanned.raw_start, text: 0, is_end: true }
@@ -33,10 +33,10 @@ impl Place {
 }
 
 /// Where to cut a source near byte `ideal` of its text and before `end`.
-pub(crate) fn cut(scanned: &Scanned, ideal: u64, end: Place) -> Result<Place> {
+pub(crate) fn cut(scanned: &Scanned, ideal: u64, end: Cut) -> Result<Cut> {
     if let Some(rows) = &scanned.rows {
-        let ends = rows.iter().map(|row| Place { raw: row.raw_end, text: row.text_end, is_end: true });
-        let places = std::iter::once(Place::start(scanned)).chain(ends.take_while(|place| place.text <= end.text));
+        let ends = rows.iter().map(|row| Cut { raw: row.raw_end, text: row.text_end, is_end: true });
+        let places = std::iter::once(Cut::start(scanned)).chain(ends.take_while(|place| place.text <= end.text));
         return Ok(places.min_by_key(|place| place.text.abs_diff(ideal)).unwrap_or(end));
     }
     let ideal = ideal.min(end.text);
@@ -60,7 +60,7 @@ pub(crate) fn cut(scanned: &Scanned, ideal: u64, end: Place) -> Result<Place> {
         p
     });
     let text = from + place as u64;
-    Ok(Place { raw: raw(text), text, is_end: found.is_some() || text == 0 || text == end.text })
+    Ok(Cut { raw: raw(text), text, is_end: found.is_some() || text == 0 || text == end.text })
 }
 
 /// Whether a paragraph ends before byte `p`: an empty line was the last thing, and no further line break follows.

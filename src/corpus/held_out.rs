@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::cuts::{Place, cut};
+use super::cuts::{Cut, cut};
 use super::source::Scanned;
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub(crate) struct HeldOut {
 
 /// Where the end of a source is cut: the training part ends at the first place, the validation part at the second.
 struct End {
-    places: [Place; 4],
+    places: [Cut; 4],
 }
 
 /// What these shares of the text hold out for the validation and the test part; 0 where a part takes nothing.
@@ -84,7 +84,7 @@ pub(crate) fn hold_out(sources: &[Scanned], shares: [f64; 2]) -> Result<HeldOut>
 
 impl End {
     fn of(source: &Scanned, [validation, test]: [f64; 2]) -> Result<Self> {
-        let (start, end) = (Place::start(source), Place::end(source));
+        let (start, end) = (Cut::start(source), Cut::end(source));
         let ideal = |kept: f64| (source.bytes as f64 * kept).round() as u64;
         let second = if test > 0.0 { cut(source, ideal(1.0 - test), end)? } else { end };
         let first = if validation > 0.0 { cut(source, ideal(1.0 - test - validation), second)? } else { second };

@@ -46,7 +46,7 @@ mod word_count;
 
 pub use batches::{Batch, Batches};
 pub use epoch::Epoch;
-pub use prepare::{Part, Prepared, Request, prepare};
+pub use prepare::{Prepared, PreparedPart, Request, prepare};
 pub use references::{Reference, References};
 pub use remark::Remark;
 pub use source::{files_of, is_for_rows};

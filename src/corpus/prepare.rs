@@ -89,16 +89,16 @@ pub struct Prepared {
     /// Bytes of the whole text, all parts cut from it.
     pub text_bytes: u64,
     /// What is learned from.
-    pub train: Part,
+    pub train: PreparedPart,
     /// What ranks.
-    pub validation: Option<Part>,
+    pub validation: Option<PreparedPart>,
     /// What is scored once at the end.
-    pub test: Option<Part>,
+    pub test: Option<PreparedPart>,
 }
 
 /// One part of the text, as a token file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct PreparedPart {
     /// The token file; see [`TokenFile`].
     pub file: PathBuf,
     /// Number of tokens.
@@ -172,7 +172,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
 }
 
 /// A part with its open token file.
-type Open = (Part, TokenFile);
+type Open = (PreparedPart, TokenFile);
 
 /// The parts of a corpus.
 struct Parts {
@@ -193,7 +193,7 @@ impl Parts {
             if tokens.bytes() != spans.iter().map(|span| span.text.end - span.text.start).sum::<u64>() {
                 return Err(Error::internal(format!("the bytes of the {name} part's tokens are not those of its text")));
             }
-            Ok::<_, Error>((Part { file: path, tokens: tokens.len(), bytes: tokens.bytes() }, tokens))
+            Ok::<_, Error>((PreparedPart { file: path, tokens: tokens.len(), bytes: tokens.bytes() }, tokens))
         };
         let Split { train, validation, test, .. } = tokenizing.split;
         let train = part("training", train)?;

@@ -46,8 +46,8 @@ pub(crate) fn text_of(line: &str, field: &str, name: &str, number: u64) -> Resul
 fn not_json(line: &str, field: &str, name: &str, number: u64, error: &serde_json::Error) -> Error {
     let column = error.column();
     // What the library says, without the line number of a text that is one line.
-    let said = error.to_string();
-    let why = said.split(" at line ").next().unwrap_or(&said);
+    let text = error.to_string();
+    let why = text.split(" at line ").next().unwrap_or(&text);
     let rest = line.get(column.saturating_sub(1)..).unwrap_or_default();
     let no_number = ["NaN", "Infinity"].into_iter().find(|word| rest.trim_start_matches('-').starts_with(word));
     let (why, help) = match no_number {

@@ -55,7 +55,7 @@ impl Place {
     }
 }
 
-fn tokens(part: &Part) -> Vec<u32> {
+fn tokens(part: &PreparedPart) -> Vec<u32> {
     let file = TokenFile::open(&part.file).unwrap();
     let mut tokens = vec![0; file.len() as usize];
     file.read(0, &mut tokens);
@@ -282,7 +282,7 @@ fn rows_are_joined_too_and_their_lengths_sum_to_their_text() {
     for kind in kinds() {
         let ready = place.ready(&kind);
         let end = ready.end_of_text.unwrap();
-        let count = |part: &Part| tokens(part).into_iter().filter(|&token| token == end).count();
+        let count = |part: &PreparedPart| tokens(part).into_iter().filter(|&token| token == end).count();
         let (validation, test) = (ready.validation.unwrap(), ready.test.unwrap());
         assert_eq!((count(&ready.train), count(&validation), count(&test)), (39, 4, 4), "{kind:?}");
         for part in [&validation, &test] {

@@ -91,7 +91,7 @@ pub(super) struct Point {
 /// Most values of one axis; more is a slip of the pen (a step of 1e-9), and would only fill the memory.
 const MOST_VALUES: f64 = 100_000.0;
 
-/// A range.
+/// What a mapping with `from` and `to` stands for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Range {
     /// These values.

@@ -19,7 +19,7 @@ pub enum Group {
 pub struct Parameter {
     /// Hugging Face's name.
     pub name: String,
-    /// Its shape.
+    /// As in Hugging Face's files.
     pub shape: Vec<usize>,
     /// Whether it decays.
     pub group: Group,

@@ -25,7 +25,7 @@ impl TrialId {
         right.then(|| Self(text.to_owned()))
     }
 
-    /// The digits.
+    /// Its twelve hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

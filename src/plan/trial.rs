@@ -21,7 +21,7 @@ pub struct Plan {
     pub merged: u64,
     /// Number of configurations (without seeds).
     pub configurations: usize,
-    /// The seeds.
+    /// What every configuration is trained with, a trial each.
     pub seeds: Vec<u64>,
     /// The context of the common protocol (Lc), tokens.
     pub common_context: usize,
@@ -46,11 +46,11 @@ pub struct Excluded {
 /// One training job: a configuration with a seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Its name.
+    /// Hash of what makes it what it is, and the name of its folder.
     pub id: TrialId,
     /// The number of its configuration, which it keeps whatever else is planned.
     pub configuration: usize,
-    /// Its seed.
+    /// What its first weights, its order of windows and its dropout are drawn from.
     pub seed: u64,
     /// The value of each swept key, as a person writes it, in the order of [`Plan::swept`].
     pub values: Vec<String>,

@@ -31,9 +31,9 @@ pub enum Warning {
     File(Problem),
     /// About one configuration.
     Configuration {
-        /// The configuration.
+        /// What people call the configuration.
         label: String,
-        /// The remark.
+        /// What a person should know about it before it runs.
         text: String,
     },
 }

@@ -68,7 +68,7 @@ impl Type {
 pub struct Column {
     /// Its name, with the unit where there is one.
     pub name: String,
-    /// Its type.
+    /// What its values are, and in how many bits.
     pub kind: Type,
 }
 
@@ -86,7 +86,7 @@ pub struct Schema {
     pub name: &'static str,
     /// What a row is.
     pub row: &'static str,
-    /// Its columns.
+    /// In the order in which every file has them.
     pub columns: Vec<Column>,
 }
 

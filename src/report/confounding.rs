@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::comparison::{Comparison, Configuration};
 use super::controlled::{amount, forbidding};
-use super::protocol::Protocol;
+use super::design::Design;
 use super::subject::{QUANTITIES, Quantity, Subject, subjects};
 use super::trials::Trials;
 use crate::error::Result;
@@ -89,13 +89,13 @@ pub(super) struct Uncontrolled {
 }
 
 /// What is confounded in the trials of this table.
-pub(super) fn confounding(trials: &Trials, protocol: &Protocol, comparison: &Comparison) -> Result<Confounding> {
-    let subjects = subjects(trials, protocol.score())?;
-    Ok(of(&subjects, protocol, comparison))
+pub(super) fn confounding(trials: &Trials, design: &Design, comparison: &Comparison) -> Result<Confounding> {
+    let subjects = subjects(trials, design.score())?;
+    Ok(of(&subjects, design, comparison))
 }
 
-fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Confounding {
-    let swept = wording::apart(&protocol.swept, wording::key);
+fn of(subjects: &[Subject], design: &Design, comparison: &Comparison) -> Confounding {
+    let swept = wording::apart(&design.swept, wording::key);
     let ranked: Vec<&Configuration> = comparison.configurations.iter().filter(|c| c.place.is_some()).collect();
     let mut by_number: BTreeMap<i64, Vec<&Subject>> = BTreeMap::new();
     for subject in subjects.iter().filter(|s| s.counts()) {
@@ -105,7 +105,7 @@ fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Con
     let mut uncontrolled: Vec<Uncontrolled> = Vec::new();
     if let Some((first, others)) = ranked.split_first() {
         let leader = trials(first);
-        let chosen = |key: &str| protocol.swept.iter().any(|s| covers(s, key));
+        let chosen = |key: &str| design.swept.iter().any(|s| covers(s, key));
         for other in others {
             for forbids in forbidding(leader, trials(other), &chosen) {
                 match uncontrolled.iter_mut().find(|u| u.name == forbids.name) {
@@ -127,9 +127,9 @@ fn of(subjects: &[Subject], protocol: &Protocol, comparison: &Comparison) -> Con
         }
     }
     Confounding {
-        also_changed: also_changed(subjects, &protocol.swept),
+        also_changed: also_changed(subjects, &design.swept),
         uncontrolled,
-        labels: labels(subjects, &protocol.swept),
+        labels: labels(subjects, &design.swept),
         swept,
     }
 }
@@ -291,9 +291,9 @@ mod tests {
         crate::record::write_trials(&folder.trials_parquet(), plan, states).unwrap();
         let table = Trials::of(frames::read(&folder.trials_parquet(), None).unwrap()).unwrap();
         let columns: Vec<String> = table.columns().map(str::to_owned).collect();
-        let mut protocol = Protocol::of(crate::runs::Description::default(), &folder, &columns);
-        protocol.swept.clone_from(&plan.swept);
-        confounding(&table, &protocol, &compare(&table, &protocol).unwrap()).unwrap()
+        let mut design = Design::of(crate::runs::Description::default(), &folder, &columns);
+        design.swept.clone_from(&plan.swept);
+        confounding(&table, &design, &compare(&table, &design).unwrap()).unwrap()
     }
 
     #[test]

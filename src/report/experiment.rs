@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::comparison::{Comparison, Configuration};
 use super::confounding::{Confounding, confounding};
 use super::curves::{Curve, curves};
+use super::design::Design;
 use super::positions::{Positions, positions};
-use super::protocol::Protocol;
 use super::ranking::Ranking;
 use super::samples::{TrialSample, samples};
 use super::settings::Settings;
@@ -24,7 +24,7 @@ pub(super) const DRAWN: usize = 50;
 
 /// What an experiment came to.
 pub struct Report {
-    pub(super) protocol: Protocol,
+    pub(super) design: Design,
     pub(super) comparison: Comparison,
     /// Which differences are real; `None` where nothing is ranked.
     pub(super) statistics: Option<Statistics>,
@@ -53,9 +53,9 @@ impl Report {
     /// Reads an experiment's folder. An error of kind [`Kind::Nothing`](crate::error::Kind::Nothing) where there is no plan and no trial.
     pub fn read(folder: &ExperimentFolder) -> Result<Self> {
         let mut damaged = Vec::new();
-        let Ranking { trials, protocol, comparison } = Ranking::read(folder, &mut damaged)?;
-        let confounding = confounding(&trials, &protocol, &comparison)?;
-        let statistics = statistics(folder, &comparison, &protocol, &confounding, &mut damaged);
+        let Ranking { trials, design, comparison } = Ranking::read(folder, &mut damaged)?;
+        let confounding = confounding(&trials, &design, &comparison)?;
+        let statistics = statistics(folder, &comparison, &design, &confounding, &mut damaged);
         let settings = Settings::read(&trials)?;
         // What was scored on another text does not belong into a figure with the others.
         let comparable = comparison.configurations.iter().filter_map(|c| c.comparable());
@@ -64,12 +64,12 @@ impl Report {
         let curves = curves(folder, &comparison, &drawn, &aliases(trials.rows()), &mut damaged);
         let stays = stays(folder, &comparison, &mut damaged);
         let positions = positions(folder, &comparison, &drawn, &mut damaged);
-        let samples = samples(folder, &comparison, &protocol.swept, &mut damaged);
+        let samples = samples(folder, &comparison, &design.swept, &mut damaged);
         let winner = Winner::of(folder, &comparison);
         let clipping = clipping::notes(trials.rows());
-        let references = references::notes(&protocol, &comparison);
+        let references = references::notes(&design, &comparison);
         Ok(Self {
-            protocol,
+            design,
             comparison,
             statistics,
             settings,
@@ -103,7 +103,7 @@ impl Report {
 
     /// `length 128 · stride 64`, as a run's lines have it; empty where nothing is swept.
     pub(super) fn name(&self, configuration: &Configuration) -> String {
-        wording::named(&self.protocol.swept, &configuration.values)
+        wording::named(&self.design.swept, &configuration.values)
     }
 
     /// A configuration in words that are never empty.

@@ -27,7 +27,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
     let line = |c: &Configuration| report.statistics.as_ref()?.of(c.number);
     let mut columns =
         vec![integers("place", &|c| c.place.map(|place| place as i64)), integers("configuration", &|c| Some(c.number))];
-    for (place, key) in report.protocol.swept.iter().enumerate() {
+    for (place, key) in report.design.swept.iter().enumerate() {
         let values: Vec<String> =
             configurations.iter().map(|c| defused(c.values.get(place).map_or("", String::as_str))).collect();
         columns.push(Column::new(defused(key).into(), values));
@@ -105,8 +105,8 @@ fn code(text: &str) -> String {
 }
 
 pub(super) fn markdown(report: &Report) -> String {
-    let mut lines = vec![format!("# {}", escaped(&report.protocol.name)), String::new()];
-    if let Some(description) = &report.protocol.description {
+    let mut lines = vec![format!("# {}", escaped(&report.design.name)), String::new()];
+    if let Some(description) = &report.design.description {
         lines.extend([format!("*{}*", escaped(description)), String::new()]);
     }
     let sentences: Vec<String> = verdict::sentences(report).iter().map(|sentence| escaped(sentence)).collect();

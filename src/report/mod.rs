@@ -1,7 +1,8 @@
 //! Parquet files become a comparison: tables, files and a page. polars lives only here.
 //!
 //! [`Report::read`] reads an experiment's folder, file by file and never by a pattern: a damaged file is listed and the rest is
-//! reported. How each trial stands is asked of its folder (`trials`), so that it is right at any moment of a run. What is computed is
+//! reported. How each trial stands is asked of its folder (`trials`), so that it is right at any moment of a run; `trial_row` names the
+//! columns of that table, and `design` is what `experiment.json` says of the whole. What is computed is
 //! in `comparison` and `statistics`, all that is known in `experiment`, what is said in `verdict` and `standing`; `table`, `files`, `page`
 //! and `picture` only show it. `pair` holds two configurations side by side, `several` experiments.
 
@@ -11,6 +12,7 @@ mod confounding;
 mod content;
 mod controlled;
 mod curves;
+mod design;
 mod experiment;
 mod figures;
 mod files;
@@ -20,7 +22,6 @@ mod page;
 mod pair;
 mod picture;
 mod positions;
-mod protocol;
 mod ranking;
 mod references;
 mod samples;

@@ -51,8 +51,8 @@ pub(super) fn html(report: &Report) -> Result<String> {
             plotly => safe(&plotly_script()?),
             script => safe(SCRIPT),
             data => safe(&data),
-            name => report.protocol.name.clone(),
-            description => report.protocol.description.clone().unwrap_or_default(),
+            name => report.design.name.clone(),
+            description => report.design.description.clone().unwrap_or_default(),
             verdict => first,
             more => rest,
             health => health(report),
@@ -201,7 +201,7 @@ fn provenance(report: &Report) -> Value {
     };
     add("trained by", comparison.programs.join("; "));
     add("on", comparison.machines.join("; "));
-    let protocol = &report.protocol;
+    let protocol = &report.design;
     add("experiment file", protocol.file.clone().unwrap_or_default());
     let dirty = |dirty: bool| if dirty { ", and files differed from it" } else { "" };
     add(
@@ -246,9 +246,9 @@ fn memory(configurations: &[Configuration]) -> String {
 fn expected_memory(configurations: &[Configuration]) -> String {
     let largest =
         |of: &dyn Fn(&Configuration) -> Option<i64>| configurations.iter().filter_map(of).max().filter(|&bytes| bytes > 0);
-    let said = |bytes: Option<i64>, by: &str| bytes.map(|bytes| format!("{} by the {by}", wording::bytes(bytes)));
-    let planned = said(largest(&|c| c.planned_memory_bytes), "plan");
-    let probed = said(largest(&|c| c.probed_memory_bytes), "probe");
+    let by = |bytes: Option<i64>, by: &str| bytes.map(|bytes| format!("{} by the {by}", wording::bytes(bytes)));
+    let planned = by(largest(&|c| c.planned_memory_bytes), "plan");
+    let probed = by(largest(&|c| c.probed_memory_bytes), "probe");
     planned.into_iter().chain(probed).collect::<Vec<_>>().join(", ")
 }
 
@@ -281,7 +281,7 @@ fn reasons(report: &Report) -> Value {
 /// The command that trains what has no result yet; empty where nothing is left for it.
 fn command(report: &Report) -> String {
     let left = report.comparison.trials.iter().any(|t| t.status != Status::Completed);
-    let file = report.protocol.file.as_deref().unwrap_or("FILE");
+    let file = report.design.file.as_deref().unwrap_or("FILE");
     let simple = file.chars().all(|c| c.is_alphanumeric() || "/._-~+".contains(c)) && !file.starts_with('-');
     let quoted = if simple { file.to_owned() } else { format!("'{}'", file.replace('\'', "'\\''")) };
     if left { wording::plain(&format!("votive run {quoted}")) } else { String::new() }
@@ -380,7 +380,7 @@ fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
             })
         })
         .collect();
-    let settings = wording::keys(&report.protocol.swept).join(" · ");
+    let settings = wording::keys(&report.design.swept).join(" · ");
     let figures: serde_json::Map<String, serde_json::Value> =
         sections.iter().map(|section| (section.id.to_owned(), json!(section.data))).collect();
     json!({ "unit": report.unit(), "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })

@@ -48,7 +48,7 @@ pub(super) fn svg(report: &Report) -> Option<String> {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\"><style>{STYLE}</style>\
          <rect class=\"paper\" width=\"100%\" height=\"100%\"/><clipPath id=\"area\"><rect x=\"{left}\" y=\"{top}\" width=\"{}\" \
          height=\"{}\"/></clipPath>",
-        escaped(&format!("{}: held-out loss against tokens", report.protocol.name)),
+        escaped(&format!("{}: held-out loss against tokens", report.design.name)),
         right - left + 4.0,
         bottom - top + 4.0,
     );
@@ -56,11 +56,11 @@ pub(super) fn svg(report: &Report) -> Option<String> {
         let text = escaped(&wording::plain(text));
         let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>");
     };
-    text(left - 40.0, 32.0, "title", "start", &cut(&report.protocol.name, 60));
+    text(left - 40.0, 32.0, "title", "start", &cut(&report.design.name, 60));
     text(left - 40.0, 54.0, "soft", "start", &cut(verdict::sentences(report).first().map_or("", String::as_str), CHARACTERS));
     text(left - 40.0, 74.0, "tick", "start", "held-out loss, nats per token");
     let unit = report.unit();
-    text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", wording::keys(&report.protocol.swept).join(" · ")), 70));
+    text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", wording::keys(&report.design.swept).join(" · ")), 70));
     for tick in ticks(low, high, 8) {
         text(left - 8.0, y(tick) + 4.0, "tick", "end", &number(tick));
     }

@@ -1,7 +1,7 @@
 //! An experiment's table of trials, how it ranks, and the ranking.
 
 use super::comparison::{Comparison, compare};
-use super::protocol::Protocol;
+use super::design::Design;
 use super::trials::Trials;
 use crate::error::Result;
 use crate::runs::{Description, ExperimentFolder};
@@ -9,7 +9,7 @@ use crate::runs::{Description, ExperimentFolder};
 /// How the configurations of an experiment rank, and by what.
 pub(super) struct Ranking {
     pub(super) trials: Trials,
-    pub(super) protocol: Protocol,
+    pub(super) design: Design,
     pub(super) comparison: Comparison,
 }
 
@@ -26,8 +26,8 @@ impl Ranking {
             damaged.push(error.chain());
             None
         });
-        let protocol = Protocol::of(described.unwrap_or_default(), folder, &columns);
-        let comparison = compare(&trials, &protocol)?;
-        Ok(Self { trials, protocol, comparison })
+        let design = Design::of(described.unwrap_or_default(), folder, &columns);
+        let comparison = compare(&trials, &design)?;
+        Ok(Self { trials, design, comparison })
     }
 }

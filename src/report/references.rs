@@ -2,7 +2,7 @@
 
 use super::comparison::{Comparison, Configuration};
 use super::content::differ;
-use super::protocol::Protocol;
+use super::design::Design;
 use crate::corpus::{Reference, References};
 use crate::report::wording;
 use crate::runs::{DescribedReferences, DescribedTokenizer};
@@ -12,11 +12,11 @@ use crate::words;
 const NAMED: usize = 6;
 
 /// The notes of an experiment; none where its description says nothing of them.
-pub(super) fn notes(protocol: &Protocol, comparison: &Comparison) -> Vec<String> {
+pub(super) fn notes(design: &Design, comparison: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut lossy = compared(&protocol.tokenizers, comparison);
+    let mut lossy = compared(&design.tokenizers, comparison);
     lossy.retain(|entry| entry.of.lossless == Some(false));
-    let mut references = compared(&protocol.references, comparison);
+    let mut references = compared(&design.references, comparison);
     references.retain(|entry| !comparison.by_bytes || !lossy.iter().any(|tokenizer| same(tokenizer.of, entry.of)));
     notes.extend(simple_models(&references, comparison.by_bytes));
     notes.extend(
@@ -107,12 +107,12 @@ fn compared<'a, T: OfTokenizer>(list: &'a [T], comparison: &Comparison) -> Vec<E
 
 /// Where the best configuration, whose figure this is, predicts no better than counts do: then its budget says more than its settings.
 pub(super) fn no_better_than_counts(
-    protocol: &Protocol,
+    design: &Design,
     comparison: &Comparison,
     best: &Configuration,
     figure: f64,
 ) -> Option<String> {
-    let References { unigram, bigram, .. } = protocol.references.iter().find(|one| belongs(*one, best))?.references;
+    let References { unigram, bigram, .. } = design.references.iter().find(|one| belongs(*one, best))?.references;
     let of = |one: Reference| if comparison.by_bytes { one.bits_per_byte } else { one.perplexity };
     let (counts, by) = match figure {
         figure if figure >= of(unigram) => (of(unigram), "how frequent each token is (unigram"),
@@ -127,7 +127,7 @@ pub(super) fn no_better_than_counts(
 
 /// `For comparison, in perplexity on the same tokens: 69.00 guessing blindly …`
 fn simple_models(entries: &[Entry<'_, DescribedReferences>], by_bytes: bool) -> Option<String> {
-    let said = if by_bytes { "bits per byte on the same text" } else { "perplexity on the same tokens" };
+    let unit = if by_bytes { "bits per byte on the same text" } else { "perplexity on the same tokens" };
     let several = by_bytes || entries.len() > 1;
     let line = |entry: &Entry<'_, DescribedReferences>| {
         let figure = |one: Reference| wording::perplexity(if by_bytes { one.bits_per_byte } else { one.perplexity });
@@ -142,7 +142,7 @@ fn simple_models(entries: &[Entry<'_, DescribedReferences>], by_bytes: bool) -> 
     };
     let lines: Vec<String> = entries.iter().map(line).take(NAMED).collect();
     let lines = lines.join("; ");
-    (!lines.is_empty()).then(|| format!("For comparison, in {said}: {lines}, counted in the training text."))
+    (!lines.is_empty()).then(|| format!("For comparison, in {unit}: {lines}, counted in the training text."))
 }
 
 /// The held-out tokens that stand for what a tokenizer does not know.
@@ -162,7 +162,7 @@ impl<'a> Unknown<'a> {
     }
 
     /// `12 of its held-out tokens (0.3 %) stand for something that it does not know (as `é`, `ñ`)`.
-    fn told(&self) -> String {
+    fn in_words(&self) -> String {
         // A share that would be told as nothing is told as little.
         let percent = if self.share < 0.0005 { "under 0.1 %".to_owned() } else { format!("{:.1} %", 100.0 * self.share) };
         let (count, verb) = match self.tokens {
@@ -183,7 +183,7 @@ impl<'a> Unknown<'a> {
 fn lossy_note(label: &str, unknown: &Unknown, by_bytes: bool) -> String {
     let unknown = match unknown.share {
         share if share <= 0.0 => "its tokens do not give the text back".to_owned(),
-        _ => unknown.told(),
+        _ => unknown.in_words(),
     };
     let compare = if by_bytes { "have no place, and compare" } else { "compare" };
     format!("Configurations with the tokenizer {label} {compare} by perplexity among themselves only: {unknown}.")
@@ -250,12 +250,12 @@ mod tests {
         };
         let tokenizers = [("char", "a", false), ("bpe-512", "b", true)].map(tokenizer).to_vec();
         let described = Description { references: references(), tokenizers, ..Description::default() };
-        let protocol = Protocol::of(described, &ExperimentFolder::at("night".as_ref()), &[]);
+        let design = Design::of(described, &ExperimentFolder::at("night".as_ref()), &[]);
         let bpe = Tokenizer::Bpe { vocab_size: 512 };
-        let several = notes(&protocol, &three([(Tokenizer::Char, "a"), (bpe, "b"), (Tokenizer::Char, "a")]));
+        let several = notes(&design, &three([(Tokenizer::Char, "a"), (bpe, "b"), (Tokenizer::Char, "a")]));
         assert!(several[0].contains("on the same text: bpe-512: 6.000 ") && !several[0].contains("char"), "{several:?}");
         assert!(several[1].starts_with("Configurations with the tokenizer char have no place"), "{several:?}");
-        let alone = notes(&protocol, &three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|t| (t, "a"))));
+        let alone = notes(&design, &three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|t| (t, "a"))));
         assert!(alone[0].starts_with("For comparison, in perplexity on the same tokens: 60.00 "), "{alone:?}");
     }
 
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_single_unknown_token_is_told_with_its_character_and_never_as_nothing() {
-        let told = |share, tokens, parts: &[&'static str]| Unknown { share, tokens, parts: parts.to_vec() }.told();
+        let told = |share, tokens, parts: &[&'static str]| Unknown { share, tokens, parts: parts.to_vec() }.in_words();
         let one = told(5e-5, Some(1), &["\u{FEFF}"]);
         assert_eq!(one, "one of its held-out tokens stands for something that it does not know: `\\u{feff}`");
         let two = told(1e-4, Some(2), &["é"]);

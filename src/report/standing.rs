@@ -42,7 +42,7 @@ fn from_to(statistics: &Statistics, limits: Interval) -> String {
 
 /// The margin in words: `0.2 %`.
 fn margin(report: &Report) -> String {
-    let digits = format!("{:.4}", 100.0 * report.protocol.margin);
+    let digits = format!("{:.4}", 100.0 * report.design.margin);
     format!("{} %", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 
@@ -249,14 +249,14 @@ pub(super) fn of_effect(effect: &Effect) -> Option<String> {
     let lowest = list(&|mean, _| mean == best.1);
     let tied = list(&|mean, member| member && mean != best.1);
     let out = list(&|_, member| !member);
-    let mut said = if lowest.0 > 1 { format!("{} lowest, and the same", lowest.1) } else { format!("{} lowest", lowest.1) };
+    let mut sentence = if lowest.0 > 1 { format!("{} lowest, and the same", lowest.1) } else { format!("{} lowest", lowest.1) };
     if tied.0 > 0 {
-        said.push_str(&format!("; {} statistically tied with it", tied.1));
+        sentence.push_str(&format!("; {} statistically tied with it", tied.1));
     }
     if out.0 > 0 {
-        said.push_str(&format!("; {} out", out.1));
+        sentence.push_str(&format!("; {} out", out.1));
     }
-    Some(said)
+    Some(sentence)
 }
 
 /// Notes on how the limits were found, for under the table.
@@ -300,13 +300,13 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
 /// The settings one by one, where there are several.
 fn by_setting(report: &Report, statistics: &Statistics) -> Option<String> {
     let name = |effect: &Effect| {
-        let places = effect.keys.iter().filter_map(|key| report.protocol.swept.iter().position(|other| other == key));
-        let labels = wording::keys(&report.protocol.swept);
+        let places = effect.keys.iter().filter_map(|key| report.design.swept.iter().position(|other| other == key));
+        let labels = wording::keys(&report.design.swept);
         places.map(|place| labels[place].clone()).collect::<Vec<_>>().join(" · ")
     };
-    let said = |effect: &Effect| Some(words::capital(&format!("{}: {}", name(effect), of_effect(effect)?)));
-    let said: Vec<String> = statistics.effects.iter().filter_map(said).collect();
-    (said.len() > 1).then(|| format!("By setting, on average over the others. {}.", said.join(". ")))
+    let sentence = |effect: &Effect| Some(words::capital(&format!("{}: {}", name(effect), of_effect(effect)?)));
+    let sentences: Vec<String> = statistics.effects.iter().filter_map(sentence).collect();
+    (sentences.len() > 1).then(|| format!("By setting, on average over the others. {}.", sentences.join(". ")))
 }
 
 /// That values were chosen, and where one lies at the edge of its range.
@@ -316,12 +316,12 @@ fn tuned(report: &Report) -> Vec<String> {
     if chosen.is_empty() {
         return Vec::new();
     }
-    let keys = wording::keys(&report.protocol.tune).join(", ");
+    let keys = wording::keys(&report.design.tune).join(", ");
     let mut notes = vec![format!(
         "Tuned: {keys}. Each combination of the other settings is ranked at the value that suits it best, chosen on the same text \
          that ranks: the figures of all are a little too good."
     )];
-    for key in &report.protocol.tune {
+    for key in &report.design.tune {
         let edge = chosen.iter().filter(|tuned| tuned.at_edge.contains(key)).count();
         if edge > 0 {
             notes.push(format!(

@@ -55,7 +55,7 @@ impl Quantity {
     }
 }
 
-/// A trial.
+/// A trial with all that a comparison is controlled by.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Subject {
     pub(super) id: String,

@@ -116,7 +116,7 @@ impl SummaryFile {
     }
 
     pub(super) fn of(report: &Report) -> Self {
-        let (comparison, protocol) = (&report.comparison, &report.protocol);
+        let (comparison, protocol) = (&report.comparison, &report.design);
         Self {
             version: VERSION,
             name: protocol.name.clone(),
@@ -157,7 +157,7 @@ impl SummaryLine {
         Self {
             place: c.place,
             configuration: c.number,
-            values: report.protocol.swept.iter().cloned().zip(c.values.iter().cloned().map(Value::String)).collect(),
+            values: report.design.swept.iter().cloned().zip(c.values.iter().cloned().map(Value::String)).collect(),
             seeds: c.seeds,
             loss: c.loss,
             adjusted: c.adjusted,

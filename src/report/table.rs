@@ -47,7 +47,7 @@ pub(super) fn columns(report: &Report) -> Vec<TableColumn> {
         shown("", true, |c| c.place.map_or_else(String::new, |place| place.to_string())),
         shown("#", true, |c| c.number.to_string()),
     ];
-    let keys = wording::keys(&report.protocol.swept);
+    let keys = wording::keys(&report.design.swept);
     let numbers = |place: usize| {
         let numeric = |value: &String| SweptValue::of(value).size().is_some();
         comparison.configurations.iter().all(|c| c.values.get(place).is_none_or(numeric))
@@ -59,7 +59,7 @@ pub(super) fn columns(report: &Report) -> Vec<TableColumn> {
     if by_bytes {
         columns.push(figures("perplexity", comparison, |c| c.perplexity).keep(4));
     }
-    let other = if report.protocol.rank_by() == "common" { "own context" } else { "common context" };
+    let other = if report.design.rank_by() == "common" { "own context" } else { "common context" };
     if comparison.configurations.iter().any(|c| c.other_perplexity != c.perplexity) {
         columns.push(figures(other, comparison, |c| c.other_perplexity).keep(3));
     }

@@ -26,7 +26,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
         Some(sentence) => vec![sentence],
         None => vec![first(report, best, figure, ranked.len())],
     };
-    sentences.extend(no_better_than_counts(&report.protocol, &report.comparison, best, figure.mean));
+    sentences.extend(no_better_than_counts(&report.design, &report.comparison, best, figure.mean));
     sentences.extend(on_test(report, best));
     sentences.extend(standing::sentences(report));
     sentences.extend(reference(report, best));
@@ -107,13 +107,12 @@ fn diverged_leader(report: &Report, lowest: &Configuration) -> Option<String> {
 
 /// `common context 64, final weights`.
 pub(super) fn measured(report: &Report) -> String {
-    let context = match (report.protocol.rank_by(), report.comparison.common_context) {
+    let context = match (report.design.rank_by(), report.comparison.common_context) {
         ("common", Some(context)) => format!("common context {}", words::thousands(context)),
         ("common", None) => "common context".to_owned(),
         _ => "each in its own context".to_owned(),
     };
-    let weights =
-        if report.protocol.rank_at() == "best" { "best weights, chosen by a part of this text" } else { "final weights" };
+    let weights = if report.design.rank_at() == "best" { "best weights, chosen by a part of this text" } else { "final weights" };
     format!("{context}, {weights}")
 }
 
@@ -121,7 +120,7 @@ pub(super) fn measured(report: &Report) -> String {
 fn on_test(report: &Report, best: &Configuration) -> Option<String> {
     let figure = best.test_figure(report.comparison.by_bytes)?;
     let unit = if report.comparison.by_bytes { "bits per byte" } else { "perplexity" };
-    let context = match (report.protocol.rank_by(), report.comparison.common_context) {
+    let context = match (report.design.rank_by(), report.comparison.common_context) {
         // It is scored at the common context only, whichever ranks.
         ("native", Some(context)) => format!(" (common context {})", words::thousands(context)),
         _ => String::new(),
@@ -148,7 +147,7 @@ fn other_context(report: &Report, best: &Configuration, ranked: &[&Configuration
     if winner.number == best.number || report.comparison.by_bytes {
         return None;
     }
-    let context = if report.protocol.rank_by() == "common" { "With each in its own context" } else { "At the common context" };
+    let context = if report.design.rank_by() == "common" { "With each in its own context" } else { "At the common context" };
     Some(format!("{context} {} has the lowest, {}.", report.name(winner), wording::perplexity(value)))
 }
 

@@ -9,7 +9,7 @@ use crate::runs::{ExperimentFolder, Status, list_checkpoints};
 /// The best configuration of an experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Winner {
-    /// Its number.
+    /// Number of its configuration, as commands take it.
     pub configuration: i64,
     /// What it is called in every command: the experiment's folder and its number.
     name: String,

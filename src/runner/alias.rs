@@ -38,19 +38,19 @@ const NAMED: usize = 8;
 
 /// Which trials could be the same as each other.
 #[derive(Default)]
-pub struct Families(HashMap<TrialId, Member>);
+pub struct Kinships(HashMap<TrialId, Member>);
 
 /// What a trial shares with others; all these numbers differ from each other.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     /// With those that are equal but for the clip norm; `None` where its own will bind.
-    family: Option<usize>,
+    kin: Option<usize>,
     /// With those that have the same clip norm too; `None` where there is no other.
     twins: Option<usize>,
 }
 
-impl Families {
-    /// The families of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
+impl Kinships {
+    /// The kinships of all planned trials, without those whose ids begin with one of `retry`; none with `no_alias`.
     pub fn of(session: &Session, no_alias: bool, retry: &[String]) -> Result<Self> {
         let trials = &session.whole().trials;
         let clip_norms = trials.iter().any(|trial| trial.settings.train.clip_norm != trials[0].settings.train.clip_norm);
@@ -69,12 +69,12 @@ impl Families {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => new.insert(session.kinship(&trial.settings, repeats)?),
             };
-            let family = repeats.then(|| numbers.of(key, trial.seed, None));
-            found.push((trial, family, numbers.of(key, trial.seed, Some(train.clip_norm))));
+            let kin = repeats.then(|| numbers.of(key, trial.seed, None));
+            found.push((trial, kin, numbers.of(key, trial.seed, Some(train.clip_norm))));
         }
-        let members = found.into_iter().filter_map(|(trial, family, twins)| {
+        let members = found.into_iter().filter_map(|(trial, kin, twins)| {
             let twins = Some(twins).filter(|&number| numbers.members(number) > 1);
-            (family.is_some() || twins.is_some()).then(|| (trial.id.clone(), Member { family, twins }))
+            (kin.is_some() || twins.is_some()).then(|| (trial.id.clone(), Member { kin, twins }))
         });
         Ok(Self(members.collect()))
     }
@@ -89,9 +89,9 @@ impl Families {
         repeated(trials.iter().filter_map(|trial| self.of_trial(&trial.id))).saturating_sub(self.certain(trials))
     }
 
-    /// The number of a trial's family; `None` where it is the same as no trial with another clip norm.
+    /// The number of a trial's kinship; `None` where it is the same as no trial with another clip norm.
     pub(super) fn of_trial(&self, id: &TrialId) -> Option<usize> {
-        self.0.get(id)?.family
+        self.0.get(id)?.kin
     }
 
     /// The number of a trial and its twins; `None` where it has none.
@@ -101,7 +101,7 @@ impl Families {
 
     fn clip_norm_binds(&mut self, id: &TrialId) {
         if let Some(member) = self.0.get_mut(id) {
-            member.family = None;
+            member.kin = None;
         }
     }
 }
@@ -138,7 +138,7 @@ impl Numbers {
 
 /// Opens those aliases again whose source is gone, or all of these with `no_alias`; gives the others their source's scores where
 /// those are newer.
-pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State], listener: &dyn Listener) -> Result<()> {
+pub(super) fn refresh(session: &Session, no_alias: bool, states: &mut [State], listener: &dyn Listener) -> Result<()> {
     for (trial, state) in session.plan.trials.iter().zip(states) {
         let Some(outcome) = &state.outcome else { continue };
         let Some(source) = &outcome.alias_of else { continue };
@@ -169,28 +169,28 @@ pub(super) fn look_after(session: &Session, no_alias: bool, states: &mut [State]
 
 /// Whether the trial that another one is the same as has the same gradients and the same end as when that was found.
 fn still_holds(alias: &Outcome, source: &Outcome) -> bool {
-    let told = |o: &Outcome| (o.end, o.clipping, o.steps);
-    source.alias_of.is_none() && told(source) == told(alias)
+    let result = |o: &Outcome| (o.end, o.clipping, o.steps);
+    source.alias_of.is_none() && result(source) == result(alias)
 }
 
-/// Records every trial at once that is the same as one that was over before, and takes those out of their families that are certainly not.
+/// Records every trial at once that is the same as one that was over before, and takes those out of their kinships that are certainly not.
 pub(super) fn record_at_once(
     session: &Session,
-    families: &mut Families,
+    kinships: &mut Kinships,
     states: &mut [State],
     must_end: &dyn Fn() -> bool,
     listener: &dyn Listener,
 ) -> Result<()> {
-    let sources = sources(session, families, states);
+    let sources = sources(session, kinships, states);
     let mut recorder = Recorder { session, listener, log: None, recorded: 0 };
     for (trial, state) in session.plan.trials.iter().zip(states) {
         if state.outcome.is_some() || state.status == Status::Running {
             continue;
         }
-        match sources.of(families, trial) {
+        match sources.of(kinships, trial) {
             Kin::Same(_) if must_end() => break,
             Kin::Same(source) => recorder.record(trial, source, state)?,
-            Kin::Different => families.clip_norm_binds(&trial.id),
+            Kin::Different => kinships.clip_norm_binds(&trial.id),
             Kin::Open => {}
         }
     }
@@ -256,7 +256,7 @@ impl Recorder<'_> {
 struct Sources {
     /// One of each group of twins.
     twins: HashMap<usize, TrialId>,
-    /// One of each family that was not clipped: all such of a family are the same.
+    /// One of each kinship that was not clipped: all such of one are the same.
     unclipped: HashMap<usize, (TrialId, Clipping)>,
 }
 
@@ -264,18 +264,18 @@ struct Sources {
 enum Kin<'a> {
     /// It is the same as this one.
     Same(&'a TrialId),
-    /// Its own clip norm will bind: it is the same as none of its family.
+    /// Its own clip norm will bind: it is the same as none of its kinship.
     Different,
     /// Nothing.
     Open,
 }
 
 impl Sources {
-    fn of(&self, families: &Families, trial: &Trial) -> Kin<'_> {
-        if let Some(twin) = families.twins_of(&trial.id).and_then(|number| self.twins.get(&number)) {
+    fn of(&self, kinships: &Kinships, trial: &Trial) -> Kin<'_> {
+        if let Some(twin) = kinships.twins_of(&trial.id).and_then(|number| self.twins.get(&number)) {
             return Kin::Same(twin);
         }
-        match families.of_trial(&trial.id).and_then(|number| self.unclipped.get(&number)) {
+        match kinships.of_trial(&trial.id).and_then(|number| self.unclipped.get(&number)) {
             Some((source, clipping)) if clipping.never_binds(trial.settings.train.clip_norm) => Kin::Same(source),
             Some(_) => Kin::Different,
             None => Kin::Open,
@@ -283,12 +283,12 @@ impl Sources {
     }
 }
 
-fn sources(session: &Session, families: &Families, states: &[State]) -> Sources {
+fn sources(session: &Session, kinships: &Kinships, states: &[State]) -> Sources {
     let asked: HashMap<&TrialId, &State> = session.plan.trials.iter().map(|trial| &trial.id).zip(states).collect();
     let mut sources = Sources::default();
     for trial in &session.whole().trials {
-        let (family, twins) = (families.of_trial(&trial.id), families.twins_of(&trial.id));
-        if family.is_none() && twins.is_none() {
+        let (kin, twins) = (kinships.of_trial(&trial.id), kinships.twins_of(&trial.id));
+        if kin.is_none() && twins.is_none() {
             continue;
         }
         let read = || durable::read_json::<Outcome>(&session.folder.trial(&trial.id).outcome()).ok().flatten();
@@ -300,10 +300,10 @@ fn sources(session: &Session, families: &Families, states: &[State]) -> Sources 
         let Some(Outcome { end: End::Completed | End::Diverged, clipping, alias_of, .. }) = outcome else { continue };
         // Aliases were looked after before: what they name is there.
         let source = alias_of.unwrap_or_else(|| trial.id.clone());
-        if let (Some(family), Some(clipping)) = (family, clipping)
+        if let (Some(kin), Some(clipping)) = (kin, clipping)
             && clipping.never_binds(trial.settings.train.clip_norm)
         {
-            sources.unclipped.entry(family).or_insert_with(|| (source.clone(), clipping));
+            sources.unclipped.entry(kin).or_insert_with(|| (source.clone(), clipping));
         }
         if let Some(twins) = twins {
             sources.twins.entry(twins).or_insert(source);

@@ -1,4 +1,4 @@
-//! A process that answers once: it is waited for, heard, and killed where it is to stop or has been silent for too long.
+//! A process that answers once: it is waited for, output, and killed where it is to stop or has been silent for too long.
 //!
 //! What it writes is its answer; white space before that is a sign of life, and so is anything else.
 
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::schedule::{Clock, Patience, Silence, SystemClock, longest};
 
-/// Between two looks whether a process has ended, was heard, or is to be stopped.
+/// Between two looks whether a process has ended, was output, or is to be stopped.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the last words of a process that has ended are waited for, where another one holds its streams.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -37,23 +37,23 @@ pub(super) enum Ended {
 
 /// Waits for a process in a process group of its own, whose standard output and standard error are pipes.
 pub(super) fn wait(mut child: Child, patience: Patience, stop: &dyn Fn() -> bool) -> io::Result<Ended> {
-    let (say, said) = channel();
+    let (sender, receiver) = channel();
     let reads = [(true, child.stdout.take().map(boxed)), (false, child.stderr.take().map(boxed))];
     for (is_answer, stream) in reads.into_iter().filter_map(|(is_answer, stream)| Some((is_answer, stream?))) {
-        let say = say.clone();
-        thread::Builder::new().name("listens".to_owned()).spawn(move || listen(stream, is_answer, &say))?;
+        let sender = sender.clone();
+        thread::Builder::new().name("listens".to_owned()).spawn(move || listen(stream, is_answer, &sender))?;
     }
-    drop(say);
-    let (clock, mut silence, mut known, mut heard) = (SystemClock, Silence::default(), None::<f64>, Heard::default());
+    drop(sender);
+    let (clock, mut silence, mut known, mut output) = (SystemClock, Silence::default(), None::<f64>, Output::default());
     let mut looked = clock.steady();
     loop {
         if let Some(status) = child.try_wait()? {
             let until = Instant::now() + LAST_WORDS;
-            while let Ok(words) = said.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                heard.take(words);
+            while let Ok(words) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                output.take(words);
             }
-            let complaint = String::from_utf8_lossy(&heard.complaint).into_owned();
-            return Ok(Ended::Itself { status, answer: heard.answer, complaint });
+            let complaint = String::from_utf8_lossy(&output.complaint).into_owned();
+            return Ok(Ended::Itself { status, answer: output.answer, complaint });
         }
         if stop() {
             kill(child, patience);
@@ -61,7 +61,7 @@ pub(super) fn wait(mut child: Child, patience: Patience, stop: &dyn Fn() -> bool
         }
         let now = clock.steady();
         silence.grows(now - std::mem::replace(&mut looked, now), LOOK.as_micros() as i64);
-        if heard.take_all(&said) {
+        if output.take_all(&receiver) {
             known = Some(known.unwrap_or(0.0).max(silence.ends()));
         } else if longest(patience.timeout, known).is_some_and(|longest| silence.seconds() >= longest) {
             kill(child, patience);
@@ -81,21 +81,21 @@ fn kill(mut child: Child, patience: Patience) {
     }
 }
 
-/// What a process has said.
+/// What a process has written so far.
 #[derive(Debug, Default)]
-struct Heard {
+struct Output {
     answer: Vec<u8>,
     complaint: Vec<u8>,
 }
 
-impl Heard {
+impl Output {
     fn take(&mut self, (is_answer, words): (bool, Vec<u8>)) {
         if is_answer { self.answer.extend(words) } else { self.complaint.extend(words) }
     }
 
     /// Takes what was said since; whether anything was.
-    fn take_all(&mut self, said: &Receiver<(bool, Vec<u8>)>) -> bool {
-        said.try_iter().map(|words| self.take(words)).count() > 0
+    fn take_all(&mut self, receiver: &Receiver<(bool, Vec<u8>)>) -> bool {
+        receiver.try_iter().map(|words| self.take(words)).count() > 0
     }
 }
 
@@ -104,12 +104,12 @@ fn boxed(stream: impl Read + Send + 'static) -> Box<dyn Read + Send> {
 }
 
 /// Passes on what is read until the stream ends. What cannot be read is missed by who needs it.
-fn listen(mut stream: Box<dyn Read + Send>, is_answer: bool, say: &Sender<(bool, Vec<u8>)>) {
+fn listen(mut stream: Box<dyn Read + Send>, is_answer: bool, sender: &Sender<(bool, Vec<u8>)>) {
     let mut buffer = [0; 4096];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return,
-            Ok(read) if say.send((is_answer, buffer[..read].to_vec())).is_err() => return,
+            Ok(read) if sender.send((is_answer, buffer[..read].to_vec())).is_err() => return,
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,

@@ -47,22 +47,22 @@ pub(super) fn before<T: Send + 'static, S: Send + 'static>(
     work: impl FnOnce(&dyn Fn(S)) -> Result<T> + Send + 'static,
     hear: &dyn Fn(S),
 ) -> Result<T> {
-    enum Said<S, T> {
+    enum Message<S, T> {
         OnTheWay(S),
         Done(Result<T>),
     }
     let failed = |e| Error::internal("no thread can be started").caused_by(e);
-    let (say, said) = channel();
+    let (sender, receiver) = channel();
     // Where the deadline came first nobody hears the thread any more.
     let on_thread = move || {
-        let result = work(&|on_the_way| drop(say.send(Said::OnTheWay(on_the_way))));
-        drop(say.send(Said::Done(result)));
+        let result = work(&|on_the_way| drop(sender.send(Message::OnTheWay(on_the_way))));
+        drop(sender.send(Message::Done(result)));
     };
     thread::Builder::new().name("prepares".to_owned()).stack_size(STACK).spawn(on_thread).map_err(failed)?;
     loop {
-        match said.recv_timeout(LOOK) {
-            Ok(Said::Done(result)) => return result,
-            Ok(Said::OnTheWay(on_the_way)) => hear(on_the_way),
+        match receiver.recv_timeout(LOOK) {
+            Ok(Message::Done(result)) => return result,
+            Ok(Message::OnTheWay(on_the_way)) => hear(on_the_way),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Error::internal("the preparation of a text panicked")),
         }

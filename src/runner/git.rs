@@ -7,15 +7,15 @@ use crate::runs::Commit;
 /// Commit of the folder that the program was started in, and whether tracked files differ from it; `None` outside a repository
 /// or where there is no git.
 pub(super) fn commit() -> Option<Commit> {
-    let said = |arguments: &[&str]| {
+    let output_of = |arguments: &[&str]| {
         let mut command = Command::new("git");
         // It reads only: no lock of somebody's repository is taken for a report.
         command.args(arguments).env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null()).stderr(Stdio::null());
         let output = command.output().ok().filter(|output| output.status.success())?;
         String::from_utf8(output.stdout).ok()
     };
-    let commit = said(&["rev-parse", "HEAD"])?.trim().to_owned();
-    let changed = said(&["status", "--porcelain", "--untracked-files=no"]);
+    let commit = output_of(&["rev-parse", "HEAD"])?.trim().to_owned();
+    let changed = output_of(&["status", "--porcelain", "--untracked-files=no"]);
     Some(Commit { commit, dirty: changed.map(|changed| !changed.trim().is_empty()) })
 }
 

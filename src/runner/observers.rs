@@ -9,9 +9,9 @@ use crate::runs::{EventLog, ExperimentFolder};
 use crate::schedule::{Event, Observer};
 
 /// Shows events to a listener, from the beginning of a queue to its end.
-pub(super) struct Shown<'a>(&'a dyn Listener);
+pub(super) struct ToListener<'a>(&'a dyn Listener);
 
-impl<'a> Shown<'a> {
+impl<'a> ToListener<'a> {
     /// A queue begins; `labels` are what people call its trials.
     pub(super) fn begin(listener: &'a dyn Listener, labels: HashMap<TrialId, String>) -> Self {
         listener.begin(labels);
@@ -19,13 +19,13 @@ impl<'a> Shown<'a> {
     }
 }
 
-impl Observer for Shown<'_> {
+impl Observer for ToListener<'_> {
     fn observe(&mut self, event: &Event, now_utc: i64) {
         self.0.event(event, now_utc);
     }
 }
 
-impl Drop for Shown<'_> {
+impl Drop for ToListener<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn what_is_shown_begins_and_ends_once() {
         let heard = Heard::default();
-        let mut shown = Shown::begin(&heard, HashMap::from([(TrialId::of("a"), "L=64".to_owned())]));
+        let mut shown = ToListener::begin(&heard, HashMap::from([(TrialId::of("a"), "L=64".to_owned())]));
         shown.observe(&Event::DiskFull, 7);
         drop(shown);
         assert_eq!(*heard.0.borrow(), ["begins with 1", "DiskFull at 7", "ends"]);

@@ -242,9 +242,9 @@ impl Probes {
                 listener.notice(&Notice::Probing { done, all });
             }
         }
-        let said = probes.said_of(plan, wanted)?;
-        if !said.is_empty() {
-            keep_probed_memory(folder, said)?;
+        let measured = probes.memory_of(plan, wanted)?;
+        if !measured.is_empty() {
+            keep_probed_memory(folder, measured)?;
         }
         if done > 0 {
             durable::write_json(&kept(folder), &probes.by_key)?;
@@ -305,15 +305,15 @@ impl Probes {
     }
 
     /// The memory of each measured trial, as the plan counts it: of the device where there is one, bytes.
-    fn said_of(&self, plan: &Plan, trials: &[&Trial]) -> Result<BTreeMap<TrialId, i64>> {
-        let mut said = BTreeMap::new();
+    fn memory_of(&self, plan: &Plan, trials: &[&Trial]) -> Result<BTreeMap<TrialId, i64>> {
+        let mut bytes = BTreeMap::new();
         for trial in trials {
             if let Some(measured) = self.of(trial, plan)? {
                 let Memory { host, device } = measured.memory(trial);
-                said.insert(trial.id.clone(), device.unwrap_or(host) as i64);
+                bytes.insert(trial.id.clone(), device.unwrap_or(host) as i64);
             }
         }
-        Ok(said)
+        Ok(bytes)
     }
 }
 

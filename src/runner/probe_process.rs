@@ -69,8 +69,8 @@ fn measure_as_job(
         JobEnd::Itself(Some(0), answer, _) => {
             serde_json::from_slice(&answer).map(Some).map_err(|e| failed("an answer that cannot be read").caused_by(e))
         }
-        JobEnd::Itself(code, _, said) => {
-            let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
+        JobEnd::Itself(code, _, output) => {
+            let last = output.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
             let how = code.map_or_else(|| "its job ended".to_owned(), |code| format!("exit code {code}"));
             Err(failed(&format!("{how} ({last})")))
         }

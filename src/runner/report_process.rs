@@ -22,7 +22,7 @@ pub(super) struct ReportProcess {
     /// It leaves when this ends: also when the runner dies.
     _pipe: Option<ChildStdin>,
     /// What it says on standard error.
-    said: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
 }
 
 impl ReportProcess {
@@ -57,7 +57,7 @@ impl ReportProcess {
             String::from_utf8_lossy(&bytes).into_owned()
         };
         match thread::Builder::new().name("report".to_owned()).spawn(read) {
-            Ok(said) => Ok(Self { child, _pipe: pipe, said: Some(said) }),
+            Ok(reader) => Ok(Self { child, _pipe: pipe, stderr: Some(reader) }),
             Err(error) => {
                 // Without somebody who reads what it says it would wait for ever.
                 let _ = child.kill();
@@ -78,8 +78,8 @@ impl ReportProcess {
                 Err(error) => return Some(Err(Error::internal("its process cannot be waited for").caused_by(error))),
             }
         };
-        let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
-        Some(if status.success() { Ok(said) } else { Err(Error::internal(reason(&said, status))) })
+        let stderr = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        Some(if status.success() { Ok(stderr) } else { Err(Error::internal(reason(&stderr, status))) })
     }
 
     /// Ends it at once: what it has not finished writing is not there.
@@ -97,9 +97,9 @@ impl Drop for ReportProcess {
 }
 
 /// Why it ended so, by what it said.
-fn reason(said: &str, status: ExitStatus) -> String {
-    let error = said.lines().find_map(|line| line.strip_prefix("error: "));
-    let last = || said.lines().rev().find(|line| !line.trim().is_empty());
+fn reason(stderr: &str, status: ExitStatus) -> String {
+    let error = stderr.lines().find_map(|line| line.strip_prefix("error: "));
+    let last = || stderr.lines().rev().find(|line| !line.trim().is_empty());
     match error.or_else(last) {
         Some(line) => line.to_owned(),
         None => format!("its process ended with {status}"),

@@ -25,14 +25,14 @@ pub(super) struct Reports<'a> {
     wanted: bool,
     turn: Turn,
     /// Why the last one was not written, as it was told.
-    told: Option<String>,
+    last_failure: Option<String>,
 }
 
 impl<'a> Reports<'a> {
     /// None is written yet: the first one is due a while after now.
     pub(super) fn new(context: Context<'a>) -> Self {
         let turn = Turn::new(EVERY, context.world.clock().steady());
-        Self { context, running: None, wanted: false, turn, told: None }
+        Self { context, running: None, wanted: false, turn, last_failure: None }
     }
 
     fn now(&self) -> i64 {
@@ -72,10 +72,10 @@ impl<'a> Reports<'a> {
     /// Tells why a report was not written, unless the one before was not for the same reason.
     fn tell(&mut self, error: Option<Error>) {
         let why = error.as_ref().map(Error::chain);
-        if let Some(error) = error.filter(|_| why != self.told) {
+        if let Some(error) = error.filter(|_| why != self.last_failure) {
             self.context.listener.notice(&Notice::NotReported(error));
         }
-        self.told = why;
+        self.last_failure = why;
     }
 
     /// Has the last report written and shown; what there is to say about it.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::alias::{self, Families};
+use super::alias::{self, Kinships};
 use super::announce;
 use super::context::Context;
 use super::deadline::deadline;
@@ -90,13 +90,13 @@ pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener, world:
     let run = Run { context, session: &session, request, listener, machine: Machine::this() };
     let mut reports = Reports::new(context);
     let mut standing = run.standing()?;
-    let mut families = run.families(&mut standing)?;
+    let mut kinships = run.kinships(&mut standing)?;
     let scored = run.score_again(&mut standing, &mut reports)?;
     if scored.stopped.is_some() {
         return Ok(run.finish(None, scored, write_tables(&session, None), reports));
     }
-    let aliases = run.look_back(&mut families, &mut standing)?;
-    let trained = run.train(&families, &standing, &mut reports)?;
+    let aliases = run.look_back(&mut kinships, &mut standing)?;
+    let trained = run.train(&kinships, &standing, &mut reports)?;
     // Where nothing was done the tables that were just written are right.
     let tables = if trained.nothing_was_to_do() { Ok(aliases) } else { write_tables(&session, None) };
     Ok(run.finish(Some(trained), scored, tables, reports))
@@ -208,10 +208,10 @@ impl Run<'_> {
     }
 
     /// Which trials could be the same as each other. Those whose source is gone are opened again.
-    fn families(&self, standing: &mut [State]) -> Result<Families> {
-        let families = Families::of(self.session, !self.request.alias, &self.request.retry)?;
-        alias::look_after(self.session, !self.request.alias, standing, self.listener)?;
-        Ok(families)
+    fn kinships(&self, standing: &mut [State]) -> Result<Kinships> {
+        let kinships = Kinships::of(self.session, !self.request.alias, &self.request.retry)?;
+        alias::refresh(self.session, !self.request.alias, standing, self.listener)?;
+        Ok(kinships)
     }
 
     /// Scores finished trials again, where that is asked for.
@@ -224,14 +224,14 @@ impl Run<'_> {
         let shape = self.allotment(stale.len().max(1), largest);
         let policy = self.policy(shape.slots, largest);
         let scored = rescore::score_again(self.context, &stale, policy, reports)?;
-        alias::look_after(self.session, false, standing, self.listener)?;
+        alias::refresh(self.session, false, standing, self.listener)?;
         Ok(scored)
     }
 
     /// What earlier runs left: trials that are the same as one that is over, some that are scored otherwise, some that diverged by
     /// another rule. Writes the tables; how many trials of the whole plan are the same as another.
-    fn look_back(&self, families: &mut Families, standing: &mut [State]) -> Result<usize> {
-        alias::record_at_once(self.session, families, standing, &|| self.context.must_end(), self.listener)?;
+    fn look_back(&self, kinships: &mut Kinships, standing: &mut [State]) -> Result<usize> {
+        alias::record_at_once(self.session, kinships, standing, &|| self.context.must_end(), self.listener)?;
         let plan = &self.session.plan;
         let stale = rescore::stale(plan, standing);
         if !self.request.rescore && !stale.is_empty() {
@@ -249,7 +249,7 @@ impl Run<'_> {
     }
 
     /// Trains what is missing.
-    fn train(&self, families: &Families, standing: &[State], reports: &mut Reports<'_>) -> Result<Summary> {
+    fn train(&self, kinships: &Kinships, standing: &[State], reports: &mut Reports<'_>) -> Result<Summary> {
         let trials = &self.session.plan.trials;
         let missing = trials.iter().zip(standing).filter(|(_, state)| state.outcome.is_none());
         let missing: Vec<&Trial> = missing.map(|(trial, _)| trial).collect();
@@ -273,7 +273,7 @@ impl Run<'_> {
             announce::little_memory(self.machine, shape.slots, largest.host, self.listener);
         }
         announce::fewer_on_gpus(self.session, largest, self.listener);
-        let candidates = self.candidates(families, standing, probes.as_ref())?;
+        let candidates = self.candidates(kinships, standing, probes.as_ref())?;
         announce::training(self.context, &missing, &candidates, shape, self.until_utc());
         let needed = self.needed(&missing, &candidates, probes.as_ref())?;
         work_off(self.context, Queue::new(candidates, self.policy(shape.slots, largest)), Work::Train, needed, reports)
@@ -314,7 +314,7 @@ impl Run<'_> {
     }
 
     /// Every trial, for the queue to choose from.
-    fn candidates(&self, families: &Families, standing: &[State], probes: Option<&Probes>) -> Result<Vec<Candidate>> {
+    fn candidates(&self, kinships: &Kinships, standing: &[State], probes: Option<&Probes>) -> Result<Vec<Candidate>> {
         let plan = &self.session.plan;
         let shapes = self.shapes()?;
         let submitted = if self.is_on_cluster() { cluster::submitted(&self.session.folder)? } else { HashSet::new() };
@@ -329,8 +329,8 @@ impl Run<'_> {
                 shape: shapes[&trial.id],
                 round: plan.seeds.iter().position(|&seed| seed == trial.seed).unwrap_or(0),
                 clip_norm: trial.settings.train.clip_norm,
-                kin: families.of_trial(&trial.id),
-                twins: families.twins_of(&trial.id),
+                kin: kinships.of_trial(&trial.id),
+                twins: kinships.twins_of(&trial.id),
                 needs: needs(trial, state, measured, done > 0, self.session.device),
                 expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
                 // A worker that an earlier runner has submitted is ours to take up.

@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::notice::{Listener, Notice};
 use super::signals::Asked as Signalled;
 use super::texts::{Corpora, unused_field};
-use crate::corpus::{Part, Prepared};
+use crate::corpus::{Prepared, PreparedPart};
 use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
@@ -201,7 +201,7 @@ impl Session {
         let known = self.corpora.known(settings)?;
         let root = self.folder.path();
         let relative = |path: &Path| path.strip_prefix(root).map_or_else(|_| path.to_owned(), Path::to_owned);
-        let part = |part: &Part| Part { file: relative(&part.file), ..part.clone() };
+        let part = |part: &PreparedPart| PreparedPart { file: relative(&part.file), ..part.clone() };
         let prepared = &known.prepared;
         Ok(Prepared {
             tokenizer_file: relative(&prepared.tokenizer_file),

@@ -14,7 +14,7 @@ use crate::schedule::{STOP_AFTER_STEP, STOP_NOW};
 /// What signals have asked for so far. They are watched from the first work on.
 pub struct Signals {
     asked: Asked,
-    told: fn(&Notice<'_>),
+    notify: fn(&Notice<'_>),
 }
 
 /// What signals have asked for so far, for whoever must heed it.
@@ -53,9 +53,9 @@ impl Asked {
 }
 
 impl Signals {
-    /// Nothing was asked for yet. `told` is called on a thread of its own for each signal that comes.
-    pub fn new(told: fn(&Notice<'_>)) -> Self {
-        Self { asked: Asked::default(), told }
+    /// Nothing was asked for yet. `notify` is called on a thread of its own for each signal that comes.
+    pub fn new(notify: fn(&Notice<'_>)) -> Self {
+        Self { asked: Asked::default(), notify }
     }
 
     /// What they ask for, now and later.
@@ -92,11 +92,11 @@ impl Signals {
     pub fn watch(&self) -> Result<()> {
         let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
         let mut signals = Caught::new([SIGINT, SIGTERM]).map_err(failed)?;
-        let (asked, told) = (self.asked.clone(), self.told);
+        let (asked, notify) = (self.asked.clone(), self.notify);
         let watch = move || {
             for signal in signals.forever() {
                 match asked.heed(signal) {
-                    Some(notice) => told(&notice),
+                    Some(notice) => notify(&notice),
                     // Whatever it is at: files are written whole or not at all.
                     None => drop(emulate_default_handler(signal)),
                 }

@@ -21,7 +21,7 @@ use crate::schedule::Deadline;
 use crate::train::pretrained;
 
 /// Between two notices about the preparation of a text.
-const TOLD_EVERY: Duration = Duration::from_secs(2);
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// The prepared texts, one for each distinct pair of corpus and tokenizer.
 pub(super) struct Corpora {
@@ -125,7 +125,7 @@ impl Corpora {
             move |say: &dyn Fn(Stage)| {
                 let (corpus, tokenizer, base, tokenizers, cache) = (&corpus, &tokenizer, &*base, &*tokenizers, &*cache);
                 let request = corpus::Request { corpus, tokenizer, base, tokenizers, cache, scored_bytes: most };
-                let told = Told::new();
+                let told = Progress::new();
                 corpus::prepare(&request, &|stage| told.tell(stage, say))
             }
         };
@@ -186,17 +186,17 @@ impl Corpora {
 }
 
 /// Tells how far the preparation of a text is, where it takes more than a moment.
-struct Told {
+struct Progress {
     last: Cell<Instant>,
 }
 
-impl Told {
+impl Progress {
     fn new() -> Self {
         Self { last: Cell::new(Instant::now()) }
     }
 
     fn tell(&self, stage: Stage, say: &dyn Fn(Stage)) {
-        if self.last.get().elapsed() >= TOLD_EVERY {
+        if self.last.get().elapsed() >= TELL_EVERY {
             self.last.set(Instant::now());
             say(stage);
         }

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::device::cuda_libraries;
 use super::job::write_job;
 use super::notice::Notice;
-use super::observers::{Log, Shown};
+use super::observers::{Log, ToListener};
 use super::reports::Reports;
 use super::tables::Tables;
 use super::world::{Cluster, Workers};
@@ -67,7 +67,7 @@ pub(super) fn work_off(
     })?;
     let mut log = Log::open(folder, listener)?;
     let labels = plan.trials.iter().map(|trial| (trial.id.clone(), session.label(trial))).collect();
-    let (mut shown, mut tables) = (Shown::begin(listener, labels), Tables::new(context));
+    let (mut shown, mut tables) = (ToListener::begin(listener, labels), Tables::new(context));
     let pace = Pace { deadline: session.deadline, patience: patience(run), look, ..Pace::default() };
     let observers: &mut [&mut dyn Observer] = &mut [&mut shown, &mut log, &mut tables, reports];
     Ok(signals.while_workers_run(|| drive(queue, &mut *executor, world.clock(), observers, signals.stop(), pace)))

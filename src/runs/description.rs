@@ -59,7 +59,7 @@ pub struct Description {
 /// A commit, for a report's provenance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    /// Its hash.
+    /// The commit, all 40 digits or more.
     pub commit: String,
     /// Whether tracked files differed from it; `None` where that could not be asked.
     #[serde(default)]

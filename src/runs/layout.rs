@@ -89,7 +89,7 @@ impl ExperimentFolder {
         TrialFolder(self.trials().join(id.as_str()))
     }
 
-    /// The report.
+    /// `report`: the page, the tables and the figures.
     pub fn report(&self) -> PathBuf {
         self.0.join("report")
     }

@@ -29,7 +29,7 @@ pub enum Event {
     },
     /// A worker was given to a cluster's queue, and begins when its turn comes.
     Submitted {
-        /// The trial.
+        /// What the worker trains.
         trial: TrialId,
         /// Attempt, from 1.
         attempt: u32,
@@ -102,7 +102,7 @@ pub enum Event {
     },
     /// Its place on the cluster was taken away: it goes on from its checkpoint, as soon as there is another.
     Displaced {
-        /// The trial.
+        /// The one that lost its place.
         trial: TrialId,
         /// Why, in a few words.
         why: String,

@@ -26,7 +26,7 @@ pub type MakeAlias<'a> = Box<dyn FnMut(&TrialId, &TrialId) -> Result<Outcome> + 
 /// A worker that ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
-    /// Its trial.
+    /// What it is to train or to score.
     pub trial: TrialId,
     /// How it ended.
     pub exit: Exit,

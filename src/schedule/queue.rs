@@ -22,7 +22,7 @@ mod streak;
 mod trials;
 
 use streak::Streak;
-use trials::{Ran, Situation, Trial, Trials};
+use trials::{QueuedTrial, Ran, Situation, Trials};
 
 /// The trials of an experiment and what becomes of them.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Queue {
 
     /// What is to be told before anything starts: trials that are over already, and those that others hold.
     pub fn begin(&self) -> Vec<Event> {
-        let tell = |trial: &Trial| match trial.situation {
+        let tell = |trial: &QueuedTrial| match trial.situation {
             Situation::Over(Conclusion::DoneBefore(end)) => Some(Event::Skipped { trial: trial.candidate.id.clone(), end }),
             Situation::HeldElsewhere => Some(Event::HeldElsewhere { trial: trial.candidate.id.clone() }),
             _ => None,

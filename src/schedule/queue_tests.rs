@@ -545,7 +545,7 @@ impl Naive {
 impl Queue {
     /// What must hold after every call.
     fn sanity_check(&self) {
-        let running: Vec<&Running> = self.trials.iter().filter_map(Trial::running).collect();
+        let running: Vec<&Running> = self.trials.iter().filter_map(QueuedTrial::running).collect();
         assert!(running.len() <= self.policy.slots);
         let slots: BTreeSet<u32> = running.iter().map(|r| r.slot).collect();
         assert_eq!(slots.len(), running.len(), "a slot is used twice");

@@ -117,7 +117,7 @@ pub struct Written {
 /// A checkpoint read back.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The position.
+    /// How far the training had come.
     pub position: Position,
     /// Weights and moments; without moments where only the weights were kept.
     pub state: State,

@@ -17,7 +17,7 @@ pub struct Job {
     pub id: TrialId,
     /// Number of its configuration, from 1.
     pub configuration: usize,
-    /// Its seed.
+    /// What its first weights, its order of windows and its dropout are drawn from.
     pub seed: u64,
     /// All its settings.
     pub settings: Settings,

@@ -11,7 +11,7 @@ use super::backend::{self, Backend, Hardware, State};
 use super::checkpoint::{self, Best};
 use super::evaluate::{self, GROUP, Predicted, Scores, WindowLayout};
 use super::{Folders, Job};
-use crate::corpus::{Part, TokenFile};
+use crate::corpus::{PreparedPart, TokenFile};
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::rows::{CheckpointKind, EvaluationRow, Positions, Protocol, Recorder, ScoredPart, TokenNll, now_utc};
@@ -26,7 +26,7 @@ pub(super) struct HeldOut {
 impl HeldOut {
     /// Maps what a job has of them.
     pub(super) fn open(job: &Job, folders: Folders<'_>) -> Result<Self> {
-        let open = |part: &Option<Part>| match part {
+        let open = |part: &Option<PreparedPart>| match part {
             Some(part) => TokenFile::open(&folders.experiment.join(&part.file)).map(Some),
             None => Ok(None),
         };

@@ -73,7 +73,7 @@ struct Submitted {
     at: Instant,
 }
 
-struct Trial<'a> {
+struct Trainer<'a> {
     job: &'a Job,
     config: Config,
     folders: Folders<'a>,
@@ -133,7 +133,7 @@ fn run_on(
 ) -> Result<Ended> {
     recorder.phase(Phase::Starting);
     let mut feed = Feed::open(job, folders)?;
-    let mut trial = Trial::start(open, job, folders, recorder, attempt)?;
+    let mut trial = Trainer::start(open, job, folders, recorder, attempt)?;
     trial.recorder.phase(Phase::Training);
     if trial.is_due && !trial.after_step(stop)? {
         return trial.interrupt();
@@ -165,7 +165,7 @@ fn run_on(
     if stopped { trial.interrupt() } else { trial.finish(stop) }
 }
 
-impl<'a> Trial<'a> {
+impl<'a> Trainer<'a> {
     /// The share of a budget in minutes that is spent; `None` for other budgets.
     fn fraction(&self) -> Option<f64> {
         self.job.settings.train.budget.seconds().map(|seconds| (self.training_seconds / seconds).min(1.0))

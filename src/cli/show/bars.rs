@@ -21,7 +21,7 @@ const BAR: usize = 20;
 const NARROW_BAR: usize = 8;
 const NARROW: usize = 80;
 
-/// The bars.
+/// A bar for each running trial, below the lines that are printed.
 pub(super) struct Bars {
     screen: MultiProgress,
     all: ProgressBar,

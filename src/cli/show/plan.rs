@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::experiment::settings::Family;
 use crate::model::shape;
 use crate::plan::Plan;
-use crate::runner::alias::Families;
+use crate::runner::alias::Kinships;
 use crate::runner::{Forecast, Memory, Session, forecast};
 use crate::terminal::{Look, wrapped};
 use crate::words::{bytes, counted, duration, first_few, short, thousands};
@@ -178,8 +178,8 @@ fn on_the_way(plan: &Plan) -> Result<String> {
 /// How many trials are, or may turn out to be, the same as another.
 fn repeated(session: &Session) -> Result<Vec<String>> {
     let (plan, mut lines) = (&session.plan, Vec::new());
-    let families = Families::of(session, false, &[])?;
-    let (certain, same) = (families.certain(&plan.trials) as u64, families.possible(&plan.trials) as u64);
+    let kinships = Kinships::of(session, false, &[])?;
+    let (certain, same) = (kinships.certain(&plan.trials) as u64, kinships.possible(&plan.trials) as u64);
     if certain > 0 {
         let (are, need) = if certain == 1 { ("is", "needs") } else { ("are", "need") };
         lines.push(format!(

@@ -50,7 +50,7 @@ impl Lanes {
         changed.notify_all();
     }
 
-    /// The arrays.
+    /// The gradients of each lane, once every shard has added its own.
     pub(super) fn into_arrays(self) -> Vec<Buffer> {
         self.lanes.into_iter().map(|(lane, _)| lane.into_inner().unwrap_or_else(PoisonError::into_inner).gradients).collect()
     }

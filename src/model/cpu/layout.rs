@@ -61,7 +61,7 @@ pub(super) struct NormPlace {
     pub(super) bias: Option<Range<usize>>,
 }
 
-/// A block.
+/// Where the parameters of a block lie.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     /// Norm before attention.

@@ -19,7 +19,7 @@ pub(super) const BLOCK: usize = 64;
 /// Some query rows of a head.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
-    /// The first.
+    /// The first of the rows.
     pub(super) start: usize,
     /// Their number, padded to whole panels.
     pub(super) count: usize,

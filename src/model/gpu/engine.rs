@@ -245,7 +245,7 @@ impl Engine {
         &self.stamp
     }
 
-    /// The device.
+    /// The GPU that it computes on.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }

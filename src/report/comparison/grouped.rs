@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::configuration::Configuration;
 use super::means::Means;
 use crate::error::Result;
-use crate::report::protocol::Protocol;
+use crate::report::design::Design;
 use crate::report::trials::Trials;
 use crate::runs::Status;
 
 /// The configurations in file order, those that have means with these.
-pub(super) fn grouped(trials: &Trials, protocol: &Protocol, means: &BTreeMap<i64, Means>) -> Result<Vec<Configuration>> {
+pub(super) fn grouped(trials: &Trials, design: &Design, means: &BTreeMap<i64, Means>) -> Result<Vec<Configuration>> {
     let (mut configurations, mut places) = (Vec::<Configuration>::new(), BTreeMap::new());
-    for (row, values) in trials.rows().iter().zip(trials.swept(&protocol.swept)?) {
+    for (row, values) in trials.rows().iter().zip(trials.swept(&design.swept)?) {
         let Some(number) = row.configuration else { continue };
         let order = *places.entry(number).or_insert(configurations.len());
         if let Some(known) = configurations.get_mut(order) {

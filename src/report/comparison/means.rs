@@ -6,8 +6,8 @@ use polars::prelude::*;
 
 use super::configuration::Figure;
 use crate::error::Result;
+use crate::report::design::Design;
 use crate::report::frames::{collect, integers, numbers, wrong};
-use crate::report::protocol::Protocol;
 
 /// What the seeds of a configuration that count came to.
 #[derive(Debug, Clone, Default)]
@@ -27,18 +27,18 @@ pub(super) struct Means {
 }
 
 /// Those of each configuration that has a figure to rank by.
-pub(super) fn means(counted: &DataFrame, protocol: &Protocol) -> Result<BTreeMap<i64, Means>> {
-    let (score, test) = (protocol.score(), protocol.test_score());
+pub(super) fn means(counted: &DataFrame, design: &Design) -> Result<BTreeMap<i64, Means>> {
+    let (score, test) = (design.score(), design.test_score());
     let counted = with_test(counted, test)?;
-    let aggregates = aggregates(protocol, &counted);
+    let aggregates = aggregates(design, &counted);
     let ranked = counted.lazy().filter(col(format!("{score}_loss")).is_not_null());
     let table = collect(ranked.group_by([col("configuration")]).agg(aggregates))?;
     read(&table)
 }
 
 /// The means and spreads, under short names of their own, that [`read`] knows.
-fn aggregates(protocol: &Protocol, counted: &DataFrame) -> Vec<Expr> {
-    let (score, other, test) = (protocol.score(), protocol.other_score(), protocol.test_score());
+fn aggregates(design: &Design, counted: &DataFrame) -> Vec<Expr> {
+    let (score, other, test) = (design.score(), design.other_score(), design.test_score());
     let mean = |column: &str, name: &str| col(column).mean().alias(name);
     let std = |column: &str, name: &str| col(column).std(1).alias(name);
     let loss = format!("{score}_loss");

@@ -25,8 +25,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::content;
+use super::design::Design;
 use super::inference::results::Results;
-use super::protocol::Protocol;
 use super::trial_row::TrialRow;
 use super::trials::Trials;
 use crate::error::Result;
@@ -89,26 +89,26 @@ impl Comparison {
 }
 
 /// Groups the trials.
-pub(super) fn compare(trials: &Trials, protocol: &Protocol) -> Result<Comparison> {
+pub(super) fn compare(trials: &Trials, design: &Design) -> Result<Comparison> {
     let completed = || trials.rows().iter().filter(|row| row.status == Status::Completed);
-    let context = protocol.common_context.or_else(|| most_common(completed().filter_map(|row| row.common_context)));
+    let context = design.common_context.or_else(|| most_common(completed().filter_map(|row| row.common_context)));
     let is_at_context = |row: &TrialRow| context.is_none() || row.common_context.is_none() || row.common_context == context;
     let counts = |row: &TrialRow| row.status == Status::Completed && is_at_context(row);
     let other_context = completed().filter(|row| !is_at_context(row)).count();
 
     let rows = trials.rows();
-    let configurations = grouped::grouped(trials, protocol, &means::means(&trials.only(counts)?, protocol)?)?;
-    let mut lines = trial::trial_lines(trials, protocol, context)?;
-    let (mut configurations, mut twins) = twins::fold(configurations, &lines, &protocol.swept);
+    let configurations = grouped::grouped(trials, design, &means::means(&trials.only(counts)?, design)?)?;
+    let mut lines = trial::trial_lines(trials, design, context)?;
+    let (mut configurations, mut twins) = twins::fold(configurations, &lines, &design.swept);
     set_apart(&mut configurations);
     let by_bytes = have_several_tokenizers(configurations.iter().filter_map(Configuration::comparable));
-    let is_lossless = |c: &Configuration| protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
+    let is_lossless = |c: &Configuration| design.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
     // What a tokenizer did not keep costs no bits: beside the others such a figure would pass for a better one.
     for configuration in configurations.iter_mut().filter(|c| by_bytes && !is_lossless(c)) {
         (configuration.bits_per_byte, configuration.test_bits_per_byte) = (None, None);
     }
     rank::adjust(&mut configurations, &lines, by_bytes);
-    tuning::choose(&mut configurations, protocol, by_bytes);
+    tuning::choose(&mut configurations, design, by_bytes);
     rank::rank(&mut configurations, by_bytes);
     let apart: BTreeSet<i64> = configurations.iter().filter(|c| c.is_apart).map(|c| c.number).collect();
     for trial in &mut lines {
@@ -194,7 +194,7 @@ pub(super) mod tests {
         let trials = Trials::of(crate::report::frames::read(&folder.trials_parquet(), None).unwrap()).unwrap();
         let columns: Vec<String> = trials.columns().map(str::to_owned).collect();
         let described = Description::read(&folder).unwrap();
-        compare(&trials, &Protocol::of(described, &folder, &columns)).unwrap()
+        compare(&trials, &Design::of(described, &folder, &columns)).unwrap()
     }
 
     fn compared(plan: &Plan, states: &[TrialState]) -> Comparison {

@@ -1,7 +1,7 @@
 //! The trials of an experiment, each with the figures that rank.
 
 use crate::error::Result;
-use crate::report::protocol::Protocol;
+use crate::report::design::Design;
 use crate::report::trial_row::TrialRow;
 use crate::report::trials::{Scored, Trials};
 use crate::runs::Status;
@@ -28,8 +28,8 @@ pub(in crate::report) struct TrialLine {
 }
 
 /// The trials of the table, in its order; those that were scored at another context than this do not count.
-pub(super) fn trial_lines(trials: &Trials, protocol: &Protocol, context: Option<i64>) -> Result<Vec<TrialLine>> {
-    let scored = trials.scored(protocol.score())?;
+pub(super) fn trial_lines(trials: &Trials, design: &Design, context: Option<i64>) -> Result<Vec<TrialLine>> {
+    let scored = trials.scored(design.score())?;
     let line = |(row, scored): (&TrialRow, Scored)| TrialLine {
         id: row.id.clone(),
         configuration: row.configuration.unwrap_or(0),

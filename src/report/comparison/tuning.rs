@@ -7,19 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::configuration::{Configuration, Tuned};
-use crate::report::protocol::Protocol;
+use crate::report::design::Design;
 use crate::report::swept_value::SweptValue;
 
 /// Says of each configuration with a figure that ranks whether it is the chosen one of its combination. One that has none, as where
 /// all its seeds diverged, was no choice.
-pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, by_bytes: bool) {
-    if protocol.tune.is_empty() {
+pub(super) fn choose(configurations: &mut [Configuration], design: &Design, by_bytes: bool) {
+    if design.tune.is_empty() {
         return;
     }
-    let tuned: Vec<usize> = (0..protocol.swept.len()).filter(|&place| protocol.tune.contains(&protocol.swept[place])).collect();
+    let tuned: Vec<usize> = (0..design.swept.len()).filter(|&place| design.tune.contains(&design.swept[place])).collect();
     // What is computed from a tuned setting moves with it.
-    let others: Vec<usize> = (0..protocol.swept.len())
-        .filter(|place| !tuned.contains(place) && !protocol.derived.contains(&protocol.swept[*place]))
+    let others: Vec<usize> = (0..design.swept.len())
+        .filter(|place| !tuned.contains(place) && !design.derived.contains(&design.swept[*place]))
         .collect();
     let settings =
         |c: &Configuration| others.iter().map(|&place| c.values.get(place).cloned().unwrap_or_default()).collect::<Vec<_>>();
@@ -33,7 +33,7 @@ pub(super) fn choose(configurations: &mut [Configuration], protocol: &Protocol, 
         let best = with_figure.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|&(place, _)| place);
         let Some(best) = best else { continue };
         let edges = tuned.iter().filter(|&&key| is_at_edge(configurations, &members, best, key));
-        let at_edge: Vec<String> = edges.map(|&key| protocol.swept[key].clone()).collect();
+        let at_edge: Vec<String> = edges.map(|&key| design.swept[key].clone()).collect();
         for (place, _) in with_figure {
             let chosen = place == best;
             let at_edge = if chosen { at_edge.clone() } else { Vec::new() };

@@ -66,7 +66,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
 
 /// Which value is best, and what is missing.
 fn note(effect: &Effect) -> String {
-    let best = standing::of_effect(effect).map(|said| format!("{}.", words::capital(&said)));
+    let best = standing::of_effect(effect).map(|sentence| format!("{}.", words::capital(&sentence)));
     best.into_iter().chain(effect.note.clone()).collect::<Vec<_>>().join(" ")
 }
 
@@ -126,7 +126,7 @@ impl<'a> Drawn<'a> {
 
     /// A row a value.
     fn rows(&self, report: &Report) -> Vec<Vec<String>> {
-        let said = |value: Option<f64>| value.map_or_else(String::new, |v| report.figure(v));
+        let figure = |value: Option<f64>| value.map_or_else(String::new, |v| report.figure(v));
         let row = |(value, level): (&String, &Level)| {
             let mine = self.configurations(report).filter(|c| self.axis.value(c) == *value);
             let figures: Vec<f64> = mine.filter_map(|c| Some(c.figure(report.comparison.by_bytes)?.mean)).collect();
@@ -134,11 +134,11 @@ impl<'a> Drawn<'a> {
                 self.caption.clone(),
                 value.clone(),
                 figures.len().to_string(),
-                said(level.mean),
-                said(level.lower),
-                said(level.upper),
-                said(figures.iter().copied().reduce(f64::min)),
-                said(figures.iter().copied().reduce(f64::max)),
+                figure(level.mean),
+                figure(level.lower),
+                figure(level.upper),
+                figure(figures.iter().copied().reduce(f64::min)),
+                figure(figures.iter().copied().reduce(f64::max)),
             ]
         };
         self.axis.values.iter().zip(&self.levels).map(row).collect()

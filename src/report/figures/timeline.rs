@@ -45,7 +45,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     let drawn: Vec<Value> = bars[skipped..].iter().map(Bar::json).collect();
     let slots = stays.iter().map(|stay| stay.row(hosts)).collect::<BTreeSet<_>>().len();
     let whole = (last - stays[0].attempt.started_utc) * slots as i64;
-    let busy: i64 = bars.iter().map(|bar| bar.ended - bar.begun()).sum();
+    let busy: i64 = bars.iter().map(|bar| bar.ended - bar.started_utc()).sum();
     let mut caption = "A bar is an attempt: a trial's stay in a slot. Times are UTC.".to_owned();
     if whole > 0 {
         let share = (100.0 * busy as f64 / whole as f64).min(100.0);
@@ -99,15 +99,15 @@ fn bars(stays: &[Stay], hosts: bool, last: i64) -> Vec<Bar<'_>> {
 }
 
 impl Bar<'_> {
-    fn begun(&self) -> i64 {
+    fn started_utc(&self) -> i64 {
         self.stay.attempt.started_utc
     }
 
     /// What the script draws it from; times in milliseconds.
     fn json(&self) -> Value {
         let Self { stay, row, colour, end, .. } = self;
-        let (begun, lasted) = (self.begun() / 1000, (self.ended - self.begun()) / 1000);
-        json!([row, begun, lasted, colour, end, stay.configuration, stay.seed, stay.attempt.attempt])
+        let (started, lasted) = (self.started_utc() / 1000, (self.ended - self.started_utc()) / 1000);
+        json!([row, started, lasted, colour, end, stay.configuration, stay.seed, stay.attempt.attempt])
     }
 
     /// Its row of the table.
@@ -118,8 +118,8 @@ impl Bar<'_> {
             self.stay.seed.map_or_else(String::new, |seed| seed.to_string()),
             self.stay.attempt.attempt.to_string(),
             self.row.clone(),
-            wording::time(self.begun()),
-            words::duration((self.ended - self.begun()) as f64 / 1e6),
+            wording::time(self.started_utc()),
+            words::duration((self.ended - self.started_utc()) as f64 / 1e6),
             words::thousands(self.stay.attempt.from_step),
             self.end.clone(),
         ]

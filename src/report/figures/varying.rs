@@ -25,14 +25,14 @@ impl Axis {
     }
 
     pub(super) fn keys<'a>(&self, report: &'a Report) -> Vec<&'a str> {
-        self.places.iter().map(|&place| report.protocol.swept[place].as_str()).collect()
+        self.places.iter().map(|&place| report.design.swept[place].as_str()).collect()
     }
 }
 
 /// The axes whose values differ, with these values in the order a person expects. Keys that move together are one where the
 /// statistics say so.
 pub(super) fn varying(report: &Report) -> Vec<Axis> {
-    let swept = &report.protocol.swept;
+    let swept = &report.design.swept;
     let labels = wording::keys(swept);
     let place = |key: &String| swept.iter().position(|other| other == key);
     let effects = report.statistics.iter().flat_map(|statistics| &statistics.effects);
@@ -57,13 +57,13 @@ fn joined(configuration: &Configuration, places: &[usize]) -> String {
 
 /// Which configurations a figure of these axes is of: what a tuned setting does shows only over all of its values.
 pub(super) fn over(report: &Report, axes: &[&Axis]) -> Over {
-    let is_tuned = |axis: &&Axis| axis.keys(report).iter().any(|key| report.protocol.tune.iter().any(|other| other == key));
+    let is_tuned = |axis: &&Axis| axis.keys(report).iter().any(|key| report.design.tune.iter().any(|other| other == key));
     if axes.iter().any(is_tuned) { Over::All } else { Over::Chosen }
 }
 
 /// The same in words; nothing where no setting is tuned, so that there is one kind only.
 pub(super) fn over_words(report: &Report, over: Over) -> Option<String> {
-    let keys = wording::keys(&report.protocol.tune).join(" and ");
+    let keys = wording::keys(&report.design.tune).join(" and ");
     (!keys.is_empty()).then(|| match over {
         Over::Chosen => format!("each at its best {keys}"),
         Over::All => format!("every {keys} tried"),

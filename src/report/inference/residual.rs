@@ -62,7 +62,7 @@ impl Fit {
         self.means[place]
     }
 
-    /// Its observations.
+    /// How many observations the configuration of this place has.
     pub(in crate::report) fn count(&self, place: usize) -> usize {
         self.counts[place]
     }

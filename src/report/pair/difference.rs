@@ -89,8 +89,8 @@ impl Pair {
         };
         // Bits per byte say nothing of bytes that a tokenizer did not keep.
         if by_bytes && !(first.is_lossless && second.is_lossless) && !forbids.iter().any(|f| f.what == "tokenizer") {
-            let said = |side: &Side| if side.is_lossless { "gives the text back" } else { "loses some of the text" }.to_owned();
-            forbids.push(Forbids { what: "tokenizer", name: "tokenizer", first: said(&first), second: said(&second) });
+            let keeps = |side: &Side| if side.is_lossless { "gives the text back" } else { "loses some of the text" }.to_owned();
+            forbids.push(Forbids { what: "tokenizer", name: "tokenizer", first: keeps(&first), second: keeps(&second) });
         }
         let value = |s: &Subject| if by_bytes { s.bits_per_byte } else { s.loss };
         let pairs = pairs(&a, &b);

@@ -8,7 +8,7 @@
 
 mod difference;
 mod over_text;
-mod said;
+mod show;
 mod side;
 
 use serde_json::Value;
@@ -34,8 +34,8 @@ impl Pair {
         let is_trial = |side: &Side| side.trial.is_some();
         let (a, b) = (&pair.first, &pair.second);
         if a.folder == b.folder && !is_trial(a) && !is_trial(b) {
-            let confounding = confounding(&ranking.trials, &ranking.protocol, &ranking.comparison)?;
-            let judged = statistics(&a.folder, &ranking.comparison, &ranking.protocol, &confounding, &mut damaged);
+            let confounding = confounding(&ranking.trials, &ranking.design, &ranking.comparison)?;
+            let judged = statistics(&a.folder, &ranking.comparison, &ranking.design, &confounding, &mut damaged);
             judged.iter().for_each(|statistics| pair.judge(statistics));
         } else if pair.by_bytes {
             pair.no_text = Some("the two have different tokens, which cannot be paired".to_owned());
@@ -53,12 +53,12 @@ impl Pair {
 
     /// For people: a paragraph a subject.
     pub fn text(&self) -> String {
-        said::text(self)
+        show::text(self)
     }
 
     /// The same for programs.
     pub fn json(&self) -> Value {
-        said::json(self)
+        show::json(self)
     }
 
     /// Files that could not be read.

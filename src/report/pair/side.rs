@@ -73,7 +73,7 @@ impl Side {
 pub(super) fn read(first: &Named, second: &Named, damaged: &mut Vec<String>) -> Result<(Side, Side, Ranking)> {
     let (a, b) = (Ranking::read(&first.folder, damaged)?, Ranking::read(&second.folder, damaged)?);
     // Where each ranks by another figure, the one that every experiment has is taken for both.
-    let score = if a.protocol.score() == b.protocol.score() { a.protocol.score() } else { "common" };
+    let score = if a.design.score() == b.design.score() { a.design.score() } else { "common" };
     let (first, second) = (side(first, &a, score)?, side(second, &b, score)?);
     Ok((first, second, a))
 }
@@ -96,16 +96,16 @@ fn side(named: &Named, ranking: &Ranking, score: &'static str) -> Result<Side> {
     let shown = ranking.comparison.configuration(configuration);
     Ok(Side {
         folder: named.folder.clone(),
-        experiment: ranking.protocol.name.clone(),
+        experiment: ranking.design.name.clone(),
         configuration,
         trial,
-        name: shown.map(|c| wording::named(&ranking.protocol.swept, &c.values)).unwrap_or_default(),
+        name: shown.map(|c| wording::named(&ranking.design.swept, &c.values)).unwrap_or_default(),
         subjects,
-        swept: ranking.protocol.swept.clone(),
+        swept: ranking.design.swept.clone(),
         values: shown.map(|c| c.values.clone()).unwrap_or_default(),
-        is_lossless: shown.is_some_and(|c| ranking.protocol.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
+        is_lossless: shown.is_some_and(|c| ranking.design.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
         score,
-        margin: ranking.protocol.margin,
+        margin: ranking.design.margin,
     })
 }
 

@@ -64,7 +64,7 @@ impl Several {
         let mut failed = None;
         for folder in folders {
             let read = Ranking::read(folder, &mut damaged).and_then(|ranking| {
-                let subjects = subjects(&ranking.trials, ranking.protocol.score())?;
+                let subjects = subjects(&ranking.trials, ranking.design.score())?;
                 Ok((ranking, subjects))
             });
             let (ranking, subjects) = match read {
@@ -108,13 +108,13 @@ impl Several {
 
 /// The experiment's name; its path where another one here is called the same.
 fn name(folder: &ExperimentFolder, ranking: &Ranking, known: &[String]) -> String {
-    let name = &ranking.protocol.name;
+    let name = &ranking.design.name;
     if known.contains(name) { folder.path().display().to_string() } else { name.clone() }
 }
 
 /// The configurations of an experiment that have a figure, each with how it was measured.
 fn lines(name: &str, ranking: Ranking, subjects: Vec<Subject>, unranked: &mut usize) -> Vec<(Measured, Line)> {
-    let score = ranking.protocol.score();
+    let score = ranking.design.score();
     let context = ranking.comparison.common_context;
     let mut by_number: BTreeMap<i64, Vec<Subject>> = BTreeMap::new();
     for subject in subjects {
@@ -130,7 +130,7 @@ fn lines(name: &str, ranking: Ranking, subjects: Vec<Subject>, unranked: &mut us
             continue;
         };
         let first = &subjects[0];
-        let text = first.content.validation.as_ref().or(ranking.protocol.text_hash.as_ref());
+        let text = first.content.validation.as_ref().or(ranking.design.text_hash.as_ref());
         let measured = Measured {
             text: text.map(|hash| beginning(hash)).unwrap_or_default(),
             tokenizer: configuration.tokenizer.clone(),

@@ -80,7 +80,7 @@ pub(in crate::report) enum Relation {
 /// A configuration against the leader.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(in crate::report) struct Against {
-    /// Its number.
+    /// Number of the configuration that is held against the leader.
     pub(in crate::report) configuration: i64,
     /// Mean response over all seeds, by least squares where some are missing.
     pub(in crate::report) mean: f64,

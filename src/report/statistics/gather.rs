@@ -8,12 +8,12 @@ use super::settings;
 use super::text_files::noise_of_text;
 use crate::report::comparison::{Comparison, Configuration};
 use crate::report::confounding::Confounding;
+use crate::report::design::Design;
 use crate::report::inference::effects::Interval;
 use crate::report::inference::fresh::optimism;
 use crate::report::inference::pairs::Pairs;
 use crate::report::inference::reach::{Reach, deviations, reach};
 use crate::report::inference::rule::{ALPHA, level, quantile};
-use crate::report::protocol::Protocol;
 use crate::runs::ExperimentFolder;
 
 /// The statistics of a comparison; `None` where no configuration is ranked. Files of single tokens that cannot be read are
@@ -21,7 +21,7 @@ use crate::runs::ExperimentFolder;
 pub(in crate::report) fn statistics(
     folder: &ExperimentFolder,
     comparison: &Comparison,
-    protocol: &Protocol,
+    design: &Design,
     confounding: &Confounding,
     damaged: &mut Vec<String>,
 ) -> Option<Statistics> {
@@ -31,7 +31,7 @@ pub(in crate::report) fn statistics(
     let twins = results.twins();
     let pairs = Pairs::new(&results.observations(&twins));
     let order: Vec<(i64, usize)> = ranked.iter().map(|c| (c.number, c.seeds)).collect();
-    let (noise, no_text) = match noise_of_text(folder, comparison, protocol, &order, damaged) {
+    let (noise, no_text) = match noise_of_text(folder, comparison, design, &order, damaged) {
         Ok(noise) => (Some(noise), None),
         Err(why) => (None, Some(why)),
     };
@@ -40,7 +40,7 @@ pub(in crate::report) fn statistics(
     let judge = Judge { pairs, twins, noise, diverged };
 
     let no_set = no_set(&judge, &ranked, confounding);
-    let margin = if comparison.by_bytes { protocol.margin * mean(&judge, leader) } else { protocol.margin.ln_1p() };
+    let margin = if comparison.by_bytes { design.margin * mean(&judge, leader) } else { design.margin.ln_1p() };
     let against = against(&judge, comparison, &ranked, margin, no_set.is_none());
     let second = ranked.iter().find(|c| judge.twins.get(&c.number) != judge.twins.get(&leader.number));
     let set: BTreeSet<Option<&i64>> =
@@ -51,7 +51,7 @@ pub(in crate::report) fn statistics(
     };
     let sole = no_set.is_none() && set.len() == 1 && second.is_some_and(loses) && !has_diverged(&leader);
     let fit = judge.pairs.fit();
-    let (effects, interactions) = settings::by_setting(comparison, protocol, &results, !confounding.forbids_a_set());
+    let (effects, interactions) = settings::by_setting(comparison, design, &results, !confounding.forbids_a_set());
     Some(Statistics {
         by_bytes: comparison.by_bytes,
         margin,

@@ -1,30 +1,30 @@
 //! What each setting does, over the configurations that its figures are of.
 
 use super::super::comparison::{Comparison, Configuration};
+use super::super::design::Design;
 use super::super::inference::effects::{self, Cell, Effect, Factor, Interaction, Over};
 use super::super::inference::results::Results;
-use super::super::protocol::Protocol;
 
 /// Main effects and pairs. What concerns a tuned setting is looked at over all its values, the rest over the chosen configurations.
 /// Where `judged` is false nothing is said of which value may be the best.
 pub(super) fn by_setting(
     comparison: &Comparison,
-    protocol: &Protocol,
+    design: &Design,
     results: &Results,
     judged: bool,
 ) -> (Vec<Effect>, Vec<Interaction>) {
     let mut sorted: Vec<&Configuration> = comparison.configurations.iter().filter_map(Configuration::comparable).collect();
-    if protocol.searched || sorted.is_empty() {
+    if design.searched || sorted.is_empty() {
         return (Vec::new(), Vec::new());
     }
     sorted.sort_by_key(|c| c.order);
-    let keys = &protocol.swept;
+    let keys = &design.swept;
     let cell = |c: &Configuration, over: Over| {
         let results = if over.includes(c) { results.of(c.number).to_vec() } else { Vec::new() };
         Cell { values: c.values.clone(), results }
     };
-    let derived = |key: &str| protocol.derived.iter().any(|other| other == key);
-    let tuned = |key: &str| protocol.tune.iter().any(|other| other == key);
+    let derived = |key: &str| design.derived.iter().any(|other| other == key);
+    let tuned = |key: &str| design.tune.iter().any(|other| other == key);
     let all: Vec<Cell> = sorted.iter().map(|c| cell(c, Over::All)).collect();
     let every = effects::factors(&all, keys, derived);
     // What has no figure at all keeps its combination's place, so that a missing one is told.
@@ -35,7 +35,7 @@ pub(super) fn by_setting(
 
     let main = every.iter().map(|factor| match is_open(factor) {
         // What was chosen by these very figures is no fair test of the other settings.
-        true => effects::effect(&chosen, keys, &open, factor, Over::Chosen, judged && protocol.tune.is_empty()),
+        true => effects::effect(&chosen, keys, &open, factor, Over::Chosen, judged && design.tune.is_empty()),
         false => effects::effect(&all, keys, &every, factor, Over::All, judged),
     });
     let mut pairs = Vec::new();

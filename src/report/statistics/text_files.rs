@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::super::comparison::{Comparison, TrialLine};
+use super::super::design::Design;
 use super::super::frames;
-use super::super::protocol::Protocol;
 use super::text::{self, Noise};
 use crate::error::Result;
 use crate::plan::TrialId;
@@ -20,7 +20,7 @@ const MOST_TOKENS: usize = 10_000_000;
 pub(super) fn noise_of_text(
     folder: &ExperimentFolder,
     comparison: &Comparison,
-    protocol: &Protocol,
+    design: &Design,
     order: &[(i64, usize)],
     damaged: &mut Vec<String>,
 ) -> std::result::Result<Noise, String> {
@@ -36,7 +36,7 @@ pub(super) fn noise_of_text(
     let Some(tokens) = comparison.scored_tokens.and_then(|tokens| usize::try_from(tokens).ok()) else {
         return Err("It is not known which tokens were scored: the noise of the text is not counted.".to_owned());
     };
-    let wanted = Wanted { protocol: protocol.rank_by(), kind: protocol.rank_at(), context: comparison.common_context };
+    let wanted = Wanted { protocol: design.rank_by(), kind: design.rank_at(), context: comparison.common_context };
     let (mut series, mut read) = (Vec::new(), 0);
     for (place, &(number, seeds)) in order.iter().take(MOST_CONFIGURATIONS).enumerate() {
         if series.len() >= 2 && read + seeds * tokens > MOST_TOKENS {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Queue;
 use super::streak::Streak;
-use super::trials::{Ran, Situation, Trial};
+use super::trials::{QueuedTrial, Ran, Situation};
 use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::runs::End;
@@ -47,7 +47,7 @@ impl Queue {
 
     /// Whether trials of another shape than this are to be run, or run.
     fn has_open_besides(&self, shape: usize) -> bool {
-        let is_open = |trial: &Trial| !matches!(trial.situation, Situation::Over(_) | Situation::StillThere(_));
+        let is_open = |trial: &QueuedTrial| !matches!(trial.situation, Situation::Over(_) | Situation::StillThere(_));
         self.trials.iter().any(|trial| trial.candidate.shape != shape && is_open(trial))
     }
 

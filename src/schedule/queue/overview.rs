@@ -1,7 +1,7 @@
 //! How the whole run stands, when it will end, and what it came to.
 
 use super::Queue;
-use super::trials::{Running, Situation, Trial};
+use super::trials::{QueuedTrial, Running, Situation};
 use crate::schedule::estimate::{micros, seconds, until_all_end};
 use crate::schedule::{Conclusion, Event, Left, Overview, Stop, Summary};
 
@@ -27,7 +27,7 @@ impl Queue {
             events.push(self.leave(i, why));
         }
         for (left, why) in [(Left::WouldNotEnd, Stop::Deadline), (Left::NoGpu, Stop::NoGpu)] {
-            let is_left = |t: &Trial| matches!(t.situation, Situation::Over(Conclusion::Left(why)) if why == left);
+            let is_left = |t: &QueuedTrial| matches!(t.situation, Situation::Over(Conclusion::Left(why)) if why == left);
             if self.stop.is_none() && self.trials.iter().any(is_left) {
                 self.stop = Some(why);
             }

@@ -13,7 +13,7 @@ use crate::schedule::{Candidate, Conclusion, Overview, Standing};
 
 /// A trial, and what has become of it.
 #[derive(Debug)]
-pub(super) struct Trial {
+pub(super) struct QueuedTrial {
     pub(super) candidate: Candidate,
     /// Whether it was started before, in this run or an earlier one.
     pub(super) interrupted: bool,
@@ -68,7 +68,7 @@ pub(super) struct Ran {
     pub(super) threads: u32,
 }
 
-impl Trial {
+impl QueuedTrial {
     fn new(candidate: Candidate) -> Self {
         let situation = match candidate.standing {
             Standing::Waiting | Standing::Interrupted | Standing::Failed => Situation::AT_ONCE,
@@ -111,7 +111,7 @@ impl Trial {
 /// All trials of a queue. Their numbers are their places in the file.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
-    all: Vec<Trial>,
+    all: Vec<QueuedTrial>,
     by_id: HashMap<TrialId, usize>,
     /// Those that may turn out to be the same as another, by what they share: [`relations`].
     related: HashMap<usize, Vec<usize>>,
@@ -144,7 +144,7 @@ impl Trials {
         for (i, candidate) in candidates.into_iter().enumerate() {
             trials.by_id.insert(candidate.id.clone(), i);
             relations(&candidate).for_each(|number| trials.related.entry(number).or_default().push(i));
-            trials.all.push(Trial::new(candidate));
+            trials.all.push(QueuedTrial::new(candidate));
             trials.situations.add(i, &trials.all[i]);
         }
         trials
@@ -161,7 +161,7 @@ impl Trials {
     }
 
     /// All, in the order of the file.
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Trial> {
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, QueuedTrial> {
         self.all.iter()
     }
 
@@ -214,7 +214,7 @@ impl Trials {
     }
 
     /// Changes a trial, and where it is found.
-    pub(super) fn change<T>(&mut self, i: usize, change: impl FnOnce(&mut Trial) -> T) -> T {
+    pub(super) fn change<T>(&mut self, i: usize, change: impl FnOnce(&mut QueuedTrial) -> T) -> T {
         self.situations.remove(i, &self.all[i]);
         let result = change(&mut self.all[i]);
         self.situations.add(i, &self.all[i]);
@@ -231,9 +231,9 @@ impl Trials {
 }
 
 impl Index<usize> for Trials {
-    type Output = Trial;
+    type Output = QueuedTrial;
 
-    fn index(&self, i: usize) -> &Trial {
+    fn index(&self, i: usize) -> &QueuedTrial {
         #[cfg(test)]
         self.looks.update(|looks| looks + 1);
         &self.all[i]
@@ -241,7 +241,7 @@ impl Index<usize> for Trials {
 }
 
 impl Situations {
-    fn add(&mut self, i: usize, trial: &Trial) {
+    fn add(&mut self, i: usize, trial: &QueuedTrial) {
         match &trial.situation {
             Situation::Queued { ready_utc } => {
                 self.queued.insert(Rank::of(&trial.candidate, trial.begun(), i));
@@ -264,7 +264,7 @@ impl Situations {
         }
     }
 
-    fn remove(&mut self, i: usize, trial: &Trial) {
+    fn remove(&mut self, i: usize, trial: &QueuedTrial) {
         match &trial.situation {
             Situation::Queued { ready_utc } => {
                 self.queued.remove(&Rank::of(&trial.candidate, trial.begun(), i));

@@ -58,7 +58,7 @@ proptest! {
             });
         }
         trials.sanity_check();
-        let is_paused = |trial: &Trial| matches!(trial.situation, Situation::Queued { ready_utc } if ready_utc > now);
+        let is_paused = |trial: &QueuedTrial| matches!(trial.situation, Situation::Queued { ready_utc } if ready_utc > now);
         let paused: BTreeSet<usize> = (0..6).filter(|i| is_paused(&trials.all[*i])).collect();
         prop_assert_eq!(trials.paused(now).collect::<BTreeSet<_>>(), paused);
         let ranks: Vec<Rank> = trials.queued().map(|i| Rank::of(&trials.all[i].candidate, trials.all[i].begun(), i)).collect();

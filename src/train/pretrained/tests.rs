@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::config::read_config;
 use super::folder::hash;
 use super::*;
-use crate::corpus::{Part, Prepared};
+use crate::corpus::{Prepared, PreparedPart};
 use crate::error::Error;
 use crate::experiment::settings::{Activation, Family, Model};
 use crate::model::{Config, Pretrained, initial_values};
@@ -28,7 +28,7 @@ fn configs() -> Vec<Config> {
 }
 
 fn corpus(end_of_text: Option<u32>) -> Prepared {
-    let part = Part { file: "train.tokens".into(), tokens: 0, bytes: 0 };
+    let part = PreparedPart { file: "train.tokens".into(), tokens: 0, bytes: 0 };
     Prepared {
         text_hash: String::new(),
         validation_hash: None,

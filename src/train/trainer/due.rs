@@ -3,14 +3,14 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::Trial;
+use super::Trainer;
 use crate::error::{Error, Kind, Result};
 use crate::rows::{ARITHMETIC, CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart, now_utc};
 use crate::train::checkpoint::{Best, Position, Reason};
 use crate::train::evaluate::{self, GROUP, Predicted, WindowLayout};
 use crate::train::scoring::Weights;
 
-impl Trial<'_> {
+impl Trainer<'_> {
     /// Evaluation, then checkpoint, where they are due. False where `stop` said so before that was done.
     pub(super) fn after_step(&mut self, stop: &AtomicBool) -> Result<bool> {
         self.is_due = true;

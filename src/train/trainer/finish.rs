@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::{Ended, Trained, Trial};
+use super::{Ended, Trained, Trainer};
 use crate::error::Result;
 use crate::rows::{CheckpointKind, EvaluationRow, Phase, Recorder, Sample};
 use crate::runs::checkpoint_name;
@@ -12,7 +12,7 @@ use crate::train::evaluate::Predicted;
 use crate::train::sample;
 use crate::train::scoring::{self, Weights};
 
-impl Trial<'_> {
+impl Trainer<'_> {
     pub(super) fn interrupt(mut self) -> Result<Ended> {
         self.recorder.phase(Phase::Saving);
         // A checkpoint of this very step is already there, and may have a row: it is not replaced by one without.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Open, Trial};
+use super::{Open, Trainer};
 use crate::error::Result;
 use crate::model::{Config, initial_values};
 use crate::optimize::LearningRate;
@@ -27,7 +27,7 @@ enum Resumed {
     Otherwise(String),
 }
 
-impl<'a> Trial<'a> {
+impl<'a> Trainer<'a> {
     /// Goes on from the newest checkpoint, or begins.
     pub(super) fn start(
         open: Open<'_>,

@@ -153,7 +153,7 @@ impl Compiler {
     }
 
     /// The machine code of a source whose entry is of no use.
-    pub(super) fn again(&self, source: &Source<'_>, operand: Operand) -> Result<Image> {
+    pub(super) fn recompile(&self, source: &Source<'_>, operand: Operand) -> Result<Image> {
         let code = self.make(std::slice::from_ref(source), operand)?.remove(0);
         Ok(Image { key: self.key(source, operand), code, kept: false })
     }

@@ -81,7 +81,7 @@ impl Kernels {
             hasher.update(image.key.as_bytes());
             let module = match load_module(context, source, &image) {
                 // A driver that was changed since may refuse what it took before.
-                Err(_) if image.kept => load_module(context, source, &compiler.again(source, operand)?)?,
+                Err(_) if image.kept => load_module(context, source, &compiler.recompile(source, operand)?)?,
                 other => other?,
             };
             for signature in kernels::signatures(source)? {

@@ -150,7 +150,7 @@ fn is_stubs(folder: &Path) -> bool {
 /// A library's file that was found, not opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The file.
+    /// Where the library lies.
     pub(super) path: PathBuf,
     major: u32,
 }

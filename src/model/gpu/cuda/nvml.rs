@@ -70,7 +70,7 @@ pub struct Usage {
 /// A process that computes on a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// By which the system knows the process.
     pub pid: u32,
     /// The name of its program, without folders; empty where it is not known.
     pub name: String,

@@ -1,4 +1,4 @@
-//! What the experiment says about itself: names, how perplexity is measured and ranked, and what is worth a choice. Read from
+//! The design of an experiment: its name, what varies in it, how perplexity is measured and ranked, and what is worth a choice. Read from
 //! `experiment.json`; what is missing there has a default, so that a report never fails for it.
 
 use crate::experiment::settings::{RankAt, RankBy};
@@ -7,7 +7,7 @@ use crate::runs::{Commit, DescribedReferences, DescribedTokenizer, Description, 
 
 /// What an experiment is called and how it ranks.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Protocol {
+pub(super) struct Design {
     /// The experiment's name.
     pub(super) name: String,
     /// Its description.
@@ -36,16 +36,16 @@ pub(super) struct Protocol {
     pub(super) lock_file: Option<String>,
     /// Commit of the folder that was run in last.
     pub(super) git: Option<Commit>,
-    /// What tokenizers make of the texts; see [`Protocol::is_lossless`].
+    /// What tokenizers make of the texts; see [`Design::is_lossless`].
     pub(super) tokenizers: Vec<DescribedTokenizer>,
     /// What simple models reach on the texts.
     pub(super) references: Vec<DescribedReferences>,
 }
 
-impl Protocol {
+impl Design {
     /// Of what is described, with the columns of the table of trials as a fallback for what is swept.
     pub(super) fn of(described: Description, folder: &ExperimentFolder, columns: &[String]) -> Self {
-        let said = |text: String| Some(text).filter(|text| !text.is_empty());
+        let not_empty = |text: String| Some(text).filter(|text| !text.is_empty());
         let folder_name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         // A table written for another plan has other columns: only what is there can be shown.
         let there = |key: &String| columns.contains(&swept_column(key));
@@ -55,8 +55,8 @@ impl Protocol {
         };
         let experiment = described.experiment;
         Self {
-            name: said(experiment.name).unwrap_or(folder_name),
-            description: said(experiment.description),
+            name: not_empty(experiment.name).unwrap_or(folder_name),
+            description: not_empty(experiment.description),
             tune: experiment.tune.into_iter().filter(|key| swept.contains(key)).collect(),
             derived: experiment.derive.into_keys().collect(),
             searched: experiment.search.is_some(),
@@ -66,7 +66,7 @@ impl Protocol {
             margin: described.report.margin,
             common_context: described.common_context.map(|context| context as i64),
             text_hash: described.text_hash,
-            file: said(experiment.file),
+            file: not_empty(experiment.file),
             lock_file: described.lock_file,
             git: described.git,
             tokenizers: described.tokenizers,
@@ -82,8 +82,8 @@ impl Protocol {
             (Some(known), Some(hash)) => known == hash,
             _ => one.label == label,
         };
-        let said = self.tokenizers.iter().filter(is_of).filter_map(|one| one.lossless);
-        said.reduce(|one, other| one && other).unwrap_or_else(|| label == "byte" || label.starts_with("bpe"))
+        let known = self.tokenizers.iter().filter(is_of).filter_map(|one| one.lossless);
+        known.reduce(|one, other| one && other).unwrap_or_else(|| label == "byte" || label.starts_with("bpe"))
     }
 
     /// The column of the table of trials that ranks, without its unit: `common`, `best_native` …
@@ -135,7 +135,7 @@ impl Protocol {
 mod tests {
     use super::*;
 
-    fn read(json: Option<&str>, columns: &[&str]) -> Protocol {
+    fn read(json: Option<&str>, columns: &[&str]) -> Design {
         let dir = tempfile::tempdir().unwrap();
         let folder = ExperimentFolder::new(dir.path(), "night");
         std::fs::create_dir_all(folder.path()).unwrap();
@@ -143,16 +143,16 @@ mod tests {
             std::fs::write(folder.experiment_json(), json).unwrap();
         }
         let columns: Vec<String> = columns.iter().map(|&c| c.to_owned()).collect();
-        Protocol::of(Description::find(&folder).unwrap().unwrap_or_default(), &folder, &columns)
+        Design::of(Description::find(&folder).unwrap().unwrap_or_default(), &folder, &columns)
     }
 
     #[test]
     fn what_is_missing_has_a_default() {
         for json in [None, Some("{}"), Some(r#"{"evaluate": {}, "description": "", "search": null}"#)] {
-            let protocol = read(json, &["trial_id", "swept_train_sequence_length", "seed"]);
-            assert_eq!((protocol.name.as_str(), protocol.description.clone()), ("night", None));
-            assert_eq!(protocol.swept, ["train.sequence_length"]);
-            assert_eq!((protocol.rank_by(), protocol.rank_at(), protocol.margin), ("common", "final", 0.002));
+            let design = read(json, &["trial_id", "swept_train_sequence_length", "seed"]);
+            assert_eq!((design.name.as_str(), design.description.clone()), ("night", None));
+            assert_eq!(design.swept, ["train.sequence_length"]);
+            assert_eq!((design.rank_by(), design.rank_at(), design.margin), ("common", "final", 0.002));
         }
     }
 
@@ -161,15 +161,15 @@ mod tests {
         let json = r#"{"name": "n", "description": "d", "swept": ["train.stride"], "common_context": 64,
             "evaluate": {"rank_by": "native", "rank_at": "best"}, "report": {"margin": 0.01}, "tune": ["train.stride", "model.width"],
             "derive": {"train.stride": "sequence_length / 2"}, "search": null, "tokenizers": [{"label": "char", "lossless": true}]}"#;
-        let protocol = read(Some(json), &["swept_train_stride"]);
-        assert_eq!((protocol.name.as_str(), protocol.description.as_deref()), ("n", Some("d")));
-        assert_eq!(protocol.swept, ["train.stride"]);
-        assert_eq!((protocol.score(), protocol.other_score()), ("best_native", "best_common"));
-        assert_eq!((protocol.common_context, protocol.margin), (Some(64), 0.01));
-        assert_eq!(protocol.tune, ["train.stride"], "what is not swept cannot be tuned");
-        assert_eq!((protocol.derived.as_slice(), protocol.searched), (["train.stride".to_owned()].as_slice(), false));
+        let design = read(Some(json), &["swept_train_stride"]);
+        assert_eq!((design.name.as_str(), design.description.as_deref()), ("n", Some("d")));
+        assert_eq!(design.swept, ["train.stride"]);
+        assert_eq!((design.score(), design.other_score()), ("best_native", "best_common"));
+        assert_eq!((design.common_context, design.margin), (Some(64), 0.01));
+        assert_eq!(design.tune, ["train.stride"], "what is not swept cannot be tuned");
+        assert_eq!((design.derived.as_slice(), design.searched), (["train.stride".to_owned()].as_slice(), false));
         for (label, expected) in [("char", true), ("byte", true), ("bpe-512", true), ("word", false), ("file", false)] {
-            assert_eq!(protocol.is_lossless(label, None), expected, "{label}");
+            assert_eq!(design.is_lossless(label, None), expected, "{label}");
         }
     }
 
@@ -177,15 +177,15 @@ mod tests {
     fn one_label_may_stand_for_a_vocabulary_that_loses_text_and_one_that_does_not() {
         let json = r#"{"tokenizers": [{"label": "char", "hash": "a", "lossless": true}, {"label": "char", "hash": "b", "lossless": false},
             {"label": "file x.json", "hash": "c", "lossless": true}, {"label": "file y.json", "hash": "c", "lossless": false}]}"#;
-        let protocol = read(Some(json), &[]);
-        assert_eq!([protocol.is_lossless("char", Some("a")), protocol.is_lossless("char", Some("b"))], [true, false]);
-        assert!(!protocol.is_lossless("file x.json", Some("c")), "on one of its texts it is not");
-        assert!(!protocol.is_lossless("char", None), "which of them it is is not known");
+        let design = read(Some(json), &[]);
+        assert_eq!([design.is_lossless("char", Some("a")), design.is_lossless("char", Some("b"))], [true, false]);
+        assert!(!design.is_lossless("file x.json", Some("c")), "on one of its texts it is not");
+        assert!(!design.is_lossless("char", None), "which of them it is is not known");
     }
 
     #[test]
     fn keys_without_a_column_give_way_to_the_columns_there_are() {
-        let protocol = read(Some(r#"{"swept": ["train.stride"]}"#), &["swept_train_clip_norm"]);
-        assert_eq!(protocol.swept, ["train.clip_norm"]);
+        let design = read(Some(r#"{"swept": ["train.stride"]}"#), &["swept_train_clip_norm"]);
+        assert_eq!(design.swept, ["train.clip_norm"]);
     }
 }
