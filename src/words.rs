@@ -1,5 +1,6 @@
 //! Numbers, times and lists as people read them: in messages, on the terminal, in reports.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 
 use jiff::Timestamp;
@@ -17,6 +18,25 @@ pub fn thousands(number: impl Display) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// The values of a column of a table for people: numbers of many digits with as many as tell them apart, and at least three. Others
+/// stay as they are.
+pub fn told_apart<'a>(values: impl Iterator<Item = &'a str>) -> HashMap<&'a str, String> {
+    const LEAST: usize = 3;
+    let numbers: BTreeMap<&str, f64> =
+        values.filter_map(|value| Some((value, value.parse().ok().filter(|n: &f64| n.is_finite())?))).collect();
+    let rounded = |number: f64, digits: usize| format!("{number:.*e}", digits - 1);
+    let different = |digits| numbers.values().map(|&number| rounded(number, digits)).collect::<BTreeSet<_>>().len();
+    // With 17 digits each is itself.
+    let all = different(17);
+    let digits = (LEAST..17).find(|&digits| different(digits) == all).unwrap_or(17);
+    let shortened = numbers.iter().map(|(&value, &number)| {
+        let near: f64 = rounded(number, digits).parse().unwrap_or(number);
+        let shown = if value.contains('e') { format!("{near:e}") } else { near.to_string() };
+        (value, if value.contains('.') && shown.len() < value.len() { shown } else { value.to_owned() })
+    });
+    shortened.collect()
 }
 
 /// `no`, `one`, `two`, `three`; digits beyond ten.
@@ -125,6 +145,18 @@ pub fn harmless(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_numbers_of_a_column_have_as_many_digits_as_tell_them_apart() {
+        let shown = |values: &[&str]| {
+            let apart = told_apart(values.iter().copied());
+            values.iter().map(|value| apart.get(value).cloned().unwrap_or_else(|| (*value).to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&["0.0007071067811865476", "0.001", "off"]), ["0.000707", "0.001", "off"]);
+        assert_eq!(shown(&["0.70710678", "0.70720001"]), ["0.7071", "0.7072"]);
+        assert_eq!(shown(&["7.071067811865476e-5", "1e-4"]), ["7.07e-5", "1e-4"]);
+        assert_eq!(shown(&["1234567", "1.0", "0.1"]), ["1234567", "1.0", "0.1"]);
+    }
 
     #[test]
     fn thousands_have_commas() {

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 pub mod exit_code;
 mod find;
+mod no_command;
 mod output;
 pub mod show;
 
@@ -25,7 +26,17 @@ pub fn main() -> ExitCode {
         say_as_is(OVERVIEW);
         return Code::Usage.into();
     }
-    match commands::execute(Votive::parse().command) {
+    let asked = match Votive::try_parse() {
+        Ok(asked) => asked,
+        Err(error) => match no_command::instead_of(&error) {
+            Some(error) => {
+                say_error(&error);
+                return Code::of(error.kind()).into();
+            }
+            None => error.exit(),
+        },
+    };
+    match commands::execute(asked.command) {
         Ok(code) => code.into(),
         Err(Failure::File(problems)) => {
             say_as_is(problems.render(style()).trim_end());

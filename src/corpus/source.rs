@@ -101,12 +101,13 @@ impl Sources {
             return Err(Error::usage("`corpus.text` names no text").help("name a file, a glob, or `builtin:keeper`"));
         }
         let mut search = Search { field: corpus.field.as_deref(), base, places: Places::default(), files: 0, progress };
-        let text = search.all(&corpus.text, "training")?;
-        let mut held_out = |setting: &Part, part| match setting {
-            Part::Path(path) => search.all(std::slice::from_ref(path), part),
+        let text = search.all(&corpus.text, "training").map_err(|error| error.about("corpus.text"))?;
+        let mut held_out = |setting: &Part, part, key| match setting {
+            Part::Path(path) => search.all(std::slice::from_ref(path), part).map_err(|error: Error| error.about(key)),
             _ => Ok(Vec::new()),
         };
-        let (validation, test) = (held_out(&corpus.validation, "validation")?, held_out(&corpus.test, "test")?);
+        let validation = held_out(&corpus.validation, "validation", "corpus.validation")?;
+        let test = held_out(&corpus.test, "test", "corpus.test")?;
         Ok(Self { text, validation, test })
     }
 }
@@ -162,7 +163,7 @@ fn resolve_entry(entry: &str, field: Option<&str>, base: &Path, found: &mut dyn 
     let path = base.join(entry);
     if path.is_dir() {
         return Err(Error::usage(format!("{} is a folder", path.display()))
-            .help(format!("name its files, as in `{}/*.txt`", entry.trim_end_matches('/'))));
+            .help(format!("name its files by a pattern in quotes: '{}/*.txt'", entry.trim_end_matches('/'))));
     }
     // A file whose name contains `[` is that file and no pattern.
     if path.exists() || !entry.contains(['*', '?', '[']) {

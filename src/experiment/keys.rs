@@ -235,7 +235,13 @@ pub(super) fn whole_setting(key: &str) -> &str {
     block_part(key).map_or(key, |(block, _)| block)
 }
 
-/// Whether configurations may differ in it.
+/// Whether it says what is held out: configurations that differ in it would each be scored on a text of their own.
+pub(super) fn is_held_out(key: &str) -> bool {
+    ["corpus.validation", "corpus.test"].contains(&key)
+}
+
+/// Whether configurations may differ in it, as far as its name says; see [`is_held_out`] for those that are refused with all
+/// configurations at hand.
 pub(super) fn can_be_swept(key: &str) -> bool {
     !UNSWEPT.contains(&key.split('.').next().unwrap_or_default())
 }

@@ -118,7 +118,8 @@ fn refused(error: &serde_saphyr::Error, whole: &Place) -> Problem {
         other => {
             let text = other.to_string();
             let end = text.rfind(" at line ").unwrap_or(text.len());
-            Problem::error(format!("this is not YAML: {}", text[..end].trim_end_matches('.')))
+            let help = text.contains("tabs disallowed").then(|| "indent with spaces: YAML takes no tabs there".to_owned());
+            Problem::error(format!("this is not YAML: {}", text[..end].trim_end_matches('.'))).maybe_help(help)
         }
     };
     match location {

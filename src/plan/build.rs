@@ -211,7 +211,9 @@ fn remarks(settings: &Settings, facts: &Facts, from: Option<&Pretrained>) -> Vec
             stride - length
         ));
     }
-    if facts.partial_batch > 0 && facts.windows > facts.partial_batch {
+    // A budget in minutes may come to the end of an epoch, one in steps does or does not.
+    let ends_an_epoch = facts.steps == 0 || facts.steps >= facts.steps_per_epoch;
+    if facts.partial_batch > 0 && facts.windows > facts.partial_batch && ends_an_epoch {
         let full = facts.tokens_per_step / length as u64;
         if facts.partial_batch * 4 < full {
             remarks.push(format!("the last step of an epoch has only {} of {full} windows", facts.partial_batch));
@@ -249,15 +251,42 @@ fn unequal_text(trials: &[Trial]) -> Option<Warning> {
 
 fn refusal(refused: &[(String, Error)]) -> Error {
     const SHOWN: usize = 8;
-    let mut lines: Vec<String> =
-        refused.iter().take(SHOWN).map(|(label, error)| format!("\n  {label}: {}", error.chain())).collect();
-    if refused.len() > SHOWN {
-        lines.push(format!("\n  … and {} more", refused.len() - SHOWN));
+    // What is refused for the same reason stands on one line.
+    let mut reasons: Vec<(&str, usize, String)> = Vec::new();
+    for (label, error) in refused {
+        let why = error.chain();
+        match reasons.iter_mut().find(|(_, _, other)| *other == why) {
+            Some((_, count, _)) => *count += 1,
+            None => reasons.push((label, 1, why)),
+        }
+    }
+    let line = |(label, count, why): &(&str, usize, String)| match count {
+        1 => format!("\n  {label}: {why}"),
+        count => format!("\n  {label} (and {} more): {why}", count - 1),
+    };
+    let mut lines: Vec<String> = reasons.iter().take(SHOWN).map(line).collect();
+    if reasons.len() > SHOWN {
+        let more: usize = reasons[SHOWN..].iter().map(|(_, count, _)| count).sum();
+        lines.push(format!("\n  … and {more} more"));
     }
     let count = if refused.len() == 1 { "one configuration".to_owned() } else { format!("{} configurations", refused.len()) };
     let error = Error::usage(format!("{count} cannot be trained:{}", lines.concat()));
     match refused.first().and_then(|(_, error)| error.help_text()) {
         Some(help) => error.help(help),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_for_one_reason_stands_on_one_line() {
+        let refused = [("a", "too short"), ("b", "too short"), ("c", "too large")];
+        let refused = refused.map(|(label, why)| (label.to_owned(), Error::usage(why).help("take another")));
+        let error = refusal(&refused);
+        assert_eq!(error.chain(), "3 configurations cannot be trained:\n  a (and 1 more): too short\n  c: too large");
+        assert_eq!(error.help_text(), Some("take another"));
     }
 }

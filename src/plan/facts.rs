@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Part, Settings};
 use crate::model::{Config, shape};
+use crate::words::thousands;
 
 /// What a trial comes to. Fails where its text is too short for a window, or its model too large for the memory.
 pub(super) fn facts_of(
@@ -65,22 +66,34 @@ fn has_windows(settings: &Settings, prepared: &Prepared, windows: &Windows) -> R
         // A held-out part must hold a window as well: the smaller of the two shares decides.
         let whole = prepared.text_tokens.max(1) as f64;
         let mut share = prepared.train.tokens as f64 / whole;
-        if let Part::Fraction(held_out) = settings.corpus.validation {
-            share = share.min(held_out);
+        let mut why = "";
+        if let Part::Fraction(held_out) = settings.corpus.validation
+            && held_out < share
+        {
+            share = held_out;
+            why = ", so that what is held out has a window too";
         }
         let whole = (needed as f64 / share.max(1e-9)).ceil();
         return Err(Error::usage(format!(
-            "the training part has {} tokens, and one window of {length} needs {needed}: {length} inputs and the target after the last",
-            prepared.train.tokens
+            "the training part has {} tokens, and one window of {} needs {}: {1} inputs and the target after the last",
+            thousands(prepared.train.tokens),
+            thousands(length),
+            thousands(needed)
         ))
-        .help(format!("take a text of about {whole:.0} tokens or more, or a shorter `train.sequence_length`")));
+        .help(format!(
+            "take a text of about {} tokens or more{why}, or a shorter `train.sequence_length`",
+            thousands(whole as u64)
+        )));
     }
     if let Some(validation) = &prepared.validation
         && prepared.scored_tokens < needed
     {
         return Err(Error::usage(format!(
-            "the scored validation part has {} tokens (of {}), and one window of {length} needs {needed}",
-            prepared.scored_tokens, validation.tokens
+            "the scored validation part has {} tokens (of {}), and one window of {} needs {}",
+            thousands(prepared.scored_tokens),
+            thousands(validation.tokens),
+            thousands(length),
+            thousands(needed)
         ))
         .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
     }

@@ -55,8 +55,8 @@ fn binding<'a>(limits: impl Iterator<Item = (String, &'a Limit)>) -> Option<Stri
     let list: Vec<String> = mostly.map(told).collect();
     (!list.is_empty()).then(|| {
         format!(
-            "{}; means over trials. AdamW divides each gradient by its own running size, so that a constant scale falls out: clipping \
-             this often is not a lower learning rate.",
+            "{}; means over trials. This is no smaller learning rate: AdamW divides by the gradients' own size, so what is cut from all \
+             steps alike has no effect.",
             capital(&listed(&list))
         )
     })
@@ -146,8 +146,8 @@ mod tests {
         let (off, tenth) = (ClipNorm::Off, ClipNorm::At(0.1));
         assert!(noted(&[off, tenth], &[Some(0), Some(0), Some(30), Some(70)], &[]).is_empty(), "half of the steps");
         let notes = noted(&[off, tenth], &[Some(0), Some(0), Some(90), Some(96)], &[]);
-        let not_a_lower_rate = "AdamW divides each gradient by its own running size, so that a constant scale falls out: clipping this \
-                                often is not a lower learning rate.";
+        let not_a_lower_rate = "This is no smaller learning rate: AdamW divides by the gradients' own size, so what is cut from all steps \
+                                alike has no effect.";
         assert_eq!(
             notes,
             [format!(

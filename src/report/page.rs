@@ -208,7 +208,7 @@ fn provenance(report: &Report) -> Value {
         "git commit",
         protocol.git.clone().map_or_else(String::new, |git| format!("{}{}", git.commit, dirty(git.dirty.unwrap_or(false)))),
     );
-    add("Cargo.lock (hash)", protocol.lock_file.clone().unwrap_or_default());
+    add("the program's libraries (hash)", protocol.lock_file.clone().unwrap_or_default());
     let texts: BTreeSet<&str> = comparison.configurations.iter().filter_map(|c| c.content.text.as_deref()).collect();
     add(
         "text (hash)",

@@ -33,7 +33,7 @@ pub(super) const QUANTITIES: [Quantity; 12] = [
     quantity("target_tokens", "tokens trained on", true),
     quantity("trained_bytes", "bytes trained on", true),
     quantity("distinct_targets", "distinct tokens", true),
-    quantity("views", "times each token is seen", false),
+    quantity("views", "times each distinct token is seen", false),
     quantity("tokens_per_step", "tokens per step", true),
     quantity("warmup_steps", "warm-up steps", true),
     quantity("flops", "FLOPs", false),
@@ -43,14 +43,27 @@ pub(super) const QUANTITIES: [Quantity; 12] = [
     quantity("stride", "stride", true),
 ];
 
+/// No more decimals are shown, however near two values are.
+const MOST_DECIMALS: usize = 4;
+
 impl Quantity {
     /// 1,563; 2.3; 1.2e13.
     pub(super) fn shown(self, value: f64) -> String {
+        self.with_decimals(value, 1)
+    }
+
+    /// Two values that differ, with as many decimals as tell them apart: 1.00 and 1.04.
+    pub(super) fn shown_apart(self, values: [f64; 2]) -> [String; 2] {
+        let shown = (1..=MOST_DECIMALS).map(|decimals| values.map(|value| self.with_decimals(value, decimals)));
+        shown.clone().find(|[a, b]| a != b).unwrap_or_else(|| values.map(|value| self.shown(value)))
+    }
+
+    fn with_decimals(self, value: f64, decimals: usize) -> String {
         match value {
             v if self.whole => thousands(v.round() as i64),
-            v if v >= 1e6 => format!("{v:.1e}"),
+            v if v >= 1e6 => format!("{v:.decimals$e}"),
             v if v >= 100.0 => thousands(v.round() as i64),
-            v => format!("{v:.1}"),
+            v => format!("{v:.decimals$}"),
         }
     }
 }
@@ -291,5 +304,10 @@ pub(super) mod tests {
         let shown = |key: &str, value: f64| QUANTITIES.iter().find(|q| q.key == key).unwrap().shown(value);
         assert_eq!([shown("steps", 1562.0), shown("views", 2.345), shown("views", 1234.0)], ["1,562", "2.3", "1,234"]);
         assert_eq!(shown("flops", 1.234e13), "1.2e13");
+        let apart = |key: &str, values| QUANTITIES.iter().find(|q| q.key == key).unwrap().shown_apart(values);
+        assert_eq!(apart("views", [1.04, 1.0]), ["1.04", "1.00"]);
+        assert_eq!(apart("views", [1.3, 1.0]), ["1.3", "1.0"]);
+        assert_eq!(apart("flops", [5.06e10, 5.12e10]), ["5.06e10", "5.12e10"].map(str::to_owned).map(|s| s));
+        assert_eq!(apart("views", [1.0, 1.0]), ["1.0", "1.0"]);
     }
 }

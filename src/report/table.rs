@@ -1,5 +1,7 @@
 //! The table of configurations on the terminal.
 
+use std::collections::HashMap;
+
 use comfy_table::{LineStyle, TableStyle};
 
 use super::comparison::{Comparison, Configuration, Figure};
@@ -44,7 +46,7 @@ pub(super) fn columns(report: &Report) -> Vec<TableColumn> {
     let comparison = &report.comparison;
     let by_bytes = comparison.by_bytes;
     let mut columns = vec![
-        shown("", true, |c| c.place.map_or_else(String::new, |place| place.to_string())),
+        shown("place", true, |c| c.place.map_or_else(String::new, |place| place.to_string())),
         shown("#", true, |c| c.number.to_string()),
     ];
     let keys = wording::keys(&report.design.swept);
@@ -53,7 +55,14 @@ pub(super) fn columns(report: &Report) -> Vec<TableColumn> {
         comparison.configurations.iter().all(|c| c.values.get(place).is_none_or(numeric))
     };
     for (place, key) in keys.into_iter().enumerate() {
-        columns.push(shown(key, numbers(place), move |c| wording::plain(c.values.get(place).map_or("", String::as_str))).keep(9));
+        let values = comparison.configurations.iter().filter_map(|c| c.values.get(place));
+        let apart = words::told_apart(values.map(String::as_str));
+        let apart: HashMap<String, String> = apart.into_iter().map(|(value, shown)| (value.to_owned(), shown)).collect();
+        let value = move |c: &Configuration| {
+            let value = c.values.get(place).map_or("", String::as_str);
+            wording::plain(apart.get(value).map_or(value, String::as_str))
+        };
+        columns.push(shown(key, numbers(place), value).keep(9));
     }
     columns.push(figures(if by_bytes { "bits per byte" } else { "perplexity" }, comparison, move |c| c.figure(by_bytes)));
     if by_bytes {

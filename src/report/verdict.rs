@@ -60,7 +60,9 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
             words::counted(total, "configuration")
         ),
         (_, 1) => "One configuration".to_owned(),
-        (1, total) => format!("The only one of {} configurations with a result", words::thousands(total as i64)),
+        (1, total) => {
+            format!("The only one of {} configurations with a result{}", words::thousands(total as i64), diverged(report))
+        }
         (ranked, total) if ranked == total => format!("Best of {} configurations", words::thousands(total as i64)),
         (ranked, total) => {
             format!(
@@ -75,6 +77,15 @@ fn first(report: &Report, best: &Configuration, figure: Figure, ranked: usize) -
     let unit = if report.comparison.by_bytes { "Bits per byte" } else { "Perplexity" };
     let figure_words = format!("{}{}", wording::perplexity(figure.mean), standing::over_seeds(best));
     format!("{what}{name}. {unit} {figure_words} ({}).", measured(report))
+}
+
+/// `(two diverged)`: of the configurations that are not ranked; empty where none did.
+fn diverged(report: &Report) -> String {
+    let unranked = report.comparison.configurations.iter().filter(|c| !c.is_apart && c.place.is_none());
+    match unranked.filter(|c| c.status.contains_key(&Status::Diverged)).count() {
+        0 => String::new(),
+        n => format!(" ({} diverged)", words::small_number(n)),
+    }
 }
 
 /// Where a seed of the lowest one diverged: the best of those that finished all of theirs comes first.
@@ -168,7 +179,8 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     }
     if ranked.clone().any(|c| c.seeds > 1) {
         notes.push(
-            "Perplexity is exp of the mean loss over the seeds; ± is the sample standard deviation of the seeds' perplexities."
+            "Perplexity is exp of the mean loss over the seeds; ± is the sample standard deviation of the seeds' perplexities. \
+             Tokens/s and training are means over the seeds."
                 .to_owned(),
         );
     }

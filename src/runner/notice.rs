@@ -129,6 +129,8 @@ pub enum Notice<'a> {
     NothingToTrain {
         /// How many.
         trials: usize,
+        /// How many of them diverged or did not fit, which are not tried again by themselves.
+        lost: usize,
     },
     /// A shape could not be measured.
     NotProbed(Error),

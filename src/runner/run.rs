@@ -27,7 +27,7 @@ use crate::experiment::settings;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
-use crate::runs::{ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, states_of};
+use crate::runs::{End, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, states_of};
 use crate::schedule::slurm::Needed;
 use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Standing, Summary, Work};
 
@@ -254,8 +254,9 @@ impl Run<'_> {
         let missing = trials.iter().zip(standing).filter(|(_, state)| state.outcome.is_none());
         let missing: Vec<&Trial> = missing.map(|(trial, _)| trial).collect();
         if missing.is_empty() {
-            self.listener.notice(&Notice::NothingToTrain { trials: trials.len() });
             let ends = standing.iter().filter_map(|state| Some(state.outcome.as_ref()?.end));
+            let lost = ends.clone().filter(|end| matches!(end, End::Diverged | End::DidNotFit)).count();
+            self.listener.notice(&Notice::NothingToTrain { trials: trials.len(), lost });
             return Ok(Summary::of(ends.map(Conclusion::DoneBefore), None));
         }
         let planned = Memory::largest_planned(missing.iter().copied(), self.session.device);

@@ -78,7 +78,33 @@ fn check_says_that_a_file_is_right_and_what_is_odd_about_it() {
     assert_eq!(said.out, "");
     assert!(!scene.path().join("runs").exists(), "it writes nothing");
     scene.write(&small("grid: {train.batch_size: [4]}"));
-    scene.votive(&["check", "small.yaml"]).exits(0).says("warning").says("small.yaml is right: 1 configuration, 1 trial\n");
+    scene
+        .votive(&["check", "small.yaml"])
+        .exits(0)
+        .says("warning")
+        .says("small.yaml is right: 1 configuration, 1 trial (the text was not read: `votive plan` does that)\n");
+}
+
+#[test]
+fn a_folder_in_place_of_a_file_and_a_command_that_there_is_not_are_told_with_what_to_do() {
+    let scene = Scene::new(SMALL);
+    fs::create_dir(scene.path().join("folder")).unwrap();
+    let said = scene.votive(&["plan", "folder"]).exits(2).says("`folder` is a folder, and an experiment file is needed");
+    said.says("name its YAML file");
+    scene.votive(&["train", "small.yaml"]).exits(2).says("votive has no command `train`").says("did you mean `votive run`?");
+    scene.votive(&["zzzzzz"]).exits(2).says("there are `new`, `check`").says("`votive --help`");
+}
+
+#[test]
+fn a_short_last_step_of_an_epoch_is_told_only_where_the_budget_comes_to_one() {
+    let scene = Scene::new(SMALL);
+    let plan = |batch: usize, budget: &str| {
+        let set = [format!("train.batch_size={batch}"), format!("train.budget={budget}")];
+        scene.votive(&["plan", "small.yaml", "--set", &set[0], "--set", &set[1]]).exits(0).err
+    };
+    let is_told = |said: &str| said.contains("the last step of an epoch has only");
+    let batch = (9..40).find(|&batch| is_told(&plan(batch, "{epochs: 1}"))).expect("a batch size that leaves few windows");
+    assert!(!is_told(&plan(batch, "{steps: 3}")));
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn every_command_has_a_man_page() {
     let scene = Scene::new(SMALL);
     scene.votive(&["man"]).exits(0).says(".TH votive 1").says("Exit codes");
     scene.votive(&["man", "run"]).exits(0).says(".TH votive-run 1").says("max\\-trials");
-    scene.votive(&["man", "rum"]).exits(2).says("hint: did you mean `run`?");
+    scene.votive(&["man", "rum"]).exits(2).says("hint: did you mean `votive run`?");
     scene.votive(&["man", "--into", "man1"]).exits(0).says("pages into man1");
     let help = scene.votive(&["--help"]).exits(0).out;
     let commands =
@@ -190,8 +190,9 @@ fn new_writes_a_file_that_is_right_as_it_is() {
     assert_eq!(fs::read_to_string(scene.path().join("notes.yaml")).unwrap(), before);
     scene.votive(&["new", "notes.txt", "--into", "experiments/mine.yaml"]).exits(0);
     scene.votive(&["plan", "experiments/mine.yaml"]).exits(0).says("8 trials");
-    scene.votive(&["new", "nowhere.txt"]).exits(2).says("nowhere.txt does not exist");
-    scene.votive(&["new", "books"]).exits(2).says("books/*.txt");
+    scene.votive(&["new", "nowhere.txt"]).exits(2).says("nowhere.txt does not exist").says("hint: name a file that is there");
+    scene.votive(&["new", "nowhere/*.txt"]).exits(2).says("no file matches").says("hint: name a file that is there");
+    scene.votive(&["new", "books"]).exits(2).says("in quotes: 'books/*.txt'");
     scene.put("short.txt", "A lamp.\n");
     scene.votive(&["new", "short.txt"]).exits(2).says("too few to learn from");
 }

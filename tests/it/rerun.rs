@@ -94,7 +94,7 @@ fn a_trial_that_diverges_is_a_result_and_the_others_go_on() {
     assert!(rows[0].contains("completed") && rows[1].contains("completed"), "{}", said.out);
     assert!(rows[2].contains("1e4") && rows[2].contains("diverged"), "it stays in the table: {}", said.out);
 
-    scene.run(&[]).exits(3).says("nothing to train: all 3 trials are over already");
+    scene.run(&[]).exits(3).says("nothing to train: all 3 trials are over already; 1 of them diverged");
     assert_eq!(scene.attempts(), [1, 1, 1], "it is not tried again by itself");
     let diverged = scene.trials().into_iter().find(|(_, folder)| state_of(folder).status == Status::Diverged).unwrap();
     let reason = state_of(&diverged.1).reason.unwrap();

@@ -77,7 +77,7 @@ pub(super) struct Votive {
 pub(super) enum Command {
     /// Write a commented experiment file to begin with
     New(New),
-    /// Say whether an experiment file is right; nothing is read but the file
+    /// Say whether an experiment file is right; its texts are looked for, and not read
     Check(File),
     /// Show the trials and what each comes to; nothing is started
     Plan(Plan),

@@ -9,7 +9,7 @@ use crate::experiment::settings::{Budget, Settings};
 pub(super) const NAME: &str = "An experiment (`quickstart`) or its folder, a configuration (`quickstart#3`, or `3` where there is one experiment), or a \
                     trial by its id, the beginning of one, or its folder";
 /// What the folder of all runs is.
-pub(super) const RUNS: &str = "Where experiments lie";
+pub(super) const RUNS: &str = "Where experiments lie; `runs` is a folder where the command is given, not beside the file";
 
 /// The variables that set something; no other leaves the environment, and what others hold is nobody's concern here.
 ///

@@ -39,7 +39,7 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let configurations = expansion.configurations.len();
     let trials = configurations * experiment.seeds.len();
     let counts = [counted(configurations as u64, "configuration"), counted(trials as u64, "trial")].join(", ");
-    say(&format!("{} is right: {counts}", arguments.file.display()));
+    say(&format!("{} is right: {counts} (the text was not read: `votive plan` does that)", arguments.file.display()));
     Ok(Code::Ok)
 }
 
@@ -53,7 +53,8 @@ fn look_for_files(experiment: &Experiment, configurations: &[Configuration]) -> 
             continue;
         }
         seen.push(read);
-        let files = files_of(read.0, &experiment.folder).map_err(|error| experiment.problem_with("corpus.text", &error))?;
+        let files = files_of(read.0, &experiment.folder)
+            .map_err(|error| experiment.problem_with(error.setting().unwrap_or("corpus.text"), &error))?;
         has_rows |= files.iter().any(|file| is_for_rows(file));
         if let Tokenizer::File { path } = read.1
             && !experiment.folder.join(path).is_file()

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::cli::args::Votive;
 use crate::cli::exit_code::Code;
+use crate::cli::no_command::no_command;
 use crate::cli::output::{print, say};
 use crate::error::{Error, Result};
 use crate::runner::Failure;
@@ -37,10 +38,7 @@ pub(super) fn man_pages(command: Option<&str>, into: Option<&Path>) -> Result<Co
     }
     let wanted = match command {
         None => &votive,
-        Some(name) => shown().find(|command| command.get_name() == name).ok_or_else(|| {
-            let near = shown().map(Command::get_name).min_by_key(|other| strsim::damerau_levenshtein(name, other));
-            Error::usage(format!("votive has no command `{name}`")).help(format!("did you mean `{}`?", near.unwrap_or("run")))
-        })?,
+        Some(name) => shown().find(|command| command.get_name() == name).ok_or_else(|| no_command(name))?,
     };
     let text = page(wanted)?;
     if !std::io::stdout().is_terminal() || !read_by_man(&text) {

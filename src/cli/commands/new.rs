@@ -8,7 +8,7 @@ use crate::cli::args::New;
 use crate::cli::exit_code::Code;
 use crate::cli::output::say;
 use crate::corpus::{files_of, is_for_rows};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::experiment::settings::Corpus;
 use crate::experiment::{Subject, template};
 use crate::runner::Failure;
@@ -40,7 +40,11 @@ fn subject(text: &str, into: Option<&Path>) -> Result<Subject> {
     let mut corpus = Corpus { text: vec![text.to_owned()], ..Corpus::default() };
     // Which field it is is seen in the rows; that there is none yet is no reason not to look.
     corpus.field = Some(String::new());
-    let files = files_of(&corpus, Path::new("."))?;
+    let files = files_of(&corpus, Path::new(".")).map_err(|error| {
+        // There is no experiment file yet that a path could be relative to.
+        let is_missing = error.kind() == Kind::Usage && !text.starts_with("builtin:") && !Path::new(text).is_dir();
+        if is_missing { error.help("name a file that is there, or several by a pattern in quotes: 'books/*.txt'") } else { error }
+    })?;
     let sizes =
         files.iter().map(|file| fs::metadata(file).map(|found| found.len()).map_err(|error| Error::io("read", file, error)));
     let bytes = if files.is_empty() { BUILTIN } else { sizes.sum::<Result<u64>>()? };

@@ -153,7 +153,7 @@ mod tests {
             let id = TrialId::of("a");
             bars.started(&id, "length 128 · stride 64 · batch size 16 · clip 0.5 · seed 1");
             bars.progressed(&id, &progress);
-            bars.overview(1, "3 of 12 done, 1 of them failed, 2 running, 7 left, ends about 02:00 tomorrow".to_owned());
+            bars.overview(1, "3 of 12 done, 1 of them failed, 2 running, 7 waiting, ends about 02:00 tomorrow".to_owned());
             let written = paper.written.lock().unwrap();
             assert!(written.iter().any(|line| line.contains("length 128 · stride")), "{written:?}");
             assert!(written.iter().any(|line| line.contains("3 of 12 done")), "{written:?}");

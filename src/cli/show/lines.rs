@@ -163,13 +163,13 @@ pub(crate) fn seconds_left(progress: &Progress) -> Option<f64> {
     known.then(|| progress.training_seconds * (1.0 - progress.fraction) / progress.fraction)
 }
 
-/// `3 of 12 done, 1 of them failed, 2 running, 7 left, ends about 02:14`.
+/// `3 of 12 done, 1 of them failed, 2 running, 7 waiting, ends about 02:14`.
 pub(super) fn standing(overview: &Overview, now: i64, zone: &TimeZone) -> String {
     let mut text = format!("{} of {} done", overview.done, overview.trials);
     if overview.failed > 0 {
         text.push_str(&format!(", {} of them failed", overview.failed));
     }
-    text.push_str(&format!(", {} running, {} left", overview.running, overview.left));
+    text.push_str(&format!(", {} running, {} waiting", overview.running, overview.left));
     if let Some(utc) = overview.ends_utc {
         text.push_str(&format!(", ends about {}", clock(utc, now, zone)));
     }

@@ -102,8 +102,7 @@ fn prose(notice: &Notice<'_>) -> String {
         }
         Notice::NotScored { left, all } => format!("note        {left} of {all} could not be scored again: not ranked"),
         Notice::DivergedBefore(ids) => diverged_before(ids),
-        Notice::NothingToTrain { trials: 1 } => "nothing to train: the trial is over already".to_owned(),
-        Notice::NothingToTrain { trials } => format!("nothing to train: all {trials} trials are over already"),
+        Notice::NothingToTrain { trials, lost } => nothing_to_train(*trials, *lost),
         Notice::NotProbed(error) => format!("probe       {}", error.chain()),
         Notice::Probing { done, all } => format!("probing     {done} of {all} shapes"),
         Notice::LittleMemory { slots, needed, free } => little_memory(*slots, *needed, *free),
@@ -211,6 +210,17 @@ fn reason(difference: Difference) -> String {
     }
 }
 
+/// `nothing to train: all 3 trials are over already, 2 of them diverged or did not fit (`--retry ID` trains one again)`.
+fn nothing_to_train(trials: usize, lost: usize) -> String {
+    let over = if trials == 1 { "the trial is over already".to_owned() } else { format!("all {trials} trials are over already") };
+    let lost = match (lost, trials) {
+        (0, _) => String::new(),
+        (_, 1) => "; it diverged or did not fit (`--retry ID` trains it again)".to_owned(),
+        (lost, _) => format!("; {lost} of them diverged or did not fit (`--retry ID` trains one again)"),
+    };
+    format!("nothing to train: {over}{lost}")
+}
+
 fn diverged_before(ids: &[&TrialId]) -> String {
     let more = ids.len().saturating_sub(1);
     let first = ids.first().map_or_else(String::new, ToString::to_string);
@@ -286,6 +296,16 @@ mod tests {
         );
         assert!(said(4).contains("4 trials at a time take about 206 MB of memory"), "{}", said(4));
         assert!(said(4).ends_with("they may be killed for it (set a smaller `run.slots`)"));
+    }
+
+    #[test]
+    fn what_is_not_tried_again_by_itself_is_said_where_nothing_is_to_train() {
+        let said = |trials, lost| prose(&Notice::NothingToTrain { trials, lost });
+        assert_eq!(said(1, 0), "nothing to train: the trial is over already");
+        assert_eq!(
+            said(3, 2),
+            "nothing to train: all 3 trials are over already; 2 of them diverged or did not fit (`--retry ID` trains one again)"
+        );
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub(crate) fn text(session: &Session, look: Look) -> Result<String> {
     lines.push(time(&forecast, plan.trials.len()));
     lines.push(format!("evaluation: what scoring on the way costs, as a share of the training work{}", on_the_way(plan)?));
     lines.push(
-        "windows: in the training part (in the whole text) · views: how often each token is learned from, on average".to_owned(),
+        "windows: in the training part (in the whole text) · views: how often a token that is seen at all is learned from, on average"
+            .to_owned(),
     );
     for line in &mut lines[after..] {
         *line = wrapped(line, look.width);

@@ -3,9 +3,9 @@
 use comfy_table::presets::NOTHING;
 
 use crate::error::Result;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Trial};
 use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
-use crate::words::{short, thousands};
+use crate::words::{short, thousands, told_apart};
 
 /// Rows that are shown; `--csv` has them all.
 pub(super) const SHOWN: usize = 60;
@@ -27,12 +27,17 @@ const COLUMNS: [(&str, Cells, u8); 11] = [
 
 /// The first trials, a row each, and what is the same for all of them.
 pub(super) fn table(plan: &Plan, look: Look) -> Result<String> {
+    let shown: Vec<&Trial> = plan.trials.iter().take(SHOWN).collect();
+    let apart: Vec<_> = (0..plan.swept.len())
+        .map(|place| told_apart(shown.iter().filter_map(|trial| trial.values.get(place)).map(String::as_str)))
+        .collect();
     let mut rows = Vec::new();
-    for trial in plan.trials.iter().take(SHOWN) {
+    for trial in &shown {
         let facts = &trial.facts;
         let evaluation = trial.evaluation(plan.common_context)?;
         let mut row = vec![trial.configuration.to_string()];
-        row.extend(trial.values.iter().cloned());
+        let values = trial.values.iter().zip(&apart);
+        row.extend(values.map(|(value, apart)| apart.get(value.as_str()).unwrap_or(value).clone()));
         let last = if facts.partial_batch > 0 {
             facts.partial_batch
         } else {

@@ -445,10 +445,10 @@ mod tests {
             Overview { trials: 12, done: 3, failed: 1, running: 2, left: 7, ends_utc: Some((now + 6 * 3600) * SECOND) };
         assert_eq!(
             written(&[(now, Event::Overview(overview))]),
-            "            3 of 12 done, 1 of them failed, 2 running, 7 left, ends about 02:00\n"
+            "            3 of 12 done, 1 of them failed, 2 running, 7 waiting, ends about 02:00\n"
         );
         let simple = Overview { trials: 2, running: 1, left: 1, ..Overview::default() };
-        assert_eq!(written(&[(now, Event::Overview(simple))]), "            0 of 2 done, 1 running, 1 left\n");
+        assert_eq!(written(&[(now, Event::Overview(simple))]), "            0 of 2 done, 1 running, 1 waiting\n");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::terminal::{self, Cells, Column, Look, Tone, wrapped};
 pub fn table(entries: &[&Entry], look: Look) -> String {
     let columns = [
         Column::new("setting", Cells::Whole),
-        Column::new("", Cells::Whole),
+        Column::new("id", Cells::Whole),
         Column::new("default", Cells::Words).keep(2),
         Column::new("what it is", Cells::Prose).keep(3),
         Column::new("takes", Cells::Words).keep(1),
@@ -50,10 +50,7 @@ pub fn one(entry: &Entry, look: Look) -> String {
         },
     );
     if entry.is_setting() {
-        line(
-            "sweep",
-            if entry.can_be_swept() { "yes: it may stand under `grid`" } else { "no: it holds for the whole experiment" },
-        );
+        line("sweep", entry.sweep_words());
     }
     line("example", &format!("`{}`", entry.example_line()));
     let others = entry.other_names();

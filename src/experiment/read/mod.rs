@@ -45,6 +45,10 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<(Experiment, Vec<Probl
         refuse(Problem::error(message).maybe_help(help.map(|near| format!("did you mean `{near}`?"))))
     };
     let size = std::fs::metadata(path).map_err(|e| unreadable(&e))?;
+    if size.is_dir() {
+        let problem = Problem::error(format!("`{name}` is a folder, and an experiment file is needed"));
+        return Err(refuse(problem.help("name its YAML file; `votive status` and `votive report` take the folder of a run")));
+    }
     if size.is_file() && size.len() > MOST_BYTES {
         let message = format!("`{name}` has {} bytes: an experiment file has at most 1 MB", size.len());
         return Err(refuse(

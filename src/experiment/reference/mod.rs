@@ -44,7 +44,19 @@ impl Entry {
 
     /// Whether configurations may differ in it.
     pub fn can_be_swept(&self) -> bool {
-        self.is_setting() && keys::can_be_swept(self.key)
+        self.is_setting() && keys::can_be_swept(self.key) && !keys::is_held_out(self.key)
+    }
+
+    /// Whether configurations may differ in it, in words.
+    pub fn sweep_words(&self) -> &'static str {
+        match self.key {
+            key if keys::is_held_out(key) => "no: each configuration would be scored on a text of its own",
+            "corpus.text" | "corpus.field" | "corpus.join" | "corpus.max_bytes" => {
+                "yes, where one file is held out for all configurations (`corpus.validation: held-out.txt`)"
+            }
+            _ if self.can_be_swept() => "yes: it may stand under `grid`",
+            _ => "no: it holds for the whole experiment",
+        }
     }
 
     /// The example as it stands in a file: `train: {stride: 64}`.

@@ -104,7 +104,7 @@ pub const TABLE: &[Entry] = &[
         &[Form("`random: N`, `seed`, and settings with ranges or lists to draw from")],
         Follows("none"),
         SWEEP,
-        "So many configurations are drawn at random, in place of a grid. The first 10 of 20 are those of 10.",
+        "So many configurations are drawn at random, in place of a grid, and then `exclude` may take some out. The first 10 of 20 are those of 10.",
         "{random: 20, train.learning_rate: {from: 1e-4, to: 1e-2, log: true}}",
     ),
     entry(

@@ -64,6 +64,7 @@ pub enum Part {
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Wrapped::deserialize(deserializer)?;
+        value.alone()?;
         match value.name.as_deref() {
             None if value.is("none") => return Ok(Self::None),
             None | Some("fraction") => {

@@ -4,6 +4,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::text::{Wrapped, fields};
+use crate::words::listed;
 
 /// `train`: how the model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -184,6 +185,10 @@ impl<'de> Deserialize<'de> for Budget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const HELP: &str = "write one of `tokens`, `bytes`, `steps`, `epochs`, `minutes` with an amount: `{tokens: 1_000_000}`";
         let value = Wrapped::deserialize(deserializer)?;
+        if let (Some(first), false) = (&value.name, value.more.is_empty()) {
+            let units: Vec<String> = std::iter::once(first).chain(&value.more).map(|unit| format!("`{unit}`")).collect();
+            return Err(D::Error::custom(format!("has one unit, not {}\nkeep one of them", listed(&units))));
+        }
         // 0 is read, and refused later: settings without a budget of their own have it as a placeholder.
         let whole = |most| match value.whole(1, most) {
             Ok(amount) => Ok(amount),

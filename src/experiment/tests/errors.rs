@@ -5,6 +5,7 @@ use std::time::Instant;
 use insta::assert_snapshot;
 
 use super::*;
+use crate::experiment::reference;
 
 /// All that is said about a text: by reading it, or else by expanding it.
 fn said(text: &str) -> String {
@@ -311,6 +312,38 @@ fn told(text: &str, set: &[&str]) -> Vec<String> {
 
 fn told_after_head(rest: &str) -> Vec<String> {
     told(&format!("{HEAD}{rest}"), &[])
+}
+
+#[test]
+fn what_the_table_calls_no_axis_is_refused_as_one() {
+    let held_out = "name: x\ncorpus: {text: a.jsonl, validation: held-out.txt}\ntrain: {budget: {steps: 100}}\n";
+    let said = |key: &str| reference::entry(key).unwrap().sweep_words();
+    for (key, values) in [
+        ("corpus.text", "a.jsonl, b.jsonl"),
+        ("corpus.field", "text, body"),
+        ("corpus.join", "none, end_of_text"),
+        ("corpus.max_bytes", "1000, 2000"),
+        ("corpus.validation", "0.1, 0.2"),
+        ("corpus.test", "0.05, 0.1"),
+        ("evaluate.every", "10, 20"),
+        ("run.slots", "1, 2"),
+        ("train.stride", "32, 64"),
+    ] {
+        let told = told(&format!("{held_out}grid: {{{key}: [{values}]}}\n"), &[]);
+        let refused = told.iter().any(|line| line.contains("cannot differ between configurations"));
+        assert_eq!((refused, said(key).starts_with("no: ")), (!said(key).starts_with("yes"), refused), "{key}: {told:?}");
+    }
+    assert_eq!(said("corpus.test"), "no: each configuration would be scored on a text of its own");
+}
+
+#[test]
+fn two_units_of_a_budget_and_a_tab_are_told_with_what_to_do() {
+    assert_eq!(
+        told("name: x\ncorpus: {text: a.txt}\ntrain: {budget: {tokens: 500, steps: 10}}\n", &[]),
+        ["`train.budget` has one unit, not `steps` and `tokens` | keep one of them"]
+    );
+    let tab = told("name: x\ntrain:\n\tbudget: {steps: 10}\n", &[]);
+    assert!(tab.len() == 1 && tab[0].ends_with(" | indent with spaces: YAML takes no tabs there"), "{tab:?}");
 }
 
 #[test]

@@ -142,6 +142,8 @@ pub(in crate::experiment) struct Wrapped {
     pub(in crate::experiment) name: Option<String>,
     /// The value.
     pub(in crate::experiment) value: Scalar,
+    /// The names beside it, of which there should be none.
+    pub(in crate::experiment) more: Vec<String>,
 }
 
 impl<'de> Deserialize<'de> for Wrapped {
@@ -150,7 +152,7 @@ impl<'de> Deserialize<'de> for Wrapped {
         macro_rules! bare {
             ($($name:ident: $type:ty),*) => {$(
                 fn $name<E: serde::de::Error>(self, value: $type) -> Result<Wrapped, E> {
-                    Ok(Wrapped { name: None, value: ScalarVisitor.$name(value)? })
+                    Ok(Wrapped { name: None, value: ScalarVisitor.$name(value)?, more: Vec::new() })
                 }
             )*};
         }
@@ -164,7 +166,7 @@ impl<'de> Deserialize<'de> for Wrapped {
             bare!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
 
             fn visit_unit<E>(self) -> Result<Wrapped, E> {
-                Ok(Wrapped { name: None, value: Scalar::Nothing })
+                Ok(Wrapped { name: None, value: Scalar::Nothing, more: Vec::new() })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Wrapped, A::Error> {
@@ -175,10 +177,11 @@ impl<'de> Deserialize<'de> for Wrapped {
                 let Some((name, value)) = entries.next_entry()? else {
                     return Err(A::Error::custom("takes one value, not an empty mapping"));
                 };
-                if entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    return Err(A::Error::custom("takes one value, not several"));
+                let mut more = Vec::new();
+                while let Some((name, _)) = entries.next_entry::<String, IgnoredAny>()? {
+                    more.push(name);
                 }
-                Ok(Wrapped { name: Some(name), value })
+                Ok(Wrapped { name: Some(name), value, more })
             }
         }
         deserializer.deserialize_any(WrappedVisitor)
@@ -188,10 +191,16 @@ impl<'de> Deserialize<'de> for Wrapped {
 impl Wrapped {
     /// Refuses a value wrapped in any other name than this.
     pub(in crate::experiment) fn only<E: serde::de::Error>(&self, allowed: &str) -> Result<(), E> {
+        self.alone()?;
         match &self.name {
             Some(name) if name != allowed => Err(E::custom(format!("takes one value, not a mapping with `{name}`"))),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses several values.
+    pub(in crate::experiment) fn alone<E: serde::de::Error>(&self) -> Result<(), E> {
+        if self.more.is_empty() { Ok(()) } else { Err(E::custom("takes one value, not several")) }
     }
 
     pub(in crate::experiment) fn is(&self, word: &str) -> bool {

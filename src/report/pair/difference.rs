@@ -104,7 +104,9 @@ impl Pair {
         };
         let settings = a[0].settings.iter().filter_map(|(key, value)| {
             let other = b[0].setting(key)?;
-            let follows = a[0].follows(key) && b[0].follows(key);
+            // What was swept was chosen, also where it is what it would have been of itself.
+            let chosen = [&first, &second].iter().any(|side| side.swept.iter().any(|s| confounding::covers(s, key)));
+            let follows = a[0].follows(key) && b[0].follows(key) && !chosen;
             (value != other && !follows).then(|| (key.clone(), first.value(key, value), second.value(key, other)))
         });
         let (settings, labels) = (settings.collect::<Vec<_>>(), holds_at(&a, &b));

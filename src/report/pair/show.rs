@@ -21,8 +21,8 @@ pub(super) fn text(pair: &Pair) -> String {
         text += &format!("{name}  {}\n", described(side, pair));
     }
     let quantities = pair.also_changed.iter().map(|c| {
-        let shown = |value| c.quantity.shown(value);
-        (c.quantity.name.to_owned(), shown(c.low), shown(c.high))
+        let [a, b] = c.quantity.shown_apart([c.low, c.high]);
+        (c.quantity.name.to_owned(), a, b)
     });
     let keys: Vec<String> = pair.settings.iter().map(|(key, _, _)| key.clone()).collect();
     let settings = wording::keys(&keys).into_iter().zip(&pair.settings).map(|(key, (_, a, b))| (key, a.clone(), b.clone()));

@@ -125,6 +125,20 @@ fn only_seeds_that_both_have_are_compared() {
 }
 
 #[test]
+fn a_swept_stride_is_a_setting_that_differs_also_where_it_is_the_length() {
+    let mut plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
+    plan.swept.push("train.stride".to_owned());
+    for trial in &mut plan.trials {
+        let length = trial.settings.train.sequence_length;
+        trial.settings.train.stride = Some(length);
+        trial.values.push(length.to_string());
+    }
+    let text = night(&plan, &[completed(2.0, None), completed(1.8, None)]).pair(1, 2).text();
+    assert!(text.contains("settings that differ\n  sequence length  32  64\n  stride           32  64\n"), "{text}");
+    assert_eq!(text.matches("stride  ").count(), 1, "{text}");
+}
+
+#[test]
 fn one_seed_has_no_interval_and_the_text_says_why() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1]);
     let text = night(&plan, &[completed(2.0, None), completed(1.8, None)]).pair(1, 2).text();
