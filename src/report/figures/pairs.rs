@@ -56,8 +56,9 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         heading: "Two settings together",
         caption: format!(
             "Mean {} of the configurations with both values: the stronger the colour, the lower. Where rows have the same pattern, one setting does not change what the \
-             other does. A blank cell has no result: excluded, not planned, or ended without one.",
-            report.unit()
+             other does. A blank cell has no result: excluded, not planned, or ended without one.{}",
+            report.unit(),
+            if axes.len() > 2 { " Means are over all combinations of the other settings where a figure says nothing else." } else { "" }
         ),
         panels,
         side_by_side: true,
