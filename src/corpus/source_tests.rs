@@ -51,7 +51,7 @@ fn what_cannot_be_found_is_said_with_a_way_out() {
     for (entries, message, help) in [
         (vec!["b.txt"], "b.txt does not exist", "relative to the experiment file"),
         (vec!["*.csv"], "no file matches `*.csv`", "relative to the experiment file"),
-        (vec!["sub"], "sub is a folder", "`sub/*.txt`"),
+        (vec!["sub"], "sub is a folder", "'sub/*.txt'"),
         (vec!["builtin:bible"], "no built-in text `bible`", "`builtin:keeper`"),
         (vec!["a.txt", "*.txt"], "a.txt is named twice", "once"),
         (vec!["a.txt", "./a.txt"], "a.txt is named twice", "once"),

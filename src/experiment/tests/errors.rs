@@ -283,7 +283,7 @@ fn a_file_that_is_missing_or_no_text() {
     assert_snapshot!(refused("quickstrat.yaml"));
     assert_snapshot!(refused("latin.yaml"));
     assert_snapshot!(refused("huge.yaml"));
-    assert!(refused("").contains("cannot be read"));
+    assert!(refused("").contains("is a folder, and an experiment file is needed"));
 }
 
 #[test]
