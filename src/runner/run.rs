@@ -151,6 +151,11 @@ impl Run<'_> {
         self.request.retry.iter().any(|begins| id.as_str().starts_with(begins.as_str()))
     }
 
+    /// What each trial is doing now.
+    fn states(&self) -> Vec<State> {
+        states_of(&self.session.folder, &self.session.plan.trials.iter().map(|trial| &trial.id).collect::<Vec<_>>())
+    }
+
     /// How each trial stands, where those that may be tried again are open again.
     fn standing(&self) -> Result<Vec<State>> {
         let trials = &self.session.plan.trials;
@@ -161,7 +166,7 @@ impl Run<'_> {
             }
         }
         let shapes = self.shapes()?;
-        let standing = states_of(&self.session.folder, &trials.iter().map(|trial| &trial.id).collect::<Vec<_>>());
+        let standing = self.states();
         // Whether a shape fits is asked of one trial for all of them.
         let did_not_fit = |state: &State| state.status == Status::DidNotFit;
         let retried = trials.iter().zip(&standing).filter(|(trial, state)| self.is_retried(&trial.id) && did_not_fit(state));
@@ -224,6 +229,8 @@ impl Run<'_> {
         let shape = self.allotment(stale.len().max(1), largest);
         let policy = self.policy(shape.slots, largest);
         let scored = rescore::score_again(self.context, &stale, policy, reports)?;
+        // With their new scores.
+        standing.clone_from_slice(&self.states());
         alias::refresh(self.session, false, standing, self.listener)?;
         Ok(scored)
     }
