@@ -2,14 +2,22 @@
 //!
 //! A file is written under a temporary name in its own folder, flushed to the disk, renamed, and the folder is flushed: after a
 //! kill or a power cut there is the old file or the new one, never half of either. Temporary names begin with `.tmp-`, so
-//! that no `*.parquet` pattern matches them; what a killed process left behind is removed by [`sweep`].
+//! that no `*.parquet` pattern matches them; what a killed process left behind is removed by [`sweep`]. A worker whose trial another one
+//! has taken over changes nothing any more ([`give_way`]).
+
+mod fence;
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::error::{Error, Kind, Result};
 use crate::pulse;
+
+use self::fence::check;
+pub use self::fence::{give_way, has_given_way, taken_over};
 
 const PREFIX: &str = ".tmp-";
 
@@ -23,7 +31,9 @@ fn folder_of(path: &Path) -> &Path {
 /// The temporary name beside `path` that this process writes under.
 pub fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    folder_of(path).join(format!("{PREFIX}{}-{name}.part", std::process::id()))
+    // Processes of two machines, or of two containers, may have one number.
+    static OWN: LazyLock<u32> = LazyLock::new(|| RandomState::new().build_hasher().finish() as u32);
+    folder_of(path).join(format!("{PREFIX}{}-{}-{name}.part", std::process::id(), *OWN))
 }
 
 /// Creates a folder and those above it.
@@ -45,6 +55,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
         fill(&mut writer)?;
         let file = writer.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
         file.sync_all().map_err(|e| Error::io("flush", path, e))?;
+        check(path)?;
         fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))?;
         sync_folder(folder_of(path))
     })();
@@ -78,8 +89,44 @@ pub fn fill_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     fs::write(path, json(value)?).map_err(|e| Error::io("write", path, e))
 }
 
+/// Writes a value as readable JSON where there is no such file yet, whole or not at all. False where there is one: of several processes
+/// that try, on whatever machines, one succeeds.
+pub fn create_json(path: &Path, value: &impl serde::Serialize) -> Result<bool> {
+    let (part, bytes) = (temporary(path), json(value)?);
+    let result = (|| {
+        let write = |mut file: File| file.write_all(&bytes).and_then(|()| file.sync_all());
+        File::create(&part).and_then(write).map_err(|e| Error::io("write", &part, e))?;
+        check(path)?;
+        // A link fails where the name is taken; where the file system has none, a kill may leave half a file.
+        let created = match fs::hard_link(&part, path) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => File::create_new(path).and_then(write),
+            linked => linked,
+        };
+        match created {
+            Ok(()) => sync_folder(folder_of(path)).map(|()| true),
+            // Over a network an answer may be lost, and a second try find what the first one made.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(fs::read(path).is_ok_and(|found| found == bytes)),
+            Err(e) => Err(Error::io("create", path, e)),
+        }
+    })();
+    // What cannot be removed is swept later.
+    let _ = fs::remove_file(&part);
+    pulse::beat();
+    result
+}
+
+/// Removes a file, if it is there. Not flushed to the disk.
+pub fn remove_file(path: &Path) -> Result<()> {
+    check(path)?;
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a file that decides nothing (a progress note): renamed, but not flushed to the disk.
 pub fn replace_unflushed(path: &Path, bytes: &[u8]) -> Result<()> {
+    check(path)?;
     let part = temporary(path);
     fs::write(&part, bytes).map_err(|e| Error::io("write", &part, e))?;
     fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))
@@ -89,7 +136,7 @@ pub fn replace_unflushed(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let value = serde_json::from_slice(&bytes).map_err(|e| Error::data(format!("{} is damaged", path.display())).caused_by(e))?;
@@ -111,6 +158,7 @@ pub fn folder_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
             pulse::beat();
         }
         sync_folder(&part)?;
+        check(path)?;
         remove_folder(path)?;
         fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))?;
         sync_folder(folder_of(path))
@@ -124,10 +172,11 @@ pub fn folder_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
 
 /// Removes a folder and what is in it: renamed to a temporary name first, so that it is whole or absent for every reader.
 pub fn remove_folder(path: &Path) -> Result<()> {
+    check(path)?;
     let gone = temporary(path).with_extension("gone");
     match fs::rename(path, &gone) {
         Ok(()) => fs::remove_dir_all(&gone).map_err(|e| Error::io("remove", path, e)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Error::io("remove", path, e)),
     }
 }
@@ -136,7 +185,7 @@ pub fn remove_folder(path: &Path) -> Result<()> {
 pub fn sweep(folder: &Path) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(Error::io("list", folder, e)),
     };
     for entry in entries {
@@ -193,9 +242,7 @@ pub fn size(folder: &Path) -> u64 {
 /// system tells knows nothing of quotas. Where that cannot be tried, it is taken to be so.
 pub fn has_room(folder: &Path, bytes: u64) -> bool {
     let path = temporary(&folder.join("room"));
-    let full = |e: std::io::Error| {
-        e.kind() == std::io::ErrorKind::FileTooLarge || Error::io("reserve", &path, e).kind() == Kind::DiskFull
-    };
+    let full = |e: std::io::Error| e.kind() == ErrorKind::FileTooLarge || Error::io("reserve", &path, e).kind() == Kind::DiskFull;
     let result = match File::create(&path) {
         Ok(file) => rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).map_err(std::io::Error::from),
         Err(error) => Err(error),

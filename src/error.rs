@@ -28,6 +28,8 @@ pub enum Kind {
     Device,
     /// Another runner holds the experiment.
     Busy,
+    /// Another worker has taken the trial over.
+    TakenOver,
     /// There is nothing to report.
     Nothing,
     /// The time that was given is over.

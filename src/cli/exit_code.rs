@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::error::Kind;
-use crate::schedule::{Cause, HELD_ELSEWHERE, INTERRUPTED, Stop, Summary, TERMINATED};
+use crate::schedule::{Cause, HELD_ELSEWHERE, INTERRUPTED, Stop, Summary, TAKEN_OVER, TERMINATED};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Code {
     Interrupted,
     /// 143: interrupted by SIGTERM; can be resumed.
     Terminated,
+    /// 76, of a worker alone: another worker took its trial over.
+    TakenOver,
     /// Of a worker alone: what its trial failed of, which its runner acts upon.
     Failed(Cause),
 }
@@ -41,6 +43,7 @@ impl Code {
             Self::Nothing => 4,
             Self::Stopped => 5,
             Self::Busy => HELD_ELSEWHERE,
+            Self::TakenOver => TAKEN_OVER,
             Self::Interrupted => INTERRUPTED,
             Self::Terminated => TERMINATED,
             Self::Failed(cause) => cause.exit_code().unwrap_or(Self::Internal.number()),
@@ -52,6 +55,7 @@ impl Code {
         match kind {
             Kind::Usage => Self::Usage,
             Kind::Busy => Self::Busy,
+            Kind::TakenOver => Self::TakenOver,
             Kind::Nothing => Self::Nothing,
             Kind::DiskFull | Kind::Deadline => Self::Stopped,
             Kind::Interrupted => Self::Interrupted,
@@ -64,6 +68,7 @@ impl Code {
     pub fn of_worker(kind: Kind) -> Self {
         match kind {
             Kind::Busy => Self::Busy,
+            Kind::TakenOver => Self::TakenOver,
             kind => Self::Failed(Cause::of(kind)),
         }
     }

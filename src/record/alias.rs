@@ -1,12 +1,9 @@
 //! The rows of a trial that is the same as another one, and is therefore not trained.
 
-use std::fs;
-use std::path::Path;
-
 use super::schema::schemas;
 use super::table::{Groups, write_tables};
 use crate::durable;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runs::TrialFolder;
 
@@ -22,7 +19,7 @@ pub fn copy_scores(from: &TrialFolder, to: &TrialFolder, id: &TrialId) -> Result
         let name = format!("{}.parquet", schema.name);
         let (source, copy) = (from.path().join(&name), to.path().join(&name));
         if OF_THE_SOURCE.contains(&schema.name) || !source.exists() {
-            remove(&copy)?;
+            durable::remove_file(&copy)?;
             continue;
         }
         let groups = Groups::open(&source, schema.clone())?;
@@ -32,15 +29,11 @@ pub fn copy_scores(from: &TrialFolder, to: &TrialFolder, id: &TrialId) -> Result
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::record::ParquetRecorder;
     use crate::record::rows::tests::{checkpoint, evaluation, step};

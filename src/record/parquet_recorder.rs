@@ -7,7 +7,8 @@ use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluat
 use super::schema;
 use super::steps::{PART_ROWS, StepsFile};
 use super::table::{Table, write_tables};
-use crate::error::{Error, Kind, Result};
+use crate::durable;
+use crate::error::{Kind, Result};
 use crate::plan::TrialId;
 use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll, now_utc};
 use crate::runs::{Clipping, TrialFolder};
@@ -141,9 +142,7 @@ impl Recorder for ParquetRecorder {
         self.token_nll.clear();
         self.positions.clear();
         for scores in [self.folder.token_nll(), self.folder.positions()] {
-            if scores.exists() {
-                std::fs::remove_file(&scores).map_err(|e| Error::io("remove", &scores, e))?;
-            }
+            durable::remove_file(&scores)?;
         }
         self.flushed = Instant::now();
         Ok(())

@@ -9,7 +9,6 @@
 //! the folder is one rename, and this rule holds before and after each of them:
 //! a part is written first and `steps.parquet` cut after it; the merged file is put in place first and the parts removed after it.
 
-use std::fs;
 use std::path::PathBuf;
 
 use super::rows::{steps_rows, steps_table};
@@ -96,8 +95,7 @@ impl StepsFile {
 
     fn remove_parts_from(&self, mut index: usize) -> Result<()> {
         while self.part(index).exists() {
-            let path = self.part(index);
-            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            durable::remove_file(&self.part(index))?;
             index += 1;
         }
         Ok(())
@@ -165,6 +163,8 @@ fn read(path: &std::path::Path) -> Result<Vec<StepRow>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::record::rows::tests::step;
 

@@ -161,6 +161,8 @@ fn fill(night: &Night, plan: &Plan, states: &[TrialState], steps: i64) {
                 attempt: number as u32 + 1,
                 pid: 7,
                 host: "rack".to_owned(),
+                boot: None,
+                token: None,
                 slot: slot as u32 + 1,
                 threads: 1,
                 device: Device::Cpu,

@@ -1,11 +1,15 @@
 //! The attempts of a trial: one file an execution, numbered from 1.
 //!
 //! The number is apart from the trial's identity: a retried or resumed trial has the same id and one attempt more. The file is
-//! written when the attempt begins, so a worker that is killed at once still leaves a trace.
+//! created when the attempt begins, so a worker that is killed at once still leaves a trace.
+//!
+//! It is also the worker's claim on the trial. A lock may lie where a file system is shared; that a file is created only once holds there
+//! too. So the newest number has the trial, and a worker gives way as soon as there is a newer one ([`durable::give_way`]).
 
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::{Attempt, AttemptEnd, TrialFolder, host};
+use super::{Attempt, AttemptEnd, TrialFolder, boot, host};
 use crate::device::{Device, Gpu};
 use crate::durable;
 use crate::error::{Error, Result};
@@ -19,6 +23,8 @@ impl Attempt {
             attempt: number,
             pid,
             host: host(),
+            boot: boot(),
+            token: Some(token()),
             slot,
             threads,
             device: gpu.as_ref().map_or(device, Gpu::device),
@@ -31,6 +37,11 @@ impl Attempt {
             last_lines: Vec::new(),
         }
     }
+}
+
+/// 64 random bits, as text: the system gives the keys of a hash table's hasher.
+fn token() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// Numbers of the attempts that have a file, ascending. A file that cannot be read counts.
@@ -66,17 +77,28 @@ pub fn attempts(folder: &TrialFolder) -> Result<Vec<Attempt>> {
     Ok(attempts)
 }
 
-/// Writes that an attempt begins: on disk when this returns.
+/// Claims the trial for an attempt: on disk when this returns. False where another worker has claimed it under this number.
+pub fn claim_attempt(folder: &TrialFolder, attempt: &Attempt) -> Result<bool> {
+    durable::create_folder(&folder.attempts())?;
+    durable::create_json(&folder.attempt(attempt.attempt), attempt)
+}
+
+/// Writes what an attempt says of itself: on disk when this returns. Only by who claimed it.
 pub fn begin_attempt(folder: &TrialFolder, attempt: &Attempt) -> Result<()> {
     durable::create_folder(&folder.attempts())?;
     durable::write_json(&folder.attempt(attempt.attempt), attempt)
 }
 
 /// Writes how an attempt ended, now unless `known` says when. `known` is what the caller knows of it: what the worker wrote at its
-/// start stands, `known` fills in where it wrote nothing readable.
+/// start stands, `known` fills in where it wrote nothing readable. The attempt of another process that was quicker with this number stays
+/// as it is.
 pub fn end_attempt(folder: &TrialFolder, known: &Attempt, ended: AttemptEnd, last_lines: &[String]) -> Result<()> {
     let written = durable::read_json::<Attempt>(&folder.attempt(known.attempt)).ok().flatten();
     let mut attempt = written.unwrap_or_else(|| known.clone());
+    // Of the worker of a cluster's job the runner does not know the process.
+    if known.pid != 0 && (attempt.pid, &attempt.host) != (known.pid, &known.host) {
+        return Ok(());
+    }
     attempt.ended_utc = Some(known.ended_utc.unwrap_or_else(now_utc));
     attempt.ended = Some(ended);
     attempt.last_lines = last_lines.to_vec();
@@ -93,6 +115,8 @@ mod tests {
             attempt: number,
             pid: 7,
             host: "rack".to_owned(),
+            boot: None,
+            token: None,
             slot: 1,
             threads: 2,
             device: Device::Cpu,
@@ -147,6 +171,33 @@ mod tests {
             end_attempt(&folder, &attempt(1), AttemptEnd::Badly("crashed: exit code 2".to_owned()), &[]).unwrap();
             assert_eq!(attempts(&folder).unwrap()[0].ended, Some(AttemptEnd::Badly("crashed: exit code 2".to_owned())));
         }
+    }
+
+    #[test]
+    fn of_several_workers_one_claims_a_number() {
+        let (_dir, folder) = trial();
+        let beginning = |number| Attempt::beginning(number, 7, (1, 1), (Device::Cpu, None));
+        for number in [1, 2] {
+            let (first, second) = (beginning(number), beginning(number));
+            assert_ne!(first.token, second.token);
+            assert!(claim_attempt(&folder, &first).unwrap());
+            assert!(!claim_attempt(&folder, &second).unwrap());
+            assert!(claim_attempt(&folder, &first).unwrap(), "the answer to the first try may have been lost");
+            assert_eq!(attempts(&folder).unwrap().last(), Some(&first));
+        }
+        assert_eq!(fs::read_dir(folder.attempts()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn the_end_of_one_attempt_is_not_written_into_that_of_a_quicker_process() {
+        let (_dir, folder) = trial();
+        let quicker = Attempt { pid: 8, ..attempt(1) };
+        assert!(claim_attempt(&folder, &quicker).unwrap());
+        end_attempt(&folder, &attempt(1), AttemptEnd::Badly("crashed: signal 9".to_owned()), &[]).unwrap();
+        assert_eq!(attempts(&folder).unwrap(), [quicker.clone()]);
+        // Who waits for the job of a cluster does not know its process.
+        end_attempt(&folder, &Attempt { pid: 0, ..attempt(1) }, AttemptEnd::Interrupted, &[]).unwrap();
+        assert_eq!(attempts(&folder).unwrap()[0].ended, Some(AttemptEnd::Interrupted));
     }
 
     #[test]

@@ -165,8 +165,8 @@ impl Progress {
     }
 }
 
-/// `attempts/0001.json`: one execution of a trial. Written by the worker when it starts, when it has found its checkpoint and when
-/// it ends well, by the runner when the worker ended otherwise.
+/// `attempts/0001.json`: one execution of a trial, and its worker's claim on the trial. Created by the worker when it starts, written again
+/// when it has found its checkpoint and when it ends well, by the runner when the worker ended otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Number, from 1.
@@ -175,6 +175,12 @@ pub struct Attempt {
     pub pid: u32,
     /// Name of the machine.
     pub host: String,
+    /// The boot of that machine; `None` where it does not say, and in attempts of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
+    /// What no other attempt has, of whatever machine; an earlier version had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// Slot it ran in, from 1.
     pub slot: u32,
     /// CPU threads.
@@ -214,6 +220,8 @@ impl Attempt {
             attempt: 1,
             pid: 1,
             host: String::new(),
+            boot: None,
+            token: None,
             slot: 1,
             threads: 1,
             device: Device::Cpu,

@@ -1,6 +1,7 @@
 //! Who and when: what locks, attempts and events are stamped with.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -41,6 +42,13 @@ pub(super) mod text {
 /// The name of this machine.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The boot of this machine's system, which no other machine and no earlier boot has; `None` where the system does not say.
+pub fn boot() -> Option<String> {
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let read = || Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned());
+    BOOT.get_or_init(read).clone()
 }
 
 /// Who holds a lock: written into the lock file for people. The lock itself is what counts; a pid in a file is never killed

@@ -138,6 +138,8 @@ mod tests {
             attempt: 1,
             pid: 1,
             host: "rack".to_owned(),
+            boot: None,
+            token: None,
             slot: 1,
             threads: 1,
             device: Device::Cpu,

@@ -27,6 +27,11 @@ pub enum Event {
         /// The one that is waited for.
         trial: TrialId,
     },
+    /// A worker that is not ours took it over from ours, which wrote nothing since: that one is waited for.
+    TakenOver {
+        /// The one that was taken over.
+        trial: TrialId,
+    },
     /// A worker was given to a cluster's queue, and begins when its turn comes.
     Submitted {
         /// What the worker trains.
@@ -365,6 +370,7 @@ impl Event {
         match self {
             Self::Skipped { trial, .. }
             | Self::HeldElsewhere { trial }
+            | Self::TakenOver { trial }
             | Self::Submitted { trial, .. }
             | Self::Started { trial, .. }
             | Self::Displaced { trial, .. }

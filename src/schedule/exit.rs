@@ -9,6 +9,8 @@ use crate::runs::Outcome;
 
 /// Exit code of a worker whose trial another worker holds.
 pub const HELD_ELSEWHERE: u8 = 75;
+/// Exit code of a worker whose trial another worker has taken over.
+pub const TAKEN_OVER: u8 = 76;
 /// Exit code of a worker that saved and left after SIGINT: a shell's number for that.
 pub const INTERRUPTED: u8 = 130;
 /// Exit code of a worker that saved and left after SIGTERM.
@@ -32,6 +34,8 @@ pub enum Exit {
     Displaced(String),
     /// Another worker holds the trial.
     HeldElsewhere,
+    /// Another worker has taken the trial over: this one wrote nothing since.
+    TakenOver,
     /// Anything else.
     Failed(Failure),
 }
@@ -182,9 +186,14 @@ impl Cause {
             Kind::DiskFull => Self::Disk,
             Kind::OutOfMemory => Self::Memory,
             Kind::Device => Self::Device,
-            Kind::Io | Kind::Busy | Kind::Nothing | Kind::Deadline | Kind::Interrupted | Kind::Terminated | Kind::Internal => {
-                Self::Crash
-            }
+            Kind::Io
+            | Kind::Busy
+            | Kind::TakenOver
+            | Kind::Nothing
+            | Kind::Deadline
+            | Kind::Interrupted
+            | Kind::Terminated
+            | Kind::Internal => Self::Crash,
         }
     }
 
@@ -236,6 +245,7 @@ pub(super) fn classify(evidence: Evidence, outcome: Result<Option<Outcome>>, las
     match (evidence.code, evidence.signal) {
         (Some(code), _) if [INTERRUPTED, TERMINATED].map(i32::from).contains(&code) => Exit::Interrupted,
         (Some(code), _) if code == i32::from(HELD_ELSEWHERE) => Exit::HeldElsewhere,
+        (Some(code), _) if code == i32::from(TAKEN_OVER) => Exit::TakenOver,
         (Some(0), _) => failed(Cause::Unknown, "no outcome was written".to_owned()),
         (Some(code), _) => match Cause::of_exit_code(code) {
             Some(Cause::Memory) => failed(Cause::Memory, "memory ran out".to_owned()),
@@ -299,6 +309,7 @@ mod tests {
             (code(130), Exit::Interrupted),
             (code(143), Exit::Interrupted),
             (code(75), Exit::HeldElsewhere),
+            (code(76), Exit::TakenOver),
             (code(0), of(Cause::Unknown, "no outcome was written")),
             (code(1), crash("exit code 1")),
             (code(101), crash("exit code 101 (panic)")),

@@ -334,7 +334,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
     // Slot 2 crashes at each trial's first attempt.
     let script = r#"
         mkdir -p "$1/attempts"
-        echo '{"attempt":'$3',"pid":1,"host":"h","slot":'$5',"threads":1,"device":"cpu","program":"sh","from_step":0,"started_utc":1,"ended_utc":null,"ended":null,"last_lines":[]}' > "$1/attempts/000$3.json"
+        echo '{"attempt":'$3',"pid":'$$',"host":"'$(uname -n)'","slot":'$5',"threads":1,"device":"cpu","program":"sh","from_step":0,"started_utc":1,"ended_utc":null,"ended":null,"last_lines":[]}' > "$1/attempts/000$3.json"
         if [ $3 = 1 ] && [ $5 = 2 ]; then echo boom >&2; ulimit -c 0; kill -ABRT $$; fi
         echo 'OUTCOME' > "$1/outcome.json""#;
     let mut executor = shell(dir.path(), script);
@@ -373,7 +373,7 @@ fn a_queue_of_processes_is_driven_to_its_end_over_crashes() {
                 (attempt.ended.as_ref().map(ToString::to_string).as_deref(), attempt.last_lines.as_slice()),
                 (Some("crashed: signal 6 (abort)"), &["boom".to_owned()][..])
             );
-            assert_eq!((attempt.host.as_str(), attempt.slot), ("h", 2), "what the worker wrote stands");
+            assert_eq!((attempt.program.as_str(), attempt.slot), ("sh", 2), "what the worker wrote stands");
         }
     }
 }

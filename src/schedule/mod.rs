@@ -44,7 +44,7 @@ pub use devices::{GpuSlots, Needs, gpu_slots};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
 pub use event::{Conclusion, Event, Left, Lighter, Observer, Overview, Stop, Summary};
 pub use executor::{Executor, Finished, MakeAlias, Prepare, Work};
-pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE, INTERRUPTED, Kill, TERMINATED};
+pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE, INTERRUPTED, Kill, TAKEN_OVER, TERMINATED};
 pub use local::{LocalExecutor, LocalSettings, this_program};
 pub use lookout::{Patience, Silence, longest};
 pub use memory::Memory;

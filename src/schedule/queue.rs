@@ -134,11 +134,8 @@ impl Queue {
             Exit::Done(outcome) => self.on_done(i, outcome, took),
             Exit::Interrupted => self.on_interrupted(i, now),
             Exit::Displaced(why) => self.on_displaced(i, why),
-            Exit::HeldElsewhere => {
-                self.shapes.ended(self.trials[i].candidate.shape, i);
-                self.trials.change(i, |trial| trial.situation = Situation::HeldElsewhere);
-                vec![Event::HeldElsewhere { trial: id.clone() }]
-            }
+            Exit::HeldElsewhere => self.on_held(i, Event::HeldElsewhere { trial: id.clone() }),
+            Exit::TakenOver => self.on_held(i, Event::TakenOver { trial: id.clone() }),
             Exit::Failed(failure) => match self.device_fault(i, slot, &failure) {
                 Some(left_out) => self.on_device_fault(i, failure, left_out, now),
                 None => self.on_failure(i, failure, Ran { slot, room, threads }, took, now),
@@ -292,6 +289,13 @@ impl Queue {
         let out_of_retries = failures > self.policy.retries;
         let then = if out_of_retries { self.leave(i, Left::Interrupted) } else { self.retry(i, failures, None, now) };
         vec![stopped, then]
+    }
+
+    /// Another worker has it: it is waited for.
+    fn on_held(&mut self, i: usize, told: Event) -> Vec<Event> {
+        self.shapes.ended(self.trials[i].candidate.shape, i);
+        self.trials.change(i, |trial| trial.situation = Situation::HeldElsewhere);
+        vec![told]
     }
 
     fn on_displaced(&mut self, i: usize, why: String) -> Vec<Event> {

@@ -67,6 +67,7 @@ pub(super) fn words(events: &[Event]) -> Vec<String> {
         Event::Stopping { why } => format!("{why}"),
         Event::Skipped { end, .. } => format!("skipped {end:?}"),
         Event::HeldElsewhere { .. } => "held".to_owned(),
+        Event::TakenOver { .. } => "taken over".to_owned(),
         other => format!("{other:?}"),
     };
     events.iter().map(word).collect()
@@ -385,13 +386,15 @@ fn a_trial_that_another_worker_holds_is_waited_for() {
 
 #[test]
 fn a_worker_that_finds_its_trial_held_is_waited_for_unless_the_run_stops() {
-    let mut queue = queue(1, Policy::default());
-    start_all(&mut queue, 0);
-    assert_eq!(words(&queue.on_exit(&id(0), Exit::HeldElsewhere, 0)), ["held"]);
-    assert!(!queue.is_over(0));
-    queue.stop(Stop::Asked);
-    assert!(queue.is_over(0));
-    assert_eq!(words(&queue.finish().0), ["left HeldElsewhere"]);
+    for (exit, said) in [(Exit::HeldElsewhere, "held"), (Exit::TakenOver, "taken over")] {
+        let mut queue = queue(1, Policy::default());
+        start_all(&mut queue, 0);
+        assert_eq!(words(&queue.on_exit(&id(0), exit, 0)), [said]);
+        assert!(!queue.is_over(0));
+        queue.stop(Stop::Asked);
+        assert!(queue.is_over(0));
+        assert_eq!(words(&queue.finish().0), ["left HeldElsewhere"]);
+    }
 }
 
 #[test]
@@ -513,7 +516,7 @@ impl Naive {
                 self.alike.clear();
                 self.last_reason.clear();
             }
-            Exit::HeldElsewhere => {}
+            Exit::HeldElsewhere | Exit::TakenOver => {}
             Exit::Displaced(_) => self.queued.push((i, i64::MIN, 0)),
             Exit::Interrupted => again = Some(if self.failed.contains(&i) { 2 } else { 0 }),
             Exit::Failed(failure) => {

@@ -276,9 +276,5 @@ pub fn keep_weights_only(folder: &Path) -> Result<()> {
     let mut manifest = read_manifest(folder)?;
     manifest.files.retain(|f| f.name != OPTIMIZER);
     durable::write_json(&folder.join(MANIFEST), &manifest)?;
-    let path = folder.join(OPTIMIZER);
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &path, e)),
-        _ => Ok(()),
-    }
+    durable::remove_file(&folder.join(OPTIMIZER))
 }

@@ -3,12 +3,13 @@
 //! The work beats after each piece of it ([`pulse`]); a thread looks now and then whether it did, and writes the note anew. So the
 //! work waits for no disk to say that it goes on, and where it does not go on nothing is written.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pulse;
 use crate::rows::{Phase, now_utc};
 use crate::runs::{Progress, TrialFolder, write_progress};
@@ -27,20 +28,25 @@ struct Note {
     progress: Progress,
     /// Beats when it was written last.
     beats: u64,
+    /// Set where another worker has taken the trial over.
+    stop: Arc<AtomicBool>,
 }
 
 impl Note {
-    /// How far it is decides nothing: a note that cannot be written is none.
+    /// How far it is decides nothing: a note that cannot be written is none. But one that may not be written any more has nothing left
+    /// to tell: the work is to end.
     fn write(&mut self) {
         self.beats = pulse::beats();
         self.progress.time_utc = now_utc();
-        let _ = write_progress(&self.folder, &self.progress);
+        if write_progress(&self.folder, &self.progress).is_err_and(|e| e.kind() == Kind::TakenOver) {
+            self.stop.store(true, Ordering::Release);
+        }
     }
 }
 
 impl Heart {
-    /// Notes that an attempt begins, and what it does from here on.
-    pub(super) fn start(folder: &TrialFolder, attempt: u32) -> Result<Self> {
+    /// Notes that an attempt begins, and what it does from here on. `stop` is set where another worker takes the trial over.
+    pub(super) fn start(folder: &TrialFolder, attempt: u32, stop: &Arc<AtomicBool>) -> Result<Self> {
         let progress = Progress {
             attempt,
             phase: Phase::Starting,
@@ -55,7 +61,7 @@ impl Heart {
             starts_over: None,
             time_utc: now_utc(),
         };
-        let mut note = Note { folder: folder.clone(), progress, beats: 0 };
+        let mut note = Note { folder: folder.clone(), progress, beats: 0, stop: stop.clone() };
         note.write();
         let note = Arc::new(Mutex::new(note));
         let (over, ends) = channel::<()>();
@@ -118,7 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = TrialFolder::at(&dir.path().join("t"));
         durable::create_folder(folder.path()).unwrap();
-        let heart = Heart::start(&folder, 3).unwrap();
+        let heart = Heart::start(&folder, 3, &Arc::default()).unwrap();
         let first = read_progress(&folder).unwrap();
         assert_eq!((first.attempt, first.phase), (3, Phase::Starting));
         heart.tell(|progress| progress.phase = Phase::Scoring);

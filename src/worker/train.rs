@@ -7,25 +7,21 @@ use super::heart::Heart;
 use super::memory::peak_memory_bytes;
 use super::note::Noting;
 use crate::durable;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::plan::TrialId;
 use crate::record::ParquetRecorder;
 use crate::rows::{ARITHMETIC, PROTOCOL, Sample, now_utc};
-use crate::runs::{Attempt, AttemptEnd, End, Outcome, TrialFolder, begin_attempt, end_attempt, write_outcome};
+use crate::runs::{Attempt, AttemptEnd, End, Outcome, TrialFolder, end_attempt, write_outcome};
 use crate::train::{self, Ended, Folders, device};
 
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
-pub(super) fn train(assignment: &Assignment, attempt: u32, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
+pub(super) fn train(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
     let folder = &assignment.folder;
-    let &Assignment { slot, threads, device, .. } = assignment;
-    let on = (device, assignment.gpu.clone());
-    let attempt = Attempt::beginning(attempt, std::process::id(), (slot, threads), on);
-    begin_attempt(folder, &attempt)?;
-    let Some(outcome) = to_the_end(assignment, &attempt, heart, stop)? else {
-        end_attempt(folder, &attempt, AttemptEnd::Interrupted, &[])?;
+    let Some(outcome) = to_the_end(assignment, attempt, heart, stop)? else {
+        end_attempt(folder, attempt, AttemptEnd::Interrupted, &[])?;
         return Ok(Leaves::Interrupted);
     };
-    end_attempt(folder, &attempt, AttemptEnd::Outcome(outcome.end), &[])?;
+    end_attempt(folder, attempt, AttemptEnd::Outcome(outcome.end), &[])?;
     write_outcome(folder, &outcome)?;
     Ok(Leaves::Done)
 }
@@ -96,11 +92,7 @@ fn open_record(folder: &TrialFolder, id: &TrialId) -> Result<ParquetRecorder> {
             durable::remove_folder(&folder.steps_parts())?;
             let tables = [folder.steps(), folder.evaluations(), folder.checkpoints_parquet(), folder.token_nll()];
             for path in tables.into_iter().chain([folder.positions()]) {
-                if let Err(e) = std::fs::remove_file(&path)
-                    && e.kind() != std::io::ErrorKind::NotFound
-                {
-                    return Err(Error::io("remove", &path, e));
-                }
+                durable::remove_file(&path)?;
             }
             ParquetRecorder::open(folder, id)
         }

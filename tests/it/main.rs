@@ -24,6 +24,7 @@ mod hang;
 #[path = "../host_gpu/mod.rs"]
 mod host_gpu;
 mod layering;
+mod lease;
 mod memory;
 mod names;
 mod parquet;

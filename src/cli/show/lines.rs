@@ -19,6 +19,7 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::StartsOver { why, .. } => ("starts over", format!("{label}: {}", harmless(why))),
         Event::Progressed { progress, .. } => (progress.phase.name(), format!("{label}: {}", how_far(progress))),
         Event::HeldElsewhere { .. } => ("waiting", format!("{label}: another worker is still at it")),
+        Event::TakenOver { .. } => ("taken over", format!("{label}: another worker took this trial over; it is waited for")),
         Event::Silent { seconds, phase, .. } => ("silent", format!("{label}: for {seconds} s while {}", phase.name())),
         Event::StillThere { waits: true, .. } => {
             ("still there", format!("{label}: its job was cancelled and has not left the queue yet; nobody waits for it"))

@@ -193,7 +193,8 @@ impl Reporter {
             | Event::StillThere { trial, .. }
             | Event::Aliased { trial, .. }
             | Event::Left { trial, .. }
-            | Event::HeldElsewhere { trial } => bars.ended(trial),
+            | Event::HeldElsewhere { trial }
+            | Event::TakenOver { trial } => bars.ended(trial),
             Event::Skipped { .. }
             | Event::Submitted { .. }
             | Event::StartsOver { .. }
@@ -387,6 +388,10 @@ mod tests {
                 "still there L=64, seed 1: its job was cancelled and has not left the queue yet; nobody waits for it\n",
             ),
             (Event::HeldElsewhere { trial: id() }, "waiting     L=64, seed 1: another worker is still at it\n"),
+            (
+                Event::TakenOver { trial: id() },
+                "taken over  L=64, seed 1: another worker took this trial over; it is waited for\n",
+            ),
             (
                 Event::Aliased { trial: id(), source: id(), end: End::Completed, outcome: Box::new(outcome()) },
                 "alias       L=64, seed 1: the same as L=64, seed 1; perplexity 12.25\n",

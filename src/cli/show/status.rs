@@ -213,6 +213,8 @@ mod tests {
             attempt: number,
             pid: 1,
             host: "rack".to_owned(),
+            boot: None,
+            token: None,
             slot: 1,
             threads: 1,
             device: Device::Cpu,

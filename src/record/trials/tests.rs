@@ -148,6 +148,8 @@ fn attempt(last_lines: &[&str]) -> Attempt {
         attempt: 1,
         pid: 1,
         host: "night".to_owned(),
+        boot: None,
+        token: None,
         slot: 1,
         threads: 2,
         device: Device::Cpu,

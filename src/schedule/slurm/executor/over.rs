@@ -109,6 +109,8 @@ impl SlurmExecutor<'_> {
             attempt: number,
             pid: 0,
             host: String::new(),
+            boot: None,
+            token: None,
             slot: job.slot,
             threads: job.threads,
             device: self.settings.device,
