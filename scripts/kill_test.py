@@ -68,10 +68,10 @@ LAST = "step-00000060"
 OVER = 3
 # Longest time of one command, seconds: a trial that was killed is started again after 2 s, then after 8.
 PATIENCE = 120
-# Columns and keys that tell times, memory, and by which attempt and on how many threads something was made.
+# Columns and keys that tell times (a hash of a table with times is one), memory, and by which attempt and on how many threads something was made.
 OF_THE_CLOCK = {
     "attempt", "attempts", "step_seconds", "tokens_per_second", "seconds", "save_seconds", "time_utc", "training_seconds", "started_utc",
-    "finished_utc", "probed_memory_bytes", "peak_memory_bytes", "peak_device_memory_bytes", "threads", "last_lines",
+    "finished_utc", "files", "probed_memory_bytes", "peak_memory_bytes", "peak_device_memory_bytes", "threads", "last_lines",
 }
 # Columns that tell which trial was trained where two are the same, and what only the one that was trained has.
 OF_THE_TRAINED = {"alias_of", "host", "device", "processor"}
@@ -91,8 +91,8 @@ INJECTED_PATIENCE = 15
 class Process:
     """A process that inherited a mark. Its handle stays its own, whoever gets its number later."""
 
-    def __init__(self, handle):
-        self.handle, self.role, self.argument = handle, "", ""
+    def __init__(self, handle, number):
+        self.handle, self.number, self.role, self.argument = handle, number, "", ""
 
     def send(self, number):
         try:
@@ -109,7 +109,7 @@ def processes(mark):
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            process = Process(os.pidfd_open(int(entry)))
+            process = Process(os.pidfd_open(int(entry)), int(entry))
             environment = pathlib.Path("/proc", entry, "environ").read_bytes()
             words = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
         except OSError:

@@ -7,7 +7,7 @@
 
 mod fence;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -46,8 +46,8 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("flush the folder", path, e))
 }
 
-/// Writes a file whole or not at all, through `fill`.
-pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+/// Writes a file whole or not at all, through `fill`; what the file system says of it.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<Metadata> {
     let part = temporary(path);
     let result = (|| {
         let file = File::create(&part).map_err(|e| Error::io("create", &part, e))?;
@@ -55,9 +55,11 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
         fill(&mut writer)?;
         let file = writer.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
         file.sync_all().map_err(|e| Error::io("flush", path, e))?;
+        // Of the file that was written: another may take its place at any moment.
+        let found = file.metadata().map_err(|e| Error::io("look at", path, e))?;
         check(path)?;
         fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))?;
-        sync_folder(folder_of(path))
+        sync_folder(folder_of(path)).map(|()| found)
     })();
     if result.is_err() {
         // The error above is the one to tell; a part that cannot be removed either is swept later.
@@ -69,7 +71,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result
 
 /// Writes these bytes whole or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_with(path, |w| w.write_all(bytes).map_err(|e| Error::io("write", path, e)))
+    write_with(path, |w| w.write_all(bytes).map_err(|e| Error::io("write", path, e))).map(drop)
 }
 
 /// A value as readable JSON, with a line's end.

@@ -288,12 +288,25 @@ pub fn now_utc() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// How much of a trial is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// Steps.
+    pub steps: i64,
+    /// Evaluations on the way.
+    pub evaluations: i64,
+}
+
 /// Receives what a trial tells. Rows of a step come in order; an evaluation at a step before the checkpoint of that step.
 pub trait Recorder {
     /// The trial does something else now.
     fn phase(&mut self, _phase: Phase) {}
     /// The trial starts over although it has a checkpoint: why, in words. Told before [`Recorder::resume`].
     fn starts_over(&mut self, _why: &str) {}
+    /// What is recorded of the trial, of evaluations those up to `step`; `None` where nothing is kept that a checkpoint relies on.
+    fn recorded(&self, _step: i64) -> Option<Recorded> {
+        None
+    }
     /// A trial starts or goes on after `step` steps: rows after that step are of an attempt that was lost, and go.
     fn resume(&mut self, step: i64) -> Result<()>;
     /// A step was made.

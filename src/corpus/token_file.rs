@@ -283,6 +283,7 @@ pub(crate) fn write(path: &Path, vocabulary: u64, lengths: bool, fill: impl FnOn
         out.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(())
     })
+    .map(drop)
 }
 
 #[cfg(test)]

@@ -5,14 +5,16 @@ use super::table::{Groups, write_tables};
 use crate::durable;
 use crate::error::Result;
 use crate::plan::TrialId;
-use crate::runs::TrialFolder;
+use crate::runs::{Published, TrialFolder};
 
 /// What tells of the training itself, and stays with the trial that was trained.
 const OF_THE_SOURCE: [&str; 2] = ["steps", "checkpoints"];
 
 /// Copies the scores of one trial into the folder of another, row by row under the other's id. Steps and checkpoints are not
-/// copied; what the other has of its own is removed. Only by who holds its lock, and before its outcome is written.
-pub fn copy_scores(from: &TrialFolder, to: &TrialFolder, id: &TrialId) -> Result<()> {
+/// copied; what the other has of its own is removed. Only by who holds its lock, and before its outcome is written, which says what was
+/// written.
+pub fn copy_scores(from: &TrialFolder, to: &TrialFolder, id: &TrialId) -> Result<Vec<Published>> {
+    let mut written = Vec::new();
     durable::remove_folder(&to.checkpoints())?;
     durable::remove_folder(&to.steps_parts())?;
     for schema in schemas() {
@@ -24,9 +26,9 @@ pub fn copy_scores(from: &TrialFolder, to: &TrialFolder, id: &TrialId) -> Result
         }
         let groups = Groups::open(&source, schema.clone())?;
         let renamed = groups.map(|table| table.map(|table| table.with_text("trial_id", id.as_str())));
-        write_tables(&copy, &schema, Some(id.as_str()), renamed)?;
+        written.push(write_tables(&copy, &schema, Some(id.as_str()), renamed)?);
     }
-    Ok(())
+    Ok(written)
 }
 
 #[cfg(test)]

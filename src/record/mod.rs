@@ -11,6 +11,7 @@
 //! one that is the same.
 
 mod alias;
+mod hashed;
 mod parquet_recorder;
 mod rows;
 mod schema;

@@ -1,5 +1,6 @@
 //! The recorder that a worker gives to its training: rows in, Parquet files out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use super::table::{Table, write_tables};
 use crate::durable;
 use crate::error::{Kind, Result};
 use crate::plan::TrialId;
-use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll, now_utc};
-use crate::runs::{Clipping, TrialFolder};
+use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorded, Recorder, StepRow, TokenNll, now_utc};
+use crate::runs::{Clipping, Published, TrialFolder, WEIGHTS};
 
 /// How long rows may stay in memory only.
 const FLUSH_AFTER: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub struct ParquetRecorder {
     checkpoints: Vec<CheckpointRow>,
     token_nll: Vec<TokenNll>,
     positions: Vec<Positions>,
+    /// The other tables as they were written last, by name.
+    written: BTreeMap<String, Published>,
     flush_after: Duration,
     flushed: Instant,
 }
@@ -51,6 +54,7 @@ impl ParquetRecorder {
             checkpoints: read(&folder.checkpoints_parquet(), schema::checkpoints(), checkpoints_rows)?,
             token_nll: Vec::new(),
             positions: Vec::new(),
+            written: BTreeMap::new(),
             flush_after,
             flushed: Instant::now(),
         })
@@ -83,42 +87,71 @@ impl ParquetRecorder {
     }
 
     /// Puts everything on disk and merges the parts of a long trial into one `steps.parquet`. To be called before the
-    /// trial's outcome is written.
-    pub fn finish(mut self) -> Result<()> {
+    /// trial's outcome is written, which says what was written: all tables, and the weights that stay.
+    pub fn finish(mut self) -> Result<Vec<Published>> {
         self.flush()?;
         if !self.folder.checkpoints_parquet().exists() {
             self.write_checkpoints()?;
         }
-        self.steps.merge()
+        let weights = self.weights();
+        let tables = self.steps.merge()?.into_iter().chain(self.written.into_values());
+        Ok(tables.chain(weights).collect())
+    }
+
+    /// The weights that lie there, as their rows say.
+    fn weights(&self) -> Vec<Published> {
+        let there = self.checkpoints.iter().filter(|row| row.deleted_utc.is_none());
+        let weights = there.filter_map(|row| {
+            let name = format!("{}/{WEIGHTS}", row.path);
+            let found = std::fs::metadata(self.folder.path().join(&name)).ok()?;
+            Some(Published::of(&name, &found, None, row.blake3.clone()))
+        });
+        weights.collect()
+    }
+
+    fn wrote(&mut self, written: Published) {
+        self.written.insert(written.name.clone(), written);
     }
 
     fn write_evaluations(&mut self) -> Result<()> {
         if self.evaluations_changed {
-            evaluations_table(&self.trial_id, &self.evaluations).write(&self.folder.evaluations(), Some(&self.trial_id))?;
+            let table = evaluations_table(&self.trial_id, &self.evaluations);
+            let written = table.write(&self.folder.evaluations(), Some(&self.trial_id))?;
+            self.wrote(written);
             self.evaluations_changed = false;
         }
         Ok(())
     }
 
-    fn write_checkpoints(&self) -> Result<()> {
-        checkpoints_table(&self.trial_id, &self.checkpoints).write(&self.folder.checkpoints_parquet(), Some(&self.trial_id))
+    fn write_checkpoints(&mut self) -> Result<()> {
+        let table = checkpoints_table(&self.trial_id, &self.checkpoints);
+        let written = table.write(&self.folder.checkpoints_parquet(), Some(&self.trial_id))?;
+        self.wrote(written);
+        Ok(())
     }
 
-    fn write_token_nll(&self) -> Result<()> {
-        write_token_nll(&self.folder, &self.trial_id, &self.token_nll)
+    fn write_token_nll(&mut self) -> Result<()> {
+        let written = write_token_nll(&self.folder, &self.trial_id, &self.token_nll)?;
+        self.wrote(written);
+        Ok(())
     }
 }
 
-pub(super) fn write_token_nll(folder: &TrialFolder, trial_id: &str, all: &[TokenNll]) -> Result<()> {
+pub(super) fn write_token_nll(folder: &TrialFolder, trial_id: &str, all: &[TokenNll]) -> Result<Published> {
     let tables = all.iter().flat_map(|scores| token_nll_tables(trial_id, scores)).map(Ok);
     write_tables(&folder.token_nll(), &schema::token_nll(), Some(trial_id), tables)
 }
 
-pub(super) fn write_positions(folder: &TrialFolder, trial_id: &str, all: &[Positions]) -> Result<()> {
+pub(super) fn write_positions(folder: &TrialFolder, trial_id: &str, all: &[Positions]) -> Result<Published> {
     positions_table(trial_id, all).write(&folder.positions(), Some(trial_id))
 }
 
 impl Recorder for ParquetRecorder {
+    fn recorded(&self, step: i64) -> Option<Recorded> {
+        let on_the_way = self.evaluations.iter().filter(|row| row.step <= step && row.kind == CheckpointKind::Periodic);
+        Some(Recorded { steps: self.steps.rows() as i64, evaluations: on_the_way.count() as i64 })
+    }
+
     /// Rows after `step` go, and so do the evaluations in full (`best`, `final`): they are made at the end only, and will be made
     /// again. Checkpoints whose folder is gone without a row saying so were deleted by a process that was killed before it
     /// could tell. A table without rows is on disk when the trial has ended, not when it begins.
@@ -206,7 +239,9 @@ impl Recorder for ParquetRecorder {
     fn positions(&mut self, positions: &Positions) -> Result<()> {
         self.positions.retain(|other| (other.protocol, other.kind) != (positions.protocol, positions.kind));
         self.positions.push(positions.clone());
-        write_positions(&self.folder, &self.trial_id, &self.positions)
+        let written = write_positions(&self.folder, &self.trial_id, &self.positions)?;
+        self.wrote(written);
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -6,7 +6,7 @@ use super::schema;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Recorder, StepRow, TokenNll};
-use crate::runs::TrialFolder;
+use crate::runs::{Published, TrialFolder};
 
 /// What a trial's weights are worth when they are scored again: kept in memory until all of it is there, then put in place of
 /// the scores in full that lie in the trial's folder. Its steps, its checkpoints and its cheap evaluations on the way stay.
@@ -19,14 +19,16 @@ pub struct ScoresAgain {
 
 impl ScoresAgain {
     /// Replaces the scores in full, file by file, each whole or not at all. The trial's outcome, which decides, is to be
-    /// written after this: until then the trial counts as scored the old way, and is scored again.
-    pub fn write(self, folder: &TrialFolder, trial_id: &TrialId) -> Result<()> {
+    /// written after this: until then the trial counts as scored the old way, and is scored again. What was written.
+    pub fn write(self, folder: &TrialFolder, trial_id: &TrialId) -> Result<Vec<Published>> {
         let mut rows = read(&folder.evaluations(), schema::evaluations(), evaluations_rows)?;
         rows.retain(|row| row.kind == CheckpointKind::Periodic);
         rows.extend(self.evaluations);
-        write_token_nll(folder, trial_id.as_str(), &self.token_nll)?;
-        write_positions(folder, trial_id.as_str(), &self.positions)?;
-        evaluations_table(trial_id.as_str(), &rows).write(&folder.evaluations(), Some(trial_id.as_str()))
+        Ok(vec![
+            write_token_nll(folder, trial_id.as_str(), &self.token_nll)?,
+            write_positions(folder, trial_id.as_str(), &self.positions)?,
+            evaluations_table(trial_id.as_str(), &rows).write(&folder.evaluations(), Some(trial_id.as_str()))?,
+        ])
     }
 }
 

@@ -17,7 +17,7 @@ use super::table::{Table, write_tables};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::rows::StepRow;
-use crate::runs::TrialFolder;
+use crate::runs::{Published, TrialFolder};
 
 /// Rows of a complete part.
 pub(super) const PART_ROWS: usize = 100_000;
@@ -33,13 +33,22 @@ pub(super) struct StepsFile {
     tail: Vec<StepRow>,
     /// Whether `steps.parquet` lacks something of `tail`.
     changed: bool,
+    /// `steps.parquet` as it was written last.
+    written: Option<Published>,
 }
 
 impl StepsFile {
     /// Reads back what an earlier attempt left.
     pub(super) fn open(folder: &TrialFolder, trial_id: &str, part_rows: usize) -> Result<Self> {
-        let mut file =
-            Self { folder: folder.clone(), trial_id: trial_id.to_owned(), part_rows, parts: 0, tail: Vec::new(), changed: true };
+        let mut file = Self {
+            folder: folder.clone(),
+            trial_id: trial_id.to_owned(),
+            part_rows,
+            parts: 0,
+            tail: Vec::new(),
+            changed: true,
+            written: None,
+        };
         if folder.steps().exists() {
             file.tail = read(&folder.steps())?;
             file.changed = false;
@@ -113,7 +122,7 @@ impl StepsFile {
             self.tail.drain(..self.part_rows);
             self.parts += 1;
         }
-        steps_table(&self.trial_id, &self.tail).write(&self.folder.steps(), Some(&self.trial_id))?;
+        self.written = Some(steps_table(&self.trial_id, &self.tail).write(&self.folder.steps(), Some(&self.trial_id))?);
         self.changed = false;
         Ok(())
     }
@@ -143,16 +152,20 @@ impl StepsFile {
         Ok((tokens, seconds + self.tail.iter().map(|row| row.step_seconds).sum::<f64>()))
     }
 
-    /// Makes one file of all parts.
-    pub(super) fn merge(&mut self) -> Result<()> {
+    /// Makes one file of all parts, as it is then; `None` where nothing was written since this was opened.
+    pub(super) fn merge(&mut self) -> Result<Option<Published>> {
         self.flush()?;
         if self.parts > 0 {
             let parts = (0..self.parts).map(|index| Table::read(&self.part(index), schema::steps()));
             let tail = std::iter::once_with(|| Ok(steps_table(&self.trial_id, &self.tail)));
-            write_tables(&self.folder.steps(), &schema::steps(), Some(&self.trial_id), parts.chain(tail))?;
+            let written = write_tables(&self.folder.steps(), &schema::steps(), Some(&self.trial_id), parts.chain(tail))?;
+            self.written = Some(written);
         }
         let parts = self.folder.steps_parts();
-        if parts.exists() { durable::remove_folder(&parts) } else { Ok(()) }
+        if parts.exists() {
+            durable::remove_folder(&parts)?;
+        }
+        Ok(self.written.clone())
     }
 }
 
@@ -252,7 +265,7 @@ mod tests {
             for at in [0, 1, 9, 10, 11, 20, 29, 30, 31, 35] {
                 let (_dir, folder) = folder();
                 let mut file = filled(&folder, 35);
-                if merged { file.merge() } else { file.flush() }.unwrap();
+                if merged { file.merge().map(drop) } else { file.flush() }.unwrap();
                 let mut file = StepsFile::open(&folder, ID, 10).unwrap();
                 file.resume(at).unwrap();
                 assert_eq!(on_disk(&folder), until(at), "merged {merged}, at {at}");

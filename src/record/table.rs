@@ -16,10 +16,12 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use super::hashed::Hashed;
 use super::schema::{Schema, Type, VERSION};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::Cell;
+use crate::runs::Published;
 
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -210,8 +212,8 @@ impl Table {
         writer.into_inner().map_err(failed)
     }
 
-    /// Writes it as the only row group of a file, whole or not at all.
-    pub(super) fn write(&self, path: &Path, trial_id: Option<&str>) -> Result<()> {
+    /// Writes it as the only row group of a file, whole or not at all. What was written.
+    pub(super) fn write(&self, path: &Path, trial_id: Option<&str>) -> Result<Published> {
         write_tables(path, &self.schema, trial_id, std::iter::once(Ok(self)))
     }
 }
@@ -259,22 +261,26 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Re
     }
 }
 
-/// Writes a file of several row groups, whole or not at all; the tables are made one after the other.
+/// Writes a file of several row groups, whole or not at all; the tables are made one after the other. What was written.
 pub(super) fn write_tables<T: std::borrow::Borrow<Table>>(
     path: &Path,
     schema: &Schema,
     trial_id: Option<&str>,
     tables: impl Iterator<Item = Result<T>>,
-) -> Result<()> {
-    durable::write_with(path, |file| {
-        let mut writer = SerializedFileWriter::new(file, schema.message_type()?, Arc::new(properties(schema, trial_id)?))
-            .map_err(|e| failed(path, e))?;
+) -> Result<Published> {
+    let (mut rows, mut blake3) = (0, String::new());
+    let found = durable::write_with(path, |file| {
+        let (file, properties) = (Hashed::new(file), Arc::new(properties(schema, trial_id)?));
+        let mut writer = SerializedFileWriter::new(file, schema.message_type()?, properties).map_err(|e| failed(path, e))?;
         for table in tables {
-            append(&mut writer, table?.borrow()).map_err(|e| failed(path, e))?;
+            let table = table?;
+            rows += table.borrow().rows() as u64;
+            append(&mut writer, table.borrow()).map_err(|e| failed(path, e))?;
         }
-        writer.close().map_err(|e| failed(path, e))?;
+        blake3 = writer.into_inner().map_err(|e| failed(path, e))?.finish();
         Ok(())
-    })
+    })?;
+    Ok(Published::of(&path.file_name().unwrap_or_default().to_string_lossy(), &found, Some(rows), blake3))
 }
 
 fn put<T>(values: &mut Vec<T>, value: Option<T>) -> bool {

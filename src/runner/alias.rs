@@ -184,7 +184,7 @@ pub(super) fn record_at_once(
     let sources = sources(session, kinships, states);
     let mut recorder = Recorder { session, listener, log: None, recorded: 0 };
     for (trial, state) in session.plan.trials.iter().zip(states) {
-        if state.outcome.is_some() || state.status == Status::Running {
+        if state.outcome.is_some() || state.status == Status::Running || state.is_claimed_elsewhere() {
             continue;
         }
         match sources.of(kinships, trial) {
@@ -332,7 +332,7 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     for swept in [to.path(), &to.attempts()] {
         durable::sweep(swept)?;
     }
-    copy_scores(&from, &to, &trial.id)?;
+    let files = copy_scores(&from, &to, &trial.id)?;
     write_job(session, trial, Work::Train)?;
     // It was scored as its source was, whatever the experiment says now.
     if let (Some(mut job), Some(trained)) = (durable::read_json::<Job>(&to.job())?, trained) {
@@ -342,7 +342,7 @@ pub(super) fn record(session: &Session, trial: &Trial, source: &TrialId) -> Resu
     if let Ok(sample) = std::fs::read(from.sample()) {
         durable::write(&to.sample(), &sample)?;
     }
-    let outcome = Outcome { alias_of: Some(source.clone()), training_seconds: 0.0, finished_utc: now_utc(), ..found };
+    let outcome = Outcome { alias_of: Some(source.clone()), training_seconds: 0.0, finished_utc: now_utc(), files, ..found };
     write_outcome(&to, &outcome)?;
     Ok(outcome)
 }

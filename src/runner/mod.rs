@@ -23,6 +23,7 @@ mod git;
 mod gpus;
 mod job;
 mod memory;
+mod mended;
 mod notice;
 mod observers;
 pub mod probe;

@@ -80,6 +80,13 @@ pub enum Notice<'a> {
         /// The one that is gone.
         source: &'a TrialId,
     },
+    /// A finished trial's files are not those that it ended with: it is open again.
+    Overwritten {
+        /// The trial's label.
+        label: String,
+        /// Those files.
+        files: &'a [&'a str],
+    },
     /// A trial is the same as one that was over before, and is recorded so.
     Aliased {
         /// The trial's label.

@@ -10,6 +10,7 @@ use super::description::write_description;
 use super::device::cuda_libraries;
 use super::failure::Failure;
 use super::memory::Memory;
+use super::mended::mended;
 use super::notice::{Listener, Notice};
 use super::probe::{How, Measured, Prober, Probes, shapes};
 use super::reports::Reports;
@@ -174,7 +175,7 @@ impl Run<'_> {
         let reopened = |(trial, state): (&Trial, State)| {
             let again = self.is_retried(&trial.id) || (open.contains(&shapes[&trial.id]) && did_not_fit(&state));
             let which = if again { Reopen::Unfinished } else { Reopen::Failed };
-            reopen(&self.session.folder.trial(&trial.id), state, which)
+            mended(self.context, trial, reopen(&self.session.folder.trial(&trial.id), state, which)?)
         };
         let standing = trials.iter().zip(standing).map(reopened).collect();
         if !self.is_on_cluster() && !self.session.device.is_cpu() && self.asked_slots().is_some_and(|asked| asked > 1) {

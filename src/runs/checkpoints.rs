@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
+/// The file of the weights in a checkpoint's folder.
+pub const WEIGHTS: &str = "model.safetensors";
+
 /// The name of the folder of the checkpoint of this step: `step-00000400`.
 pub fn checkpoint_name(step: u64) -> String {
     format!("step-{step:08}")

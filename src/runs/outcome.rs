@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptEnd, Clipping, End};
+use super::{AttemptEnd, Clipping, End, Published};
 use crate::device::{Device, Gpu};
 use crate::plan::TrialId;
 use crate::rows::{CheckpointKind, EvaluationRow, Phase, Protocol};
@@ -52,6 +52,9 @@ pub struct Outcome {
     /// clipping, and what trained it are the source's then, `training_seconds` is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias_of: Option<TrialId>,
+    /// What its files are. None are named by an earlier version, and where the runner gave up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Published>,
 }
 
 /// What outcomes of before there were versions were scored by.
@@ -86,6 +89,7 @@ impl Outcome {
             gpu: None,
             clipping: None,
             alias_of: None,
+            files: Vec::new(),
         }
     }
 
@@ -116,6 +120,7 @@ impl Outcome {
             gpu: None,
             clipping: None,
             alias_of: None,
+            files: Vec::new(),
         }
     }
 }

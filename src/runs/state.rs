@@ -1,6 +1,6 @@
 //! What a trial is doing: derived from its folder each time it is asked, never stored.
 
-use super::{Attempt, AttemptEnd, End, Outcome, Progress, Status, TrialFolder, attempts, is_held};
+use super::{Attempt, AttemptEnd, End, Outcome, Progress, Status, TrialFolder, attempts, boot, host, is_held};
 use crate::durable;
 use crate::error::{Error, Result};
 
@@ -23,6 +23,13 @@ impl State {
     /// Of a trial that has no folder yet.
     pub(super) fn waiting() -> Self {
         Self { status: Status::Waiting, progress: None, outcome: None, attempts: Vec::new(), reason: None }
+    }
+
+    /// Whether a worker of another machine has claimed the trial and did not say that it ended: its lock may not reach here. Containers of
+    /// one machine have its boot in common, and a machine that was started again its name. An earlier version did not say the boot.
+    pub fn is_claimed_elsewhere(&self) -> bool {
+        let claim = self.attempts.last().filter(|attempt| self.outcome.is_none() && attempt.ended.is_none());
+        claim.is_some_and(|attempt| attempt.boot.is_some() && attempt.boot != boot() && attempt.host != host())
     }
 }
 

@@ -17,7 +17,8 @@ pub enum Standing {
     Interrupted,
     /// The same, and its last attempt ended badly.
     Failed,
-    /// A worker that is not ours holds its lock: an earlier runner's that is still saving, or one started by hand.
+    /// A worker that is not ours holds its lock: an earlier runner's that is still saving, or one started by hand. Or one of another machine
+    /// has claimed it, and did not say that it ended.
     HeldElsewhere,
     /// It is over.
     Done(End),
@@ -30,6 +31,7 @@ impl From<&State> for Standing {
         match state.status {
             Status::Waiting => Self::Waiting,
             Status::Running => Self::HeldElsewhere,
+            Status::Interrupted if state.is_claimed_elsewhere() => Self::HeldElsewhere,
             Status::Interrupted if failed => Self::Failed,
             Status::Interrupted | Status::Damaged => Self::Interrupted,
             Status::Completed => Self::Done(End::Completed),

@@ -3,7 +3,7 @@
 use super::executor::Work;
 use crate::error::Result;
 use crate::rows::now_utc;
-use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, read_progress, write_outcome};
+use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, state_of, write_outcome};
 
 /// What a disk that was full must hold at least before a trial goes on, bytes.
 const LEAST_ROOM: u64 = 16_000_000;
@@ -40,8 +40,11 @@ pub(super) fn give_up(folder: &TrialFolder, work: Work, end: End, reason: &str, 
     }
     // Somebody else is at it after all: the outcome is theirs to write.
     let Some(_lock) = TrialLock::take(folder)? else { return Ok(()) };
-    let progress = read_progress(folder);
-    write_outcome(folder, &Outcome::given_up(end, reason, progress.as_ref(), now_utc(), version))
+    let state = state_of(folder);
+    if state.outcome.is_some() || state.is_claimed_elsewhere() {
+        return Ok(());
+    }
+    write_outcome(folder, &Outcome::given_up(end, reason, state.progress.as_ref(), now_utc(), version))
 }
 
 /// Whether the disk has room for the trial to go on, which found it full: where a checkpoint like those that are there finds it.

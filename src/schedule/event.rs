@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::exit::Cause;
+use super::policy::Lighter;
 use crate::device::Gpu;
 use crate::plan::TrialId;
 use crate::rows::Phase;
@@ -183,18 +184,6 @@ pub enum Event {
     },
     /// How the whole run stands.
     Overview(Overview),
-}
-
-/// How a trial is tried again that ran out of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lighter {
-    /// On fewer threads, at most so many: fewer windows are worked on at once. The result is the same to the bit.
-    Threads(u32),
-    /// While no other trial runs.
-    Alone,
-    /// With four times the memory: a cluster has more.
-    MoreMemory,
 }
 
 /// Why a trial is left.

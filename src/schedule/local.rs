@@ -17,13 +17,14 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::ends::{Note, Notes, give_up, has_room};
 use super::executor::{MakeAlias, Prepare, Work};
 use super::exit::{Evidence, classify};
+use super::leases::Leases;
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Kill, Standing, Start};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::rows::now_utc;
-use crate::runs::{Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, next_attempt, read_progress, state_of};
+use crate::runs::{Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, next_attempt, read_progress};
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -81,6 +82,7 @@ pub struct LocalExecutor<'a> {
     make_alias: Option<MakeAlias<'a>>,
     workers: HashMap<TrialId, Worker>,
     notes: Notes,
+    leases: Leases,
     ended: (Sender<Ended>, Receiver<Ended>),
 }
 
@@ -111,6 +113,7 @@ impl<'a> LocalExecutor<'a> {
             make_alias: None,
             workers: HashMap::new(),
             notes: Notes::default(),
+            leases: Leases::default(),
             ended: channel(),
         }
     }
@@ -233,7 +236,7 @@ impl Executor for LocalExecutor<'_> {
     }
 
     fn standing(&mut self, trial: &TrialId) -> Standing {
-        (&state_of(&self.experiment.trial(trial))).into()
+        self.leases.standing(trial, &self.experiment.trial(trial))
     }
 
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {

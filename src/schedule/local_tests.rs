@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::*;
 use crate::durable;
 use crate::rows::Phase;
-use crate::runs::{End, TrialLock, attempts};
+use crate::runs::{End, TrialLock, attempts, state_of};
 use crate::schedule::{Cause, Failure, Needs, SystemClock};
 
 /// Long enough for anything that happens at all on a busy machine.

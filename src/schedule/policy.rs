@@ -1,5 +1,7 @@
 //! The rules of a run, and what follows when an attempt ends badly.
 
+use serde::Serialize;
+
 use super::{Cause, GpuSlots};
 
 /// The rules of a run.
@@ -54,6 +56,18 @@ impl Default for Policy {
             same_failures: 5,
         }
     }
+}
+
+/// How a trial is tried again that ran out of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lighter {
+    /// On fewer threads, at most so many: fewer windows are worked on at once. The result is the same to the bit.
+    Threads(u32),
+    /// While no other trial runs.
+    Alone,
+    /// With four times the memory: a cluster has more.
+    MoreMemory,
 }
 
 /// What follows from a cause.

@@ -24,12 +24,11 @@ use crate::model::Config;
 use crate::model::gpu::Stamp;
 use crate::plan::TrialId;
 use crate::pulse;
-use crate::rows::{ARITHMETIC, CheckpointKind};
-use crate::runs::{checkpoint_name, list_checkpoints};
+use crate::rows::{ARITHMETIC, CheckpointKind, Recorder};
+use crate::runs::{WEIGHTS, checkpoint_name, list_checkpoints};
 
 /// Version of `state.json` and of `manifest.json` that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
-const WEIGHTS: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
@@ -83,11 +82,23 @@ pub struct Position {
     pub recent_losses: Vec<f64>,
     /// Checkpoints that have a row and were on disk when this one was written, without this one.
     pub kept: Vec<u64>,
+    /// Evaluations on the way that were recorded up to here; an earlier version did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluations: Option<i64>,
     /// Seconds of the last step, where what is due after it (an evaluation, a checkpoint) was not done: it is when the trial goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_after: Option<f64>,
     /// Microseconds since 1970 (UTC).
     pub time_utc: i64,
+}
+
+impl Position {
+    /// Whether everything is recorded that was when this was written: a worker that had lost the trial may have put older rows in its place.
+    fn is_led_up_to_by(&self, recorder: &dyn Recorder) -> bool {
+        recorder.recorded(self.step as i64).is_none_or(|recorded| {
+            recorded.steps >= self.step as i64 && self.evaluations.is_none_or(|evaluations| recorded.evaluations >= evaluations)
+        })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -244,8 +255,9 @@ pub fn load_weights(folder: &Path, config: &Config) -> Result<(Position, Vec<Vec
 }
 
 /// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold, or was written by a newer
-/// program, is passed over with a warning. Where the weights alone were kept, it serves only where it is the final one.
-pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<Loaded>> {
+/// program, is passed over with a warning. So is one that needs what is not there: rows that lead up to it, the best weights so far. Where
+/// the weights alone were kept, it serves only where it is the final one.
+pub fn newest(checkpoints: &Path, job: &Job, config: &Config, recorder: &dyn Recorder) -> Result<Option<Loaded>> {
     for (step, folder) in list_checkpoints(checkpoints)?.into_iter().rev() {
         match load(&folder, config) {
             Ok(loaded) if loaded.position.trial != job.id.as_str() => {
@@ -256,6 +268,12 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config) -> Result<Option<L
             }
             Ok(loaded) if loaded.state.first.is_empty() && loaded.position.reason != Reason::Kept(CheckpointKind::Final) => {
                 tracing::warn!(step, "a checkpoint without its optimizer is passed over");
+            }
+            Ok(loaded) if !loaded.position.is_led_up_to_by(recorder) => {
+                tracing::warn!(step, "a checkpoint is passed over that has more behind it than is recorded");
+            }
+            Ok(loaded) if loaded.position.best.is_some_and(|best| !checkpoints.join(checkpoint_name(best.step)).exists()) => {
+                tracing::warn!(step, "a checkpoint is passed over, since that of the best weights is gone");
             }
             Ok(loaded) => return Ok(Some(loaded)),
             Err(error) => tracing::warn!(step, error = error.chain(), "a checkpoint that cannot be read is passed over"),

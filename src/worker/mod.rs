@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::heart::Heart;
 use crate::durable::{self, taken_over};
 use crate::error::{Error, Kind, Result};
-use crate::runs::{Attempt, TrialLock, claim_attempt, next_attempt};
+use crate::runs::{Attempt, Outcome, TrialLock, claim_attempt, next_attempt};
 use crate::schedule::watch_runner;
 
 pub use assignment::{Assignment, Leaves};
@@ -42,6 +42,10 @@ pub fn work(assignment: &Assignment) -> Result<Leaves> {
     let Some(_lock) = TrialLock::wait(folder, LOCK_WAIT)? else {
         return Err(Error::new(Kind::Busy, "another worker holds this trial"));
     };
+    // Whoever started this did not see that another one was at it, and has ended it.
+    if !assignment.score_again && durable::read_json::<Outcome>(&folder.outcome()).is_ok_and(|outcome| outcome.is_some()) {
+        return Ok(Leaves::Done);
+    }
     log::start(folder)?;
     let attempt = claim(assignment)?;
     for swept in [folder.path(), &folder.checkpoints(), &folder.attempts(), &folder.steps_parts()] {

@@ -3,7 +3,7 @@
 use super::heart::Heart;
 use crate::error::Result;
 use crate::record::ParquetRecorder;
-use crate::rows::{CheckpointRow, EvaluationRow, Phase, Positions, Recorder, StepRow, TokenNll};
+use crate::rows::{CheckpointRow, EvaluationRow, Phase, Positions, Recorded, Recorder, StepRow, TokenNll};
 use crate::runs::{Attempt, Progress, TrialFolder, begin_attempt};
 use crate::train::Job;
 
@@ -56,6 +56,10 @@ impl Recorder for Noting<'_> {
 
     fn starts_over(&mut self, why: &str) {
         self.heart.tell(|progress| progress.starts_over = Some(why.to_owned()));
+    }
+
+    fn recorded(&self, step: i64) -> Option<Recorded> {
+        self.parquet.recorded(step)
     }
 
     fn resume(&mut self, step: i64) -> Result<()> {

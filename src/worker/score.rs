@@ -8,7 +8,7 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::record::ScoresAgain;
 use crate::rows::{PROTOCOL, Phase};
-use crate::runs::{End, Outcome, write_outcome};
+use crate::runs::{End, Outcome, Published, write_outcome};
 use crate::train::{self, Folders};
 
 /// Scores a finished trial again by the protocol of its job. The outcome is replaced last, so that a kill before that leaves a
@@ -34,7 +34,12 @@ pub(super) fn score_again(assignment: &Assignment, heart: &Heart, stop: &AtomicB
     let Some(scores) = train::rescore(&job, trained, folders, &hardware, &mut again, stop)? else {
         return Ok(Leaves::Interrupted);
     };
-    again.write(folder, &job.id)?;
+    // For what is about to be replaced the outcome does not vouch until it is there.
+    let stay =
+        |file: &Published| !["evaluations.parquet", "token_nll.parquet", "positions.parquet"].contains(&file.name.as_str());
+    let mut outcome = Outcome { files: outcome.files.into_iter().filter(stay).collect(), ..outcome };
+    write_outcome(folder, &outcome)?;
+    outcome.files.extend(again.write(folder, &job.id)?);
     write_outcome(folder, &Outcome { scores, protocol: PROTOCOL, ..outcome })?;
     Ok(Leaves::Done)
 }

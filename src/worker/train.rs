@@ -53,6 +53,7 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
         gpu: attempt.gpu.clone(),
         clipping: None,
         alias_of: None,
+        files: Vec::new(),
     };
     let outcome = match ended {
         Ok(Ended::Completed(summary)) => {
@@ -69,9 +70,9 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     let record = recorder.into_record();
     // From the rows, which are those of all attempts.
     let clipping = record.clipping()?;
-    record.finish()?;
+    let files = record.finish()?;
     tracing::info!(end = ?outcome.end, "ends");
-    Ok(Some(Outcome { clipping, ..outcome }))
+    Ok(Some(Outcome { clipping, files, ..outcome }))
 }
 
 /// Writes what the trial's weights write. It decides nothing: where that fails, the trial is complete all the same.

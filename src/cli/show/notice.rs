@@ -12,7 +12,7 @@ use crate::experiment::Style;
 use crate::plan::{TrialId, Warning};
 use crate::runner::{Changes, Difference, Expected, Memory, Notice};
 use crate::schedule::Summary;
-use crate::words::{bytes, clock, counted, duration, first_few, harmless, plural, thousands};
+use crate::words::{bytes, clock, counted, duration, first_few, harmless, listed, plural, thousands};
 
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;
@@ -66,6 +66,11 @@ fn remarks(warnings: &[Warning], style: Style) -> Vec<Line> {
     lines
 }
 
+fn overwritten(label: &str, files: &[&str]) -> String {
+    let (files, were) = (listed(files), if files.len() == 1 { "was" } else { "were" });
+    format!("note: {files} of {label} {were} overwritten after the trial had ended: it goes on from a checkpoint that fits")
+}
+
 /// The sentence for a notice that has one.
 fn prose(notice: &Notice<'_>) -> String {
     match notice {
@@ -89,6 +94,7 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::SourceGone { label, source } => {
             format!("note: {label} was the same as trial {source}, which is gone: it is open again")
         }
+        Notice::Overwritten { label, files } => overwritten(label, files),
         Notice::Aliased { label, source, outcome } => lines::alias(label, source, outcome),
         Notice::MoreAliased(more) => format!("{:<11} {more} more", ""),
         Notice::NotAliased { label, error } => {

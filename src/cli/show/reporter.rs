@@ -290,6 +290,7 @@ mod tests {
             gpu: None,
             clipping: None,
             alias_of: None,
+            files: Vec::new(),
         }
     }
 

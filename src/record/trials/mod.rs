@@ -25,7 +25,7 @@ pub fn write_plan(path: &Path, plan: &Plan) -> Result<()> {
     for trial in &plan.trials {
         table.push(plan_cells(plan, trial).into_iter().map(|(_, _, value)| value));
     }
-    table.write(path, None)
+    table.write(path, None).map(drop)
 }
 
 /// Writes `trials.parquet`: the plan's columns and what became of each trial. `states` are in the order of the plan.
@@ -35,7 +35,7 @@ pub fn write_trials(path: &Path, plan: &Plan, states: &[TrialState]) -> Result<(
         let cells = plan_cells(plan, trial).into_iter().chain(state_cells(Planned::of(plan, trial), state));
         table.push(cells.map(|(_, _, value)| value));
     }
-    table.write(path, None)
+    table.write(path, None).map(drop)
 }
 
 /// The columns that `trials.parquet` adds to those of `plan.parquet`, as the content of a Parquet file: for who has read the plan

@@ -88,6 +88,7 @@ pub(crate) fn completed(loss: f64, native: Option<f64>) -> TrialState {
             gpu: None,
             clipping: None,
             alias_of: None,
+            files: Vec::new(),
         }),
         probed_memory_bytes: None,
     }

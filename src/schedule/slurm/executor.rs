@@ -17,11 +17,12 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    End, ExperimentFolder, Outcome, Progress, Submission, Task, list_checkpoints, next_attempt, read_progress, state_of,
-    submissions, sweep_submissions,
+    End, ExperimentFolder, Outcome, Progress, Submission, Task, list_checkpoints, next_attempt, read_progress, submissions,
+    sweep_submissions,
 };
 use crate::schedule::ends::{Notes, give_up, has_room};
 use crate::schedule::executor::{MakeAlias, Prepare, Work};
+use crate::schedule::leases::Leases;
 use crate::schedule::{Executor, Finished, Kill, Standing, Start};
 
 /// Between two looks at the files of jobs.
@@ -71,6 +72,7 @@ pub struct SlurmExecutor<'a> {
     found: HashMap<TrialId, Job>,
     finished: Vec<Finished>,
     notes: Notes,
+    leases: Leases,
     pace: Pace,
     /// Whether anybody was asked to stop, so that nothing is to be left behind.
     stops: bool,
@@ -115,6 +117,7 @@ impl<'a> SlurmExecutor<'a> {
             found,
             finished: Vec::new(),
             notes: Notes::default(),
+            leases: Leases::default(),
             pace: Pace { look: now, ask: now, cancel: now },
             stops: false,
             told: HashMap::new(),
@@ -250,7 +253,7 @@ impl Executor for SlurmExecutor<'_> {
     }
 
     fn standing(&mut self, trial: &TrialId) -> Standing {
-        (&state_of(&self.experiment.trial(trial))).into()
+        self.leases.standing(trial, &self.experiment.trial(trial))
     }
 
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {

@@ -71,6 +71,7 @@ impl Trainer<'_> {
             validation_loss,
             recent_losses: self.losses.to_vec(),
             kept: self.keeper.kept().to_vec(),
+            evaluations: self.recorder.recorded(self.step as i64).map(|recorded| recorded.evaluations),
             due_after: (self.is_due && reason == Reason::Interrupted).then_some(self.last_seconds),
             time_utc: now_utc(),
         };

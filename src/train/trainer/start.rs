@@ -37,7 +37,7 @@ impl<'a> Trainer<'a> {
         attempt: u32,
     ) -> Result<Self> {
         let config = job.model()?;
-        let newest = checkpoint::newest(folders.checkpoints, job, &config)?;
+        let newest = checkpoint::newest(folders.checkpoints, job, &config, recorder)?;
         let resumed = match &newest {
             Some(loaded) => Self::resumed(open, &config, loaded)?,
             None if list_checkpoints(folders.checkpoints)?.is_empty() => Resumed::Nothing,
