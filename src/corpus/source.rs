@@ -8,7 +8,7 @@ use super::formats::{self, Rows};
 use super::places::Places;
 use super::stage::Stage;
 use super::tokenizer::END_OF_TEXT;
-use super::{patterns, rows};
+use super::{json_lines, patterns};
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Corpus, Part};
 
@@ -241,7 +241,7 @@ impl Source {
             return Err(Error::internal(format!("{} has no rows", self.name)));
         };
         let line = std::str::from_utf8(line).map_err(|e| self.not_utf8(start + e.valid_up_to() as u64))?;
-        rows::text_of(line, field, &self.name, number)
+        json_lines::text_of(line, field, &self.name, number)
     }
 
     fn not_utf8(&self, offset: u64) -> Error {

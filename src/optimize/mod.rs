@@ -3,8 +3,8 @@
 mod adamw;
 mod clip;
 pub mod flat;
-mod schedule;
+mod learning_rate;
 
 pub use adamw::{AdamW, AdamWState};
 pub use clip::loss_and_norm;
-pub use schedule::LearningRate;
+pub use learning_rate::LearningRate;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::attempts_in_time::{Stay, stays};
 use super::comparison::{Comparison, Configuration};
 use super::confounding::{Confounding, confounding};
 use super::curves::{Curve, curves};
@@ -11,7 +12,6 @@ use super::ranking::Ranking;
 use super::samples::{TrialSample, samples};
 use super::settings::Settings;
 use super::statistics::{Statistics, statistics};
-use super::stays::{Stay, stays};
 use super::trial_row::TrialRow;
 use super::winner::Winner;
 use super::{clipping, references};

@@ -6,6 +6,7 @@
 //! in `comparison` and `statistics`, all that is known in `experiment`, what is said in `verdict` and `standing`; `table`, `files`, `page`
 //! and `picture` only show it. `pair` holds two configurations side by side, `several` experiments.
 
+mod attempts_in_time;
 mod clipping;
 mod comparison;
 mod confounding;
@@ -29,7 +30,6 @@ mod settings;
 mod several;
 mod standing;
 mod statistics;
-mod stays;
 mod subject;
 mod summary;
 mod swept_value;

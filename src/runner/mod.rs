@@ -37,7 +37,7 @@ mod signals;
 mod submit;
 mod tables;
 mod texts;
-mod turn;
+mod throttle;
 mod workers;
 mod world;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::notice::Notice;
-use super::turn::Turn;
+use super::throttle::Turn;
 use super::world::Reporting;
 use crate::error::{Error, Result};
 use crate::schedule::{Event, Observer};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::session::Session;
-use super::turn::Turn;
+use super::throttle::Turn;
 use crate::error::Result;
 use crate::plan::TrialId;
 use crate::record::{TrialState, write_trials};

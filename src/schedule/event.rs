@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::exit::Cause;
+use super::cause::Cause;
 use super::policy::Lighter;
 use crate::device::Gpu;
 use crate::plan::TrialId;

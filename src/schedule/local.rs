@@ -14,9 +14,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::cause::{Evidence, classify};
 use super::ends::{Note, Notes, give_up, has_room};
 use super::executor::{MakeAlias, Prepare, Work};
-use super::exit::{Evidence, classify};
 use super::leases::Leases;
 use super::tail::{Tail, read_to_end};
 use super::{Executor, Exit, Finished, Kill, Standing, Start};

@@ -17,6 +17,7 @@
 
 mod allotment;
 mod candidate;
+mod cause;
 mod clock;
 mod devices;
 mod disk;
@@ -25,7 +26,6 @@ mod ends;
 mod estimate;
 mod event;
 mod executor;
-mod exit;
 mod kinship;
 mod leases;
 mod local;
@@ -40,12 +40,12 @@ mod watch;
 
 pub use allotment::{Allotment, Machine, allot};
 pub use candidate::{Candidate, Standing, Start};
+pub use cause::{Cause, Exit, Failure, HELD_ELSEWHERE, INTERRUPTED, Kill, TAKEN_OVER, TERMINATED};
 pub use clock::{Clock, Deadline, Moment, SystemClock};
 pub use devices::{GpuSlots, Needs, gpu_slots};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
 pub use event::{Conclusion, Event, Left, Observer, Overview, Stop, Summary};
 pub use executor::{Executor, Finished, MakeAlias, Prepare, Work};
-pub use exit::{Cause, Exit, Failure, HELD_ELSEWHERE, INTERRUPTED, Kill, TAKEN_OVER, TERMINATED};
 pub use local::{LocalExecutor, LocalSettings, this_program};
 pub use lookout::{Patience, Silence, longest};
 pub use memory::Memory;

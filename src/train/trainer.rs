@@ -14,7 +14,7 @@ use super::backend::{self, Backend, Hardware, State, Step, StepResult};
 use super::checkpoint::Best;
 use super::divergence::Losses;
 use super::evaluate::Predicted;
-use super::keeper::Keeper;
+use super::retention::Keeper;
 use super::scoring::HeldOut;
 use super::{Folders, Job};
 use crate::error::Result;

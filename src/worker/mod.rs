@@ -5,7 +5,7 @@
 //! SIGINT ask it to save and to leave.
 
 mod assignment;
-mod heart;
+mod heartbeat;
 mod log;
 mod memory;
 mod note;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use self::heart::Heart;
+use self::heartbeat::Heart;
 use crate::durable::{self, taken_over};
 use crate::error::{Error, Kind, Result};
 use crate::runs::{Attempt, Outcome, TrialLock, claim_attempt, next_attempt};

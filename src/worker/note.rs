@@ -1,6 +1,6 @@
 //! How far a trial is, noted for its runner and for people.
 
-use super::heart::Heart;
+use super::heartbeat::Heart;
 use crate::error::Result;
 use crate::record::ParquetRecorder;
 use crate::rows::{CheckpointRow, EvaluationRow, Phase, Positions, Recorded, Recorder, StepRow, TokenNll};

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::assignment::{Assignment, Leaves};
-use super::heart::Heart;
+use super::heartbeat::Heart;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::record::ScoresAgain;

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::assignment::{Assignment, Leaves};
-use super::heart::Heart;
+use super::heartbeat::Heart;
 use super::memory::peak_memory_bytes;
 use super::note::Noting;
 use crate::durable;

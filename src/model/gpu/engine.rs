@@ -15,7 +15,7 @@ use super::forward::Model;
 use super::launch::{Launcher, Products};
 use super::layout::Layout;
 use super::members::Member;
-use super::products::{Arithmetic, Shapes};
+use super::product_shapes::{Arithmetic, Shapes};
 use super::ring::{Slot, Writer, result_words};
 use super::sizes::Sizes;
 use super::stamp::Stamp;

@@ -4,7 +4,7 @@ use super::arena::{Arrays, Attended, Layer, Masks, Normed, Passage};
 use super::cuda::{Address, Argument, Array};
 use super::launch::{Launcher, int, long, or_null};
 use super::layout::{Layout, Linear, Norm};
-use super::products::Shapes;
+use super::product_shapes::Shapes;
 use super::ring::Slot;
 use super::sizes::{Rows, Sizes, short_shared, tiled_shared};
 use crate::error::{Error, Result};

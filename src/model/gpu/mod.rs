@@ -33,7 +33,7 @@ pub mod kernels;
 mod launch;
 mod layout;
 mod members;
-mod products;
+mod product_shapes;
 mod ring;
 mod sizes;
 mod stamp;

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::{Value, json};
 
 use super::section::{Panel, Section, Table};
+use crate::report::attempts_in_time::Stay;
 use crate::report::experiment::Report;
-use crate::report::stays::Stay;
 use crate::report::wording;
 use crate::words;
 

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use self::state::{Job, Open, Pace, Sent};
-use super::clerk::{Cancel, Clerk, cancel};
 use super::command::{Fault, run};
+use super::command_threads::{Cancel, Clerk, cancel};
 use super::script::{Asked, Shared, script};
 use crate::device::Device;
 use crate::durable;

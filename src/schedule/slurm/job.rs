@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::clerk::{Cancel, cancel};
 use super::command::{Fault, LIMIT, run};
+use super::command_threads::{Cancel, cancel};
 use super::listing::{QUEUE_FORMAT, Stands, read_queue};
 use super::script::{Asked, Head, Shared, for_shell, head, text_of};
 use crate::durable;

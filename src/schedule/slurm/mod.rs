@@ -15,16 +15,16 @@
 //!
 //! Each command has a time limit, and runs on a thread of its own: while Slurm does not answer, running jobs go on, and so does the run.
 
-mod clerk;
 mod command;
+mod command_threads;
 mod executor;
 mod job;
+mod job_end;
 mod listing;
-mod runner;
+mod runner_job;
 mod script;
-mod verdict;
 
 pub use executor::{Needed, SlurmExecutor, SlurmSettings};
 pub use job::{JobEnd, run_job};
-pub use runner::submit_runner;
+pub use runner_job::submit_runner;
 pub use script::{Shared, dry_run};

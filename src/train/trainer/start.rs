@@ -12,8 +12,8 @@ use crate::train::backend::{Backend, State};
 use crate::train::checkpoint::{self, Loaded};
 use crate::train::divergence::Losses;
 use crate::train::evaluate::Predicted;
-use crate::train::keeper::Keeper;
 use crate::train::pretrained;
+use crate::train::retention::Keeper;
 use crate::train::scoring::HeldOut;
 use crate::train::{Folders, Job};
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::SlurmExecutor;
 use super::state::{HURRY, Job, LEAST, MOST, Sent, TIMES};
 use crate::rows::now_utc;
-use crate::schedule::slurm::clerk::{Answer, Cancel};
 use crate::schedule::slurm::command::Fault;
+use crate::schedule::slurm::command_threads::{Answer, Cancel};
 use crate::schedule::slurm::listing::{Listed, Stands, waits_for_ever};
 
 impl SlurmExecutor<'_> {

@@ -11,7 +11,7 @@ use crate::rows::now_utc;
 use crate::runs::{Attempt, Outcome, attempts, list_checkpoints, read_progress};
 use crate::schedule::ends::Note;
 use crate::schedule::executor::Work;
-use crate::schedule::slurm::verdict::{Known, verdict};
+use crate::schedule::slurm::job_end::{Known, verdict};
 use crate::schedule::tail::Tail;
 use crate::schedule::{Exit, Finished};
 

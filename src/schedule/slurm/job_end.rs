@@ -3,7 +3,7 @@
 use super::listing::Ending;
 use crate::error::Result;
 use crate::runs::Outcome;
-use crate::schedule::exit::{Evidence, classify};
+use crate::schedule::cause::{Evidence, classify};
 use crate::schedule::{Cause, Exit, Failure, Kill};
 
 /// What a shell adds to the number of the signal that ended a program.
