@@ -34,7 +34,7 @@ pub fn told_apart<'a>(values: impl Iterator<Item = &'a str>) -> HashMap<&'a str,
     let shortened = numbers.iter().map(|(&value, &number)| {
         let near: f64 = rounded(number, digits).parse().unwrap_or(number);
         let shown = if value.contains('e') { format!("{near:e}") } else { near.to_string() };
-        (value, if value.contains('.') && shown.len() < value.len() { shown } else { value.to_owned() })
+        (value, if near.to_bits() != number.to_bits() && shown.len() < value.len() { shown } else { value.to_owned() })
     });
     shortened.collect()
 }
