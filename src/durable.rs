@@ -222,11 +222,20 @@ fn writer(path: &Path) -> Option<i32> {
     path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
 }
 
-/// Whether there is another process of this number.
+/// Whether there is another process of this number, which may still write.
 fn is_alive(process: i32) -> bool {
     let other = rustix::process::Pid::from_raw(process).filter(|_| process as u32 != std::process::id());
     // One that belongs to somebody else may not be asked, and is there.
-    other.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    other.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH) && !has_ended(process))
+}
+
+/// Whether a process has ended and only nobody has asked yet how: what a killed runner started is asked by the first process of a
+/// machine or a container, which may take its time, or never do it.
+fn has_ended(process: i32) -> bool {
+    let stat = fs::read(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name stands in brackets, and may hold some itself.
+    let state = stat.rsplit(|&byte| byte == b')').next().and_then(|rest| rest.get(1));
+    matches!(state, Some(b'Z' | b'X'))
 }
 
 /// Bytes of all files below a folder; what cannot be read counts for nothing.
@@ -297,9 +306,16 @@ mod tests {
         left.sort();
         assert_eq!(left, [living.as_str(), "a.json"]);
         other.kill().unwrap();
+        // It is not waited for: that it has ended is seen all the same, as soon as it has.
+        let seen = || {
+            sweep_abandoned(dir.path());
+            fs::read_dir(&below).unwrap().count() == 1
+        };
+        assert!((0..3_000).any(|_| seen() || {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            false
+        }));
         other.wait().unwrap();
-        sweep_abandoned(dir.path());
-        assert_eq!(fs::read_dir(&below).unwrap().count(), 1);
         sweep_abandoned(&dir.path().join("missing"));
     }
 

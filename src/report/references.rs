@@ -107,12 +107,12 @@ fn compared<'a, T: OfTokenizer>(list: &'a [T], comparison: &Comparison) -> Vec<E
 
 /// Where the best configuration, whose figure this is, predicts no better than counts do: then its budget says more than its settings.
 pub(super) fn no_better_than_counts(
-    design: &Design,
+    references: &[DescribedReferences],
     comparison: &Comparison,
     best: &Configuration,
     figure: f64,
 ) -> Option<String> {
-    let References { unigram, bigram, .. } = design.references.iter().find(|one| belongs(*one, best))?.references;
+    let References { unigram, bigram, .. } = references.iter().find(|one| belongs(*one, best))?.references;
     let of = |one: Reference| if comparison.by_bytes { one.bits_per_byte } else { one.perplexity };
     let (counts, by) = match figure {
         figure if figure >= of(unigram) => (of(unigram), "how frequent each token is (unigram"),
@@ -237,6 +237,17 @@ mod tests {
         );
         assert!(!said.contains("gone"));
         assert_eq!(told(&[], &same), None);
+    }
+
+    #[test]
+    fn where_counts_predict_better_than_the_best_it_is_said() {
+        let same = three([Tokenizer::Char, Tokenizer::Char, Tokenizer::Char].map(|tokenizer| (tokenizer, "a")));
+        let said = |figure| no_better_than_counts(&references(), &same, &same.configurations[0], figure);
+        assert_eq!(said(32.4), None);
+        let bigram = "Counting which token follows which (bigram, 32.50) predicts better than all of them: ";
+        assert!(said(32.5).unwrap().starts_with(bigram), "{:?}", said(32.5));
+        assert!(said(45.0).unwrap().starts_with("Counting how frequent each token is (unigram, 45.00) "), "{:?}", said(45.0));
+        assert_eq!(no_better_than_counts(&[], &same, &same.configurations[0], 45.0), None);
     }
 
     #[test]

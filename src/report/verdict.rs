@@ -26,9 +26,9 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
         Some(sentence) => vec![sentence],
         None => vec![first(report, best, figure, ranked.len())],
     };
-    sentences.extend(no_better_than_counts(&report.design, &report.comparison, best, figure.mean));
     sentences.extend(on_test(report, best));
     sentences.extend(standing::sentences(report));
+    sentences.extend(no_better_than_counts(&report.design.references, &report.comparison, best, figure.mean));
     sentences.extend(reference(report, best));
     sentences.extend(other_context(report, report.comparison.best().unwrap_or(best), &ranked));
     sentences.extend(got_worse(&ranked));

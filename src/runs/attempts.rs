@@ -194,7 +194,7 @@ mod tests {
         let quicker = Attempt { pid: 8, ..attempt(1) };
         assert!(claim_attempt(&folder, &quicker).unwrap());
         end_attempt(&folder, &attempt(1), AttemptEnd::Badly("crashed: signal 9".to_owned()), &[]).unwrap();
-        assert_eq!(attempts(&folder).unwrap(), [quicker.clone()]);
+        assert_eq!(attempts(&folder).unwrap(), std::slice::from_ref(&quicker));
         // Who waits for the job of a cluster does not know its process.
         end_attempt(&folder, &Attempt { pid: 0, ..attempt(1) }, AttemptEnd::Interrupted, &[]).unwrap();
         assert_eq!(attempts(&folder).unwrap()[0].ended, Some(AttemptEnd::Interrupted));
