@@ -117,7 +117,14 @@ fn detail(row: &Row, rows: &HashMap<&TrialId, &Row>, now: i64) -> String {
         (_, Some(reason), _, _) => harmless(reason),
         _ => String::new(),
     };
-    [what, queued, attempts, device.unwrap_or_default()]
+    // Its lock does not reach here.
+    let elsewhere = match state.attempts.last() {
+        Some(attempt) if state.is_claimed_elsewhere() => {
+            format!("begun on {}, where it may still run", harmless(&attempt.host))
+        }
+        _ => String::new(),
+    };
+    [what, elsewhere, queued, attempts, device.unwrap_or_default()]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
@@ -178,7 +185,7 @@ mod tests {
     use super::*;
     use crate::device::Device;
     use crate::rows::Phase;
-    use crate::runs::{Attempt, End, Progress};
+    use crate::runs::{Attempt, AttemptEnd, End, Progress};
 
     fn row(n: u64, status: Status, reason: Option<&str>) -> Row {
         Row {
@@ -277,6 +284,17 @@ mod tests {
         assert!(said.contains("at step 12: crashed"), "what does not run is not silent: {said}");
         let value = json("night", None, &all(), 70_000_000);
         assert_eq!((&value["trials"][1]["silent_seconds"], &value["trials"][2]["silent_seconds"]), (&70.into(), &Value::Null));
+    }
+
+    #[test]
+    fn what_another_machine_has_begun_and_did_not_end_may_still_run_there() {
+        let mut interrupted = row(3, Status::Interrupted, None);
+        interrupted.state.progress = Some(progress());
+        interrupted.state.attempts = vec![Attempt { host: "node-7".to_owned(), boot: Some("another".to_owned()), ..attempt(1) }];
+        let said = text("night", None, &[interrupted.clone()], 0, Look::PLAIN);
+        assert!(said.contains(" interrupted  at step 12, begun on node-7, where it may still run\n"), "{said}");
+        interrupted.state.attempts[0].ended = Some(AttemptEnd::Interrupted);
+        assert!(!text("night", None, &[interrupted], 0, Look::PLAIN).contains("node-7"));
     }
 
     #[test]
