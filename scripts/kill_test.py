@@ -496,7 +496,11 @@ class Scene:
             shutil.copytree(begun.results / "trials" / self.trial, self.model.results / "trials" / self.trial, dirs_exist_ok=True)
 
     def command(self, worker):
-        return ("worker", f"runs/kills/trials/{self.trial}", "--attempt", "9", "--slot", "1", "--threads", "1", "--device", "cpu") if worker else ("run", "kills.yaml")
+        if not worker:
+            return ("run", "kills.yaml")
+        # The next attempt: a number that is there is another worker's claim.
+        there = [int(path.stem) for path in (self.model.results / "trials" / self.trial / "attempts").glob("[0-9]*.json")]
+        return ("worker", f"runs/kills/trials/{self.trial}", "--attempt", str(max([8, *there]) + 1), "--slot", "1", "--threads", "1", "--device", "cpu")
 
     def inject(self, sweep, call, number, fault, worker=None):
         """Runs the process with this fault; whether it was hit, and whether it was over in time."""
@@ -524,6 +528,8 @@ class Scene:
         _, in_time, said = self.inject(sweep, None, None, None)
         if not in_time:
             sys.exit(f"{self.name} is not over after {INJECTED_PATIENCE} s with strace")
+        if said.count("rename(") < 5:
+            sys.exit(f"{self.name} does next to nothing:\n{said[-2000:]}")
         counted, found = collections.Counter(), {}
         for line in said.splitlines():
             if match := re.match(r"(\d+) +(\w+)\((.*)", line):
