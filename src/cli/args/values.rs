@@ -6,7 +6,7 @@ use crate::experiment::read_setting;
 use crate::experiment::settings::{Budget, Settings};
 
 /// What a name may be, the same in all commands.
-pub(super) const NAME: &str = "An experiment (`quickstart`) or its folder, a configuration (`quickstart#3`, or `3` where there is one experiment), or a \
+pub(super) const NAME: &str = "An experiment (`quickstart`), its folder or its file, a configuration (`quickstart#3`, or `3` where there is one experiment), or a \
                     trial by its id, the beginning of one, or its folder";
 /// What the folder of all runs is.
 pub(super) const RUNS: &str = "Where experiments lie; `runs` is a folder where the command is given, not beside the file";
