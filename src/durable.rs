@@ -50,7 +50,7 @@ pub fn sync_folder(path: &Path) -> Result<()> {
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<Metadata> {
     let part = temporary(path);
     let result = (|| {
-        let file = File::create(&part).map_err(|e| Error::io("create", &part, e))?;
+        let file = File::create(&part).map_err(|e| Error::io("create", path, e))?;
         let mut writer = BufWriter::with_capacity(1 << 20, file);
         fill(&mut writer)?;
         let file = writer.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
@@ -97,7 +97,7 @@ pub fn create_json(path: &Path, value: &impl serde::Serialize) -> Result<bool> {
     let (part, bytes) = (temporary(path), json(value)?);
     let result = (|| {
         let write = |mut file: File| file.write_all(&bytes).and_then(|()| file.sync_all());
-        File::create(&part).and_then(write).map_err(|e| Error::io("write", &part, e))?;
+        File::create(&part).and_then(write).map_err(|e| Error::io("write", path, e))?;
         check(path)?;
         // A link fails where the name is taken; where the file system has none, a kill may leave half a file.
         let created = match fs::hard_link(&part, path) {
@@ -130,7 +130,7 @@ pub fn remove_file(path: &Path) -> Result<()> {
 pub fn replace_unflushed(path: &Path, bytes: &[u8]) -> Result<()> {
     check(path)?;
     let part = temporary(path);
-    fs::write(&part, bytes).map_err(|e| Error::io("write", &part, e))?;
+    fs::write(&part, bytes).map_err(|e| Error::io("write", path, e))?;
     fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))
 }
 

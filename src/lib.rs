@@ -18,7 +18,7 @@
 //!
 //! | module | turns | into |
 //! | --- | --- | --- |
-//! | [`error`], [`device`], [`terminal`], [`random`], [`pulse`], [`durable`] | | what all others stand on: errors, devices, what a terminal shows, random streams, signs of life, whole files |
+//! | [`error`], [`device`], [`terminal`], [`words`], [`random`], [`pulse`], [`durable`] | | what all others stand on: errors, devices, what a terminal shows, numbers in words, random streams, signs of life, whole files |
 //! | [`experiment`] | YAML text | an experiment; figment and YAML live only here. [`experiment::reference`] is the table of all settings |
 //! | [`rows`] | | what a trial tells while it trains, and the trait that receives it: data without tensors |
 //! | [`corpus`] | text | split, tokens, windows, batches; tokenizers lives only here |
@@ -43,7 +43,7 @@
 //! 3. Files are written whole or not at all ([`durable`]), and what can be derived is never stored twice.
 //! 4. A trial's settings come out of the layers by a typed parse; nothing about them is patched afterwards.
 //! 5. What is promised is tested by doing it: trials are killed, disks filled, results compared byte for byte.
-//! 6. A file has one subject, and a function can be seen whole: at most 400 and 60 lines, tables aside (`tests/it/size.rs`). The files of
+//! 6. A file has one subject, and a function can be seen whole: at most 400 and 60 lines, tables and tests aside (`tests/it/size.rs`). The files of
 //!    a module use each other in one direction (`tests/it/circles.rs`).
 //!
 //! # Ten decisions
@@ -71,7 +71,7 @@
 //! that would be the same ([aliases](guide::clipping)), and shows every mistake at once. Not promised: the same bits on another kind of
 //! processor or GPU, with another build, or with a budget in minutes.
 //!
-//! *6. On NVIDIA GPUs a step is one CUDA graph*, with kernels that are compiled when they are first needed, so that the ordinary build
+//! *6. On NVIDIA GPUs a step is a CUDA graph*, or as many as its size asks for, with kernels that are compiled when they are first needed, so that the ordinary build
 //! needs no toolkit. candle's own path was kept as a choice (`run.engine: candle`): with waits and launches taken out a step of
 //! a small model still took 19.7 ms where PyTorch took 8: an autograd that allocates cannot be captured as a graph.
 //!
@@ -81,7 +81,7 @@
 //! *8. Seeds are blocks, each pair has its own variance.* One pooled variance was tried: the spreads of a sweep of learning rates
 //! differ thirtyfold, and a loss of 13 % with t = 19 was called tied. The rule now is in `report::inference`, with how often it is wrong.
 //!
-//! *9. Parquet files of one fixed schema a kind, written again whole while a trial runs.* A Parquet file without its end cannot be read,
+//! *9. Parquet files of one schema a kind, written again whole while a trial runs.* A Parquet file without its end cannot be read,
 //! even where whole row groups were flushed; a single long-lived file would be lost with its writer. The first design had small closed
 //! parts for every trial. Now a file is written again at checkpoints and at most every half minute, and only beyond 100,000 rows are
 //! there parts, merged at the end.

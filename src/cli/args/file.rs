@@ -39,7 +39,7 @@ pub(in crate::cli) struct Planning {
     /// Refuse to plan more trials than this
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(in crate::cli) max_trials: u64,
-    /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; replaces the file's `run.device`, and where its trials ran before
+    /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; overrules the file's `run.device`, also where earlier trials ran on another one
     #[arg(long, value_name = "DEVICE")]
     pub(in crate::cli) device: Option<String>,
 }
@@ -86,7 +86,8 @@ pub(in crate::cli) struct Run {
     /// `evaluate.max_bytes` changed. Nothing is trained again
     #[arg(long)]
     pub(in crate::cli) rescore: bool,
-    /// Train this trial again, also one that diverged or did not fit
+    /// Go on with this trial although it diverged or did not fit (then with all of its shape), from its newest checkpoint. A completed
+    /// one is never trained again; to begin anew, remove its folder
     #[arg(long, value_name = "ID")]
     pub(in crate::cli) retry: Vec<String>,
     /// Train also trials that would come to the same bits as a trained one, whose clip norm never bound (`votive guide clipping`)

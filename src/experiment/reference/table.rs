@@ -200,7 +200,7 @@ pub const TABLE: &[Entry] = &[
         &[SIZE],
         Follows("none; `bpe` needs it"),
         Part,
-        "How many tokens byte-pair encoding has, the 256 bytes included.",
+        "How many tokens byte-pair encoding has at most, from 257: the 256 bytes and the end of text are among them.",
         "{kind: bpe, vocab_size: 1024}",
     ),
     entry(
@@ -319,7 +319,7 @@ pub const TABLE: &[Entry] = &[
         &[Whole(1, 1_000_000_000_000_000)],
         Follows("none"),
         Part,
-        "Bytes of text, for sweeps of the tokenizer: each trial reads as much text.",
+        "Bytes of text, for sweeps of the tokenizer: all trials read the same amount of text.",
         "{bytes: 1_000_000}",
     ),
     entry(
@@ -388,7 +388,7 @@ pub const TABLE: &[Entry] = &[
         ])],
         Value,
         Part,
-        "What matrix products are computed in. Weights, optimizer and loss are float32 with all of them.",
+        "What matrix products are computed in. Weights and optimizer are float32 with all of them; loss and gradient norm are summed in float64.",
         "bf16",
     ),
     entry(
@@ -396,7 +396,7 @@ pub const TABLE: &[Entry] = &[
         &[SIZE, Words(&[("auto", "what suits the device")])],
         Follows("auto"),
         No,
-        "Windows that go through the model at once. It takes less memory, and on the CPU changes no bit of the result.",
+        "Windows that go through the model at once. Fewer take less memory, and on the CPU change no bit of the result.",
         "4",
     ),
     // The scoring.
@@ -405,7 +405,7 @@ pub const TABLE: &[Entry] = &[
         &[SHARE],
         Value,
         No,
-        "After which fraction of the steps the model is scored on the validation part.",
+        "The model is scored on the validation part after each such fraction of the steps: 0.1 is ten times.",
         "0.25",
     ),
     entry(
@@ -445,7 +445,7 @@ pub const TABLE: &[Entry] = &[
         "best",
     ),
     // The checkpoints.
-    entry("checkpoint.every", &[SHARE], Value, No, "After which fraction of the steps a checkpoint is written.", "0.05"),
+    entry("checkpoint.every", &[SHARE], Value, No, "A checkpoint is written after each such fraction of the steps, and at the best evaluation so far.", "0.05"),
     entry("checkpoint.keep_last", &[SIZE], Value, No, "How many of these stay while a trial trains.", "3"),
     entry(
         "checkpoint.when_done",
@@ -620,7 +620,7 @@ pub const TABLE: &[Entry] = &[
         ],
         Value,
         No,
-        "A trial that has been silent for so long is killed as hung, and started again.",
+        "A trial that has been silent for so long is killed as hung, and started again: by itself 20 times its longest silence of that sort, at least two minutes; ten minutes before any is known.",
         "10m",
     ),
     entry("run.patience", &[Length, Seconds], Value, No, "How long trials have to save when the run is stopped.", "2m"),
