@@ -8,10 +8,11 @@
 mod fence;
 
 use std::fs::{self, File, Metadata};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::pulse;
@@ -31,10 +32,23 @@ fn folder_of(path: &Path) -> &Path {
 /// The temporary name beside `path` that this process writes under.
 pub fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    // Processes of two machines, or of two containers, may have one number.
+    // A number may be given again, while what an earlier process of it left behind is still there.
     static OWN: LazyLock<u32> = LazyLock::new(|| RandomState::new().build_hasher().finish() as u32);
-    folder_of(path).join(format!("{PREFIX}{}-{}-{name}.part", std::process::id(), *OWN))
+    folder_of(path).join(format!("{PREFIX}{}-{}-{}-{name}.part", std::process::id(), *PLACE, *OWN))
 }
+
+/// Where this process has its number, in few digits: processes of two machines, of two starts of one, or of two containers may have the
+/// same one.
+static PLACE: LazyLock<String> = LazyLock::new(|| {
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    (boot, namespace).hash(&mut hasher);
+    format!("{:08x}", hasher.finish() as u32)
+});
+
+/// What a process of another place writes may be given up after so long.
+const LONGEST_WRITE: Duration = Duration::from_secs(24 * 3600);
 
 /// Creates a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<()> {
@@ -201,14 +215,16 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what killed processes left behind in a folder and in those below it, where others may be writing just now: the names say by
-/// which process. Of this one nothing is being written. What cannot be removed stays: it is in nobody's way.
+/// Removes what killed processes left behind in a folder and in those below it, where others may be writing just now: the names say
+/// which process. Of this one nothing is being written; whether one of another machine or container lives is not known here, so what it
+/// wrote goes after a day. What cannot be removed stays: it is in nobody's way.
 pub fn sweep_abandoned(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_folder = path.is_dir();
         match writer(&path) {
-            Some(process) if is_alive(process) => {}
+            Some(Writer::Here(process)) if is_alive(process) => {}
+            Some(Writer::Elsewhere) if !is_old(&entry) => {}
             Some(_) if is_folder => drop(fs::remove_dir_all(&path)),
             Some(_) => drop(fs::remove_file(&path)),
             None if is_folder => sweep_abandoned(&path),
@@ -217,9 +233,25 @@ pub fn sweep_abandoned(folder: &Path) {
     }
 }
 
-/// The process that writes, or wrote, under this temporary name; `None` where it is none.
-fn writer(path: &Path) -> Option<i32> {
-    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+/// Who writes, or wrote, under a temporary name.
+enum Writer {
+    /// The process of this number.
+    Here(i32),
+    /// One whose number says nothing here.
+    Elsewhere,
+}
+
+/// Who writes, or wrote, under this name; `None` where it is no temporary one.
+fn writer(path: &Path) -> Option<Writer> {
+    let mut parts = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('-');
+    let process = parts.next()?.parse().ok()?;
+    Some(if parts.next() == Some(&*PLACE) { Writer::Here(process) } else { Writer::Elsewhere })
+}
+
+/// Whether nobody has written there for long; what cannot be asked is not.
+fn is_old(entry: &fs::DirEntry) -> bool {
+    let age = entry.metadata().and_then(|found| found.modified()).map(|modified| modified.elapsed().unwrap_or_default());
+    age.is_ok_and(|age| age > LONGEST_WRITE)
 }
 
 /// Whether there is another process of this number, which may still write.
@@ -295,16 +327,26 @@ mod tests {
     fn what_a_living_process_writes_is_not_swept() {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("cache");
-        fs::create_dir_all(below.join(".tmp-2147483646-b.gone")).unwrap();
+        let of = |process: u32, rest: &str| format!(".tmp-{process}-{}-{rest}", *PLACE);
+        fs::create_dir_all(below.join(of(2147483646, "b.gone"))).unwrap();
         let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let living = format!(".tmp-{}-a.part", other.id());
-        for name in [living.as_str(), ".tmp-2147483646-a.part", "a.json", &format!(".tmp-{}-a.part", std::process::id())] {
+        let living = of(other.id(), "a.part");
+        for name in [&living, &of(2147483646, "a.part"), "a.json", &of(std::process::id(), "a.part")] {
             fs::write(below.join(name), "").unwrap();
+        }
+        // Another machine's, of which nothing is known here, until they are old.
+        let (young, old) = (".tmp-2147483646-elsewhere-1-a.part", ".tmp-2147483646-elsewhere-2-a.part");
+        for (name, age) in [(young, LONGEST_WRITE / 2), (old, LONGEST_WRITE * 2)] {
+            let file = File::create(below.join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
         }
         sweep_abandoned(dir.path());
         let mut left: Vec<_> = fs::read_dir(&below).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [living.as_str(), "a.json"]);
+        let mut expected = [living.as_str(), young, "a.json"];
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        fs::remove_file(below.join(young)).unwrap();
         other.kill().unwrap();
         // It is not waited for: that it has ended is seen all the same, as soon as it has.
         let seen = || {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::cluster;
+use super::fixed::Fixed;
 use super::gpus::{Others, Rules, Usable, choose, instead};
 use super::notice::{Listener, Notice};
 use crate::device::{Device, Gpu};
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::experiment::settings::DeviceChoice;
 use crate::experiment::{Experiment, Problems};
 use crate::model::gpu::cuda::{self, Listed, Search};
-use crate::runs::{Description, ExperimentFolder, kinds_of_gpus};
+use crate::runs::{ExperimentFolder, kinds_of_gpus};
 use crate::train::device::{self, Found};
 
 /// What trials run on.
@@ -42,7 +43,7 @@ pub fn usable_device(experiment: &Experiment, kept: Option<Device>, listener: &d
 /// One that this program on this machine does not have, at the place that names it; where all GPUs are in use.
 pub(super) fn devices(
     experiment: &Experiment,
-    (folder, before): (&ExperimentFolder, Option<&Description>),
+    (folder, fixed): (&ExperimentFolder, &Fixed),
     kept: Option<Device>,
     to_run: bool,
     listener: &dyn Listener,
@@ -69,7 +70,7 @@ pub(super) fn devices(
         }
         return Ok(Devices { device, gpus: for_trials(usable) });
     }
-    let kept = kinds(&usable, folder, before);
+    let kept = kinds(&usable, folder, fixed);
     let rules = Rules { busy: run.gpu_busy, mixed: run.mixed, kept: &kept };
     let (taken, left) = choose(usable, rules).map_err(|error| problem(experiment, &error))?;
     left.iter().for_each(|one| tell(&one.sentence()));
@@ -127,11 +128,11 @@ fn is_worker_of(trials: &Path, pid: u32) -> bool {
 }
 
 /// The kinds of GPU that trials have results of. Looked for in their folders where it could be another one than is there.
-fn kinds(usable: &[Usable], folder: &ExperimentFolder, before: Option<&Description>) -> BTreeSet<String> {
+fn kinds(usable: &[Usable], folder: &ExperimentFolder, fixed: &Fixed) -> BTreeSet<String> {
     let there: BTreeSet<&String> = usable.iter().map(|one| &one.gpu.name).collect();
-    let known = before.and_then(|before| before.gpus.as_ref());
-    let is_the_only_one = known.is_some_and(|known| there.len() == 1 && known.iter().all(|kind| there.contains(kind)));
-    if before.is_none() || is_the_only_one { BTreeSet::new() } else { kinds_of_gpus(folder) }
+    let is_the_only_one =
+        fixed.gpus.as_ref().is_some_and(|known| there.len() == 1 && known.iter().all(|kind| there.contains(kind)));
+    if !fixed.is_begun || is_the_only_one { BTreeSet::new() } else { kinds_of_gpus(folder) }
 }
 
 /// Each with its memory that others leave.

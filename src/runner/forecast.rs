@@ -5,7 +5,7 @@ use jiff::ZonedDateTime;
 use super::deadline::deadline;
 use super::device::cuda_libraries;
 use super::memory::Memory;
-use super::probe::{How, Probes};
+use super::probe::{Done, How, Probes};
 use super::session::Session;
 use super::workers::patience;
 use super::{cluster, cluster_jobs};
@@ -47,7 +47,7 @@ pub fn forecast(session: &Session) -> Result<Forecast> {
     let (mut known, mut labels) = (Vec::new(), Vec::new());
     for trial in &open {
         let Some(measured) = probes.of(trial, plan)? else { continue };
-        let seconds = measured.seconds(trial, plan.common_context, 0)?;
+        let seconds = measured.seconds(trial, plan.common_context, Done::of(trial, &session.folder.trial(&trial.id))?)?;
         known.push(seconds);
         if left.is_some_and(|left| seconds > left) {
             labels.push(session.label(trial));

@@ -18,6 +18,7 @@ mod description;
 mod device;
 mod difference;
 mod failure;
+mod fixed;
 mod forecast;
 mod git;
 mod gpus;

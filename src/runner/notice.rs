@@ -58,6 +58,16 @@ pub enum Notice<'a> {
     },
     /// The file asks for other trials than when it was run last.
     Changed(&'a Changes),
+    /// `experiment.json` cannot be read: what it fixes is taken from the trials' folders, and it is written again.
+    DescriptionDamaged {
+        /// What is wrong with it.
+        error: &'a Error,
+    },
+    /// Complete trials that were named to be tried again, which they are not.
+    CompleteNotRetried {
+        /// Their labels.
+        labels: Vec<String>,
+    },
     /// More than one slot was asked for, and trials run on GPUs.
     SlotsOfGpus,
     /// A GPU takes fewer trials at a time than are asked for, since no more fit into its memory.

@@ -16,9 +16,10 @@ use crate::experiment::settings::{BatchSize, ClipNorm, Engine, Settings, Train};
 use crate::model::Config;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Plan, Trial, TrialId, memory_beside_steps};
-use crate::runs::{ExperimentFolder, keep_probed_memory};
+use crate::runs::{ExperimentFolder, TrialFolder, keep_probed_memory, list_checkpoints};
 use crate::schedule::Patience;
 use crate::schedule::slurm::Shared;
+use crate::train::checkpoint::position;
 
 /// How long probing goes on before it is told how far it is.
 const QUIET: Duration = Duration::from_secs(3);
@@ -168,13 +169,41 @@ pub struct Measured {
     pub peak_device_memory_bytes: Option<i64>,
 }
 
+/// How far a trial is: it goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Done {
+    /// Steps that are made.
+    pub steps: u64,
+    /// Seconds inside them; looked for only where the budget is a time.
+    pub training_seconds: f64,
+}
+
+impl Done {
+    /// By the newest checkpoint in the trial's folder.
+    ///
+    /// # Errors
+    /// Where its checkpoints cannot be listed.
+    pub fn of(trial: &Trial, folder: &TrialFolder) -> Result<Self> {
+        let checkpoints = list_checkpoints(&folder.checkpoints())?;
+        let Some((steps, newest)) = checkpoints.last() else { return Ok(Self::default()) };
+        let is_timed = trial.settings.train.budget.seconds().is_some();
+        // One that is damaged is found so by the worker, which then goes on from an older one.
+        let position = is_timed.then(|| position(newest).ok()).flatten();
+        Ok(Self { steps: *steps, training_seconds: position.map_or(0.0, |position| position.training_seconds) })
+    }
+}
+
 impl Measured {
-    /// Seconds that a trial will take from step `done` on, all included.
-    pub fn seconds(&self, trial: &Trial, common_context: usize, done: i64) -> Result<f64> {
-        let all = trial.facts.counted_steps().unwrap_or(0);
-        let steps = (all as f64 - done as f64).max(0.0);
+    /// Seconds that a trial that has come so far will take, all included.
+    pub fn seconds(&self, trial: &Trial, common_context: usize, done: Done) -> Result<f64> {
         let evaluation = trial.evaluation(common_context)?;
-        let left = steps / all.max(1) as f64;
+        // The budget is a number of steps, or a time.
+        let (all, past, of_one) = match (trial.facts.counted_steps(), trial.settings.train.budget.seconds()) {
+            (None, Some(seconds)) => (seconds, done.training_seconds, 1.0),
+            (steps, _) => (steps.unwrap_or(0) as f64, done.steps as f64, self.step_seconds),
+        };
+        let amount = (all - past).max(0.0);
+        let left = if all > 0.0 { amount / all } else { 0.0 };
         let periodic = left / evaluation.every * evaluation.periodic_tokens as f64 * self.common_seconds;
         // In full, windows overlap by half: each token goes through the model twice. What was just predicted is not again: by the
         // last evaluation on the way, and by the longer windows where shorter ones begin with them.
@@ -184,8 +213,7 @@ impl Measured {
         if length != common_context {
             in_full += scored * self.native_seconds;
         }
-        let budget = trial.settings.train.budget.seconds().unwrap_or(0.0);
-        Ok(self.start_seconds + budget + steps * self.step_seconds + periodic + in_full)
+        Ok(self.start_seconds + amount * of_one + periodic + in_full)
     }
 
     /// The memory that a trial of this shape will take.
@@ -325,6 +353,7 @@ fn kept(folder: &ExperimentFolder) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::settings::Budget;
 
     #[test]
     fn on_gpus_of_several_kinds_no_two_are_measured_on_one_of_the_first() {
@@ -343,6 +372,25 @@ mod tests {
         assert_eq!(how(&["A", "B", "B", "A"], 8).at_a_time(), 4);
         let numbers: Vec<u32> = (0..3).map(|n| how(&["A", "B", "A"], 3).of_one(n).gpus[0].number).collect();
         assert_eq!(numbers, [0, 2, 0]);
+    }
+
+    #[test]
+    fn what_is_done_of_a_budget_is_not_expected_again() {
+        let measured = Measured {
+            step_seconds: 2.0,
+            common_seconds: 0.0,
+            native_seconds: 0.0,
+            start_seconds: 3.0,
+            peak_memory_bytes: 0,
+            peak_device_memory_bytes: None,
+        };
+        let mut plan = crate::record::tests::plan(&[32], &[ClipNorm::Off], &[1]);
+        let seconds = |trial: &Trial, done: Done| measured.seconds(trial, 32, done).unwrap();
+        let done = Done { steps: 60, training_seconds: 420.0 * 60.0 };
+        assert_eq!([seconds(&plan.trials[0], Done::default()), seconds(&plan.trials[0], done)], [203.0, 83.0]);
+        plan.trials[0].facts.steps = 0;
+        plan.trials[0].settings.train.budget = Budget::Minutes(480.0);
+        assert_eq!([seconds(&plan.trials[0], Done::default()), seconds(&plan.trials[0], done)], [28_803.0, 3_603.0]);
     }
 
     #[test]

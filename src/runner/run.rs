@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::memory::Memory;
 use super::mended::mended;
 use super::notice::{Listener, Notice};
-use super::probe::{How, Measured, Prober, Probes, shapes};
+use super::probe::{Done, How, Measured, Prober, Probes, shapes};
 use super::reports::Reports;
 use super::rescore;
 use super::session::{Asked, Session};
@@ -28,7 +28,7 @@ use crate::experiment::settings;
 use crate::model::gpu::cuda::Search;
 use crate::plan::{Trial, TrialId};
 use crate::record::write_plan;
-use crate::runs::{End, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, list_checkpoints, reopen, states_of};
+use crate::runs::{End, ExperimentFolder, Outcome, Reopen, RunnerLock, State, Status, reopen, states_of};
 use crate::schedule::slurm::Needed;
 use crate::schedule::{Allotment, Candidate, Conclusion, Machine, Needs, Policy, Queue, Standing, Summary, Work};
 
@@ -77,8 +77,9 @@ pub struct Ended {
 /// Of kind [`Kind::Busy`](crate::error::Kind::Busy) where another runner holds the experiment; where the file is not right; where
 /// what must be written cannot be.
 pub fn run(request: &Request, signals: &Signals, listener: &dyn Listener, world: &dyn World) -> Result<Ended, Failure> {
-    let session = open(request, signals, listener, world)?;
+    // First of all: preparing a large text takes long, too.
     signals.outlive_the_terminal()?;
+    let session = open(request, signals, listener, world)?;
     durable::create_folder(&session.folder.trials())?;
     let _lock = RunnerLock::take(&session.folder)?;
     durable::sweep(session.folder.path())?;
@@ -177,6 +178,13 @@ impl Run<'_> {
             let which = if again { Reopen::Unfinished } else { Reopen::Failed };
             mended(self.context, trial, reopen(&self.session.folder.trial(&trial.id), state, which)?)
         };
+        let complete = trials.iter().zip(&standing).filter(|(trial, state)| {
+            self.is_retried(&trial.id) && state.outcome.as_ref().is_some_and(|outcome| outcome.end == End::Completed)
+        });
+        let labels: Vec<String> = complete.map(|(trial, _)| self.session.label(trial)).collect();
+        if !labels.is_empty() {
+            self.listener.notice(&Notice::CompleteNotRetried { labels });
+        }
         let standing = trials.iter().zip(standing).map(reopened).collect();
         if !self.is_on_cluster() && !self.session.device.is_cpu() && self.asked_slots().is_some_and(|asked| asked > 1) {
             self.listener.notice(&Notice::SlotsOfGpus);
@@ -329,9 +337,7 @@ impl Run<'_> {
         let submitted = if self.is_on_cluster() { cluster::submitted(&self.session.folder)? } else { HashSet::new() };
         let mut candidates = Vec::with_capacity(plan.trials.len());
         for (trial, state) in plan.trials.iter().zip(standing) {
-            // It goes on from its newest checkpoint, which its worker may have been well beyond when it was killed.
-            let checkpoints = list_checkpoints(&self.session.folder.trial(&trial.id).checkpoints())?;
-            let done = checkpoints.last().map_or(0, |(step, _)| *step as i64);
+            let done = Done::of(trial, &self.session.folder.trial(&trial.id))?;
             let measured = probes.map(|probes| probes.of(trial, plan)).transpose()?.flatten();
             candidates.push(Candidate {
                 id: trial.id.clone(),
@@ -340,7 +346,7 @@ impl Run<'_> {
                 clip_norm: trial.settings.train.clip_norm,
                 kin: kinships.of_trial(&trial.id),
                 twins: kinships.twins_of(&trial.id),
-                needs: needs(trial, state, measured, done > 0, self.session.device),
+                needs: needs(trial, state, measured, done.steps > 0, self.session.device),
                 expected_seconds: measured.map(|m| m.seconds(trial, plan.common_context, done)).transpose()?,
                 // A worker that an earlier runner has submitted is ours to take up.
                 standing: match state.into() {

@@ -110,7 +110,7 @@ impl World for Pretended {
     fn report(&self, folder: &ExperimentFolder, show: bool) -> Result<Box<dyn Reporting>> {
         // As a process that is killed leaves it.
         fs::create_dir_all(folder.report()).unwrap();
-        fs::write(folder.report().join(".tmp-2147483646-index.html.part"), "").unwrap();
+        fs::write(durable::temporary(&folder.report().join("index.html")), "").unwrap();
         let mut seen = self.0.seen.lock().unwrap();
         seen.reports.push(show);
         seen.at_work += 1;

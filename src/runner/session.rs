@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::cluster;
 use super::device::{Devices, devices};
 use super::failure::Failure;
+use super::fixed::Fixed;
 use super::gpus;
 use super::memory::Memory;
 use super::notice::{Listener, Notice};
@@ -14,14 +15,12 @@ use super::signals::Asked as Signalled;
 use super::texts::{Corpora, unused_field};
 use crate::corpus::{Prepared, PreparedPart};
 use crate::device::{Device, Gpu};
-use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{self, Precision, Settings};
 use crate::experiment::{Experiment, Filter, Overrides, Problems, load};
-use crate::plan::{self, Circumstances, Known, Numbers, Plan, Refusal, Trial, TrialId, build};
-use crate::runs::{Description, ExperimentFolder, report_memory};
+use crate::plan::{self, Circumstances, Known, Plan, Refusal, Trial, TrialId, build};
+use crate::runs::{ExperimentFolder, report_memory};
 use crate::schedule::{Allotment, Deadline, GpuSlots, Machine, allot, gpu_slots};
-use crate::train::Job;
 
 /// Which experiment, and which of its trials.
 #[derive(Debug, Clone)]
@@ -86,14 +85,13 @@ impl Session {
         }
         let filter = asked.only.as_deref().map(Filter::parse).transpose()?;
         let folder = ExperimentFolder::new(&asked.runs, &experiment.name);
-        let before = Description::read(&folder).ok();
-        let kept = before.as_ref().and_then(|described| described.device).filter(|_| !asked.anew);
-        let Devices { device, gpus } = devices(&experiment, (&folder, before.as_ref()), kept, to_run, listener)?;
-        let mut kinds = before.as_ref().and_then(|described| described.gpus.clone()).unwrap_or_default();
+        let fixed = Fixed::read(&folder, listener)?;
+        let kept = fixed.device.filter(|_| !asked.anew);
+        let Devices { device, gpus } = devices(&experiment, (&folder, &fixed), kept, to_run, listener)?;
+        let Fixed { gpus: known, common_context, numbers, .. } = fixed;
+        let mut kinds = known.unwrap_or_default();
         kinds.extend(gpus.iter().map(|(gpu, _)| gpu.name.clone()));
         let corpora = Corpora::new(experiment.folder.clone(), folder.clone(), deadline, signalled.clone());
-        let fixed = before.as_ref().and_then(|described| described.common_context);
-        let numbers = numbers(&folder, before);
         let machine = Machine::this();
         // What fits into one GPU can be trained.
         let run = &experiment.base.run;
@@ -107,7 +105,7 @@ impl Session {
         };
         let threads = if on_cluster { cluster::threads(run) } else { run.threads.unwrap_or(machine.cores) };
         let limit = asked.limit;
-        let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context: fixed, numbers: &numbers };
+        let circumstances = Circumstances { device, memory_bytes, threads, limit, common_context, numbers: &numbers };
         let mut known = |settings: &Settings| corpora.prepare(settings, listener);
         let mut look = |from: &str| corpora.folder(from);
         let (plan, warnings) =
@@ -266,16 +264,4 @@ fn part(whole: &Plan, filter: &Filter, condition: &str) -> Result<Plan> {
         return Err(error.help("see the trials with `votive plan`"));
     }
     Ok(Plan { trials, ..whole.clone() })
-}
-
-/// The numbers that configurations have so far. A description of an older version has them by trial only; where it is damaged,
-/// each trial's own has its number.
-fn numbers(folder: &ExperimentFolder, described: Option<Description>) -> Numbers {
-    if let Some(Description { numbers, trials, .. }) = described {
-        return numbers.with_trials(trials.into_iter().map(|trial| (trial.id, trial.configuration)));
-    }
-    let entries = std::fs::read_dir(folder.trials()).into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| TrialId::parse(entry.file_name().to_str()?));
-    let jobs = ids.filter_map(|id| durable::read_json::<Job>(&folder.trial(&id).job()).ok().flatten());
-    Numbers::default().with_trials(jobs.map(|job| (job.id, job.configuration)))
 }

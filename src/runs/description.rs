@@ -4,6 +4,7 @@
 //! and everybody reads it by the same type. What a file of an earlier program does not have is `None`, empty, or the setting's default.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,13 +133,27 @@ impl Description {
     pub fn find(folder: &ExperimentFolder) -> Result<Option<Self>> {
         let path = folder.experiment_json();
         let Some(json) = durable::read_json::<Value>(&path)? else { return Ok(None) };
-        // Of a newer version it is not even known what can be read.
-        if json["version"].as_u64().is_some_and(|version| version > u64::from(Self::VERSION)) {
-            let error = Error::data(format!("{} was written by a newer program", path.display()));
-            return Err(error.help("read it with the program that ran this experiment"));
-        }
+        Self::check_version(&json, &path)?;
         let described = serde_json::from_value(json);
         described.map(Some).map_err(|e| Error::data(format!("{} is damaged", path.display())).caused_by(e))
+    }
+
+    /// Refuses one that a newer program wrote: of that it is not even known what can be read.
+    ///
+    /// # Errors
+    /// Where a newer program wrote it; nothing is said of one that is damaged otherwise.
+    pub fn refuse_newer(folder: &ExperimentFolder) -> Result<()> {
+        let path = folder.experiment_json();
+        let json = durable::read_json::<Value>(&path).ok().flatten();
+        json.map_or(Ok(()), |json| Self::check_version(&json, &path))
+    }
+
+    fn check_version(json: &Value, path: &Path) -> Result<()> {
+        if json["version"].as_u64().is_none_or(|version| version <= u64::from(Self::VERSION)) {
+            return Ok(());
+        }
+        let error = Error::data(format!("{} was written by a newer program", path.display()));
+        Err(error.help("read it with the program that ran this experiment"))
     }
 
     /// Reads it.

@@ -56,7 +56,7 @@ pub fn work(assignment: &Assignment) -> Result<Leaves> {
     let (result, failed) = if assignment.score_again {
         (score::score_again(assignment, &heart, &stop), "the trial could not be scored again")
     } else {
-        (train::train(assignment, &attempt, &heart, &stop), "the trial failed")
+        (train::train(assignment, &attempt, heart, &stop), "the trial failed")
     };
     // Whatever it failed of then: the other one removes what this one had begun to write.
     let result = result.map_err(|error| if durable::has_given_way(folder.path()) { taken_over() } else { error });

@@ -10,18 +10,20 @@ use crate::durable;
 use crate::error::{Kind, Result};
 use crate::plan::TrialId;
 use crate::record::ParquetRecorder;
-use crate::rows::{ARITHMETIC, PROTOCOL, Sample, now_utc};
+use crate::rows::{ARITHMETIC, PROTOCOL, now_utc};
 use crate::runs::{Attempt, AttemptEnd, End, Outcome, TrialFolder, end_attempt, write_outcome};
 use crate::train::{self, Ended, Folders, device};
 
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
-pub(super) fn train(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &AtomicBool) -> Result<Leaves> {
+pub(super) fn train(assignment: &Assignment, attempt: &Attempt, heart: Heart, stop: &AtomicBool) -> Result<Leaves> {
     let folder = &assignment.folder;
-    let Some(outcome) = to_the_end(assignment, attempt, heart, stop)? else {
+    let Some(outcome) = to_the_end(assignment, attempt, &heart, stop)? else {
         end_attempt(folder, attempt, AttemptEnd::Interrupted, &[])?;
         return Ok(Leaves::Interrupted);
     };
     end_attempt(folder, attempt, AttemptEnd::Outcome(outcome.end), &[])?;
+    // No note is half written when the last file is there: nobody sweeps the folder of a trial that is over.
+    drop(heart);
     write_outcome(folder, &outcome)?;
     Ok(Leaves::Done)
 }
@@ -57,7 +59,10 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     };
     let outcome = match ended {
         Ok(Ended::Completed(summary)) => {
-            keep_sample(folder, summary.sample.as_ref());
+            // One that could not be made costs nothing; one that cannot be written is made again, as everything else.
+            if let Some(sample) = &summary.sample {
+                durable::write_json(&folder.sample(), sample)?;
+            }
             outcome(End::Completed, None, summary)
         }
         Ok(Ended::Diverged { reason, summary }) => outcome(End::Diverged, Some(reason), summary),
@@ -73,15 +78,6 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     let files = record.finish()?;
     tracing::info!(end = ?outcome.end, "ends");
     Ok(Some(Outcome { clipping, files, ..outcome }))
-}
-
-/// Writes what the trial's weights write. It decides nothing: where that fails, the trial is complete all the same.
-fn keep_sample(folder: &TrialFolder, sample: Option<&Sample>) {
-    if let Some(sample) = sample
-        && let Err(error) = durable::write_json(&folder.sample(), sample)
-    {
-        tracing::warn!(error = error.chain(), "the sample cannot be kept");
-    }
 }
 
 /// Opens the trial's record. Where a file of it is damaged, rows that the checkpoints rely on are lost: the trial starts over.

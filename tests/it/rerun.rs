@@ -102,6 +102,9 @@ fn a_trial_that_diverges_is_a_result_and_the_others_go_on() {
     scene.run(&["--retry", &diverged.0[..6]]).exits(3).says("diverged    learning rate 1e4: the ");
     assert_eq!(scene.attempts().iter().sum::<usize>(), 4, "it is where a person asks for it");
     assert_eq!(state_of(&diverged.1).reason.unwrap(), reason);
+    let complete = scene.trials().into_iter().find(|(_, folder)| state_of(folder).status == Status::Completed).unwrap();
+    scene.run(&["--retry", &complete.0]).exits(3).says("is complete and is not trained again");
+    assert_eq!(scene.attempts().iter().sum::<usize>(), 4);
     scene.run(&["--retry", "nonsense"]).exits(2).says("no trial that is asked for has an id that begins with `nonsense`");
 }
 
@@ -291,6 +294,20 @@ fn a_number_stays_with_its_configuration_and_tables_follow_the_file() {
     assert_eq!(numbers(&scene), [(16, 3), (8, 2), (4, 1), (2, 4)]);
     fs::write(&path, "{").unwrap();
     assert_eq!(numbers(&scene), [(16, 3), (8, 2), (4, 1), (2, 4)], "each trial's own description has its number");
+
+    // What a newer program wrote is left as it is.
+    fs::write(&path, r#"{"version": 99}"#).unwrap();
+    scene.votive(&["plan", "small.yaml"]).exits(1).says("was written by a newer program");
+    scene.run(&[]).exits(1).says("was written by a newer program");
+    assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"version": 99}"#);
+
+    // What is damaged fixes as much as before: the context in which trials are compared, and the device.
+    let longer = sweep("[16, 8, 4, 2]").replace("sequence_length: 32", "sequence_length: 64");
+    assert_ne!(longer, sweep("[16, 8, 4, 2]"));
+    scene.write(&longer);
+    fs::write(&path, "{").unwrap();
+    let said = scene.votive(&["plan", "small.yaml"]).exits(0);
+    said.says("experiment.json is damaged").says("taken from the trials' folders").says("ranked in windows of 32 tokens");
 }
 
 #[test]

@@ -19,7 +19,13 @@ pub(in crate::cli) struct File {
     /// as in `--set train.batch_size=[8,16]`, makes an axis or replaces it
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(in crate::cli) set: Vec<String>,
+    /// Refuse more trials than this, before they are expanded
+    #[arg(long, value_name = "N", default_value_t = MOST_TRIALS)]
+    pub(in crate::cli) max_trials: u64,
 }
+
+/// Trials that are allowed where nothing else is said.
+const MOST_TRIALS: u64 = 10_000;
 
 impl File {
     pub(in crate::cli) fn overrides(&self) -> Result<Overrides> {
@@ -36,9 +42,6 @@ pub(in crate::cli) struct Planning {
     /// Only trials for which this holds: `--only 'sequence_length == 128'`, `--only 'configuration in [3, 7] and seed == 1'`
     #[arg(long, value_name = "CONDITION")]
     pub(in crate::cli) only: Option<String>,
-    /// Refuse to plan more trials than this
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    pub(in crate::cli) max_trials: u64,
     /// Where to train: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`; overrules the file's `run.device`, also where earlier trials ran on another one
     #[arg(long, value_name = "DEVICE")]
     pub(in crate::cli) device: Option<String>,
@@ -54,7 +57,7 @@ impl Planning {
             overrides,
             runs: self.runs.clone(),
             only: self.only.clone(),
-            limit: self.max_trials,
+            limit: self.file.max_trials,
             anew: self.device.is_some(),
         })
     }
@@ -122,11 +125,14 @@ pub(in crate::cli) struct Explain {
     /// The experiment file; without one, the four numbers below
     pub(in crate::cli) file: Option<PathBuf>,
     /// Which configuration, by its number (`#` in the plan); without one, the first of the file
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "file")]
     pub(in crate::cli) configuration: Option<usize>,
     /// Replace a value of the file, as in `run`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "file")]
     pub(in crate::cli) set: Vec<String>,
+    /// Refuse more trials than this, before they are expanded
+    #[arg(long, value_name = "N", default_value_t = MOST_TRIALS)]
+    pub(in crate::cli) max_trials: u64,
     #[arg(long, value_name = "DIR", default_value = "runs", help = RUNS)]
     pub(in crate::cli) runs: PathBuf,
     /// Tokens of the text

@@ -26,7 +26,7 @@ pub(super) fn execute(arguments: &File) -> Result<Code, Failure> {
     let mut all = warnings;
     let device = usable_device(&experiment, None, &Terminal::default())?;
     let mut machine = Machine { device, base: experiment.folder.clone(), configs: HashMap::new(), failure: None };
-    let expansion = experiment.expand(u64::MAX, &mut machine);
+    let expansion = experiment.expand(arguments.max_trials, &mut machine);
     if let Some(error) = machine.failure {
         return Err(experiment.problem_with("model.from", &error).into());
     }

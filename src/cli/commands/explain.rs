@@ -43,7 +43,7 @@ fn of_file(arguments: &Arguments) -> Result<String, Failure> {
     let Some(file) = &arguments.file else { return Ok(of_numbers(arguments)?) };
     let overrides = Overrides { set: arguments.set.clone(), environment: args::environment()? };
     let (file, runs) = (file.clone(), arguments.runs.clone());
-    let asked = Asked { file, overrides, runs, only: None, limit: u64::MAX, anew: false };
+    let asked = Asked { file, overrides, runs, only: None, limit: arguments.max_trials, anew: false };
     let session = Session::open(&asked, &Terminal::default())?;
     let plan = &session.plan;
     let wanted = |trial: &&Trial| arguments.configuration.is_none_or(|number| trial.configuration == number);

@@ -17,8 +17,8 @@ use crate::runner::Failure;
 const LEAST: u64 = 2_000;
 /// Bytes of the built-in text, about.
 const BUILTIN: u64 = 130_000;
-/// Bytes of a row that are read to find its fields.
-const ROW: u64 = 1 << 20;
+/// Most bytes that are read to find the fields of the first row.
+const ROW: u64 = 64 << 20;
 
 pub(super) fn execute(arguments: &New) -> Result<Code, Failure> {
     let subject = subject(&arguments.text, arguments.into.as_deref())?;
@@ -74,9 +74,16 @@ fn path_in_file(text: &str, into: Option<&Path>) -> Result<String> {
 /// The field of a row that holds the text: `text`, or the longest text in the first row.
 fn field_of(file: &Path) -> Result<String> {
     let opened = fs::File::open(file).map_err(|error| Error::io("open", file, error))?;
-    let mut line = String::new();
-    BufReader::new(opened.take(ROW)).read_line(&mut line).map_err(|error| Error::io("read", file, error))?;
-    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap_or_default();
+    let mut first = String::new();
+    for line in BufReader::new(opened.take(ROW)).lines() {
+        let line = line.map_err(|error| Error::io("read", file, error))?;
+        // A byte order mark and blank lines are no rows.
+        first = line.trim_start_matches('\u{FEFF}').trim().to_owned();
+        if !first.is_empty() {
+            break;
+        }
+    }
+    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&first).unwrap_or_default();
     let texts = row.iter().filter_map(|(name, value)| Some((name, value.as_str()?.len())));
     let longest = texts.max_by_key(|(name, length)| (*name == "text", *length));
     longest.map(|(name, _)| name.clone()).ok_or_else(|| {
@@ -97,6 +104,24 @@ fn name_of(stem: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_field_of_rows_is_that_of_the_first_row_that_is_none_blank() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rows.jsonl");
+        let long = "x".repeat(3 << 20);
+        for (rows, field) in [
+            ("{\"id\": \"7\", \"body\": \"A lamp.\"}\n".to_owned(), "body"),
+            ("\u{FEFF}{\"text\": \"A lamp.\", \"title\": \"Of a lamp\"}\n".to_owned(), "text"),
+            ("\n \r\n{\"body\": \"A lamp.\"}\n".to_owned(), "body"),
+            (format!("{{\"body\": \"{long}\"}}\n"), "body"),
+        ] {
+            fs::write(&file, &rows).unwrap();
+            assert_eq!(field_of(&file).unwrap(), field, "{:.40}", rows);
+        }
+        fs::write(&file, "\n").unwrap();
+        assert!(field_of(&file).unwrap_err().to_string().contains("no field that holds a text"));
+    }
 
     #[test]
     fn a_name_follows_that_of_the_file() {

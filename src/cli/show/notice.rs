@@ -80,6 +80,13 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::Device(why) => format!("note        {why}"),
         Notice::Only { left, of } => only(*left, *of),
         Notice::Changed(changes) => changed(changes),
+        Notice::DescriptionDamaged { error } => {
+            format!("warning: {}: its device, its context and its numbers are taken from the trials' folders", error.chain())
+        }
+        Notice::CompleteNotRetried { labels } => {
+            let are = if labels.len() == 1 { "is complete and is" } else { "are complete and are" };
+            format!("note        {} {are} not trained again: remove a trial's folder to train it anew", first_few(labels))
+        }
         Notice::SlotsOfGpus => {
             "note        `run.slots` is for the processor: on a GPU one trial runs at a time, or as many as `run.per_device` says"
                 .to_owned()

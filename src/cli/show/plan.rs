@@ -206,10 +206,7 @@ fn in_all(session: &Session) -> String {
     let flops: f64 = plan.trials.iter().map(|t| t.facts.flops).sum();
     let largest = plan.trials.iter().map(|t| t.facts.memory_bytes).max().unwrap_or(0);
     let memory = if session.device.is_cpu() { "memory" } else { "the device's memory" };
-    format!(
-        "in all {}FLOP of training, at most about {} of {memory} a trial, at most about {} on disk when done",
-        short(flops),
-        bytes(largest),
-        bytes(disk)
-    )
+    // A budget in minutes says nothing of them.
+    let work = if flops > 0.0 { format!("{}FLOP of training, ", short(flops)) } else { String::new() };
+    format!("in all {work}at most about {} of {memory} a trial, at most about {} on disk when done", bytes(largest), bytes(disk))
 }

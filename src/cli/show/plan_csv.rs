@@ -3,9 +3,10 @@
 use crate::experiment::Cell;
 use crate::plan::{Facts, Plan};
 
-/// What a facts column is called, and its value.
-fn columns(facts: &Facts) -> Vec<(&'static str, f64)> {
-    vec![
+/// What a facts column is called, and its value; `None` where a budget in minutes leaves it open.
+fn columns(facts: &Facts) -> Vec<(&'static str, Option<f64>)> {
+    let open = facts.counted_steps().is_none();
+    let all = [
         ("vocabulary", facts.vocabulary as f64),
         ("text_tokens", facts.text_tokens as f64),
         ("text_windows", facts.text_windows as f64),
@@ -24,7 +25,9 @@ fn columns(facts: &Facts) -> Vec<(&'static str, f64)> {
         ("flops", facts.flops),
         ("memory_bytes", facts.memory_bytes as f64),
         ("disk_bytes", facts.disk_bytes as f64),
-    ]
+    ];
+    let known = |name| !(open && ["steps", "target_tokens", "views", "epochs", "flops"].contains(&name));
+    all.into_iter().map(|(name, value)| (name, Some(value).filter(|_| known(name)))).collect()
 }
 
 /// A text cell as CSV: quoted where it must be, and a formula's first character defused.
@@ -54,7 +57,9 @@ pub(crate) fn csv(plan: &Plan) -> String {
             lines.push(names.collect::<Vec<_>>().join(","));
         }
         let first = [trial.id.to_string(), trial.configuration.to_string(), trial.seed.to_string()].into_iter();
-        let row = first.chain(settings.iter().map(|(_, cell)| csv_cell(cell))).chain(facts.iter().map(|(_, n)| n.to_string()));
+        let row = first
+            .chain(settings.iter().map(|(_, cell)| csv_cell(cell)))
+            .chain(facts.iter().map(|(_, n)| n.map_or_else(String::new, |n| n.to_string())));
         lines.push(row.collect::<Vec<_>>().join(","));
     }
     lines.join("\n") + "\n"

@@ -31,6 +31,8 @@ pub(super) struct Expanding<'a, 's> {
     pub(super) undecided: Vec<bool>,
     pub(super) merged: u64,
     pub(super) seen: HashMap<u64, Vec<usize>>,
+    /// How each number of each target (by its bits, with its unit) was written first.
+    pub(super) spellings: HashMap<(usize, u64, String), String>,
     pub(super) configurations: Vec<Configuration>,
     /// What is said of configurations that are expanded nevertheless.
     pub(super) remarks: Vec<Problem>,
@@ -50,6 +52,7 @@ impl<'a, 's> Expanding<'a, 's> {
             undecided: vec![false; experiment.excludes.len()],
             merged: 0,
             seen: HashMap::new(),
+            spellings: HashMap::new(),
             configurations: Vec::new(),
             remarks: Vec::new(),
             problems: Vec::new(),

@@ -1,6 +1,7 @@
 //! The values of a configuration as a person writes them.
 
 use super::expanding::{Expanding, Row};
+use crate::experiment::columns::Cell;
 use crate::experiment::settings::Settings;
 use crate::experiment::{keys, start, text};
 
@@ -23,6 +24,30 @@ impl Expanding<'_, '_> {
             }
         };
         (0..experiment.targets.len()).map(value).collect()
+    }
+
+    /// The same values, where a number has one spelling in the whole experiment, the first one: `1e-3` and `0.001` are one value of an
+    /// axis. What is no number of its setting, as a path that looks like one, stays as it is.
+    pub(super) fn in_one_spelling(&mut self, values: Vec<String>, columns: &[(&'static str, Cell)]) -> Vec<String> {
+        let one = |(target, label): (usize, String)| {
+            if !self.is_number(target, columns) {
+                return label;
+            }
+            // An amount of a budget has its unit behind it.
+            let (amount, unit) = label.split_at(label.find(' ').unwrap_or(label.len()));
+            let Some(number) = text::number(amount) else { return label };
+            let value = (target, (number + 0.0).to_bits(), unit.to_owned());
+            self.spellings.entry(value).or_insert(label).clone()
+        };
+        values.into_iter().enumerate().map(one).collect()
+    }
+
+    /// Whether the value of a target is a number, but for words that a setting of numbers knows too.
+    fn is_number(&self, target: usize, columns: &[(&'static str, Cell)]) -> bool {
+        let target = &self.experiment.targets[target];
+        let column = keys::whole_setting(&target.key).replace('.', "_");
+        let of_numbers = |cell: &Cell| matches!(cell, Cell::Int(_) | Cell::Float(_));
+        target.own.is_some() || columns.iter().any(|(name, cell)| *name == column && of_numbers(cell))
     }
 }
 

@@ -127,7 +127,7 @@ impl Expanding<'_, '_> {
             return;
         }
         same.push(self.configurations.len());
-        let values = self.values(row, &settings, &derived);
+        let values = self.in_one_spelling(self.values(row, &settings, &derived), &columns);
         self.configurations.push(Configuration { settings, values });
     }
 

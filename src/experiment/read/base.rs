@@ -13,6 +13,7 @@ use crate::experiment::layers;
 use crate::experiment::names::Names;
 use crate::experiment::overrides::Override;
 use crate::experiment::problem::Problem;
+use crate::experiment::reference;
 use crate::experiment::show::quoted;
 use crate::experiment::text;
 use crate::experiment::yaml::{Key, Node, Yaml};
@@ -110,6 +111,12 @@ impl Reader {
             }
             if !matches!(Names::find(name), Ok(None)) || keys::TOP.contains(&name) || keys::SECTIONS.contains(&name) {
                 let message = format!("`{name}` is the name of a setting: it cannot be one of one's own");
+                self.add(Problem::error(message).at(&key.place).help("choose another name"));
+                continue;
+            }
+            // In the tables a setting's column has `_` for `.`.
+            if let Some(entry) = reference::TABLE.iter().find(|entry| entry.key.replace('.', "_") == name) {
+                let message = format!("the tables call `{}` `{name}`: it cannot be a name of one's own", entry.key);
                 self.add(Problem::error(message).at(&key.place).help("choose another name"));
                 continue;
             }

@@ -445,7 +445,14 @@ pub const TABLE: &[Entry] = &[
         "best",
     ),
     // The checkpoints.
-    entry("checkpoint.every", &[SHARE], Value, No, "A checkpoint is written after each such fraction of the steps, and at the best evaluation so far.", "0.05"),
+    entry(
+        "checkpoint.every",
+        &[SHARE],
+        Value,
+        No,
+        "A checkpoint is written after each such fraction of the steps, and at the best evaluation so far.",
+        "0.05",
+    ),
     entry("checkpoint.keep_last", &[SIZE], Value, No, "How many of these stay while a trial trains.", "3"),
     entry(
         "checkpoint.when_done",

@@ -63,6 +63,11 @@ fn duplicate_key_in_a_section() {
 }
 
 #[test]
+fn a_name_of_ones_own_that_the_tables_have_for_a_setting() {
+    assert_snapshot!(said_after_head("let: {model_width: 128}\n"));
+}
+
+#[test]
 fn axis_twice() {
     assert_snapshot!(said_after_head(
         "grid:\n  train.batch_size: [8, 16]\nzip:\n  - train.batch_size: [8, 16]\n    train.stride: [64, 128]\n"

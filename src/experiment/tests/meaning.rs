@@ -74,6 +74,26 @@ fn values_mean_what_a_person_means() {
 }
 
 #[test]
+fn one_value_has_one_spelling_and_words_and_paths_keep_theirs() {
+    let of = |rest: &str| rows(&expand(&experiment(rest)));
+    assert_eq!(
+        of("grid: {train.clip_norm: [0.5, 1.0, off]}\npoints: [{train.sequence_length: 64}]\n"),
+        ["0.5 128", "1.0 128", "off 128", "1.0 64"]
+    );
+    let grids = "grid:\n  - {train.learning_rate: [1e-3, 2e-3]}\n  - {train.learning_rate: [0.001, 0.002], model.layers: [2]}\n";
+    assert_eq!(of(grids), ["1e-3 4", "2e-3 4", "1e-3 2", "2e-3 2"]);
+    assert_eq!(
+        of("grid: {train.budget: [{tokens: 1e5}]}\npoints: [{train.budget: {tokens: 100_000}, model.layers: 2}]\n"),
+        ["1e5 tokens 4", "1e5 tokens 2"]
+    );
+    // 8 heads for keys and values are not always `auto`.
+    let heads =
+        "model: {family: llama, width: 128}\ngrid: {model.heads: [4, 8]}\npoints: [{model.heads: 8, model.kv_heads: 4}]\n";
+    assert_eq!(of(heads), ["4 auto", "8 auto", "8 4"]);
+    assert_eq!(of("grid: {corpus.field: ['1', '1.0']}\n"), ["1", "1.0"]);
+}
+
+#[test]
 fn a_list_of_grids_is_their_union_and_equal_configurations_are_merged() {
     let experiment = experiment(
         "grid:\n  - {train.batch_size: [8, 16], train.stride: [64, 128]}\n  - {train.batch_size: [16, 32]}\n  - train: {clip_norm: [off, 1]}\n",

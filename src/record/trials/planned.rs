@@ -4,6 +4,7 @@ use super::cell::{NamedCell, count, float, text};
 use crate::experiment::Cell;
 use crate::plan::{Plan, Trial};
 use crate::record::schema::Type;
+use crate::record::table::Value;
 
 /// What the figures of a trial are told with: what was planned of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,32 +57,34 @@ pub(super) fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
     ] {
         cells.push(text(name, hash.map(String::as_str).filter(|hash| !hash.is_empty())));
     }
+    // With a budget in minutes nobody knows before how long a trial will be.
+    let known = facts.counted_steps().is_some();
+    let planned = |number: u64| if known { Value::count(number) } else { Value::Int64(None) };
     for (name, number) in [
-        ("vocabulary", facts.vocabulary),
-        ("text_tokens", facts.text_tokens),
-        ("text_windows", facts.text_windows),
-        ("train_tokens", facts.train_tokens),
-        ("train_bytes", facts.train_bytes),
-        ("validation_tokens", facts.validation_tokens),
-        ("validation_words", facts.validation_words),
-        ("windows", facts.windows),
-        ("steps_per_epoch", facts.steps_per_epoch),
-        ("partial_batch", facts.partial_batch),
-        ("steps", facts.steps),
-        ("tokens_per_step", facts.tokens_per_step),
-        ("target_tokens", facts.target_tokens),
-        ("distinct_targets", facts.distinct_targets),
-        ("parameters", facts.parameters),
-        ("memory_bytes", facts.memory_bytes),
-        ("disk_bytes", facts.disk_bytes),
+        ("vocabulary", Value::count(facts.vocabulary)),
+        ("text_tokens", Value::count(facts.text_tokens)),
+        ("text_windows", Value::count(facts.text_windows)),
+        ("train_tokens", Value::count(facts.train_tokens)),
+        ("train_bytes", Value::count(facts.train_bytes)),
+        ("validation_tokens", Value::count(facts.validation_tokens)),
+        ("validation_words", Value::count(facts.validation_words)),
+        ("windows", Value::count(facts.windows)),
+        ("steps_per_epoch", Value::count(facts.steps_per_epoch)),
+        ("partial_batch", Value::count(facts.partial_batch)),
+        ("steps", planned(facts.steps)),
+        ("tokens_per_step", Value::count(facts.tokens_per_step)),
+        ("target_tokens", planned(facts.target_tokens)),
+        ("distinct_targets", Value::count(facts.distinct_targets)),
+        ("parameters", Value::count(facts.parameters)),
+        ("memory_bytes", Value::count(facts.memory_bytes)),
+        ("disk_bytes", Value::count(facts.disk_bytes)),
     ] {
-        cells.push(count(name, number));
+        cells.push((name.to_owned(), Type::Int64, number));
     }
-    for (name, number) in
-        [("views", facts.views), ("epochs", facts.epochs), ("flops", facts.flops), ("unknown_share", facts.unknown_share)]
-    {
-        cells.push(float(name, Some(number)));
+    for (name, number) in [("views", facts.views), ("epochs", facts.epochs), ("flops", facts.flops)] {
+        cells.push(float(name, Some(number).filter(|_| known)));
     }
+    cells.push(float("unknown_share", Some(facts.unknown_share)));
     cells
 }
 

@@ -165,6 +165,21 @@ fn attempt(last_lines: &[&str]) -> Attempt {
 }
 
 #[test]
+fn a_budget_in_minutes_leaves_open_how_long_a_trial_is() {
+    let mut plan = plan(&[32], &[ClipNorm::Off], &[1]);
+    plan.trials[0].facts.steps = 0;
+    let cells = plan_cells(&plan, &plan.trials[0]);
+    let of = |name: &str| cells.iter().find(|(column, ..)| column == name).map(|(_, _, value)| value.clone());
+    for name in ["steps", "target_tokens"] {
+        assert_eq!(of(name), Some(Value::Int64(None)), "{name}");
+    }
+    for name in ["views", "epochs", "flops"] {
+        assert_eq!(of(name), Some(Value::Float64(None)), "{name}");
+    }
+    assert_eq!(of("vocabulary"), Some(Value::count(61)));
+}
+
+#[test]
 fn the_plan_has_a_row_a_trial_with_settings_and_figures() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plan.parquet");

@@ -94,6 +94,10 @@ pub(in crate::report) fn deviations(pairs: &Pairs, places: &[usize]) -> Vec<f64>
         let difference = pairs.difference(places[i], places[j]);
         difference.map_or(0.0, |d| 2.0 * d.variance / pairs.fit().difference_variance(places[i], places[j]))
     };
+    // One alone differs from nothing.
+    if p < 2 {
+        return vec![0.0; p];
+    }
     if p == 2 {
         return vec![(0.5 * variance(0, 1)).sqrt(); 2];
     }

@@ -26,6 +26,9 @@ pub(in crate::report) fn level(compared: usize) -> f64 {
     if compared <= 2 { 0.5 * ALPHA } else { ALPHA / (compared - 1) as f64 }
 }
 
+/// No larger difference of mean losses comes from rounding alone; nats or bits.
+const ROUNDING: f64 = 1e-9;
+
 /// Critical values of t that are known already, by degrees of freedom.
 #[derive(Debug, Clone)]
 pub(in crate::report) struct Critical {
@@ -55,7 +58,10 @@ impl Critical {
     /// Whether a difference is above 0 beyond chance.
     pub(in crate::report) fn is_beaten(&mut self, difference: Difference) -> bool {
         let error = difference.variance.sqrt();
-        difference.estimate > self.least * error && difference.estimate > self.value(difference.degrees) * error
+        // Where all seeds that two have are the same to the bit the error is 0, and what least squares leaves is rounding.
+        difference.estimate > ROUNDING
+            && difference.estimate > self.least * error
+            && difference.estimate > self.value(difference.degrees) * error
     }
 }
 
@@ -74,4 +80,16 @@ pub(in crate::report) fn beaten_by(
         beating.max_by(|a, b| a.1.estimate.total_cmp(&b.1.estimate)).map(|(j, _)| j)
     };
     places.iter().map(|&i| beaten(i)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_no_difference_where_seeds_that_two_have_are_the_same_to_the_bit() {
+        let mut critical = Critical::new(level(2));
+        let mut is_beaten = |estimate| critical.is_beaten(Difference { estimate, variance: 0.0, degrees: f64::INFINITY });
+        assert_eq!([-1e-3, 0.0, 2e-16, 1e-6].map(&mut is_beaten), [false, false, false, true]);
+    }
 }
