@@ -1,5 +1,7 @@
 //! The difference of two sides, taken seed by seed, and what may be said of it.
 
+use std::collections::BTreeSet;
+
 use super::over_text::{OverText, clause};
 use super::side::{Side, pairs};
 use crate::report::confounding::{self, Changed};
@@ -9,6 +11,9 @@ use crate::report::inference::reach::added;
 use crate::report::inference::rule::quantile;
 use crate::report::statistics::Statistics;
 use crate::report::subject::{QUANTITIES, Subject};
+
+/// By what share two ratios of the same counts differ at most: figures are kept to about 16 digits.
+const ROUNDING: f64 = 1e-9;
 
 /// Two sides, and what may be said of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +32,10 @@ pub struct Pair {
     pub(super) by_bytes: bool,
     /// `common`, `best_native` …
     pub(super) score: &'static str,
-    /// Mean of the first side less that of the second: negative where the first predicts better.
+    /// Mean of the first side less that of the second: negative where the first predicts better. In nats per token, or in bits per byte.
     pub(super) difference: f64,
+    /// What the difference is taken over.
+    pub(super) over: Over,
     /// How sure that is, or why nothing says.
     pub(super) error: Result<Error, String>,
     /// Why the noise of the text is not part of that, where it is not.
@@ -42,6 +49,17 @@ pub struct Pair {
     /// What the difference holds at.
     pub(super) labels: Vec<String>,
     pub(super) damaged: Vec<String>,
+}
+
+/// What a difference is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The seeds that both sides have.
+    Shared,
+    /// The seeds that each side has, whichever they are.
+    Own,
+    /// All seeds of their experiment: what a side lacks is made up for by least squares.
+    All,
 }
 
 /// How sure a difference is.
@@ -112,6 +130,7 @@ impl Pair {
         let (settings, labels) = (settings.collect::<Vec<_>>(), holds_at(&a, &b));
         let also_changed = also_changed(a[0], b[0], &settings);
         let error = over_seeds(&differences);
+        let over = if pairs.is_empty() { Over::Own } else { Over::Shared };
         Self {
             settings,
             also_changed,
@@ -120,6 +139,7 @@ impl Pair {
             by_bytes,
             score: first.score,
             difference,
+            over,
             error,
             no_text: None,
             in_best_set: None,
@@ -132,17 +152,41 @@ impl Pair {
         }
     }
 
-    /// Takes what the report of their experiment says of the two.
-    pub(super) fn judge(&mut self, statistics: &Statistics) {
+    /// Takes what the report of their experiment says of the two, and returns whether the noise of the text is dealt with by that. What the
+    /// report has in bits per byte, since other tokenizers of the experiment differ, becomes nats per token.
+    pub(super) fn judge(&mut self, statistics: &Statistics) -> bool {
         let [a, b] = [&self.first, &self.second].map(|side| side.configuration);
-        if let (Some(found), Ok(_)) = (statistics.difference(a, b), &self.error) {
-            self.difference = found.estimate;
-            self.error = Ok(Error { standard_error: found.variance.sqrt(), degrees: found.degrees });
+        let found = statistics.difference(a, b).zip(self.unit(statistics.by_bytes));
+        if let (Some((found, unit)), Ok(_)) = (found, &self.error) {
+            self.difference = unit * found.estimate;
+            self.error = Ok(Error { standard_error: unit * found.variance.sqrt(), degrees: found.degrees });
+            // Where both have the same seeds nothing is made up for.
+            let seeds = |side: &Side| side.subjects.iter().filter_map(|s| s.seed).collect::<BTreeSet<i64>>();
+            if seeds(&self.first) != seeds(&self.second) {
+                self.over = if statistics.scatter.is_some_and(|scatter| scatter.blocks) { Over::All } else { Over::Own };
+            }
         }
         let member = |number: i64| statistics.of(number)?.in_best_set;
         self.in_best_set = member(a).zip(member(b));
         self.compared = statistics.against.len();
-        self.no_text = statistics.no_text.as_ref().map(|sentence| clause(sentence));
+        let with_text = found.is_some() && statistics.by_bytes == self.by_bytes;
+        if with_text {
+            self.no_text = statistics.no_text.as_ref().map(|sentence| clause(sentence));
+        }
+        with_text
+    }
+
+    /// How much one unit of the report is in that of this difference: a byte has as many tokens for the one as for the other where both
+    /// have the same tokenizer and text. `None` where it is not one number.
+    fn unit(&self, by_bytes: bool) -> Option<f64> {
+        if by_bytes == self.by_bytes {
+            return Some(1.0);
+        }
+        let ratio = |s: &Subject| s.loss.zip(s.bits_per_byte).map(|(loss, bits)| loss / bits);
+        let subjects = self.first.subjects.iter().chain(&self.second.subjects);
+        let ratios: Vec<f64> = subjects.map(ratio).collect::<Option<_>>()?;
+        let first = *ratios.first().filter(|_| by_bytes)?;
+        ratios.iter().all(|ratio| (ratio / first - 1.0).abs() < ROUNDING).then_some(first)
     }
 
     /// Adds the noise of the text.

@@ -3,7 +3,8 @@
 //! The difference is taken seed by seed: trials of one seed share their random numbers as far as they can, so that what a seed does to
 //! both falls out. Two sorts of uncertainty are added up: another seed would give another difference, and the held-out text is one
 //! stretch of text. **Two configurations of one experiment** have the difference, the error and the degrees of freedom that the report
-//! judges them by; any others are paired seed by seed. It is one pair, looked at because somebody chose it: nothing is adjusted for the
+//! judges them by; any others are paired seed by seed. Where the experiment has several tokenizers and these two have the same one, the
+//! report's bits per byte are converted to nats per token, and the noise of the text, which the report cannot have, is added. It is one pair, looked at because somebody chose it: nothing is adjusted for the
 //! pairs that were not looked at. So the word "better" stands without a condition only where the report's set agrees.
 
 mod difference;
@@ -33,14 +34,18 @@ impl Pair {
         let mut pair = Self::of(first, second);
         let is_trial = |side: &Side| side.trial.is_some();
         let (a, b) = (&pair.first, &pair.second);
+        let mut judged = None;
         if a.folder == b.folder && !is_trial(a) && !is_trial(b) {
             let confounding = confounding(&ranking.trials, &ranking.design, &ranking.comparison)?;
-            let judged = statistics(&a.folder, &ranking.comparison, &ranking.design, &confounding, &mut damaged);
-            judged.iter().for_each(|statistics| pair.judge(statistics));
-        } else if pair.by_bytes {
-            pair.no_text = Some("the two have different tokens, which cannot be paired".to_owned());
-        } else {
-            match over_text(&pair.first, &pair.second, &mut damaged) {
+            judged = statistics(&a.folder, &ranking.comparison, &ranking.design, &confounding, &mut damaged);
+        }
+        if !judged.is_some_and(|statistics| pair.judge(&statistics)) {
+            let noise = if pair.by_bytes {
+                Err("the two have different tokens, which cannot be paired".to_owned())
+            } else {
+                over_text(&pair.first, &pair.second, &mut damaged)
+            };
+            match noise {
                 Ok(noise) => pair.add(noise),
                 Err(why) => pair.no_text = Some(why),
             }

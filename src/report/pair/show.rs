@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::difference::{Finding, Pair};
+use super::difference::{Finding, Over, Pair};
 use super::side::Side;
 use crate::report::controlled::Forbids;
 use crate::report::inference::effects::Interval;
@@ -91,13 +91,14 @@ pub(super) fn sentences(pair: &Pair) -> Vec<String> {
 fn difference(pair: &Pair) -> String {
     let size = pair.difference.abs();
     let towards = if pair.difference < 0.0 { "lower" } else { "higher" };
-    let over = if pair.seeds.is_empty() {
-        "mean of each side's own seeds".to_owned()
-    } else if pair.forbids.iter().any(|f| f.what == "seeds") {
-        "two trials of different seeds".to_owned()
-    } else {
-        let seeds: Vec<String> = pair.seeds.iter().map(i64::to_string).collect();
-        format!("over the {} {} that both have", if seeds.len() == 1 { "seed" } else { "seeds" }, listed(&seeds))
+    let over = match pair.over {
+        Over::All => "over all seeds, by least squares".to_owned(),
+        Over::Own => "mean of each side's own seeds".to_owned(),
+        Over::Shared if pair.forbids.iter().any(|f| f.what == "seeds") => "two trials of different seeds".to_owned(),
+        Over::Shared => {
+            let seeds: Vec<String> = pair.seeds.iter().map(i64::to_string).collect();
+            format!("over the {} {} that both have", if seeds.len() == 1 { "seed" } else { "seeds" }, listed(&seeds))
+        }
     };
     let score = match pair.score {
         "common" => "common context, final weights",
@@ -123,12 +124,18 @@ fn difference(pair: &Pair) -> String {
     )
 }
 
-/// The limits as people read them: a ratio of perplexities, or bits per byte.
+/// The limits as people read them: a ratio of perplexities, or bits per byte; each with the decimals that tell it from no difference.
 fn limits(pair: &Pair, interval: Interval) -> String {
-    if pair.by_bytes {
-        return format!("{:+.4} to {:+.4} bits per byte", interval.lower, interval.upper);
-    }
-    format!("{:.4} to {:.4} times", interval.lower.exp(), interval.upper.exp())
+    let [lower, upper] = [interval.lower, interval.upper].map(|limit| {
+        if pair.by_bytes {
+            let decimals = wording::decimals(limit, 4);
+            format!("{limit:+.decimals$}")
+        } else {
+            let decimals = wording::decimals(limit.exp_m1(), 4);
+            format!("{:.decimals$}", limit.exp())
+        }
+    });
+    format!("{lower} to {upper} {}", if pair.by_bytes { "bits per byte" } else { "times" })
 }
 
 fn uncertainty(pair: &Pair) -> String {
@@ -214,7 +221,8 @@ fn dedup(mut list: Vec<String>) -> Vec<String> {
 
 /// `version` (2: in 1 the limits over seeds and over text stood apart; keys are only ever added) · `a`, `b` {`experiment`, `configuration`, `trial`, `name`, `seeds`, `loss`,
 /// `perplexity`, `bits_per_byte`} · `settings` [{`key`, `a`, `b`}] · `also_changed` [{`quantity`, `name`, `a`, `b`}] ·
-/// `uncontrolled` [{`what`, `a`, `b`}] · `seeds` (that both have) · `unit` (`loss` or `bits_per_byte`) · `score` · `difference` (A less
+/// `uncontrolled` [{`what`, `a`, `b`}] · `seeds` (that both have) · `over` (`shared` seeds, each side's `own`, or `all` of the experiment by
+/// least squares: what the difference is taken over) · `unit` (`loss` or `bits_per_byte`) · `score` · `difference` (A less
 /// B) · `perplexity_ratio` · `standard_error` (of seeds and text together), `degrees` (of freedom), `lower`, `upper` (95 % limits of the
 /// difference), `no_limits` (why there are none) · `no_text` (why the noise of the text is not in them) · `in_best_set` {`a`, `b`} (of two
 /// configurations of one experiment that has a set) · `finding` (`a`, `b`, `alike`, `undecided`, `refused`), of this pair alone ·
@@ -249,6 +257,11 @@ pub(super) fn json(pair: &Pair) -> Value {
         "also_changed": pair.also_changed.iter().map(|c| c.json("a", "b")).collect::<Vec<_>>(),
         "uncontrolled": pair.forbids.iter().map(|f| json!({ "what": f.what, "a": f.first, "b": f.second })).collect::<Vec<_>>(),
         "seeds": pair.seeds,
+        "over": match pair.over {
+            Over::Shared => "shared",
+            Over::Own => "own",
+            Over::All => "all",
+        },
         "unit": if pair.by_bytes { "bits_per_byte" } else { "loss" },
         "score": pair.score,
         "difference": pair.difference,

@@ -1,9 +1,9 @@
 //! Pairs in experiments made by the recorder.
 
-use super::difference::Finding;
+use super::difference::{Finding, Over};
 use super::*;
 use crate::durable;
-use crate::experiment::settings::ClipNorm;
+use crate::experiment::settings::{ClipNorm, Tokenizer};
 use crate::plan::Plan;
 use crate::record::tests::{completed, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
@@ -169,6 +169,86 @@ fn the_noise_of_the_text_is_added_to_that_of_the_seeds() {
     assert!((both / by_seeds.hypot(by_text) - 1.0).abs() < 0.15, "{both} {by_seeds} {by_text}");
     assert!(pair.text().contains("seeds and the noise of this one stretch of text together"), "{}", pair.text());
     assert!(pair.error.unwrap().degrees > 2.0);
+}
+
+/// Three clip norms with `byte` and one with `bpe`, of which a token has three bytes; three seeds each, the second better by 0.1.
+fn two_tokenizers() -> (Plan, Vec<TrialState>) {
+    let clips = [ClipNorm::Off, ClipNorm::At(0.5), ClipNorm::At(1.0), ClipNorm::At(2.0)];
+    let mut plan = plan(&[32], &clips, &[1, 2, 3]);
+    plan.swept.push("tokenizer.kind".to_owned());
+    let losses = [2.0, 2.1, 2.2, 1.9, 2.001, 2.099, 2.3, 2.31, 2.33, 3.1, 3.2, 3.32];
+    let mut states = losses.map(|loss| completed(loss, None));
+    for (trial, (planned, state)) in plan.trials.iter_mut().zip(&mut states).enumerate() {
+        let is_byte = trial < 9;
+        planned.settings.tokenizer = if is_byte { Tokenizer::Byte } else { Tokenizer::Bpe { vocab_size: 512 } };
+        planned.values.push(planned.settings.tokenizer.label());
+        planned.facts.tokenizer_hash = planned.settings.tokenizer.label();
+        let score = &mut state.outcome.as_mut().unwrap().scores[0];
+        score.scored_bytes = if is_byte { score.scored_tokens } else { 3 * score.scored_tokens };
+    }
+    (plan, states.to_vec())
+}
+
+#[test]
+fn two_of_one_tokenizer_are_compared_in_nats_also_where_the_experiment_ranks_by_bits_per_byte() {
+    let (plan, states) = two_tokenizers();
+    let night = night(&plan, &states);
+    let pair = night.pair(1, 2);
+    assert!(!pair.by_bytes && (pair.difference - 0.1).abs() < 1e-12, "{}", pair.difference);
+    // The report's difference and error, in nats per token: a token of `byte` is a byte.
+    let report = crate::report::Report::read(&night.folder).unwrap();
+    let statistics = report.statistics.as_ref().unwrap();
+    let (judged, error) = (statistics.difference(1, 2).unwrap(), pair.error.clone().unwrap());
+    assert!(statistics.by_bytes && (judged.estimate * 2f64.ln() - 0.1).abs() < 1e-12, "{judged:?}");
+    assert!((judged.variance.sqrt() * 2f64.ln() / error.standard_error - 1.0).abs() < 1e-12 && judged.degrees == error.degrees);
+    let text = pair.text();
+    assert!(text.contains("The perplexity of A is 1.1052 times that of B: loss 0.1000 nats per token higher"), "{text}");
+    assert!(text.contains("seeds alone: no pair of trials has its NLL token by token)"), "the tokenizers are one: {text}");
+    assert!(pair.in_best_set.is_some() && pair.json()["unit"] == "loss");
+
+    // The noise of the text is that of the two, which the report cannot have.
+    let mut stream = crate::random::Stream::new(1, "test", &[]);
+    for trial in 0..6 {
+        let mean = if trial < 3 { 2.1 } else { 2.0 };
+        night.score(&plan, trial, (0..1_000).map(|_| mean + 8.0 * (stream.uniform() as f32 - 0.5)).collect());
+    }
+    let with_text = night.pair(1, 2);
+    assert_eq!((with_text.difference, with_text.no_text.as_ref()), (pair.difference, None));
+    assert!(with_text.error.unwrap().standard_error > 2.0 * error.standard_error);
+
+    let apart = night.pair(1, 4);
+    assert!(apart.by_bytes && apart.no_text.as_ref().is_some_and(|why| why.starts_with("tokenizers differ")), "{apart:?}");
+    assert_eq!(apart.difference, statistics.difference(1, 4).unwrap().estimate, "in bits per byte it is the report's");
+}
+
+#[test]
+fn limits_that_exclude_no_difference_are_shown_so() {
+    let (plan, mut states) = three_seeds();
+    for (state, loss) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.999_98, 2.099_97, 2.199_96]) {
+        *state = completed(loss, None);
+    }
+    let night = night(&plan, &states);
+    let text = night.pair(1, 2).text();
+    assert!(text.contains("95 % limits: 1.00001 to 1.0001 times (t with 2 degrees of freedom"), "{text}");
+    assert!(text.contains("B is better than A"), "{text}");
+    let text = night.pair(2, 1).text();
+    assert!(text.contains("95 % limits: 0.9999 to 0.99999 times ("), "{text}");
+}
+
+#[test]
+fn where_least_squares_makes_up_for_a_seed_the_seeds_are_not_called_those_that_both_have() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off, ClipNorm::At(0.5)], &[1, 2, 3]);
+    let losses = [2.0, 2.1, 2.5, 1.9, 2.01, 0.0, 2.2, 2.31, 2.7, 2.25, 2.34, 2.76];
+    let mut states = losses.map(|loss| completed(loss, None));
+    states[5] = waiting();
+    let night = night(&plan, &states);
+    let pair = night.pair(1, 2);
+    assert_eq!((pair.over, pair.seeds.as_slice()), (Over::All, [1, 2].as_slice()));
+    assert!(pair.text().contains("(over all seeds, by least squares; common context, final weights)"), "{}", pair.text());
+    assert_eq!(pair.json()["over"], "all");
+    let pair = night.pair(1, 3);
+    assert_eq!(pair.over, Over::Shared);
+    assert!(pair.text().contains("over the seeds 1, 2 and 3 that both have"), "{}", pair.text());
 }
 
 #[test]
