@@ -689,6 +689,22 @@ fn configurations_that_got_worse_towards_the_end_are_counted() {
 }
 
 #[test]
+fn whether_a_configuration_got_worse_is_found_from_the_seeds_whose_best_weights_have_a_figure() {
+    let plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+    // The best weights of the first seed are the final ones; those of the second are gone.
+    let mut states = [completed(2.0, None), completed(2.4, None)];
+    let scores = &mut states[1].outcome.as_mut().unwrap().scores;
+    scores.push(EvaluationRow { kind: CheckpointKind::Best, step: 60, nll_sum: None, ..scores[0].clone() });
+    let verdict = night(&plan, &states, "{}").report().verdict();
+    assert!(!verdict.contains("better at an earlier step"), "{verdict}");
+    // Where one seed says that it did, it is said.
+    let scores = &mut states[0].outcome.as_mut().unwrap().scores;
+    scores.push(EvaluationRow { kind: CheckpointKind::Best, step: 60, nll_sum: Some(1_900.0), ..scores[0].clone() });
+    let verdict = night(&plan, &states, "{}").report().verdict();
+    assert!(verdict.contains("1 of 1 was better at an earlier step"), "{verdict}");
+}
+
+#[test]
 fn many_configurations_draw_the_best_and_say_so() {
     let lengths: Vec<usize> = (1..=60).map(|n| n * 8).collect();
     let plan = plan(&lengths, &[ClipNorm::Off], &[1]);

@@ -58,8 +58,8 @@ fn aggregates(design: &Design, counted: &DataFrame) -> Vec<Expr> {
         mean("tokens_per_second", "rate"),
         mean("training_seconds", "training"),
         mean("peak_memory_bytes", "memory"),
-        mean("common_loss", "final_loss"),
-        mean("best_common_loss", "best_loss"),
+        // Of the seeds that have both: the best weights of others may be gone.
+        (col("best_common_loss") - col("common_loss")).mean().alias("best_less_final"),
     ];
     // A table of an earlier version lacks it.
     let of_device = "peak_device_memory_bytes";
@@ -81,7 +81,7 @@ fn read(table: &DataFrame) -> Result<BTreeMap<i64, Means>> {
     let (test_bits, test_bits_spread) = (number("test_bits")?, number("test_bits_spread")?);
     let (rate, training, memory) = (number("rate")?, number("training")?, number("memory")?);
     let device_memory = number("device_memory").unwrap_or_else(|_| vec![None; table.height()]);
-    let (final_loss, best_loss) = (number("final_loss")?, number("best_loss")?);
+    let best_less_final = number("best_less_final")?;
     let of_row = |row: usize| {
         let seeds = usize::try_from(seeds_counted[row].unwrap_or(0)).unwrap_or(0);
         let figure = |mean: Option<f64>, spread: Option<f64>| {
@@ -101,7 +101,7 @@ fn read(table: &DataFrame) -> Result<BTreeMap<i64, Means>> {
             training_seconds: training[row],
             peak_memory_bytes: memory[row],
             peak_device_memory_bytes: device_memory[row],
-            got_worse: best_loss[row].zip(final_loss[row]).is_some_and(|(best, last)| best < last),
+            got_worse: best_less_final[row].is_some_and(|difference| difference < 0.0),
         }
     };
     Ok((0..table.height()).filter_map(|row| Some((configuration[row]?, of_row(row)))).collect())
