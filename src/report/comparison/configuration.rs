@@ -104,6 +104,13 @@ impl Configuration {
         plain.map(|figure| Figure { mean: adjusted.unwrap_or(figure.mean), ..figure })
     }
 
+    /// [`adjusted`](Self::adjusted) in nats per token, whether or not its experiment ranks by bits per byte.
+    pub(in crate::report) fn adjusted_loss(&self, by_bytes: bool) -> Option<f64> {
+        // A byte has as many tokens in each of its trials.
+        let unit = if by_bytes { self.loss? / self.bits_per_byte?.mean } else { 1.0 };
+        self.adjusted.map(|mean| unit * mean).filter(|loss| loss.is_finite())
+    }
+
     /// Whether a seed of it diverged.
     pub(in crate::report) fn has_diverged(&self) -> bool {
         self.status.contains_key(&Status::Diverged)

@@ -5,8 +5,9 @@
 //! `version` (1; keys are only ever added) · `experiments` (names) · `groups` [{`measured` {`text` (beginning of the hash of the
 //! held-out text), `tokenizer` (its label), `tokenizer_hash`, `context`, `stride`, `scored_tokens`, `score`}, `differs` (from the first group; null for it),
 //! `settings` (that vary), `uncontrolled`, `verdict`, `lines`, best first: {`place`, `experiment`, `configuration`, `values`
-//! {key: value}, `loss`, `perplexity`, `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `test_perplexity`, `test_perplexity_spread`,
-//! `seeds`, `tokens_per_second`, `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
+//! {key: value}, `loss`, `adjusted_loss` (over all seeds of its experiment, where some are missing there: it ranks then), `perplexity`,
+//! `perplexity_spread`, `other_perplexity`, `bits_per_byte`, `test_perplexity`, `test_perplexity_spread`, `seeds`, `status` {status: number
+//! of trials}, `tokens_per_second`, `training_seconds`, `parameters`}}] · `unranked` (configurations without a figure) · `damaged`.
 
 use minijinja::{AutoEscape, Environment, context};
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
@@ -17,7 +18,7 @@ use super::sentences::{apart, measured, notes, verdict};
 use super::table::{GroupColumn, columns};
 use crate::error::{Error, Result};
 use crate::report::files::{defused, escaped};
-use crate::report::frames;
+use crate::report::{frames, verdict::state};
 use crate::words::listed;
 
 const VERSION: u32 = 1;
@@ -63,6 +64,7 @@ pub(super) fn html(several: &Several) -> Result<String> {
             context! {
                 apart => apart(several, place),
                 verdict => verdict(group).join(" "),
+                best => group.best,
                 measured => measured(group),
                 headings => columns.iter().map(|c| context! { text => c.heading.clone(), number => c.number }).collect::<Vec<_>>(),
                 rows => rows.collect::<Vec<_>>(),
@@ -88,6 +90,7 @@ pub(super) fn summary(several: &Several) -> Value {
                 "configuration": c.number,
                 "values": values,
                 "loss": c.loss,
+                "adjusted_loss": line.adjusted_loss,
                 "perplexity": c.perplexity.map(|f| f.mean),
                 "perplexity_spread": c.perplexity.and_then(|f| f.spread),
                 "other_perplexity": c.other_perplexity.map(|f| f.mean),
@@ -95,6 +98,7 @@ pub(super) fn summary(several: &Several) -> Value {
                 "test_perplexity": c.test_perplexity.map(|f| f.mean),
                 "test_perplexity_spread": c.test_perplexity.and_then(|f| f.spread),
                 "seeds": c.seeds,
+                "status": c.status,
                 "tokens_per_second": c.tokens_per_second,
                 "training_seconds": c.training_seconds,
                 "parameters": c.parameters,
@@ -189,6 +193,8 @@ pub(super) fn leaderboard(several: &Several) -> Result<String> {
         numbers("tokens_per_second", &|l| l.configuration.tokens_per_second),
         numbers("training_seconds", &|l| l.configuration.training_seconds),
         integers("parameters", &|row| row.line.configuration.parameters),
+        numbers("adjusted_loss", &|l| l.adjusted_loss),
+        Column::new("status".into(), rows.iter().map(|row| defused(&state(&row.line.configuration))).collect::<Vec<_>>()),
     ]);
     let mut frame = DataFrame::new(rows.len(), columns).map_err(frames::wrong)?;
     let mut bytes = Vec::new();

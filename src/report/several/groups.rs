@@ -1,10 +1,10 @@
 //! The configurations of several experiments, in groups that were measured alike.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Kind, Result};
-use crate::report::comparison::Configuration;
+use crate::report::comparison::{Configuration, Figure};
 use crate::report::content::{self, beginning};
 use crate::report::controlled::forbidding;
 use crate::report::ranking::Ranking;
@@ -27,9 +27,11 @@ pub struct Several {
 pub(in crate::report) struct Group {
     pub(in crate::report) measured: Measured,
     pub(in crate::report) lines: Vec<Line>,
+    /// The place of the first line; where a seed of it diverged that of the first one that lost none, if any did not.
+    pub(in crate::report) best: usize,
     /// Settings that vary between the lines.
     pub(in crate::report) settings: Vec<String>,
-    /// What differs between the first line and others beside their settings: `program (…) for 3 of 11`.
+    /// What differs between the best line and others beside their settings: `program (…) for 3 of 11`.
     pub(in crate::report) uncontrolled: Vec<String>,
 }
 
@@ -51,6 +53,8 @@ pub(in crate::report) struct Measured {
 pub(in crate::report) struct Line {
     pub(in crate::report) experiment: String,
     pub(in crate::report) configuration: Configuration,
+    /// Mean loss in nats per token over all seeds of its experiment, by least squares; `None` where no seed is missing there.
+    pub(in crate::report) adjusted_loss: Option<f64>,
     /// In the order of [`Group::settings`].
     pub(in crate::report) values: Vec<String>,
     subjects: Vec<Subject>,
@@ -115,7 +119,7 @@ fn name(folder: &ExperimentFolder, ranking: &Ranking, known: &[String]) -> Strin
 /// The configurations of an experiment that have a figure, each with how it was measured.
 fn lines(name: &str, ranking: Ranking, subjects: Vec<Subject>, unranked: &mut usize) -> Vec<(Measured, Line)> {
     let score = ranking.design.score();
-    let context = ranking.comparison.common_context;
+    let (context, by_bytes) = (ranking.comparison.common_context, ranking.comparison.by_bytes);
     let mut by_number: BTreeMap<i64, Vec<Subject>> = BTreeMap::new();
     for subject in subjects {
         let same_context = context.is_none() || subject.common_context.is_none() || subject.common_context == context;
@@ -140,14 +144,17 @@ fn lines(name: &str, ranking: Ranking, subjects: Vec<Subject>, unranked: &mut us
             score,
             tokenizer_hash: first.content.tokenizer.clone(),
         };
-        lines.push((measured, Line { experiment: name.to_owned(), configuration, values: Vec::new(), subjects }));
+        let adjusted_loss = configuration.adjusted_loss(by_bytes);
+        lines.push((measured, Line { experiment: name.to_owned(), configuration, adjusted_loss, values: Vec::new(), subjects }));
     }
     lines
 }
 
 fn group(measured: Measured, mut lines: Vec<Line>) -> Group {
-    let figure = |line: &Line| line.configuration.perplexity.map_or(f64::INFINITY, |f| f.mean);
+    let figure = |line: &Line| line.figure().map_or(f64::INFINITY, |f| f.mean);
     lines.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
+    let finished = |line: &Line| line.configuration.lost() == 0;
+    let best = if lines[0].configuration.has_diverged() { lines.iter().position(finished).unwrap_or(0) } else { 0 };
     let first = &lines[0].subjects[0];
     // The tokenizer is the same by content, whatever it is called, and so is the held-out text.
     let texts_differ = lines.iter().any(|line| line.subjects[0].content.text != first.content.text);
@@ -158,19 +165,19 @@ fn group(measured: Measured, mut lines: Vec<Line>) -> Group {
     };
     let settings: Vec<String> =
         first.settings.iter().map(|(key, _)| key).filter(|key| shown(key) && varies(key)).cloned().collect();
-    let uncontrolled = uncontrolled(&lines);
+    let uncontrolled = uncontrolled(&lines, best);
     for line in &mut lines {
         let value = |key: &String| line.subjects[0].setting(key).unwrap_or_default().to_owned();
         line.values = settings.iter().map(value).collect();
     }
-    Group { measured, lines, settings, uncontrolled }
+    Group { measured, lines, best, settings, uncontrolled }
 }
 
-/// What differs between the first line and the others outside their settings.
-fn uncontrolled(lines: &[Line]) -> Vec<String> {
-    let leader: Vec<&Subject> = lines[0].subjects.iter().collect();
+/// What differs between the line at this place and the others outside their settings.
+fn uncontrolled(lines: &[Line], best: usize) -> Vec<String> {
+    let leader: Vec<&Subject> = lines[best].subjects.iter().collect();
     let mut counts: Vec<(&'static str, usize)> = Vec::new();
-    for line in &lines[1..] {
+    for (_, line) in lines.iter().enumerate().filter(|(place, _)| *place != best) {
         let other: Vec<&Subject> = line.subjects.iter().collect();
         // A budget that one of the experiments sweeps is still another budget.
         for forbids in forbidding(&leader, &other, &|_| false) {
@@ -185,6 +192,12 @@ fn uncontrolled(lines: &[Line]) -> Vec<String> {
 }
 
 impl Line {
+    /// Its perplexity, by which the lines are ordered: over all seeds of its experiment where some are missing there.
+    pub(in crate::report) fn figure(&self) -> Option<Figure> {
+        let plain = self.configuration.perplexity?;
+        Some(Figure { mean: self.adjusted_loss.map_or(plain.mean, f64::exp), ..plain })
+    }
+
     /// The value of a setting, in words.
     pub(in crate::report) fn setting(&self, key: &str) -> Option<&str> {
         self.subjects[0].setting(key)
@@ -201,6 +214,16 @@ impl Group {
             }
         }
         names
+    }
+
+    /// Whether its experiments have results of different seeds.
+    pub(in crate::report) fn have_different_seeds(&self) -> bool {
+        let mut seeds: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+        for line in &self.lines {
+            seeds.entry(&line.experiment).or_default().extend(line.subjects.iter().filter_map(|subject| subject.seed));
+        }
+        let sets: BTreeSet<BTreeSet<i64>> = seeds.into_values().collect();
+        sets.len() > 1
     }
 }
 

@@ -5,6 +5,9 @@
 //! otherwise stands in a table of its own, and it is said what differs. Within a table the settings that vary are shown, those
 //! that differ between the experiments included; what else differs (the text that was learned from, say) is said, and forbids to
 //! call the first one better.
+//!
+//! Where seeds are missing in an experiment its figures are those of its own report: over all its seeds, by least squares. What another
+//! experiment did with a seed makes up for nothing: where experiments have results of different seeds that is said.
 
 mod files;
 mod groups;
@@ -39,3 +42,6 @@ impl Several {
         durable::write(&into.join("index.html"), files::html(self)?.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,37 +2,40 @@
 
 use super::groups::{Group, Line, Several};
 use crate::report::wording;
+use crate::runs::Status;
 use crate::words;
 use crate::words::listed;
 
 /// What may be said of a group, in sentences.
 pub(super) fn verdict(group: &Group) -> Vec<String> {
-    let Some(best) = group.lines.first() else { return Vec::new() };
+    let (Some(lowest), Some(best)) = (group.lines.first(), group.lines.get(group.best)) else { return Vec::new() };
     let experiments = group.experiments();
     let of = format!(
         "{} of {}",
         words::counted(group.lines.len(), "configuration"),
         if experiments.len() == 1 { "one experiment".to_owned() } else { format!("{} experiments", experiments.len()) }
     );
-    let figure = best.configuration.perplexity;
-    let perplexity = figure.map_or_else(String::new, |f| wording::perplexity(f.mean));
+    let figure = best.figure();
     let seeds = match figure.and_then(|f| f.spread.map(|spread| wording::spread(f.mean, spread))) {
         Some(spread) => format!(" ± {spread} over {}", words::counted(best.configuration.seeds, "seed")),
         None => " with one seed".to_owned(),
     };
-    let name = format!("{}#{}", wording::plain(&best.experiment), best.configuration.number);
-    let mut sentences = vec![format!("Lowest of {of}: {name}. Perplexity {perplexity}{seeds}.")];
+    let of = if group.best == 0 { of } else { format!("those that finished all their seeds, of {of}") };
+    let mut sentences = vec![format!("Lowest of {of}: {}. Perplexity {}{seeds}.", name(best), perplexity(best))];
+    sentences.extend(diverged(lowest, group.best > 0));
+    // Where another one was named in between, its name says which one is meant.
+    let best = name(best);
+    let [capital, it] = if group.best == 0 { ["It", "it"] } else { [best.as_str(); 2] };
     if !group.uncontrolled.is_empty() {
         sentences.push(format!(
-            "It is not called better than lines that differ from it beside their settings, in {}.",
+            "{capital} is not called better than lines that differ from it beside their settings, in {}.",
             group.uncontrolled.join(", in ")
         ));
-    } else if let Some(next) = group.lines.get(1) {
-        sentences.push(format!(
-            "Whether it is better is for `votive compare {name} {}#{}` to say.",
-            wording::plain(&next.experiment),
-            next.configuration.number
-        ));
+    } else if let Some(next) = group.lines.get(group.best + 1) {
+        sentences.push(format!("Whether {it} is better is for `votive compare {best} {}` to say.", name(next)));
+    }
+    if group.have_different_seeds() {
+        sentences.push("The experiments have results of different seeds, which these figures do not allow for.".to_owned());
     }
     if have_several_tests(group) {
         sentences.push(
@@ -41,6 +44,27 @@ pub(super) fn verdict(group: &Group) -> Vec<String> {
         );
     }
     sentences
+}
+
+/// `night#3`, as commands call it.
+fn name(line: &Line) -> String {
+    format!("{}#{}", wording::plain(&line.experiment), line.configuration.number)
+}
+
+fn perplexity(line: &Line) -> String {
+    line.figure().map_or_else(String::new, |figure| wording::perplexity(figure.mean))
+}
+
+/// Where a seed of the lowest one diverged: that it did, and whether another one is named for it.
+fn diverged(lowest: &Line, is_passed_over: bool) -> Option<String> {
+    let status = &lowest.configuration.status;
+    let diverged = status.get(&Status::Diverged)?;
+    let of = format!("{diverged} of its {} diverged", words::counted(status.values().sum::<usize>(), "seed"));
+    Some(if is_passed_over {
+        format!("{} has a lower one, {}, but {of}.", name(lowest), perplexity(lowest))
+    } else {
+        format!("But {of}, and no other configuration finished all its seeds.")
+    })
 }
 
 /// Whether what is shown as test figures may be of several texts.
@@ -83,6 +107,13 @@ pub(super) fn notes(several: &Several) -> Vec<String> {
     if several.unranked > 0 {
         let verb = if several.unranked == 1 { "has" } else { "have" };
         notes.push(format!("{} {verb} no figure and stand in no table.", words::counted(several.unranked, "configuration")));
+    }
+    if several.groups.iter().flat_map(|group| &group.lines).any(|line| line.adjusted_loss.is_some()) {
+        notes.push(
+            "Some seeds are missing: a figure is then what a configuration would give over all seeds of its experiment, by least squares. \
+             The files have the plain means too."
+                .to_owned(),
+        );
     }
     notes
 }

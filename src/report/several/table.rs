@@ -5,7 +5,7 @@ use super::sentences::{apart, measured, notes, verdict};
 use crate::report::comparison::Figure;
 use crate::report::swept_value::SweptValue;
 use crate::report::table::{LINES, ROWS};
-use crate::report::wording;
+use crate::report::{verdict::state, wording};
 use crate::terminal::{self, Cells, Column, Look, Tone};
 use crate::words;
 
@@ -46,7 +46,7 @@ pub(super) fn columns(group: &Group) -> Vec<GroupColumn> {
         columns.push(column(key, group.lines.iter().all(numeric), &|_, line| wording::plain(&line.values[place])).keep(9));
     }
     let of_test = |line: &Line| line.configuration.test_perplexity;
-    columns.push(figures(group, "perplexity", |line| line.configuration.perplexity));
+    columns.push(figures(group, "perplexity", Line::figure));
     if group.lines.iter().any(|line| of_test(line).is_some()) {
         columns.push(figures(group, "test", of_test).keep(4));
     }
@@ -58,6 +58,10 @@ pub(super) fn columns(group: &Group) -> Vec<GroupColumn> {
         column("training", true, &|_, line| line.configuration.training_seconds.map_or_else(String::new, words::duration))
             .keep(1),
     );
+    let status = |line: &Line| state(&line.configuration);
+    if group.lines.iter().any(|line| status(line) != "completed") {
+        columns.push(column("status", false, &|_, line| status(line)).keep(8));
+    }
     columns
 }
 
@@ -77,7 +81,7 @@ pub(super) fn terminal(several: &Several, look: Look) -> String {
         }
         let columns = columns(group);
         let row = |row: usize| {
-            let tone = if row == 0 { Tone::Good } else { Tone::Plain };
+            let tone = if row == group.best { Tone::Good } else { Tone::Plain };
             (tone, columns.iter().map(|column| column.cells[row].clone()).collect())
         };
         let rows: Vec<terminal::Row> = (0..group.lines.len().min(ROWS)).map(row).collect();
