@@ -19,6 +19,8 @@ const COPIES_OF_WEIGHTS: u64 = 3;
 const RECORDS: u64 = 16_000_000;
 /// Of each scored token: what each window gave for it, its losses by both protocols, its rows on their way to the file.
 const MEMORY_OF_A_SCORE: u64 = 100;
+/// Of each target of a step, which is gathered whole: its number and that of the token before it.
+const MEMORY_OF_A_TARGET: u64 = 8;
 /// Of each token of the vocabulary in a tokenizer that was read: its text, its number, its merges.
 const MEMORY_OF_A_TOKEN: u64 = 1_000;
 
@@ -44,6 +46,7 @@ pub(super) fn memory(
         (Device::Cpu, _) => {
             let beside = COPIES_OF_WEIGHTS * weights(config)
                 + MEMORY_OF_A_SCORE * scored_tokens
+                + MEMORY_OF_A_TARGET * (batch * length) as u64
                 + MEMORY_OF_A_TOKEN * config.vocabulary as u64;
             Ok(PROCESS + shape::engine_bytes(config, length, batch, circumstances.threads) + beside)
         }
@@ -56,10 +59,11 @@ pub(super) fn memory(
 }
 
 /// What a worker holds of the machine's memory beside what a process holds that only makes its steps, bytes: what it records, the
-/// losses of scored tokens, its tokenizer, and its weights once more while they are written.
+/// losses of scored tokens, its tokenizer, the tokens of its largest step, of which a probe makes a part, and its weights once more while
+/// they are written.
 pub fn memory_beside_steps(facts: &Facts) -> u64 {
     let tokens = MEMORY_OF_A_SCORE * facts.validation_tokens + MEMORY_OF_A_TOKEN * facts.vocabulary;
-    RECORDS + 4 * facts.parameters + tokens
+    RECORDS + 4 * facts.parameters + tokens + MEMORY_OF_A_TARGET * facts.tokens_per_step
 }
 
 /// Most bytes that stay in a trial's folder when it is complete, after so many steps: the best weights are counted as others than
@@ -146,6 +150,29 @@ mod tests {
             let ratio = expected / (peak * 1e6);
             assert!((0.85..=1.15).contains(&ratio), "{parameters} parameters: {ratio:.2} of {peak} MB");
         }
+    }
+
+    #[test]
+    fn the_tokens_of_a_step_of_a_million_windows_count() {
+        let (numbers, config, settings) = (Numbers::default(), config(Family::Gpt2, (1, 2, 16), 69, 256), Settings::default());
+        let circumstances = Circumstances {
+            device: Device::Cpu,
+            memory_bytes: None,
+            threads: 1,
+            limit: 1,
+            common_context: None,
+            numbers: &numbers,
+        };
+        let of = |batch| {
+            let mut settings = settings.clone();
+            settings.train.sequence_length = 256;
+            memory(&config, &settings, batch, 13_207, circumstances).unwrap()
+        };
+        // What goes through the model at once is bounded, the tokens of the step are not.
+        assert_eq!(of(1_000_000) - of(100_000), 900_000 * 256 * 8);
+        let facts = |tokens_per_step| Facts { tokens_per_step, ..Facts::default() };
+        let step = memory_beside_steps(&facts(256_000_000)) - memory_beside_steps(&facts(0));
+        assert_eq!(step, 2_048_000_000);
     }
 
     #[test]
