@@ -291,7 +291,7 @@ pub fn now_utc() -> i64 {
 /// How much of a trial is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
-    /// Steps.
+    /// Steps, from the first one without a gap.
     pub steps: i64,
     /// Evaluations on the way.
     pub evaluations: i64,

@@ -39,7 +39,8 @@ pub struct ParquetRecorder {
 }
 
 impl ParquetRecorder {
-    /// Reads back the rows that earlier attempts left. A damaged file is an error that names it.
+    /// Reads back the rows that earlier attempts left. A damaged file is an error that names it; of the steps of a long trial those
+    /// count that lead up to a damaged part.
     pub fn open(folder: &TrialFolder, trial_id: &TrialId) -> Result<Self> {
         Self::with(folder, trial_id, PART_ROWS, FLUSH_AFTER)
     }
@@ -66,7 +67,7 @@ impl ParquetRecorder {
     }
 
     /// Target tokens trained on by the recorded steps, and the seconds that these took together.
-    pub fn trained(&self) -> Result<(i64, f64)> {
+    pub fn trained(&self) -> (i64, f64) {
         self.steps.trained()
     }
 

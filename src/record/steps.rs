@@ -8,14 +8,18 @@
 //! **Which rows count**: all of `steps.parquet`, and those of the parts that lie before its first row. Every change of
 //! the folder is one rename, and this rule holds before and after each of them:
 //! a part is written first and `steps.parquet` cut after it; the merged file is put in place first and the parts removed after it.
+//!
+//! **What damage costs**: of what lies there the rows count that lead up from step 1 without a gap. Where a part is damaged or gone, the
+//! rows after it are of no use to a checkpoint, and are dropped.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::rows::{steps_rows, steps_table};
 use super::schema;
 use super::table::{Table, write_tables};
 use crate::durable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::rows::StepRow;
 use crate::runs::{Published, TrialFolder};
 
@@ -28,7 +32,7 @@ pub(super) struct StepsFile {
     trial_id: String,
     part_rows: usize,
     /// Complete parts that count; each holds `part_rows` rows.
-    parts: usize,
+    parts: Vec<Part>,
     /// The rows after them.
     tail: Vec<StepRow>,
     /// Whether `steps.parquet` lacks something of `tail`.
@@ -37,14 +41,33 @@ pub(super) struct StepsFile {
     written: Option<Published>,
 }
 
+/// What the rows of a complete part come to.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Target tokens trained on up to its last row.
+    tokens_seen: i64,
+    /// Seconds that its steps took together.
+    seconds: f64,
+}
+
+impl Part {
+    fn of(rows: &[StepRow]) -> Self {
+        Self { tokens_seen: rows.last().map_or(0, |row| row.tokens_seen), seconds: rows.iter().map(|row| row.step_seconds).sum() }
+    }
+}
+
 impl StepsFile {
-    /// Reads back what an earlier attempt left.
+    /// Reads back what an earlier attempt left, every part once: each is needed whole when the trial ends, and whoever goes on from a
+    /// checkpoint must know now whether its rows are there.
+    ///
+    /// # Errors
+    /// Where `steps.parquet` cannot be read. A part that cannot ends what counts.
     pub(super) fn open(folder: &TrialFolder, trial_id: &str, part_rows: usize) -> Result<Self> {
         let mut file = Self {
             folder: folder.clone(),
             trial_id: trial_id.to_owned(),
             part_rows,
-            parts: 0,
+            parts: Vec::new(),
             tail: Vec::new(),
             changed: true,
             written: None,
@@ -54,24 +77,47 @@ impl StepsFile {
             file.changed = false;
         }
         let first = file.tail.first().map_or(i64::MAX, |row| row.step);
-        while file.part(file.parts).exists() && file.part_end(file.parts) < first {
-            file.parts += 1;
+        while file.part(file.parts.len()).exists() && file.rows_before_tail() + (part_rows as i64) < first {
+            match file.read_part(file.parts.len()) {
+                Ok(rows) => file.parts.push(Part::of(&rows)),
+                Err(error) if error.kind() == Kind::Data => {
+                    tracing::warn!(error = error.chain(), "the steps from this part on are lost");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let leading = file.tail.iter().zip(file.rows_before_tail() + 1..).take_while(|(row, expected)| row.step == *expected);
+        let leading = leading.count();
+        if leading < file.tail.len() {
+            tracing::warn!(after = file.rows_before_tail() + leading as i64, "steps that others should lead up to are dropped");
+            file.tail.truncate(leading);
+            file.changed = true;
         }
         Ok(file)
+    }
+
+    /// The rows of a part: steps are numbered from 1 without gaps.
+    fn read_part(&self, index: usize) -> Result<Vec<StepRow>> {
+        let (path, first) = (self.part(index), (index * self.part_rows) as i64 + 1);
+        let rows = read(&path)?;
+        if rows.len() == self.part_rows && rows.iter().zip(first..).all(|(row, expected)| row.step == expected) {
+            return Ok(rows);
+        }
+        Err(Error::data(format!("{} does not hold the steps from {first} on", path.display())))
     }
 
     fn part(&self, index: usize) -> PathBuf {
         self.folder.steps_parts().join(format!("part-{:06}.parquet", index + 1))
     }
 
-    /// The last step of a part: steps are numbered from 1 without gaps.
-    fn part_end(&self, index: usize) -> i64 {
-        ((index + 1) * self.part_rows) as i64
+    fn rows_before_tail(&self) -> i64 {
+        (self.parts.len() * self.part_rows) as i64
     }
 
-    /// Number of rows received.
+    /// Number of rows received: they are those of the steps from 1 to that.
     pub(super) fn rows(&self) -> usize {
-        self.parts * self.part_rows + self.tail.len()
+        self.parts.len() * self.part_rows + self.tail.len()
     }
 
     pub(super) fn push(&mut self, row: &StepRow) {
@@ -79,18 +125,15 @@ impl StepsFile {
         self.changed = true;
     }
 
-    /// Drops the rows after `step` and puts what is left on disk; of a trial that begins there is nothing to put. The rows must lead up
-    /// to `step` without a gap.
+    /// Drops the rows after `step` and puts what is left on disk; of a trial that begins there is nothing to put.
     pub(super) fn resume(&mut self, step: i64) -> Result<()> {
         let whole_parts = usize::try_from(step).unwrap_or(0) / self.part_rows;
-        if whole_parts < self.parts {
-            self.tail = read(&self.part(whole_parts))?;
-            self.parts = whole_parts;
+        if whole_parts < self.parts.len() {
+            self.tail = self.read_part(whole_parts)?;
+            self.parts.truncate(whole_parts);
         }
         self.tail.retain(|row| row.step <= step);
-        let first = (self.parts * self.part_rows) as i64 + 1;
-        let whole = self.tail.iter().zip(first..).all(|(row, expected)| row.step == expected);
-        if !whole || self.rows() as i64 != step.max(0) {
+        if self.rows() as i64 != step.max(0) {
             let path = self.folder.steps();
             return Err(Error::data(format!("{} does not hold the steps up to {step}, where the checkpoint is", path.display()))
                 .help("delete the trial's folder to train it from the start"));
@@ -99,13 +142,23 @@ impl StepsFile {
         if self.rows() > 0 || self.folder.steps().exists() {
             self.flush()?;
         }
-        self.remove_parts_from(self.parts)
+        self.remove_parts_from(self.parts.len())
     }
 
-    fn remove_parts_from(&self, mut index: usize) -> Result<()> {
-        while self.part(index).exists() {
-            durable::remove_file(&self.part(index))?;
-            index += 1;
+    /// Removes the parts of this number and above, also where one between them is gone.
+    fn remove_parts_from(&self, index: usize) -> Result<()> {
+        let folder = self.folder.steps_parts();
+        if !folder.exists() {
+            return Ok(());
+        }
+        let first = self.part(index);
+        let unread = |e| Error::io("read", &folder, e);
+        for entry in fs::read_dir(&folder).map_err(unread)? {
+            let path = entry.map_err(unread)?.path();
+            // Numbers have leading zeros: names are in the order of parts.
+            if path >= first {
+                durable::remove_file(&path)?;
+            }
         }
         Ok(())
     }
@@ -118,9 +171,10 @@ impl StepsFile {
         // The tail keeps at least one row, so that it is always known which parts lie before it.
         while self.tail.len() > self.part_rows {
             durable::create_folder(&self.folder.steps_parts())?;
-            steps_table(&self.trial_id, &self.tail[..self.part_rows]).write(&self.part(self.parts), Some(&self.trial_id))?;
+            let rows = &self.tail[..self.part_rows];
+            steps_table(&self.trial_id, rows).write(&self.part(self.parts.len()), Some(&self.trial_id))?;
+            self.parts.push(Part::of(rows));
             self.tail.drain(..self.part_rows);
-            self.parts += 1;
         }
         self.written = Some(steps_table(&self.trial_id, &self.tail).write(&self.folder.steps(), Some(&self.trial_id))?);
         self.changed = false;
@@ -130,7 +184,7 @@ impl StepsFile {
     /// The gradient norms of all steps, and how many steps were clipped.
     pub(super) fn norms(&self) -> Result<(Vec<f64>, usize)> {
         let (mut norms, mut clipped) = (Vec::with_capacity(self.rows()), 0);
-        for index in 0..self.parts {
+        for index in 0..self.parts.len() {
             let part = Table::read(&self.part(index), schema::steps())?;
             norms.extend(part.float64("grad_norm").into_iter().flatten());
             clipped += part.bool("clipped").into_iter().filter(|clipped| *clipped == Some(true)).count();
@@ -141,22 +195,18 @@ impl StepsFile {
     }
 
     /// Target tokens trained on by all steps, and the seconds that these took together.
-    pub(super) fn trained(&self) -> Result<(i64, f64)> {
-        let (mut tokens, mut seconds) = (0, 0.0);
-        for index in 0..self.parts {
-            let part = Table::read(&self.part(index), schema::steps())?;
-            tokens = part.int64("tokens_seen").into_iter().flatten().last().unwrap_or(tokens);
-            seconds += part.float64("step_seconds").into_iter().flatten().sum::<f64>();
-        }
-        let tokens = self.tail.last().map_or(tokens, |row| row.tokens_seen);
-        Ok((tokens, seconds + self.tail.iter().map(|row| row.step_seconds).sum::<f64>()))
+    pub(super) fn trained(&self) -> (i64, f64) {
+        let before = self.parts.last().map_or(0, |part| part.tokens_seen);
+        let seconds: f64 = self.parts.iter().map(|part| part.seconds).sum();
+        let Part { tokens_seen, seconds: rest } = Part::of(&self.tail);
+        (if self.tail.is_empty() { before } else { tokens_seen }, seconds + rest)
     }
 
     /// Makes one file of all parts, as it is then; `None` where nothing was written since this was opened.
     pub(super) fn merge(&mut self) -> Result<Option<Published>> {
         self.flush()?;
-        if self.parts > 0 {
-            let parts = (0..self.parts).map(|index| Table::read(&self.part(index), schema::steps()));
+        if !self.parts.is_empty() {
+            let parts = (0..self.parts.len()).map(|index| Table::read(&self.part(index), schema::steps()));
             let tail = std::iter::once_with(|| Ok(steps_table(&self.trial_id, &self.tail)));
             let written = write_tables(&self.folder.steps(), &schema::steps(), Some(&self.trial_id), parts.chain(tail))?;
             self.written = Some(written);
@@ -169,15 +219,13 @@ impl StepsFile {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<StepRow>> {
+fn read(path: &Path) -> Result<Vec<StepRow>> {
     let table = Table::read(path, schema::steps())?;
     steps_rows(&table).map_err(|e| e.context(format!("{} is damaged", path.display())))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::record::rows::tests::step;
 
@@ -204,7 +252,7 @@ mod tests {
     fn on_disk(folder: &TrialFolder) -> Vec<i64> {
         let mut file = StepsFile::open(folder, ID, 10).unwrap();
         let mut steps = Vec::new();
-        for index in 0..file.parts {
+        for index in 0..file.parts.len() {
             steps.extend(read(&file.part(index)).unwrap().iter().map(|r| r.step));
         }
         steps.extend(file.tail.drain(..).map(|r| r.step));
@@ -320,6 +368,79 @@ mod tests {
         fs::write(folder.steps(), b"PAR1 but not really").unwrap();
         let error = StepsFile::open(&folder, ID, 10).err().unwrap();
         assert!(error.to_string().ends_with("steps.parquet is damaged"), "{error}");
+    }
+
+    /// A trial of 35 steps in three parts and five rows more, of which the second part is then spoilt.
+    fn spoilt(spoil: impl FnOnce(&StepsFile, &Path)) -> (tempfile::TempDir, TrialFolder) {
+        let (dir, folder) = folder();
+        let mut file = filled(&folder, 35);
+        file.flush().unwrap();
+        spoil(&file, &file.part(1));
+        (dir, folder)
+    }
+
+    #[test]
+    fn where_a_part_is_damaged_or_gone_the_rows_before_it_count_and_the_trial_goes_on_from_there() {
+        let with_rows = |rows: &[i64], path: &Path| {
+            steps_table(ID, &rows.iter().map(|&number| step(number)).collect::<Vec<_>>()).write(path, None).map(drop).unwrap();
+        };
+        for at in [0, 5, 10] {
+            for scene in [
+                spoilt(|_, part| fs::remove_file(part).unwrap()),
+                spoilt(|_, part| fs::write(part, b"torn").unwrap()),
+                spoilt(|_, part| {
+                    let mut bytes = fs::read(part).unwrap();
+                    let middle = bytes.len() / 2;
+                    bytes[middle..].iter_mut().for_each(|byte| *byte = !*byte);
+                    fs::write(part, bytes).unwrap();
+                }),
+                spoilt(|_, part| with_rows(&[11, 12, 13], part)),
+                spoilt(|_, part| with_rows(&(1..=10).collect::<Vec<_>>(), part)),
+            ] {
+                let (_dir, folder) = scene;
+                let mut file = StepsFile::open(&folder, ID, 10).unwrap();
+                assert_eq!((file.rows(), file.trained().0), (10, step(10).tokens_seen));
+                file.resume(at).unwrap();
+                assert_eq!(on_disk(&folder), until(at), "{at}");
+                let left = fs::read_dir(folder.steps_parts()).unwrap().count();
+                assert_eq!(left as i64, at / 10, "no part stays that could be taken for a later one");
+                for number in at + 1..=35 {
+                    file.push(&step(number));
+                }
+                assert_eq!(file.norms().unwrap().0.len(), 35);
+                file.merge().unwrap();
+                assert_eq!(on_disk(&folder), until(35));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_nothing_leads_up_to_do_not_count() {
+        let (_dir, folder) = folder();
+        filled(&folder, 35).flush().unwrap();
+        fs::remove_dir_all(folder.steps_parts()).unwrap();
+        assert_eq!(StepsFile::open(&folder, ID, 10).unwrap().rows(), 0);
+        let rows: Vec<StepRow> = [1, 2, 4, 5].map(step).to_vec();
+        steps_table(ID, &rows).write(&folder.steps(), None).unwrap();
+        let mut file = StepsFile::open(&folder, ID, 10).unwrap();
+        assert_eq!(file.rows(), 2);
+        file.resume(2).unwrap();
+        assert_eq!(on_disk(&folder), until(2));
+    }
+
+    #[test]
+    fn what_was_trained_is_that_of_all_parts_and_of_the_rows_after_them() {
+        let (_dir, folder) = folder();
+        let mut file = filled(&folder, 30);
+        for flushed in [false, true] {
+            let (tokens, seconds) = file.trained();
+            assert_eq!(tokens, step(30).tokens_seen, "flushed {flushed}");
+            assert!((seconds - 0.06).abs() < 1e-12, "{seconds}");
+            file.flush().unwrap();
+        }
+        assert_eq!(StepsFile::open(&folder, ID, 10).unwrap().trained(), file.trained());
+        file.resume(20).unwrap();
+        assert_eq!(file.trained().0, step(20).tokens_seen);
     }
 
     #[test]

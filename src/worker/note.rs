@@ -68,7 +68,7 @@ impl Recorder for Noting<'_> {
             return Ok(());
         }
         // What was made before counts: by it, it is told how long the rest will take.
-        let (tokens_seen, training_seconds) = self.parquet.trained()?;
+        let (tokens_seen, training_seconds) = self.parquet.trained();
         let budget_seconds = self.budget_seconds;
         self.heart.change(|progress| {
             (progress.step, progress.tokens_seen, progress.training_seconds) = (step, tokens_seen, training_seconds);
