@@ -307,8 +307,15 @@ pub trait Recorder {
     fn recorded(&self, _step: i64) -> Option<Recorded> {
         None
     }
-    /// A trial starts or goes on after `step` steps: rows after that step are of an attempt that was lost, and go.
+    /// A trial starts or goes on after `step` steps: rows after that step are of an attempt that was lost, and go. So do the scores in full
+    /// of the final weights, which will be made again; those of the best ones, whose weights may be gone, wait for
+    /// [`Recorder::keep_best`].
     fn resume(&mut self, step: i64) -> Result<()>;
+    /// What an earlier attempt recorded of the best weights stays where all of it was measured as one of these evaluations of the final
+    /// weights was; else it goes. The evaluations that stay.
+    fn keep_best(&mut self, _like: &[EvaluationRow]) -> Result<Vec<EvaluationRow>> {
+        Ok(Vec::new())
+    }
     /// A step was made.
     fn step(&mut self, row: &StepRow) -> Result<()>;
     /// An evaluation was made. A row of the same step, protocol, kind and part (of a scoring that was cut off) is replaced.

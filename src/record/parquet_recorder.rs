@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::rows::{checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, positions_table, token_nll_tables};
+use super::rows::{
+    checkpoints_rows, checkpoints_table, evaluations_rows, evaluations_table, positions_rows, positions_table, token_nll_rows,
+    token_nll_tables,
+};
 use super::schema;
 use super::steps::{PART_ROWS, StepsFile};
-use super::table::{Table, write_tables};
+use super::table::{Groups, Table, write_tables};
 use crate::durable;
 use crate::error::{Kind, Result};
 use crate::plan::TrialId;
@@ -131,11 +134,67 @@ impl ParquetRecorder {
         Ok(())
     }
 
+    /// Without scores there is no file.
     fn write_token_nll(&mut self) -> Result<()> {
+        if self.token_nll.is_empty() {
+            return durable::remove_file(&self.folder.token_nll());
+        }
         let written = write_token_nll(&self.folder, &self.trial_id, &self.token_nll)?;
         self.wrote(written);
         Ok(())
     }
+
+    /// Without scores there is no file.
+    fn write_positions(&mut self) -> Result<()> {
+        if self.positions.is_empty() {
+            return durable::remove_file(&self.folder.positions());
+        }
+        let written = write_positions(&self.folder, &self.trial_id, &self.positions)?;
+        self.wrote(written);
+        Ok(())
+    }
+
+    /// What lies there of the best weights' tokens and positions; of a damaged file nothing.
+    fn scores_of_best(&self) -> Result<(Vec<TokenNll>, Vec<Positions>)> {
+        let (tokens, positions) = (self.folder.token_nll(), self.folder.positions());
+        let tokens = if tokens.exists() { readable(token_nll_of_best(&tokens))? } else { Vec::new() };
+        let mut positions = readable(read(&positions, schema::positions(), positions_rows))?;
+        positions.retain(|positions| is_best(positions.kind));
+        Ok((tokens, positions))
+    }
+}
+
+fn is_best(kind: CheckpointKind) -> bool {
+    kind == CheckpointKind::Best
+}
+
+/// What was read; nothing, and a word of it, where the file is damaged.
+fn readable<T>(rows: Result<Vec<T>>) -> Result<Vec<T>> {
+    match rows {
+        Err(error) if error.kind() == Kind::Data => {
+            tracing::warn!(error = error.chain(), "scores of the best weights are lost");
+            Ok(Vec::new())
+        }
+        rows => rows,
+    }
+}
+
+/// The scores of the best weights' tokens, row group by row group: those of the final ones are never in memory.
+fn token_nll_of_best(path: &Path) -> Result<Vec<TokenNll>> {
+    let mut all: Vec<TokenNll> = Vec::new();
+    for group in Groups::open(path, schema::token_nll())? {
+        let Some(scores) = token_nll_rows(&group?)?.filter(|scores| is_best(scores.kind)) else { continue };
+        match all.last_mut().filter(|of| (of.protocol, of.context, of.stride) == (scores.protocol, scores.context, scores.stride))
+        {
+            Some(of) => {
+                of.positions.extend(scores.positions);
+                of.tokens.extend(scores.tokens);
+                of.nll.extend(scores.nll);
+            }
+            None => all.push(scores),
+        }
+    }
+    Ok(all)
 }
 
 pub(super) fn write_token_nll(folder: &TrialFolder, trial_id: &str, all: &[TokenNll]) -> Result<Published> {
@@ -153,12 +212,11 @@ impl Recorder for ParquetRecorder {
         Some(Recorded { steps: self.steps.rows() as i64, evaluations: on_the_way.count() as i64 })
     }
 
-    /// Rows after `step` go, and so do the evaluations in full (`best`, `final`): they are made at the end only, and will be made
-    /// again. Checkpoints whose folder is gone without a row saying so were deleted by a process that was killed before it
+    /// Checkpoints whose folder is gone without a row saying so were deleted by a process that was killed before it
     /// could tell. A table without rows is on disk when the trial has ended, not when it begins.
     fn resume(&mut self, step: i64) -> Result<()> {
         self.steps.resume(step)?;
-        self.evaluations.retain(|row| row.step <= step && row.kind == CheckpointKind::Periodic);
+        self.evaluations.retain(|row| row.step <= step && row.kind != CheckpointKind::Final);
         self.evaluations_changed = true;
         if !self.evaluations.is_empty() || self.folder.evaluations().exists() {
             self.write_evaluations()?;
@@ -173,13 +231,28 @@ impl Recorder for ParquetRecorder {
         if !self.checkpoints.is_empty() || self.folder.checkpoints_parquet().exists() {
             self.write_checkpoints()?;
         }
-        self.token_nll.clear();
-        self.positions.clear();
-        for scores in [self.folder.token_nll(), self.folder.positions()] {
-            durable::remove_file(&scores)?;
-        }
+        let has_best = self.evaluations.iter().any(|row| is_best(row.kind));
+        (self.token_nll, self.positions) = if has_best { self.scores_of_best()? } else { Default::default() };
+        self.write_token_nll()?;
+        self.write_positions()?;
         self.flushed = Instant::now();
         Ok(())
+    }
+
+    fn keep_best(&mut self, like: &[EvaluationRow]) -> Result<Vec<EvaluationRow>> {
+        let measure =
+            |row: &EvaluationRow| (row.part, row.protocol, row.context, row.stride, row.scored_tokens, row.scored_bytes);
+        let best: Vec<EvaluationRow> = self.evaluations.iter().filter(|row| is_best(row.kind)).cloned().collect();
+        if best.iter().all(|row| like.iter().any(|other| measure(other) == measure(row))) {
+            return Ok(best);
+        }
+        self.evaluations.retain(|row| !is_best(row.kind));
+        self.evaluations_changed = true;
+        self.token_nll.retain(|scores| !is_best(scores.kind));
+        self.positions.retain(|positions| !is_best(positions.kind));
+        self.write_token_nll()?;
+        self.write_positions()?;
+        Ok(Vec::new())
     }
 
     fn step(&mut self, row: &StepRow) -> Result<()> {
@@ -198,7 +271,8 @@ impl Recorder for ParquetRecorder {
         }
     }
 
-    /// An evaluation of the same weights by the same protocol replaces the earlier one.
+    /// An evaluation of the same weights by the same protocol replaces the earlier one. Here and in the scores of tokens and positions the
+    /// best weights come last, as where they are scored last: they may be of an earlier attempt.
     fn evaluation(&mut self, row: &EvaluationRow) -> Result<()> {
         let same = |other: &EvaluationRow| {
             (other.step, other.protocol, other.kind, &other.part, other.context, other.stride)
@@ -208,6 +282,7 @@ impl Recorder for ParquetRecorder {
             Some(earlier) => *earlier = row.clone(),
             None => self.evaluations.push(row.clone()),
         }
+        self.evaluations.sort_by_key(|row| is_best(row.kind));
         self.evaluations_changed = true;
         Ok(())
     }
@@ -234,15 +309,15 @@ impl Recorder for ParquetRecorder {
             Some(earlier) => *earlier = scores.clone(),
             None => self.token_nll.push(scores.clone()),
         }
+        self.token_nll.sort_by_key(|scores| is_best(scores.kind));
         self.write_token_nll()
     }
 
     fn positions(&mut self, positions: &Positions) -> Result<()> {
         self.positions.retain(|other| (other.protocol, other.kind) != (positions.protocol, positions.kind));
         self.positions.push(positions.clone());
-        let written = write_positions(&self.folder, &self.trial_id, &self.positions)?;
-        self.wrote(written);
-        Ok(())
+        self.positions.sort_by_key(|positions| is_best(positions.kind));
+        self.write_positions()
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -396,7 +471,7 @@ mod tests {
         recorder.token_nll(&scores(CheckpointKind::Final, f32::INFINITY)).unwrap();
         let table = Table::read(&folder.token_nll(), schema::token_nll()).unwrap();
         assert_eq!(table.int64("position"), [2, 3, 4, 2, 3, 4].map(Some));
-        assert_eq!(table.float64("nll"), [Some(1.0), Some(1.0), Some(1.0), None, None, None]);
+        assert_eq!(table.float64("nll"), [None, None, None, Some(1.0), Some(1.0), Some(1.0)]);
         recorder.positions(&positions(CheckpointKind::Final, 1.0)).unwrap();
         recorder.positions(&positions(CheckpointKind::Final, f64::NAN)).unwrap();
         let table = Table::read(&folder.positions(), schema::positions()).unwrap();
@@ -404,6 +479,55 @@ mod tests {
         assert_eq!(table.float64("nll_sum"), [None; 3]);
         recorder.resume(0).unwrap();
         assert!(!folder.token_nll().exists() && !folder.positions().exists());
+    }
+
+    #[test]
+    fn scores_of_best_weights_that_are_gone_outlive_kills_and_end_in_the_same_bytes() {
+        let tell = |recorder: &mut ParquetRecorder, kind, step| {
+            let row = evaluation(step, kind);
+            recorder.evaluation(&row).unwrap();
+            recorder.positions(&positions(kind, 1.5)).unwrap();
+            for protocol in [Protocol::Common, Protocol::Native] {
+                recorder.token_nll(&TokenNll { protocol, ..scores(kind, step as f32) }).unwrap();
+            }
+            recorder.flush().unwrap();
+            row
+        };
+        let (_dir, folder, id) = trial();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        train(&mut recorder, &folder, 0, 40);
+        tell(&mut recorder, CheckpointKind::Final, 40);
+        let best = tell(&mut recorder, CheckpointKind::Best, 20);
+        recorder.finish().unwrap();
+        let expected = files(&folder);
+        // Killed before and after the final weights are scored again.
+        for scored in [false, true, true] {
+            let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+            recorder.resume(40).unwrap();
+            if scored {
+                let last = tell(&mut recorder, CheckpointKind::Final, 40);
+                assert_eq!(recorder.keep_best(std::slice::from_ref(&last)).unwrap(), std::slice::from_ref(&best));
+            }
+        }
+        assert_eq!(files(&folder), expected);
+        // Lost are those of another measure, and all of them where they are to be made again.
+        for like in [vec![], vec![EvaluationRow { context: 64, ..best.clone() }]] {
+            let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+            recorder.resume(40).unwrap();
+            tell(&mut recorder, CheckpointKind::Final, 40);
+            assert_eq!(recorder.keep_best(&like).unwrap(), []);
+            recorder.finish().unwrap();
+            assert_ne!(files(&folder), expected);
+            let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+            assert!(recorder.evaluations().iter().all(|row| row.kind != CheckpointKind::Best));
+            tell(&mut recorder, CheckpointKind::Best, 20);
+        }
+        // A damaged table costs what it held.
+        std::fs::write(folder.token_nll(), b"torn").unwrap();
+        let mut recorder = ParquetRecorder::open(&folder, &id).unwrap();
+        recorder.resume(40).unwrap();
+        assert!(!folder.token_nll().exists());
+        assert_eq!(recorder.keep_best(std::slice::from_ref(&best)).unwrap(), [best]);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use parquet::data_type::ByteArray;
 use super::schema;
 use super::table::{Table, Value};
 use crate::error::{Error, Result};
-use crate::rows::{CheckpointKind, CheckpointRow, EvaluationRow, Positions, Protocol, ScoredPart, StepRow, TokenNll};
+use crate::rows::{
+    CheckpointKind, CheckpointRow, EvaluationRow, PositionBin, Positions, Protocol, ScoredPart, StepRow, TokenNll,
+};
 
 /// Tokens in one row group.
 const TOKEN_ROWS: usize = 1 << 16;
@@ -183,6 +185,26 @@ pub(super) fn token_nll_tables(trial_id: &str, scores: &TokenNll) -> impl Iterat
     })
 }
 
+/// One of the tables of an evaluation's tokens: those of one evaluation. `None` of an empty one. What was not finite is infinite.
+pub(super) fn token_nll_rows(table: &Table) -> Result<Option<TokenNll>> {
+    let (protocol, kind) = (table.text("protocol"), table.text("checkpoint_kind"));
+    let (context, stride) = (table.int64("context"), table.int64("stride"));
+    let (position, token, nll) = (table.int64("position"), table.int64("token"), table.float64("nll"));
+    if table.rows() == 0 {
+        return Ok(None);
+    }
+    let number = |token: Option<i64>| u32::try_from(there(token, "token")?).map_err(|_| missing("token"));
+    Ok(Some(TokenNll {
+        protocol: protocol_named(protocol[0].as_deref())?,
+        context: there(context[0], "context")?,
+        stride: there(stride[0], "stride")?,
+        kind: kind_named(kind[0].as_deref())?,
+        positions: position.into_iter().map(|position| there(position, "position")).collect::<Result<_>>()?,
+        tokens: token.into_iter().map(number).collect::<Result<_>>()?,
+        nll: nll.into_iter().map(|nll| nll.map_or(f32::INFINITY, |nll| nll as f32)).collect(),
+    }))
+}
+
 pub(super) fn positions_table(trial_id: &str, all: &[Positions]) -> Table {
     let mut table = Table::new(schema::positions(), all.iter().map(|p| p.bins.len()).sum());
     for positions in all {
@@ -200,6 +222,29 @@ pub(super) fn positions_table(trial_id: &str, all: &[Positions]) -> Table {
         }
     }
     table
+}
+
+/// The rows of one evaluation lie together. What was not finite is infinite.
+pub(super) fn positions_rows(table: &Table) -> Result<Vec<Positions>> {
+    let (kind, protocol, context) = (table.text("checkpoint_kind"), table.text("protocol"), table.int64("context"));
+    let (first, last) = (table.int64("first_position"), table.int64("last_position"));
+    let (tokens, nll_sum) = (table.int64("tokens"), table.float64("nll_sum"));
+    let mut all: Vec<Positions> = Vec::new();
+    for i in 0..table.rows() {
+        let protocol = protocol_named(protocol[i].as_deref())?;
+        let (kind, context) = (kind_named(kind[i].as_deref())?, there(context[i], "context")?);
+        let bin = PositionBin {
+            first: there(first[i], "first_position")?,
+            last: there(last[i], "last_position")?,
+            tokens: there(tokens[i], "tokens")?,
+            nll_sum: nll_sum[i].unwrap_or(f64::INFINITY),
+        };
+        match all.last_mut().filter(|of| (of.protocol, of.kind, of.context) == (protocol, kind, context)) {
+            Some(of) => of.bins.push(bin),
+            None => all.push(Positions { protocol, context, kind, bins: vec![bin] }),
+        }
+    }
+    Ok(all)
 }
 
 fn missing(column: &str) -> Error {
@@ -326,6 +371,24 @@ pub(super) mod tests {
         assert_eq!(tables.iter().map(Table::rows).collect::<Vec<_>>(), [TOKEN_ROWS, TOKEN_ROWS, 3]);
         let positions: Vec<i64> = tables.iter().flat_map(|table| table.int64("position")).flatten().collect();
         assert_eq!(positions, scores.positions);
+        let short = TokenNll { positions: vec![2, 3], tokens: vec![7, 0], nll: vec![0.1, f32::INFINITY], ..scores };
+        let table = token_nll_tables("a", &short).next().unwrap();
+        assert_eq!(token_nll_rows(&table).unwrap(), Some(short));
+        assert_eq!(token_nll_rows(&Table::new(schema::token_nll(), 0)).unwrap(), None);
+    }
+
+    #[test]
+    fn losses_by_position_become_a_table_and_rows_again() {
+        let of = |kind, protocol, nll_sum| {
+            let bins = [(1, 1), (2, 2), (3, 4)].map(|(first, last)| PositionBin { first, last, tokens: 9, nll_sum });
+            Positions { protocol, context: 4, kind, bins: bins.to_vec() }
+        };
+        let all = [
+            of(CheckpointKind::Final, Protocol::Native, 1.5),
+            of(CheckpointKind::Best, Protocol::Native, f64::INFINITY),
+            of(CheckpointKind::Best, Protocol::Common, 0.5),
+        ];
+        assert_eq!(positions_rows(&positions_table("a", &all)).unwrap(), all);
     }
 
     #[test]

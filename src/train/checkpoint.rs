@@ -206,6 +206,9 @@ fn readable(file: &Path, version: u32) -> Result<()> {
 fn check(folder: &Path, manifest: &Manifest, wanted: impl Fn(&str) -> bool) -> Result<()> {
     for file in manifest.files.iter().filter(|file| wanted(&file.name)) {
         let path = folder.join(&file.name);
+        if !path.exists() {
+            return Err(Error::data(format!("{} is missing", path.display())));
+        }
         let (bytes, blake3) = hash_file(&path)?;
         if bytes != file.bytes || blake3 != file.blake3 {
             return Err(Error::data(format!("{} is not what its manifest says", path.display())));
@@ -256,7 +259,7 @@ pub fn load_weights(folder: &Path, config: &Config) -> Result<(Position, Vec<Vec
 
 /// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold, or was written by a newer
 /// program, is passed over with a warning. So is one that needs what is not there: rows that lead up to it, the best weights so far. Where
-/// the weights alone were kept, it serves only where it is the final one.
+/// the weights alone were kept, it serves only where it is the final one: all was scored then, and the best weights may be gone.
 pub fn newest(checkpoints: &Path, job: &Job, config: &Config, recorder: &dyn Recorder) -> Result<Option<Loaded>> {
     for (step, folder) in list_checkpoints(checkpoints)?.into_iter().rev() {
         match load(&folder, config) {
@@ -272,14 +275,21 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config, recorder: &dyn Rec
             Ok(loaded) if !loaded.position.is_led_up_to_by(recorder) => {
                 tracing::warn!(step, "a checkpoint is passed over that has more behind it than is recorded");
             }
-            Ok(loaded) if loaded.position.best.is_some_and(|best| !checkpoints.join(checkpoint_name(best.step)).exists()) => {
-                tracing::warn!(step, "a checkpoint is passed over, since that of the best weights is gone");
+            Ok(loaded) if lacks_best(checkpoints, &loaded) => {
+                tracing::warn!(step, "a checkpoint is passed over, since that of the best weights is gone or damaged");
             }
             Ok(loaded) => return Ok(Some(loaded)),
             Err(error) => tracing::warn!(step, error = error.chain(), "a checkpoint that cannot be read is passed over"),
         }
     }
     Ok(None)
+}
+
+/// Whether the best weights so far are needed, to be scored at the end, and cannot be read.
+fn lacks_best(checkpoints: &Path, loaded: &Loaded) -> bool {
+    let is_scored = loaded.state.first.is_empty();
+    let best = loaded.position.best.filter(|best| !is_scored && best.step != loaded.position.step);
+    best.is_some_and(|best| verify(&checkpoints.join(checkpoint_name(best.step))).is_err())
 }
 
 /// The step that a finished trial ended at: that of its newest checkpoint which says that it is the final one.

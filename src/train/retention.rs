@@ -14,7 +14,7 @@ use crate::runs::{checkpoint_name, list_checkpoints};
 pub(super) struct Keeper<'a> {
     job: &'a Job,
     folders: Folders<'a>,
-    /// Steps of the checkpoints that have a row and are on disk.
+    /// Steps of the checkpoints that have a row, if only in the recorder's memory, and are on disk.
     kept: Vec<u64>,
 }
 
@@ -74,27 +74,33 @@ impl<'a> Keeper<'a> {
         let tokenizer = self.folders.experiment.join(&self.job.corpus.tokenizer_file);
         let written = checkpoint::save(self.folders.checkpoints, self.job, config, &tokenizer, position, state)?;
         if let Reason::Kept(kind) = position.reason {
-            recorder.checkpoint(&self.row(position, kind, &written))?;
+            // First: where the disk is full now, the recorder has the row and writes it later.
             self.kept.push(position.step);
+            recorder.checkpoint(&self.row(position, kind, &written))?;
             self.retire(position, recorder)?;
             recorder.flush()?;
         }
         Ok(())
     }
 
-    /// What stays of a trial that is complete at step `last`: `checkpoint.when_done`.
+    /// What stays of a trial that is complete at step `last`, where all its scores are on disk: `checkpoint.when_done`. `best` are the
+    /// best weights, where they can be read.
+    ///
+    /// The optimizer of the final weights goes before any checkpoint does. So a final checkpoint without it says that all was scored and
+    /// recorded, and a trial that is opened again (it was killed before its outcome was there, or that was damaged later) goes on from it
+    /// whether the best weights are still there or not.
     pub(super) fn tidy(&mut self, last: u64, best: Option<u64>, recorder: &mut dyn Recorder) -> Result<()> {
         let when_done = self.job.settings.checkpoint.when_done;
         if when_done == WhenDone::All {
             return Ok(());
         }
         let best = best.filter(|_| when_done == WhenDone::Weights);
-        for step in self.kept.clone() {
-            if step == last || Some(step) == best {
-                checkpoint::keep_weights_only(&self.folders.checkpoints.join(checkpoint_name(step)))?;
-            } else {
-                self.forget(step, recorder)?;
-            }
+        let (stay, go): (Vec<u64>, Vec<u64>) = self.kept.iter().partition(|&&step| step == last || Some(step) == best);
+        for step in stay {
+            checkpoint::keep_weights_only(&self.folders.checkpoints.join(checkpoint_name(step)))?;
+        }
+        for step in go {
+            self.forget(step, recorder)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! stream of random numbers, so nothing that is measured depends on it.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use serde_json::Value;
@@ -85,7 +86,7 @@ pub struct Request {
 }
 
 /// Lets a model go on from a prompt, and tells the text piece by piece: whole characters only. Returns the number of tokens made:
-/// fewer than were asked for where the text came to its end.
+/// fewer than were asked for where the text came to its end, or `stop` said so.
 ///
 /// # Errors
 /// A seed or temperature that cannot be, logits that are not finite, whatever `tell` says.
@@ -94,6 +95,7 @@ pub fn go_on(
     tokenizer: &Tokenizer,
     prompt: &Prompt,
     request: Request,
+    stop: &AtomicBool,
     tell: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<usize> {
     let mut sampler = Sampler::new(request.sampling, request.seed)?;
@@ -105,6 +107,9 @@ pub fn go_on(
     // A model may have rows for tokens that its tokenizer does not: those mean nothing.
     let known = tokenizer.vocabulary().min(model.config().vocabulary);
     for made in 0..request.tokens {
+        if pulse::is_asked(stop) {
+            return Ok(made);
+        }
         let token = sampler.draw(&continuation.logits()[..known])?;
         if request.end_of_text == Some(token) {
             return Ok(made);
@@ -132,15 +137,15 @@ pub(super) fn tokens_after(trained: u64) -> usize {
     (trained / TRAINED_EACH).min(TOKENS) as usize
 }
 
-/// The sample of a trial with these weights, of at most so many tokens, made on the processor; its step is left at 0. The job's files are relative to
-/// `experiment`.
+/// The sample of a trial with these weights, of at most so many tokens, fewer where `stop` says so; made on the processor. Its step is left
+/// at 0. The job's files are relative to `experiment`.
 pub(super) fn of_trial(
     job: &Job,
     experiment: &Path,
     validation: Option<&TokenFile>,
-    config: &Config,
-    values: &[Lent<'_>],
+    (config, values): (&Config, &[Lent<'_>]),
     tokens: usize,
+    stop: &AtomicBool,
 ) -> Result<Sample> {
     let trained;
     let part = match validation {
@@ -158,7 +163,7 @@ pub(super) fn of_trial(
     let end_of_text = job.corpus.end_of_text;
     let request = Request { tokens, sampling: SAMPLING, seed: job.seed, end_of_text };
     let mut text = String::new();
-    let tokens = go_on(&model, &tokenizer, &prompt, request, &mut |piece| {
+    let tokens = go_on(&model, &tokenizer, &prompt, request, stop, &mut |piece| {
         text.push_str(piece);
         Ok(())
     })?;

@@ -8,11 +8,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::backend::{self, Backend, Hardware, State};
-use super::checkpoint::{self, Best};
+use super::checkpoint::{self, Best, Position};
 use super::evaluate::{self, GROUP, Predicted, Scores, WindowLayout};
 use super::{Folders, Job};
 use crate::corpus::{PreparedPart, TokenFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::model::Config;
 use crate::plan::TrialId;
 use crate::rows::{CheckpointKind, EvaluationRow, Positions, Protocol, Recorder, ScoredPart, TokenNll, now_utc};
 use crate::runs::checkpoint_name;
@@ -135,12 +136,33 @@ fn token_nll(part: &TokenFile, (protocol, layout, kind): (Protocol, WindowLayout
     }
 }
 
+/// The best weights of a trial and where they were made; `None` where they are gone or damaged.
+pub(super) fn best_weights(best: Best, folders: Folders<'_>, config: &Config) -> Result<Option<(Position, Vec<Vec<f32>>)>> {
+    match checkpoint::load_weights(&folders.checkpoints.join(checkpoint_name(best.step)), config) {
+        Err(error) if error.kind() == Kind::Data => {
+            tracing::warn!(step = best.step, error = error.chain(), "the best weights cannot be scored");
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
+}
+
+/// Rows of best weights that are gone, for the outcome: what is recorded of them, else rows without a figure, for the final weights
+/// must not be taken for the best. `last` are the rows of the final ones.
+pub(super) fn without_weights(best: Best, last: &[EvaluationRow], recorded: &[EvaluationRow]) -> Vec<EvaluationRow> {
+    let of_best = |row: &EvaluationRow| {
+        let known = recorded.iter().find(|known| (known.part, known.protocol) == (row.part, row.protocol));
+        let (kind, step) = (CheckpointKind::Best, best.step as i64);
+        known.cloned().unwrap_or_else(|| EvaluationRow { kind, step, nll_sum: None, seconds: 0.0, ..row.clone() })
+    };
+    last.iter().map(of_best).collect()
+}
+
 /// Scores a finished trial again from the weights that `trained` left (itself, or the trial that it is the same as), by the
 /// protocol of its job; nothing is trained and no checkpoint is touched. `folders` names the checkpoints of `trained`. The rows for
 /// its outcome; `None` where `stop` said so.
 ///
-/// Where the best weights are gone (`checkpoint.when_done: final`) they have a row without a figure, in the outcome only: the
-/// final ones must not be taken for the best.
+/// Where the best weights are gone (`checkpoint.when_done: final`) they have a row without a figure, in the outcome only.
 ///
 /// # Errors
 /// Where the final weights are missing or not as they were written.
@@ -168,21 +190,13 @@ pub fn rescore(
     let Some(mut rows) = in_full((job, &held_out), &mut *backend, &mut nothing, weights, recorder, stop)? else {
         return Ok(None);
     };
-    let Some(Best { step, .. }) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
-    if !folders.checkpoints.join(checkpoint_name(step)).exists() {
-        let gone = |row: &EvaluationRow| EvaluationRow {
-            kind: CheckpointKind::Best,
-            step: step as i64,
-            nll_sum: None,
-            seconds: 0.0,
-            ..row.clone()
-        };
-        rows.extend(rows.iter().map(gone).collect::<Vec<_>>());
+    let Some(best) = last.position.best.filter(|best| best.step != step) else { return Ok(Some(rows)) };
+    let Some((position, values)) = best_weights(best, folders, &config)? else {
+        rows.extend(without_weights(best, &rows, &[]));
         return Ok(Some(rows));
-    }
-    let best = load(step)?;
-    let weights = Weights { kind: CheckpointKind::Best, step, tokens_seen: best.position.tokens_seen };
-    backend.set_values(&best.state.values)?;
+    };
+    let weights = Weights { kind: CheckpointKind::Best, step: best.step, tokens_seen: position.tokens_seen };
+    backend.set_values(&values)?;
     let mut nothing = Predicted::default();
     let Some(of_best) = in_full((job, &held_out), &mut *backend, &mut nothing, weights, recorder, stop)? else {
         return Ok(None);

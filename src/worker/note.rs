@@ -78,6 +78,10 @@ impl Recorder for Noting<'_> {
         begin_attempt(&self.folder, &self.attempt)
     }
 
+    fn keep_best(&mut self, like: &[EvaluationRow]) -> Result<Vec<EvaluationRow>> {
+        self.parquet.keep_best(like)
+    }
+
     fn step(&mut self, row: &StepRow) -> Result<()> {
         self.loss = row.loss.map(|loss| smooth(self.loss, loss));
         self.rate = Some(smooth(self.rate, row.tokens_per_second));

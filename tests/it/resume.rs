@@ -11,6 +11,7 @@ use votive::runs::{Status, TrialFolder, state_of};
 
 use crate::support::{
     LONG_TEXT, Runner, Scene, Signal, assert_alike, files_below, final_weights, json, long_text, random, read, small, table,
+    words,
 };
 
 const STEPS: u64 = 40;
@@ -272,6 +273,45 @@ fn killed_after_its_last_step_a_trial_is_only_scored_again() {
         assert_eq!(attempt, Some(1), "no step is made again");
     }
     assert_all_alike(&scene, &whole);
+}
+
+#[test]
+fn where_the_final_weights_alone_stay_a_trial_that_is_opened_again_is_only_scored_again_and_ends_the_same() {
+    // They learn so fast that the last weights are not the best ones.
+    let yaml = small("seeds: 2\ncheckpoint: {when_done: final}").replace("train:", "train:\n  learning_rate: 1.0");
+    let scene = undisturbed(&yaml, "2");
+    let whole = undisturbed(&yaml, "2");
+    for folder in scene.trials().values() {
+        assert_eq!(files_below(&folder.checkpoints(), "model.safetensors").len(), 1);
+        let kinds = words(&read(&folder.evaluations()), "kind");
+        assert!(kinds.iter().any(|kind| kind == "best"), "{kinds:?}");
+        fs::remove_file(folder.outcome()).unwrap();
+    }
+    let ended_the_same = || {
+        for folder in scene.trials().values() {
+            let attempt = read(&folder.steps()).column("attempt").unwrap().i32().unwrap().iter().flatten().max();
+            assert_eq!(attempt, Some(1), "no step is made again");
+        }
+        assert_all_alike(&scene, &whole);
+        let scores = |scene: &Scene| {
+            let outcomes = scene.trials().into_values().map(|folder| json(&folder.outcome()));
+            let sums = outcomes.map(|outcome| {
+                let rows = outcome["scores"].as_array().unwrap().clone();
+                rows.iter().map(|row| (row["kind"].to_string(), row["nll_sum"].to_string())).collect::<Vec<_>>()
+            });
+            sums.collect::<Vec<_>>()
+        };
+        assert_eq!(scores(&scene), scores(&whole));
+    };
+    // As a kill leaves it between the deletion of the best weights and the outcome.
+    scene.run(&[]).exits(0);
+    ended_the_same();
+    // Damaged long after the end.
+    for folder in scene.trials().values() {
+        fs::write(folder.outcome(), "{").unwrap();
+    }
+    scene.run(&[]).exits(0);
+    ended_the_same();
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::experiment::settings::Precision;
 use crate::model::plain::PlainModel;
 use crate::model::{Parameter, Sampler};
+use crate::pulse::NEVER;
 use crate::rows::Sampling;
 use crate::runner::Failure;
 use crate::train::sample::{Prompt, Request, end_of_text, go_on};
@@ -48,7 +49,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
     let started = Instant::now();
     let mut out = Out::new();
     out.tell(&arguments.prompt)?;
-    let made = go_on(&model, &tokenizer, &prompt, request, &mut |text| out.tell(text))?;
+    let made = go_on(&model, &tokenizer, &prompt, request, &NEVER, &mut |text| out.tell(text))?;
     out.end()?;
 
     let seconds = started.elapsed().as_secs_f64();

@@ -4,10 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Ended, Trained, Trainer};
 use crate::error::Result;
+use crate::pulse;
 use crate::rows::{CheckpointKind, EvaluationRow, Phase, Recorder, Sample};
-use crate::runs::checkpoint_name;
 use crate::train::backend::Backend;
-use crate::train::checkpoint::{self, Reason};
+use crate::train::checkpoint::Reason;
 use crate::train::evaluate::Predicted;
 use crate::train::sample;
 use crate::train::scoring::{self, Weights};
@@ -61,10 +61,16 @@ impl Trainer<'_> {
         let scored = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
         let Some(mut scores) = scored else { return self.leave() };
         // Before the best weights take the place of the final ones.
-        let sample = self.sample();
-        if let Some(best) = self.best.filter(|best| best.step != self.step) {
-            let folder = self.folders.checkpoints.join(checkpoint_name(best.step));
-            let (position, values) = checkpoint::load_weights(&folder, &self.config)?;
+        let sample = self.sample(stop);
+        if pulse::is_asked(stop) {
+            return self.leave();
+        }
+        let best = self.best.filter(|best| best.step != self.step);
+        let found = best.map(|best| scoring::best_weights(best, self.folders, &self.config)).transpose()?.flatten();
+        let (readable, is_gone) = (best.filter(|_| found.is_some()), best.is_some() && found.is_none());
+        // What an earlier attempt recorded of weights that are gone cannot be made again.
+        let recorded = self.recorder.keep_best(if is_gone { &scores } else { &[] })?;
+        if let (Some(best), Some((position, values))) = (best, found) {
             self.backend.set_values(&values)?;
             drop(values);
             self.predicted = Predicted::default();
@@ -72,22 +78,25 @@ impl Trainer<'_> {
             let of_best = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
             let Some(of_best) = of_best else { return self.leave() };
             scores.extend(of_best);
+        } else if let Some(best) = best {
+            scores.extend(scoring::without_weights(best, &scores, &recorded));
         }
         self.recorder.flush()?;
-        self.keeper.tidy(self.step, self.best.map(|best| best.step), self.recorder)?;
+        self.keeper.tidy(self.step, readable.map(|best| best.step), self.recorder)?;
         self.recorder.flush()?;
         Ok(Ended::Completed(Trained { sample, ..self.summary(scores) }))
     }
 
-    /// A short text by the final weights. It changes nothing, and a trial that is trained and scored does not fail for it.
-    pub(super) fn sample(&self) -> Option<Sample> {
+    /// A short text by the final weights, which ends where `stop` says so. It changes nothing, and a trial that is trained and scored does
+    /// not fail for it.
+    fn sample(&self, stop: &AtomicBool) -> Option<Sample> {
         let (part, tokens) = (self.held_out.validation.as_ref(), sample::tokens_after(self.tokens_seen));
         if tokens == 0 {
             return None;
         }
         let values = self.backend.values();
-        let made =
-            values.and_then(|values| sample::of_trial(self.job, self.folders.experiment, part, &self.config, &values, tokens));
+        let made = values
+            .and_then(|values| sample::of_trial(self.job, self.folders.experiment, part, (&self.config, &values), tokens, stop));
         match made {
             Ok(sample) => Some(Sample { step: self.step, ..sample }),
             Err(error) => {

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::corpus::{Request, prepare};
+use crate::corpus::{Request, Tokenizer, prepare};
 use crate::error::{Error, Kind};
-use crate::experiment::settings::{BatchSize, Budget, Corpus, Model, Settings, Tokenizer};
-use crate::model::Sequences;
+use crate::experiment::settings::{self, BatchSize, Budget, Corpus, Model, Precision, Settings, WhenDone};
 use crate::model::gpu::Stamp;
+use crate::model::plain::PlainModel;
+use crate::model::{Sequences, initial_values};
 use crate::plan::{EvaluationPlan, TrialId};
-use crate::rows::{CheckpointRow, Positions, TokenNll};
+use crate::rows::{CheckpointKind, CheckpointRow, Positions, TokenNll};
 use crate::runs::list_checkpoints;
 use crate::train::backend::{CpuEngine, Lent};
+use crate::train::sample;
 
 const STEPS: u64 = 46;
 
@@ -26,6 +28,8 @@ struct Asks {
     step: Option<u64>,
     /// Within the batch of windows of this number, from 1.
     batch: Option<usize>,
+    /// Where the weights are read, to write a sample by them.
+    sample: bool,
     /// Batches of windows so far.
     scored: Rc<Cell<usize>>,
 }
@@ -109,6 +113,9 @@ impl Backend for Late {
 
     fn values(&self) -> Result<Vec<Lent<'_>>> {
         self.assert_idle();
+        if self.asks.sample {
+            self.asks.flag.store(true, Ordering::Release);
+        }
         self.engine.values()
     }
 
@@ -125,6 +132,12 @@ impl Backend for Late {
 /// Everything that a trial told, without times; and how much it has told while the disk is full.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Told(Vec<String>, Option<usize>);
+
+impl Told {
+    fn has_room(&self) -> Result<()> {
+        if self.1 == Some(self.0.len()) { Err(Error::new(Kind::DiskFull, "the disk is full")) } else { Ok(()) }
+    }
+}
 
 impl Recorder for Told {
     fn starts_over(&mut self, why: &str) {
@@ -149,7 +162,7 @@ impl Recorder for Told {
 
     fn checkpoint(&mut self, row: &CheckpointRow) -> Result<()> {
         self.0.push(format!("{:?}", CheckpointRow { save_seconds: 0.0, time_utc: 0, ..row.clone() }));
-        Ok(())
+        self.has_room()
     }
 
     fn checkpoint_deleted(&mut self, path: &str, _time_utc: i64) -> Result<()> {
@@ -168,7 +181,7 @@ impl Recorder for Told {
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.1 == Some(self.0.len()) { Err(Error::new(Kind::DiskFull, "the disk is full")) } else { Ok(()) }
+        self.has_room()
     }
 }
 
@@ -188,7 +201,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings {
             corpus: Corpus { text: vec!["builtin:keeper".to_owned()], max_bytes: Some(8_000), ..Corpus::default() },
-            tokenizer: Tokenizer::Char,
+            tokenizer: settings::Tokenizer::Char,
             model: Model { layers: 1, heads: 2, width: 16, dropout: 0.1, ..Model::default() },
             ..Settings::default()
         };
@@ -324,6 +337,103 @@ fn where_the_disk_is_full_a_trial_goes_on_without_a_checkpoint_on_the_way_but_no
         scene.full_at = Some(place(kind));
         assert_eq!(scene.try_to_run(kind, 1, None).unwrap_err().kind(), Kind::DiskFull);
     }
+}
+
+#[test]
+fn a_checkpoint_whose_row_found_no_room_is_told_of_when_it_is_deleted() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    let (told, ended, _) = scene.run("room", 1, None);
+    scene.full_at =
+        told.0.iter().position(|line| line.starts_with("CheckpointRow") && line.contains("Periodic")).map(|at| at + 1);
+    let (told, in_the_end, _) = scene.run("full", 1, None);
+    assert_eq!(in_the_end, ended);
+    let on_disk: Vec<String> = list_checkpoints(&scene.folder.path().join("full"))
+        .unwrap()
+        .iter()
+        .map(|(_, folder)| format!("checkpoints/{}", folder.file_name().unwrap().display()))
+        .collect();
+    let rows = told.0.iter().filter(|line| line.starts_with("CheckpointRow")).map(|line| line.split('"').nth(1).unwrap());
+    for path in rows {
+        let is_deleted = told.0.contains(&format!("deleted {path}"));
+        assert_eq!(is_deleted, !on_disk.iter().any(|there| there == path), "{path}: {told:#?}");
+    }
+}
+
+/// A trial that learns so fast that its last weights are not its best, and of which this stays.
+fn worse_at_last(when_done: WhenDone) -> Scene {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    scene.job.settings.train.learning_rate = 1.0;
+    scene.job.settings.checkpoint.when_done = when_done;
+    scene
+}
+
+/// The scores of the best weights that a trial ended with.
+fn of_best(ended: &Ended) -> Vec<EvaluationRow> {
+    let Ended::Completed(summary) = ended else { panic!("{ended:?}") };
+    assert_eq!(summary.steps, STEPS);
+    summary.scores.iter().filter(|row| row.kind == CheckpointKind::Best).cloned().collect()
+}
+
+#[test]
+fn a_trial_whose_best_weights_are_gone_since_it_was_scored_trains_nothing_again() {
+    let scene = worse_at_last(WhenDone::Final);
+    let (_, ended, _) = scene.run("done", 1, None);
+    let best = of_best(&ended);
+    assert!(!best.is_empty() && best.iter().all(|row| row.nll_sum.is_some()));
+    // As it is opened again where its outcome was not written, or cannot be read. What was recorded is lost as well.
+    let (told, in_the_end, _) = scene.run("done", 1, None);
+    assert_eq!(told.0[0], format!("resume {STEPS}"));
+    assert!(!told.0.iter().any(|line| line.starts_with("StepRow") || line.contains("kind: Best")));
+    let without_figures: Vec<EvaluationRow> = of_best(&in_the_end);
+    assert_eq!(without_figures.len(), best.len());
+    assert!(without_figures.iter().zip(&best).all(|(row, best)| row.nll_sum.is_none() && row.step == best.step));
+}
+
+#[test]
+fn damaged_best_weights_fail_no_trial() {
+    let scene = worse_at_last(WhenDone::Weights);
+    let (_, ended, _) = scene.run("done", 1, None);
+    let best = of_best(&ended)[0].step;
+    let weights = |name: &str| scene.folder.path().join(format!("{name}/step-{best:08}/model.safetensors"));
+    std::fs::write(weights("done"), b"torn").unwrap();
+    let (told, in_the_end, _) = scene.run("done", 1, None);
+    assert_eq!(told.0[0], format!("resume {STEPS}"));
+    assert!(of_best(&in_the_end).iter().all(|row| row.nll_sum.is_none()));
+    assert!(told.0.contains(&format!("deleted checkpoints/step-{best:08}")) && !weights("done").exists());
+    // Before they are scored they are needed.
+    for (name, damage) in [("torn", Some(b"torn")), ("gone", None)] {
+        scene.run(name, 1, Some(STEPS - 1));
+        match damage {
+            Some(bytes) => std::fs::write(weights(name), bytes).unwrap(),
+            None => std::fs::remove_file(weights(name)).unwrap(),
+        }
+        assert_eq!(scene.run(name, 1, None).1, ended, "{name}");
+    }
+}
+
+#[test]
+fn a_stop_while_the_sample_is_written_gives_it_up() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    // Without evaluations on the way there are no best weights, and nothing is scored after the sample.
+    scene.job.evaluation.periodic_tokens = 0;
+    let (_, ended, _) = scene.run("whole", 1, None);
+    assert!(matches!(&ended, Ended::Completed(summary) if summary.sample.is_some()));
+    let (_, stopped, _) = scene.run_until("stopped", 1, &Asks { sample: true, ..Asks::default() }).unwrap();
+    assert_eq!(stopped, Ended::Interrupted { step: STEPS });
+    assert_eq!(scene.run("stopped", 1, None).1, ended);
+    // Not after the last token.
+    let (config, stop) = (scene.job.model().unwrap(), AtomicBool::new(false));
+    let tokenizer = Tokenizer::from_file(&scene.folder.path().join(&scene.job.corpus.tokenizer_file)).unwrap();
+    let values: Vec<Vec<f32>> = config.parameters().iter().map(|p| initial_values(p, 1)).collect();
+    let model = PlainModel::new(&config, Precision::F32, &candle_core::Device::Cpu, &values).unwrap();
+    let request = sample::Request { tokens: 50, sampling: sample::SAMPLING, seed: 1, end_of_text: None };
+    let (prompt, mut pieces) = (sample::Prompt::of("e", &tokenizer, None).unwrap(), 0);
+    let made = sample::go_on(&model, &tokenizer, &prompt, request, &stop, &mut |_| {
+        pieces += 1;
+        stop.store(pieces == 3, Ordering::Release);
+        Ok(())
+    });
+    assert_eq!(made.unwrap(), 3);
 }
 
 #[test]
