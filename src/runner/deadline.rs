@@ -9,6 +9,7 @@ use jiff::{ToSpan, ZonedDateTime};
 use super::signals::Asked;
 use crate::error::{Error, Kind, Result};
 use crate::experiment::{clock_time, duration};
+use crate::schedule::slurm::DEADLINE;
 use crate::schedule::{Deadline, Moment};
 
 /// Between two looks whether the deadline has come.
@@ -16,16 +17,22 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What a thread has that does the work of the first one.
 const STACK: usize = 8 << 20;
 
-/// The next time after `now` that the clock shows `until`, or `time` after it, whichever comes first. `began` is the same moment.
+/// The next time after `now` that the clock shows `until`, or `time` after it, whichever comes first; or before that what a cluster's job
+/// says of the run that it is ([`DEADLINE`]), which it began earlier. `began` is the same moment as `now`.
 pub(super) fn deadline(until: Option<&str>, time: Option<&str>, now: &ZonedDateTime, began: Moment) -> Result<Deadline> {
-    let mut deadline = Deadline::default();
+    next(until, time, std::env::var(DEADLINE).ok().as_deref(), now, began)
+}
+
+fn next(until: Option<&str>, time: Option<&str>, fixed: Option<&str>, now: &ZonedDateTime, began: Moment) -> Result<Deadline> {
+    let mut deadline = Deadline { until_utc: fixed.map(earliest).transpose()?.flatten(), until_elapsed: None };
     if let Some(text) = until {
         let (hour, minute) =
             clock_time(text).ok_or_else(|| Error::usage(format!("`{text}` is not a clock time")).help("write it as `07:00`"))?;
         let failed = |e| Error::internal("the deadline cannot be computed").caused_by(e);
         let today = now.with().time(jiff::civil::time(hour as i8, minute as i8, 0, 0)).build().map_err(failed)?;
         let next = if today > *now { today } else { today.checked_add(1.day()).map_err(failed)? };
-        deadline.until_utc = Some(next.timestamp().as_microsecond());
+        let next = next.timestamp().as_microsecond();
+        deadline.until_utc = Some(deadline.until_utc.map_or(next, |fixed| fixed.min(next)));
     }
     if let Some(text) = time {
         let length = duration(text)
@@ -33,6 +40,16 @@ pub(super) fn deadline(until: Option<&str>, time: Option<&str>, now: &ZonedDateT
         deadline.until_elapsed = Some(began.elapsed.saturating_add(length.as_micros() as i64));
     }
     Ok(deadline)
+}
+
+/// The earliest of these moments, seconds since 1970: in microseconds.
+fn earliest(moments: &str) -> Result<Option<i64>> {
+    let moment = |text: &str| {
+        let seconds = text.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1_000_000));
+        seconds.ok_or_else(|| Error::usage(format!("`{text}` in `{DEADLINE}` is no number of seconds since 1970")))
+    };
+    let moments: Vec<i64> = moments.split_whitespace().map(moment).collect::<Result<_>>()?;
+    Ok(moments.into_iter().min())
 }
 
 /// What `work` comes to, which has no part that looks at the time: it is done on a thread of its own. What it says on its way goes to
@@ -86,9 +103,13 @@ mod tests {
 
     /// Seconds from 14:51:45 until the deadline.
     fn seconds(until: Option<&str>, time: Option<&str>) -> Result<Option<i64>> {
+        seconds_of(until, time, None)
+    }
+
+    fn seconds_of(until: Option<&str>, time: Option<&str>, fixed: Option<&str>) -> Result<Option<i64>> {
         let now = jiff::civil::date(2026, 11, 23).at(14, 51, 45, 0).to_zoned_datetime(TimeZone::UTC).unwrap();
         let began = Moment { utc: now.timestamp().as_microsecond(), elapsed: 77 };
-        Ok(deadline(until, time, &now, began)?.left(began).map(|left| left / 1_000_000))
+        Ok(next(until, time, fixed, &now, began)?.left(began).map(|left| left / 1_000_000))
     }
 
     #[test]
@@ -105,6 +126,22 @@ mod tests {
             assert_eq!(seconds(until, time).unwrap(), at, "{until:?} {time:?}");
         }
         assert!(seconds(Some("25:00"), None).is_err() && seconds(None, Some("soon")).is_err());
+    }
+
+    #[test]
+    fn a_run_that_is_started_again_keeps_the_deadline_of_its_first_start() {
+        const NOW: i64 = 1_795_445_505;
+        for (until, time, fixed, at) in [
+            (None, None, "", None),
+            (None, None, &*format!("{}", NOW + 60), Some(60)),
+            (None, Some("1h"), &format!("{}\n", NOW + 60), Some(60)),
+            (Some("14:52"), Some("1h"), &format!("{} {}", NOW + 90, NOW + 60), Some(15)),
+            // It came while this waited in the queue.
+            (Some("14:51"), Some("1h"), &format!("{} {}", NOW - 45, NOW + 600), Some(-45)),
+        ] {
+            assert_eq!(seconds_of(until, time, Some(fixed)).unwrap(), at, "{until:?} {time:?} {fixed}");
+        }
+        assert!(seconds_of(None, None, Some("soon")).is_err());
     }
 
     #[test]

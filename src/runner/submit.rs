@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use super::cluster::{is_asked_for, memory, slots, threads};
 use super::cluster_jobs::{absolute, program, shared};
+use super::deadline::deadline;
 use super::failure::Failure;
 use super::notice::Listener;
 use super::run::Request;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::experiment::load;
+use crate::experiment::{duration, load};
 use crate::plan::Trial;
 use crate::runs::{ExperimentFolder, Submission, Task, attempts, list_checkpoints, state_of};
-use crate::schedule::Work;
-use crate::schedule::slurm::{self, Shared};
+use crate::schedule::slurm::{self, Ends, Shared};
+use crate::schedule::{Moment, Work};
 
 /// The script that would be given to Slurm first. Nothing is started, and nothing written but what planning writes.
 ///
@@ -66,7 +67,8 @@ pub fn detach(request: &Request, words: &[String]) -> Result<String, Failure> {
         train: true,
         folder: absolute(&folder)?,
     };
-    let job = slurm::submit_runner(&shared, &folder, &experiment.name, &here)?;
+    let ends = ends(request.until.as_deref().or(run.until.as_deref()), run.time.as_deref(), Moment::now())?;
+    let job = slurm::submit_runner(&shared, &folder, &experiment.name, &here, ends)?;
     let log = folder.slurm().join("runner.log");
     Ok(format!(
         "the run is job {job} of Slurm: `votive status {}` shows how far it is, `scancel {job}` stops it (each trial saves and leaves); \
@@ -74,4 +76,29 @@ pub fn detach(request: &Request, words: &[String]) -> Result<String, Failure> {
         folder.path().display(),
         log.display()
     ))
+}
+
+/// When a run must have ended that is given away at this moment: a clock time is the next one from now on, a length of time is counted from
+/// when its runner begins.
+fn ends(until: Option<&str>, time: Option<&str>, now: Moment) -> Result<Ends> {
+    let until = deadline(until, None, &now.on_the_wall()?, now)?.until_utc.map(|until| until.div_euclid(1_000_000));
+    Ok(Ends { until, time: time.and_then(duration).map(|length| length.as_secs()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_time_is_fixed_when_a_run_is_given_away_and_a_length_of_time_when_it_begins() {
+        let now = Moment::now();
+        let seconds = now.utc / 1_000_000;
+        assert_eq!(ends(None, None, now).unwrap(), Ends::default());
+        assert_eq!(ends(None, Some("1h30m"), now).unwrap(), Ends { until: None, time: Some(5_400) });
+        let Ends { until, time } = ends(Some("07:00"), Some("8h"), now).unwrap();
+        // A day is an hour longer where summer time ends.
+        assert!(until.is_some_and(|until| (seconds..=seconds + 25 * 3_600).contains(&until)), "{until:?}");
+        assert_eq!(time, Some(8 * 3_600));
+        assert!(ends(Some("25:00"), None, now).is_err());
+    }
 }

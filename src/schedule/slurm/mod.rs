@@ -26,5 +26,5 @@ mod script;
 
 pub use executor::{Needed, SlurmExecutor, SlurmSettings};
 pub use job::{JobEnd, run_job};
-pub use runner_job::submit_runner;
+pub use runner_job::{DEADLINE, Ends, submit_runner};
 pub use script::{Shared, dry_run};
