@@ -28,6 +28,9 @@ pub struct Submission {
     /// The number that Slurm gave it; `None` until that is known.
     #[serde(default)]
     pub job: Option<String>,
+    /// Whether its jobs score finished trials again, rather than train.
+    #[serde(default)]
+    pub scores_again: bool,
 }
 
 /// One job of an array.
@@ -48,7 +51,7 @@ impl Submission {
         // The same experiment may be run under several folders at the same moment.
         let seed = format!("{}\n{submitted_utc}\n{}\n{tasks:?}", folder.path().display(), std::process::id());
         let name = format!("votive-{}", &blake3::hash(seed.as_bytes()).to_hex()[..12]);
-        Self { name, tasks, submitted_utc, job: None }
+        Self { name, tasks, submitted_utc, job: None, scores_again: false }
     }
 
     fn file(&self, folder: &ExperimentFolder, end: &str) -> PathBuf {

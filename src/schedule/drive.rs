@@ -264,8 +264,9 @@ impl Drive<'_, '_> {
             self.lookout.waits(trial);
             return true;
         }
+        // Also one that was requeued, which has started long ago.
+        self.queue.on_begun(trial);
         if let Some((start, attempt)) = self.pending.remove(trial) {
-            self.queue.on_begun(trial);
             self.observe(&started_event(start, attempt));
         }
         false

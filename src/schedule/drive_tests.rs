@@ -39,8 +39,8 @@ struct Pretend {
     given_up: Vec<(TrialId, End, String)>,
     /// Whether the disk has room, one look after the other; after the last one it has.
     room: VecDeque<bool>,
-    /// How often its worker is still to begin, where it is asked.
-    pending: usize,
+    /// Whether its worker is still to begin, each time that is asked; after the last one it has.
+    pending: VecDeque<bool>,
     /// What an alias is recorded with; without it none can be.
     outcome_of_source: Option<Outcome>,
     said: Vec<String>,
@@ -78,8 +78,7 @@ impl Executor for Pretend {
     }
 
     fn is_pending(&mut self, _trial: &TrialId) -> bool {
-        self.pending = self.pending.saturating_sub(1);
-        self.pending > 0
+        self.pending.pop_front().unwrap_or(false)
     }
 
     fn progress(&mut self, _trial: &TrialId) -> Option<Progress> {
@@ -483,6 +482,10 @@ impl Executor for Sleepers<'_> {
         std::mem::take(&mut self.1.ready)
     }
 
+    fn is_pending(&mut self, trial: &TrialId) -> bool {
+        self.1.is_pending(trial)
+    }
+
     fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
         self.1.progress(trial)
     }
@@ -689,7 +692,7 @@ fn aliases_are_recorded_until_the_deadline_or_a_second_request_to_stop() {
 fn what_waits_in_a_clusters_queue_has_not_started_and_is_not_silent() {
     let patience = Patience { timeout: Timeout::After(1), ..Patience::default() };
     // Some seconds, together.
-    let pretend = Pretend { pending: 400, ..Pretend::default() };
+    let pretend = Pretend { pending: [true; 400].into(), ..Pretend::default() };
     let stop_when_started = |event: &Event, stop: &AtomicU8| {
         if matches!(event, Event::Started { .. }) {
             stop.store(STOP_AFTER_STEP, Ordering::Release);
@@ -699,5 +702,39 @@ fn what_waits_in_a_clusters_queue_has_not_started_and_is_not_silent() {
     let (pretend, events, _) = run_with(&[&[Script::Works]], policy(1), Standing::Waiting, pretend, pace, stop_when_started);
     let told: Vec<&Event> = events.iter().filter(|e| matches!(e, Event::Submitted { .. } | Event::Started { .. })).collect();
     assert!(matches!(told[..], [Event::Submitted { attempt: 1, .. }, Event::Started { attempt: 1, .. }]), "{told:?}");
-    assert!(pretend.said.iter().all(|said| !said.starts_with("hung") || pretend.pending == 0), "{:?}", pretend.said);
+    assert!(pretend.said.iter().all(|said| !said.starts_with("hung") || pretend.pending.is_empty()), "{:?}", pretend.said);
+}
+
+#[test]
+fn what_is_requeued_waits_again_and_runs_again() {
+    let clock = PretendClock::default();
+    // It has begun, is requeued for two hours, and begins again.
+    let pending = std::iter::once(false).chain([true; 36_000]).collect();
+    let mut workers = Sleepers(&clock, Pretend { pending, ..Pretend::default() });
+    workers.1.scripts.insert(id(0), [Script::Unkillable].into());
+    let candidate = Candidate {
+        id: id(0),
+        round: 0,
+        shape: 0,
+        clip_norm: ClipNorm::Off,
+        kin: None,
+        twins: None,
+        needs: Needs::default(),
+        expected_seconds: None,
+        standing: Standing::Waiting,
+    };
+    let mut events = Vec::new();
+    let mut observer = |event: &Event, _: i64| {
+        if matches!(event, Event::Started { .. } | Event::Submitted { .. } | Event::StillThere { .. }) {
+            events.push(event.clone());
+        }
+    };
+    let pace = Pace { patience: Patience { timeout: Timeout::After(60), ..Patience::default() }, ..Pace::default() };
+    drive(Queue::new(vec![candidate], policy(1)), &mut workers, &clock, &mut [&mut observer], &AtomicU8::new(0), pace);
+    assert_eq!(workers.1.said, ["hung: silent for 60 s while starting"]);
+    assert_eq!(clock.0.get() / 1_000_000, 2 * 3_600 + 60 + 10);
+    assert!(
+        matches!(events[..], [Event::Started { attempt: 1, .. }, Event::StillThere { waits: false, .. }]),
+        "it is not told as one that waits: {events:?}"
+    );
 }

@@ -140,10 +140,10 @@ impl Lookout {
         self.workers.values_mut().for_each(|worker| worker.silence.grows(apart, self.pace));
     }
 
-    /// A worker has not begun: it is not silent.
+    /// A worker has not begun, or not begun anew: it is not silent, and what it does first is to start.
     pub(super) fn waits(&mut self, trial: &TrialId) {
         if let Some(worker) = self.workers.get_mut(trial) {
-            worker.silence = Silence::default();
+            (worker.silence, worker.told, worker.phase) = (Silence::default(), 0, None);
         }
     }
 

@@ -102,6 +102,15 @@ fn each_phase_has_its_own_silence_and_a_note_that_is_the_same_is_none() {
 }
 
 #[test]
+fn a_worker_that_is_to_begin_anew_is_not_silent_and_starts_first() {
+    let mut watch = Watch::new(Timeout::Auto);
+    (0..2).for_each(|_| watch.says(Phase::Training));
+    watch.wait(119.0);
+    watch.lookout.waits(&watch.trial.clone());
+    assert_eq!(watch.killed_after(), (600, "hung: silent for 600 s while starting".to_owned()));
+}
+
+#[test]
 fn time_that_the_looks_have_missed_is_no_silence_of_a_worker() {
     let mut watch = Watch::new(Timeout::After(60));
     watch.says(Phase::Training);

@@ -89,6 +89,8 @@ impl Queue {
         if let Some(running) = self.trials.number(id).and_then(|i| self.trials.running_mut(i)) {
             running.since_utc = now;
             running.waits = true;
+            // How fast it was before it was requeued is no part of how fast it is with the pause.
+            running.track = None;
         }
     }
 

@@ -747,6 +747,23 @@ fn time_in_a_clusters_queue_is_no_time_of_a_trial() {
 }
 
 #[test]
+fn a_pause_in_a_clusters_queue_makes_no_trial_slower() {
+    let mut queue = queue(1, Policy::default());
+    start_all(&mut queue, 0);
+    queue.on_progress(&id(0), 0.5, 0);
+    queue.on_progress(&id(0), 0.6, 10 * SECOND);
+    let ends = |queue: &Queue, now: i64| queue.overview(now * SECOND).ends_utc.map(|ends| ends / SECOND);
+    assert_eq!(ends(&queue, 10), Some(50));
+    // It was requeued, and begins again from a checkpoint.
+    queue.on_pending(&id(0), 1_000 * SECOND);
+    assert_eq!(ends(&queue, 1_000), None);
+    queue.on_begun(&id(0));
+    queue.on_progress(&id(0), 0.5, 2_000 * SECOND);
+    queue.on_progress(&id(0), 0.6, 2_010 * SECOND);
+    assert_eq!(ends(&queue, 2_010), Some(2_050));
+}
+
+#[test]
 fn what_was_cancelled_in_a_clusters_queue_and_stays_there_is_no_worker_that_cannot_be_killed() {
     let mut queue = queue(2, Policy { slots: 2, ..Policy::default() });
     assert_eq!(start_all(&mut queue, 0), [0, 1]);

@@ -81,7 +81,11 @@ impl Cluster {
     }
 
     fn run(&self, arguments: &[&str]) -> Said {
-        let mut command = self.scene.command(&[&["run", "small.yaml", "--no-probe", "--on", "slurm"], arguments].concat());
+        self.measure_and_run(&[&["--no-probe"], arguments].concat())
+    }
+
+    fn measure_and_run(&self, arguments: &[&str]) -> Said {
+        let mut command = self.scene.command(&[&["run", "small.yaml", "--on", "slurm"], arguments].concat());
         let path = format!("{}:{}", self.fake.display(), std::env::var("PATH").unwrap());
         Said::of(command.env("PATH", path).env("FAKE", &self.fake).output().unwrap())
     }
@@ -155,4 +159,25 @@ fn a_dry_run_prints_the_script_and_submits_nothing() {
     assert!(!cluster.fake.join("calls").exists());
     cluster.scene.votive(&["run", "small.yaml", "--dry-run"]).exits(2).says("--on slurm");
     cluster.scene.votive(&["run", "small.yaml", "--detach"]).exits(2).says("--on slurm");
+}
+
+#[test]
+fn a_measurement_that_will_never_start_is_given_up_and_the_trials_are_submitted() {
+    let cluster = Cluster::new("run: {slurm: {constraint: nowhere}}");
+    cluster.put("first", "PENDING|BadConstraints");
+    let said = cluster.measure_and_run(&[]).exits(0);
+    said.says("a shape could not be measured: its job waits, and will not start as it is (BadConstraints").says("completed");
+    assert_eq!((cluster.scene.attempts(), cluster.left()), (vec![1], Vec::new()));
+}
+
+#[test]
+fn a_run_that_is_left_to_the_cluster_keeps_its_deadline_when_it_is_started_again() {
+    let cluster = Cluster::new("run: {time: 8h}");
+    cluster.run(&["--detach", "--until", "07:00"]).exits(0).says("the run is job 1 of Slurm");
+    let script = fs::read_to_string(cluster.scene.experiment().path().join("slurm/runner.sh")).unwrap();
+    assert!(script.contains("$(($(date +%s) + 28800))") && script.contains("VOTIVE_DEADLINE=\""), "{script}");
+    // What the script says that has come.
+    let mut command = cluster.scene.command(&["run", "small.yaml", "--no-probe"]);
+    Said::of(command.env("VOTIVE_DEADLINE", "2000000000000 1000").output().unwrap()).exits(5).says("deadline");
+    assert!(cluster.scene.trials().is_empty() || cluster.scene.steps() == 0);
 }

@@ -152,6 +152,16 @@ impl<'a> SlurmExecutor<'a> {
         }
     }
 
+    /// Whether what is submitted now scores finished trials again.
+    fn scores_again(&self) -> bool {
+        self.settings.work == Work::ScoreAgain
+    }
+
+    /// Whether a job of an earlier runner does what is to be done now.
+    fn is_of_this_work(&self, job: &Job) -> bool {
+        self.open.get(&job.name).is_some_and(|open| open.submission.scores_again == self.scores_again())
+    }
+
     fn tell_once(&mut self, sort: &'static str, words: String) {
         if self.told.get(sort) != Some(&words) {
             (self.settings.tell)(&words);
@@ -193,9 +203,13 @@ impl Executor for SlurmExecutor<'_> {
     fn start(&mut self, start: &Start) -> Result<u32> {
         self.notes.write();
         if let Some(job) = self.found.remove(&start.trial) {
-            let attempt = job.attempt;
-            self.jobs.insert(start.trial.clone(), Job { slot: start.slot, threads: start.threads, ..job });
-            return Ok(attempt);
+            if self.is_of_this_work(&job) {
+                let attempt = job.attempt;
+                self.jobs.insert(start.trial.clone(), Job { slot: start.slot, threads: start.threads, ..job });
+                return Ok(attempt);
+            }
+            // One that trained says nothing of scores, and the other way round.
+            self.task_is_over(&job.name, job.task);
         }
         (self.prepare)(&start.trial)?;
         let folder = self.experiment.trial(&start.trial);
@@ -228,15 +242,12 @@ impl Executor for SlurmExecutor<'_> {
     }
 
     fn is_pending(&mut self, trial: &TrialId) -> bool {
-        let Some(job) = self.jobs.get_mut(trial) else { return false };
-        // A worker may be seen before Slurm is asked again.
-        job.begun = job.begun || job.heard.1.is_some();
-        !job.begun
+        self.jobs.get(trial).is_some_and(|job| !job.has_begun())
     }
 
     fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
         let job = self.jobs.get(trial)?;
-        read_progress(&self.experiment.trial(trial)).filter(|progress| progress.attempt >= job.attempt)
+        read_progress(&self.experiment.trial(trial)).filter(|progress| job.is_said_by(progress))
     }
 
     fn ask_to_stop(&mut self, trial: &TrialId) {
@@ -277,3 +288,6 @@ impl Drop for SlurmExecutor<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

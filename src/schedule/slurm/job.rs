@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::command::{Fault, LIMIT, run};
 use super::command_threads::{Cancel, cancel};
-use super::listing::{QUEUE_FORMAT, Stands, read_queue};
+use super::listing::{Listed, QUEUE_FORMAT, Stands, read_queue, waits_for_ever};
 use super::script::{Asked, Head, Shared, for_shell, head, text_of};
+use super::shared_files::{KILLED, SEEN_ELSEWHERE, look_again};
 use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::runs::{ExperimentFolder, Submission, Task};
@@ -32,7 +33,7 @@ pub enum JobEnd {
 /// it wrote to standard output, and to standard error. Waits for it however long it takes to begin, or until `stop` says so.
 ///
 /// # Errors
-/// Where Slurm refuses it, or the experiment's folder cannot be written.
+/// Where Slurm refuses it, or lists a reason for which it will never begin; where the experiment's folder cannot be written.
 pub fn run_job(
     shared: &Shared,
     experiment: &ExperimentFolder,
@@ -81,25 +82,32 @@ fn wait(
         .map_err(|fault| refused("Slurm does not take the job that measures", &fault))?;
     let name = format!("--name={}", submission.name);
     let mut ask = Instant::now() + ASK;
+    let mut queue = Queue::default();
     loop {
         if stop() {
             // Its request is gone: it does nothing where it cannot be cancelled.
             let _ = cancel(&[name], Cancel::Kill, LIMIT);
             return Ok(JobEnd::Stopped);
         }
+        if queue.over.is_some() {
+            look_again(&experiment.slurm());
+        }
         let code = fs::read_to_string(submission.exit(experiment, 0)).ok();
-        let mut over = code.is_some();
-        if !over && Instant::now() >= ask {
+        if code.is_none() && Instant::now() >= ask {
             let arguments = ["--noheader", "--array", "--states=all", "--format", QUEUE_FORMAT].map(str::to_owned);
             // While Slurm does not answer the job goes on.
             if let Ok(listed) = run("squeue", &[&arguments[..], std::slice::from_ref(&name)].concat(), LIMIT) {
-                over = read_queue(&listed).iter().all(|job| matches!(job.stands, Stands::Ended(_)));
+                let listed = read_queue(&listed);
+                if let Some(why) = never_starts(&listed) {
+                    let _ = cancel(&[name], Cancel::Kill, LIMIT);
+                    return Err(Error::usage(format!("a shape could not be measured: {why}")));
+                }
+                queue.lists(&listed, Instant::now());
             }
             ask = Instant::now() + ASK;
         }
-        if over {
+        if code.is_some() || queue.is_given_up(Instant::now()) {
             let said = fs::read_to_string(submission.log(experiment, 0)).unwrap_or_default();
-            let code = fs::read_to_string(submission.exit(experiment, 0)).ok().or(code);
             let code = code.and_then(|text| text.trim().parse().ok());
             return Ok(JobEnd::Itself(code, fs::read(answer).unwrap_or_default(), said));
         }
@@ -107,7 +115,87 @@ fn wait(
     }
 }
 
+/// What Slurm's queue says of the job.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Since when it is over, and how long its files are waited for from then on.
+    over: Option<(Instant, Duration)>,
+}
+
+impl Queue {
+    /// It lists these jobs, which are one, or none that it knows any more.
+    fn lists(&mut self, jobs: &[Listed], now: Instant) {
+        let ended = |job: &Listed| matches!(job.stands, Stands::Ended(_));
+        let killed = |job: &Listed| matches!(job.stands, Stands::Ended(ending) if ending.is_a_kill());
+        let patience = if jobs.iter().any(killed) { KILLED } else { SEEN_ELSEWHERE };
+        let since = self.over.map_or(now, |(since, _)| since);
+        self.over = jobs.iter().all(ended).then_some((since, patience));
+    }
+
+    /// Whether it has been over for so long that its files would be seen.
+    fn is_given_up(&self, now: Instant) -> bool {
+        self.over.is_some_and(|(since, patience)| now.duration_since(since) >= patience)
+    }
+}
+
+/// Why a job that waits will not start as it is, and what would change that.
+fn never_starts(jobs: &[Listed]) -> Option<String> {
+    let why = |job: &Listed| {
+        let help = waits_for_ever(&job.reason)?;
+        Some(format!("its job waits, and will not start as it is ({}): {help}", job.reason))
+    };
+    jobs.iter().filter(|job| job.stands == Stands::Waits).find_map(why)
+}
+
 fn refused(what: &str, fault: &Fault) -> Error {
     let kind = if fault.passes() { Kind::Io } else { Kind::Usage };
     Error::new(kind, format!("{what}: {}", fault.words()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `squeue` prints of a job in this state, with this reason.
+    fn listed(state: &str, reason: &str) -> Vec<Listed> {
+        read_queue(&format!("votive-0a|0|1|{state}|{reason}\n"))
+    }
+
+    #[test]
+    fn a_job_that_came_to_its_end_is_given_up_when_its_files_would_be_seen_and_one_that_was_killed_at_once() {
+        let start = Instant::now();
+        let given_up_after = |jobs: &[Listed]| {
+            let mut queue = Queue::default();
+            queue.lists(jobs, start);
+            queue.lists(jobs, start + Duration::from_secs(2));
+            (0..200).find(|seconds| queue.is_given_up(start + Duration::from_secs(*seconds)))
+        };
+        for (jobs, seconds) in [
+            (listed("COMPLETED", "None"), Some(90)),
+            (listed("FAILED", "NonZeroExitCode"), Some(90)),
+            (Vec::new(), Some(90)),
+            (listed("CANCELLED", "None"), Some(3)),
+            (listed("OUT_OF_MEMORY", "OutOfMemory"), Some(3)),
+            (listed("PENDING", "Priority"), None),
+            (listed("RUNNING", "None"), None),
+        ] {
+            assert_eq!(given_up_after(&jobs), seconds, "{jobs:?}");
+        }
+        let mut requeued = Queue::default();
+        requeued.lists(&listed("NODE_FAIL", "NodeDown"), start);
+        requeued.lists(&listed("PENDING", "BeginTime"), start + Duration::from_secs(1));
+        assert!(!requeued.is_given_up(start + Duration::from_secs(900)), "it comes again");
+    }
+
+    #[test]
+    fn a_job_that_waits_for_ever_is_told_from_one_that_waits() {
+        let why = never_starts(&listed("PENDING", "BadConstraints")).unwrap();
+        assert_eq!(
+            why,
+            "its job waits, and will not start as it is (BadConstraints): no node has these features: change `run.slurm.constraint`"
+        );
+        for (state, reason) in [("PENDING", "Resources"), ("PENDING", "Priority"), ("RUNNING", "BadConstraints")] {
+            assert_eq!(never_starts(&listed(state, reason)), None, "{state} {reason}");
+        }
+    }
 }

@@ -75,6 +75,11 @@ impl Stands {
 }
 
 impl Ending {
+    /// Whether its script was ended, rather than coming to its own end.
+    pub(super) fn is_a_kill(self) -> bool {
+        !matches!(self, Self::Completed | Self::Failed)
+    }
+
     /// Slurm's word.
     pub(super) fn word(self) -> &'static str {
         match self {

@@ -23,6 +23,7 @@ mod job_end;
 mod listing;
 mod runner_job;
 mod script;
+mod shared_files;
 
 pub use executor::{Needed, SlurmExecutor, SlurmSettings};
 pub use job::{JobEnd, run_job};

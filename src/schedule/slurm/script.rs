@@ -212,7 +212,8 @@ mod tests {
     fn a_script_asks_for_what_is_needed_and_starts_a_worker_a_task() {
         let task = |n: &str| Task { trial: TrialId::of(n), attempt: 1, from_step: 0 };
         let tasks = vec![task("a"), task("b")];
-        let submission = Submission { name: "votive-0123456789ab".to_owned(), tasks, submitted_utc: 1, job: None };
+        let submission =
+            Submission { name: "votive-0123456789ab".to_owned(), tasks, submitted_utc: 1, job: None, scores_again: false };
         let ids: Vec<String> = submission.tasks.iter().zip(1..).map(|(task, slot)| format!("{}:{slot}", task.trial)).collect();
         let text = dry_run(&shared(), &submission, 2, 300 << 20, Some(60.0)).replace(&ids.join(" "), "TRIALS");
         insta::assert_snapshot!(text, @r#"

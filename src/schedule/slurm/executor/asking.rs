@@ -39,7 +39,7 @@ impl SlurmExecutor<'_> {
             }
         }
         self.find_submissions(asked, &listed);
-        let mut reasons = Vec::new();
+        let (mut reasons, mut requeued) = (Vec::new(), Vec::new());
         for job in self.jobs.values_mut().chain(self.found.values_mut()) {
             let Some(open) = self.open.get(&job.name) else { continue };
             // What was submitted after it was asked cannot be listed.
@@ -49,12 +49,17 @@ impl SlurmExecutor<'_> {
             let of = |task| listed.get(&(job.name.as_str(), task)).copied();
             match of(Some(job.task)).or_else(|| of(None)) {
                 Some(listed) => {
-                    job.is_listed(&listed.stands);
+                    if job.is_listed(&listed.stands) {
+                        requeued.push(format!("{}_{}", listed.job, job.task));
+                    }
                     let help = (listed.stands == Stands::Waits).then(|| waits_for_ever(&listed.reason)).flatten();
                     reasons.extend(help.map(|help| (listed.job.clone(), job.task, listed.reason.clone(), help)));
                 }
                 None => drop(job.gone.get_or_insert_with(Instant::now)),
             }
+        }
+        for job in requeued {
+            (self.settings.tell)(&format!("job {job} was requeued, and waits again"));
         }
         for (job, task, reason, help) in reasons {
             if self.told_reasons.insert(reason.clone()) {
@@ -68,7 +73,7 @@ impl SlurmExecutor<'_> {
         if self.clerk.is_looking_up() {
             return;
         }
-        let lost = |job: &Job| job.gone.is_some() && !job.looked_up && job.ending.is_none();
+        let lost = |job: &Job| job.gone.is_some() && !job.looked_up && job.ended.is_none();
         let names: HashSet<String> =
             self.jobs.values().chain(self.found.values()).filter(|job| lost(job)).map(|job| job.name.clone()).collect();
         let since = names.iter().filter_map(|name| Some(self.open.get(name)?.submission.submitted_utc)).min();
@@ -85,7 +90,8 @@ impl SlurmExecutor<'_> {
             job.looked_up = true;
             let of = |task: Option<usize>| known.iter().find(|(listed, _)| listed.name == job.name && listed.task == task);
             if let Some((Listed { stands: Stands::Ended(ending), .. }, code)) = of(Some(job.task)).or_else(|| of(None)) {
-                (job.ending, job.code) = (Some(*ending), *code);
+                job.ends(*ending);
+                job.code = *code;
             }
         }
     }

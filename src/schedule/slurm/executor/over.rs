@@ -12,6 +12,7 @@ use crate::runs::{Attempt, Outcome, attempts, list_checkpoints, read_progress};
 use crate::schedule::ends::Note;
 use crate::schedule::executor::Work;
 use crate::schedule::slurm::job_end::{Known, verdict};
+use crate::schedule::slurm::shared_files::look_again;
 use crate::schedule::tail::Tail;
 use crate::schedule::{Exit, Finished};
 
@@ -29,11 +30,15 @@ impl SlurmExecutor<'_> {
                 self.finish(trial, exit);
             }
         }
-        // Those that nobody waits for: the trial was over, or is planned no more.
+        // Those that nobody waits for: the trial was over, or is planned no more. What is to be scored again has an outcome from the start.
+        let is_done = |trial: &TrialId, job: &Job| {
+            let scored_later = self.scores_again() && self.is_of_this_work(job);
+            !scored_later && self.experiment.trial(trial).outcome().exists()
+        };
         let over: Vec<(TrialId, String, usize)> = self
             .found
             .iter()
-            .filter(|(trial, job)| (job.is_over() && job.is_quiet()) || self.experiment.trial(trial).outcome().exists())
+            .filter(|(trial, job)| (job.is_over() && job.is_quiet()) || is_done(trial, job))
             .map(|(trial, job)| (trial.clone(), job.name.clone(), job.task))
             .collect();
         for (trial, name, task) in over {
@@ -48,22 +53,27 @@ impl SlurmExecutor<'_> {
         let train = self.settings.work == Work::Train;
         let job = self.jobs.get_mut(trial)?;
         let open = self.open.get(&job.name)?;
+        if job.is_over() {
+            [self.experiment.slurm(), folder.path().to_owned()].iter().for_each(|folder| look_again(folder));
+        }
         let written = fs::read_to_string(open.submission.exit(&self.experiment, job.task)).ok();
         let code = written.and_then(|text| text.trim().parse::<i32>().ok()).or(job.code);
         let decides = train || code == Some(0);
         let outcome = if decides { durable::read_json::<Outcome>(&folder.outcome()) } else { Ok(None) };
         let is_done = matches!(outcome, Ok(Some(_)));
-        if let Some(said) = read_progress(&folder).filter(|said| said.attempt >= job.attempt).map(|said| said.time_utc)
+        if let Some(said) = read_progress(&folder).filter(|said| job.is_said_by(said)).map(|said| said.time_utc)
             && job.heard.1 != Some(said)
         {
             job.heard = (Instant::now(), Some(said));
         }
-        if code.is_some() && !job.is_over() {
-            // It may be requeued: Slurm says whether it is over.
+        if code.is_some() && job.has_begun() && !job.is_over() {
+            // It may be requeued: Slurm says whether it is over. What one left that waits again is of before.
             self.pace.ask = self.pace.ask.min(Instant::now() + HURRY);
         }
         let unsent = matches!(open.stands, Sent::No { .. }) && (job.asked || job.killed.is_some());
-        if !is_done && !unsent && !(job.is_over() && (code.is_some() || job.is_quiet())) {
+        // What has ended well has left an outcome, which may not be seen yet.
+        let is_missed = code == Some(0) && matches!(outcome, Ok(None));
+        if !is_done && !unsent && !(job.is_over() && ((code.is_some() && !is_missed) || job.is_quiet())) {
             return None;
         }
         if unsent && !is_done {
@@ -72,7 +82,7 @@ impl SlurmExecutor<'_> {
         let newest = list_checkpoints(&folder.checkpoints()).unwrap_or_default().last().map_or(0, |(step, _)| *step);
         Some(verdict(Known {
             code,
-            ending: job.ending,
+            ending: job.ending(),
             outcome,
             asked: job.asked,
             killed: job.killed.clone(),

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::runs::{Submission, Task};
+use crate::runs::{Progress, Submission, Task};
 use crate::schedule::Kill;
 use crate::schedule::slurm::listing::{Ending, Stands};
+use crate::schedule::slurm::shared_files::{KILLED, SEEN_ELSEWHERE};
 
 /// Between two calls of `squeue`: so many times as long as the last one took, which keeps it a small part of the controller's work.
 pub(super) const TIMES: u32 = 50;
@@ -14,9 +15,8 @@ pub(super) const LEAST: Duration = Duration::from_secs(2);
 pub(super) const MOST: Duration = Duration::from_secs(30);
 /// Where somebody waits for the end of a job.
 pub(super) const HURRY: Duration = Duration::from_secs(1);
-/// A job that is listed no more, and of which nobody knows anything, is alive while its worker gives a sign of life in so long. Also how
-/// long files may take to be seen on another machine.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(90);
+/// A job that is listed no more, and of which nobody knows anything, is alive while its worker gives a sign of life in so long.
+const SIGN_OF_LIFE: Duration = SEEN_ELSEWHERE;
 
 /// A submission.
 pub(super) struct Open {
@@ -48,15 +48,15 @@ pub(super) struct Job {
     pub(super) from_step: u64,
     pub(super) slot: u32,
     pub(super) threads: u32,
-    /// Whether its worker has given a sign of life, or Slurm says that it runs.
+    /// Whether Slurm says that it runs, or has run.
     pub(super) begun: bool,
     pub(super) asked: bool,
     pub(super) killed: Option<Kill>,
     /// Whether Slurm has been told so.
     pub(super) told_asked: bool,
     pub(super) told_killed: bool,
-    /// What Slurm says of its end.
-    pub(super) ending: Option<Ending>,
+    /// What Slurm says of its end, and since when.
+    pub(super) ended: Option<(Instant, Ending)>,
     /// Its exit code, where Slurm has it on record.
     pub(super) code: Option<i32>,
     /// Since when it is listed no more.
@@ -65,6 +65,8 @@ pub(super) struct Job {
     pub(super) looked_up: bool,
     /// When its worker's last sign of life was seen, and what that was.
     pub(super) heard: (Instant, Option<i64>),
+    /// What its worker said last before it was requeued: no sign of life of the next one.
+    pub(super) stale: Option<i64>,
 }
 
 /// When what is due.
@@ -103,40 +105,68 @@ impl Job {
             killed: None,
             told_asked: false,
             told_killed: false,
-            ending: None,
+            ended: None,
             code: None,
             gone: None,
             looked_up: false,
             heard: (Instant::now(), None),
+            stale: None,
         }
     }
 
-    pub(super) fn is_listed(&mut self, stands: &Stands) {
+    /// What Slurm says of it; whether that is news of a job that had begun, and waits again.
+    pub(super) fn is_listed(&mut self, stands: &Stands) -> bool {
+        let requeued = *stands == Stands::Waits && self.has_begun();
+        if requeued {
+            self.stale = self.heard.1.or(self.stale);
+            self.heard = (Instant::now(), None);
+        }
         (self.gone, self.looked_up) = (None, false);
-        self.ending = match stands {
-            Stands::Ended(ending) => Some(*ending),
-            Stands::Waits | Stands::Runs => None,
-        };
-        // One that is requeued waits again.
-        self.begun = match stands {
-            Stands::Waits => false,
-            Stands::Runs | Stands::Ended(_) => true,
-        };
+        match stands {
+            Stands::Ended(ending) => self.ends(*ending),
+            Stands::Waits | Stands::Runs => self.ended = None,
+        }
+        self.begun = *stands != Stands::Waits;
+        requeued
+    }
+
+    /// Slurm says that it has ended so.
+    pub(super) fn ends(&mut self, ending: Ending) {
+        let since = self.ended.map_or_else(Instant::now, |(since, _)| since);
+        self.ended = Some((since, ending));
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.ended.map(|(_, ending)| ending)
+    }
+
+    /// Whether it runs, or has run. A worker may be seen before Slurm is asked again.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun || self.heard.1.is_some()
+    }
+
+    /// Whether its worker said this, and no earlier one.
+    pub(super) fn is_said_by(&self, said: &Progress) -> bool {
+        said.attempt >= self.attempt && self.stale != Some(said.time_utc)
     }
 
     /// Whether it is over, as far as Slurm is to be believed: it says so, or knows nothing of it any more.
     pub(super) fn is_over(&self) -> bool {
-        self.ending.is_some() || (self.gone.is_some() && self.looked_up)
+        self.ended.is_some() || (self.gone.is_some() && self.looked_up)
     }
 
-    /// Whether no sign of life was seen lately. What ends may take a while to be seen from another machine.
+    /// Whether no sign of life was seen lately, nor is anything still to be seen of its end.
     pub(super) fn is_quiet(&self) -> bool {
-        let patience = match self.ending {
-            // Its script wrote nothing: a kill. Its worker may have written an outcome before.
-            Some(_) => Duration::from_secs(3),
-            None => SIGN_OF_LIFE,
-        };
-        self.heard.0.elapsed() >= patience
+        let unheard = self.heard.0.elapsed();
+        match self.ended {
+            // Its script came to its end, and has left a file.
+            Some((since, ending)) if !ending.is_a_kill() && !self.asked && self.killed.is_none() => {
+                unheard.min(since.elapsed()) >= SEEN_ELSEWHERE
+            }
+            // Its script wrote nothing. Its worker may have written an outcome before.
+            Some(_) => unheard >= KILLED,
+            None => unheard >= SIGN_OF_LIFE,
+        }
     }
 
     pub(super) fn is_to_be_asked(&self) -> bool {

@@ -29,7 +29,7 @@ impl SlurmExecutor<'_> {
         }
         for (asked, started) in groups {
             let (starts, tasks): (Vec<Start>, Vec<Task>) = started.into_iter().unzip();
-            let submission = Submission::new(&self.experiment, tasks);
+            let submission = Submission { scores_again: self.scores_again(), ..Submission::new(&self.experiment, tasks) };
             let slots: Vec<u32> = starts.iter().map(|start| start.slot).collect();
             let text = script(&self.settings.shared, &submission, asked, &slots);
             // The script first: what is found on disk can be submitted.
@@ -158,7 +158,8 @@ impl SlurmExecutor<'_> {
         if trials.is_empty() {
             return;
         }
-        let next = Submission::new(&self.experiment, open.submission.tasks.clone());
+        let Submission { tasks, scores_again, .. } = open.submission;
+        let next = Submission { scores_again, ..Submission::new(&self.experiment, tasks) };
         // What it asks for stays; only the name is another.
         let written = durable::write(&next.script(&self.experiment), script.replace(name, &next.name).as_bytes())
             .and_then(|()| next.write(&self.experiment));
