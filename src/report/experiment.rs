@@ -65,7 +65,7 @@ impl Report {
         let stays = stays(folder, &comparison, &mut damaged);
         let positions = positions(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &design.swept, &mut damaged);
-        let winner = Winner::of(folder, &comparison);
+        let winner = Winner::of(folder, &comparison, design.rank_at);
         let clipping = clipping::notes(trials.rows());
         let references = references::notes(&design, &comparison);
         Ok(Self {

@@ -155,11 +155,13 @@ pub(super) fn markdown(report: &Report) -> String {
 fn winner_lines(report: &Report) -> Vec<String> {
     let Some(winner) = &report.winner else { return Vec::new() };
     let mut lines = vec![String::new(), format!("## The best one (#{})", winner.configuration), String::new()];
-    lines.extend(
-        winner
-            .weights()
-            .map(|path| format!("- Weights, which Hugging Face transformers loads: {}", escaped(&path.display().to_string()))),
-    );
+    if let Some((path, which)) = winner.weights().zip(winner.weights_are()) {
+        let path = escaped(&path.display().to_string());
+        lines.push(format!("- The {which} weights, which Hugging Face transformers loads: {path}"));
+    }
+    if winner.has_lost_the_ranked() {
+        lines.push("- The best weights, which rank, were not kept: `checkpoint.when_done: weights` keeps them".to_owned());
+    }
     lines.extend(winner.sample().map(|command| format!("- Let it write: {}", code(&command))));
     lines.push(format!(
         "- Train it longer: {}, raise `train.budget` in that file, then {}",

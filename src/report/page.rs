@@ -61,6 +61,8 @@ pub(super) fn html(report: &Report) -> Result<String> {
             winner => report.winner.as_ref().map(|winner| context! {
                 configuration => winner.configuration,
                 weights => winner.weights().map(|path| path.display().to_string()),
+                weights_are => winner.weights_are(),
+                lost => winner.has_lost_the_ranked(),
                 sample => winner.sample(),
                 keep => winner.keep(),
                 run => Winner::RUN,

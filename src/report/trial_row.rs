@@ -48,6 +48,8 @@ pub(super) struct TrialRow {
     pub(super) common_stride: Option<i64>,
     pub(super) scored_tokens: Option<i64>,
     pub(super) scored_bytes: Option<i64>,
+    /// Step of the best weights.
+    pub(super) best_step: Option<i64>,
     /// `None` where gradients are not clipped.
     pub(super) clip_norm: Option<f64>,
     /// Share of the steps whose gradient was clipped.
@@ -128,6 +130,7 @@ fn set_later_ones(frame: &DataFrame, all: &mut [TrialRow]) {
     set(all, integers("arithmetic"), |row, value| row.arithmetic = value);
     set(all, words("processor"), |row, value| row.processor = value);
     set(all, integers("memory_bytes"), |row, value| row.planned_memory_bytes = value);
+    set(all, integers("best_step"), |row, value| row.best_step = value);
     set(all, integers("probed_memory_bytes"), |row, value| row.probed_memory_bytes = value);
     set(all, numbers("train_clip_norm"), |row, value| row.clip_norm = value);
     set(all, numbers("clipped_share"), |row, value| row.clipped_share = value);

@@ -78,8 +78,11 @@ fn tell_damaged(files: &[String]) {
 /// What to do with the best configuration: where its weights lie, text from them, its settings as a file.
 fn tell_winner(report: &Report) {
     let Some(winner) = report.winner() else { return };
-    if let Some(weights) = winner.weights() {
-        say_as_is(&format!("final weights: {}", weights.display()));
+    if let Some((weights, which)) = winner.weights().zip(winner.weights_are()) {
+        say_as_is(&format!("{which} weights: {}", weights.display()));
+    }
+    if winner.has_lost_the_ranked() {
+        say("note: the best weights, which rank, were not kept: `checkpoint.when_done: weights` keeps them");
     }
     if let Some(sample) = winner.sample() {
         say_as_is(&format!("sample: {sample}"));

@@ -23,6 +23,8 @@ pub(in crate::report) struct TrialLine {
     pub(in crate::report) perplexity: Option<f64>,
     pub(in crate::report) loss: Option<f64>,
     pub(in crate::report) bits_per_byte: Option<f64>,
+    /// Step of its best weights; of the final ones where these are the best.
+    pub(in crate::report) best_step: Option<i64>,
     pub(in crate::report) started_utc: Option<i64>,
     pub(in crate::report) finished_utc: Option<i64>,
 }
@@ -45,6 +47,7 @@ pub(super) fn trial_lines(trials: &Trials, design: &Design, context: Option<i64>
         perplexity: scored.perplexity,
         loss: scored.loss,
         bits_per_byte: scored.bits_per_byte,
+        best_step: row.best_step,
         started_utc: row.started_utc,
         finished_utc: row.finished_utc,
     };
