@@ -2,8 +2,9 @@
 //!
 //! `version` (2: the statistics of 1 were others; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
 //! `protocol` {`rank_by`, `rank_at`, `margin` (a share: smaller differences are not worth a choice), `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
-//! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `configurations`, best
-//! first: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
+//! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `best` (number of the best
+//! configuration: the first of the ranking, or where a seed of it diverged the first of which all seeds finished; null where nothing is ranked) · `configurations`, in the order of
+//! the ranking: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `adjusted` (over all seeds, where some are missing), `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
 //! `bits_per_byte`, `bits_per_byte_spread` (null where tokenizers differ and this one is not known to give every text back), `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
 //! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
@@ -56,6 +57,8 @@ pub struct SummaryFile {
     swept: Vec<String>,
     tune: Vec<String>,
     statistics: Value,
+    /// Number of the best configuration; absent in a file of an earlier version.
+    best: Option<i64>,
     configurations: Vec<SummaryLine>,
     samples: Vec<Value>,
     confounding: Value,
@@ -110,9 +113,12 @@ impl SummaryFile {
         durable::read_json(&experiment.report().join(FILE))
     }
 
-    /// The configuration that is ranked first.
+    /// The best configuration, as the report names it; in a file of an earlier version the one that is ranked first.
     pub fn best(&self) -> Option<&SummaryLine> {
-        self.configurations.first().filter(|first| first.place == Some(1))
+        match self.best {
+            Some(number) => self.configurations.iter().find(|line| line.configuration == number),
+            None => self.configurations.first().filter(|first| first.place == Some(1)),
+        }
     }
 
     pub(super) fn of(report: &Report) -> Self {
@@ -138,6 +144,7 @@ impl SummaryFile {
             swept: protocol.swept.clone(),
             tune: protocol.tune.clone(),
             statistics: json!(report.statistics),
+            best: comparison.best().map(|best| best.number),
             configurations: comparison.configurations.iter().map(|c| SummaryLine::of(report, c)).collect(),
             samples: report.samples.iter().map(samples::json).collect(),
             confounding: report.confounding.json(),
@@ -187,5 +194,30 @@ impl SummaryLine {
             status: c.status.clone(),
             trials: trials.filter_map(|trial| TrialId::parse(&trial.id)).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::ClipNorm;
+    use crate::record::tests::{completed, ended, plan};
+    use crate::report::tests::night;
+
+    #[test]
+    fn the_best_one_is_that_of_the_report_and_in_an_older_file_the_first() {
+        let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
+        let diverged = ended(Status::Diverged, "the loss is not finite", &[]);
+        let report = night(&plan, &[completed(1.0, None), diverged, completed(1.5, None), completed(1.6, None)], "{}").report();
+        let best = |summary: &Value| {
+            let file: SummaryFile = serde_json::from_value(summary.clone()).unwrap();
+            file.best().map(|best| best.configuration)
+        };
+        let mut summary = report.summary();
+        assert_eq!(summary["configurations"][0]["configuration"], 1, "the lowest, of which a seed diverged");
+        assert_eq!((best(&summary), report.winner().unwrap().configuration), (Some(2), 2));
+        summary.as_object_mut().unwrap().remove("best");
+        assert_eq!(best(&summary), Some(1));
+        assert_eq!(SummaryFile::default().best(), None);
     }
 }

@@ -22,12 +22,21 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
     let Some((&best, figure)) = ranked.first().and_then(|best| Some((best, best.figure(report.comparison.by_bytes)?))) else {
         return vec![nothing_yet(report)];
     };
-    let mut sentences = match diverged_leader(report, best) {
-        Some(sentence) => vec![sentence],
-        None => vec![first(report, best, figure, ranked.len())],
-    };
-    sentences.extend(on_test(report, best));
-    sentences.extend(standing::sentences(report));
+    let mut sentences = Vec::new();
+    match diverged_leader(report, best) {
+        // What stands against the others is the lowest one, which was named last: the test part of the other comes after that.
+        Some(sentence) => {
+            sentences.push(sentence);
+            sentences.extend(standing::sentences(report));
+            let best = report.comparison.best().unwrap_or(best);
+            sentences.extend(on_test(report, best, &format!(", of {}", named(report, best))));
+        }
+        None => {
+            sentences.push(first(report, best, figure, ranked.len()));
+            sentences.extend(on_test(report, best, ""));
+            sentences.extend(standing::sentences(report));
+        }
+    }
     sentences.extend(no_better_than_counts(&report.design.references, &report.comparison, best, figure.mean));
     sentences.extend(reference(report, best));
     sentences.extend(other_context(report, report.comparison.best().unwrap_or(best), &ranked));
@@ -93,27 +102,32 @@ fn diverged_leader(report: &Report, lowest: &Configuration) -> Option<String> {
     let diverged = lowest.status.get(&Status::Diverged).copied().filter(|&n| n > 0)?;
     let by_bytes = report.comparison.by_bytes;
     let figure = |c: &Configuration| c.figure(by_bytes).map_or_else(String::new, |figure| wording::perplexity(figure.mean));
-    let named = |c: &Configuration| Some(report.name(c)).filter(|n| !n.is_empty()).unwrap_or_else(|| format!("#{}", c.number));
     let unit = if by_bytes { "Bits per byte" } else { "Perplexity" };
     let of = format!("{diverged} of its {} diverged", words::counted(lowest.status.values().sum::<usize>(), "seed"));
     let best = report.comparison.best().filter(|best| best.number != lowest.number);
     Some(match best {
         Some(best) => format!(
             "Best of those that finished all their seeds: {}. {unit} {}{} ({}). {} has a lower one, {}, but {of}.",
-            named(best),
+            named(report, best),
             figure(best),
             standing::over_seeds(best),
             measured(report),
-            words::capital(&named(lowest)),
+            words::capital(&named(report, lowest)),
             figure(lowest)
         ),
         None => format!(
             "Lowest: {}. {unit} {} ({}). But {of}, and no other configuration finished all its seeds.",
-            named(lowest),
+            named(report, lowest),
             figure(lowest),
             measured(report)
         ),
     })
+}
+
+/// Its name, or its number where it has none.
+fn named(report: &Report, configuration: &Configuration) -> String {
+    let name = report.name(configuration);
+    if name.is_empty() { format!("#{}", configuration.number) } else { name }
 }
 
 /// `common context 64, final weights`.
@@ -127,8 +141,8 @@ pub(super) fn measured(report: &Report) -> String {
     format!("{context}, {weights}")
 }
 
-/// What the best one comes to on text that neither ranked nor chose it.
-fn on_test(report: &Report, best: &Configuration) -> Option<String> {
+/// What the best one comes to on text that neither ranked nor chose it. `of` says whose figure it is, where that has to be said.
+fn on_test(report: &Report, best: &Configuration, of: &str) -> Option<String> {
     let figure = best.test_figure(report.comparison.by_bytes)?;
     let unit = if report.comparison.by_bytes { "bits per byte" } else { "perplexity" };
     let context = match (report.design.rank_by(), report.comparison.common_context) {
@@ -140,7 +154,7 @@ fn on_test(report: &Report, best: &Configuration) -> Option<String> {
         Some(spread) => format!(" ± {} over {}", wording::spread(figure.mean, spread), words::counted(best.seeds, "seed")),
         None => " with one seed".to_owned(),
     };
-    Some(format!("On the test part, which chose nothing{context}: {unit} {}{seeds}.", wording::perplexity(figure.mean)))
+    Some(format!("On the test part, which chose nothing{context}: {unit} {}{seeds}{of}.", wording::perplexity(figure.mean)))
 }
 
 fn reference(report: &Report, best: &Configuration) -> Option<String> {

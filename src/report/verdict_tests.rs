@@ -1,11 +1,13 @@
 //! The verdicts of hand-made experiments, to be read aloud: each sentence has to be true.
 
+use super::comparison::tests::tested;
 use super::tests::night;
 use crate::experiment::settings::ClipNorm;
 use crate::plan::Plan;
 use crate::random::Stream;
 use crate::record::TrialState;
-use crate::record::tests::{completed, ended, plan};
+use crate::record::tests::{completed, ended, plan, waiting};
+use crate::report::wording;
 use crate::runs::Status;
 use crate::terminal::Look;
 
@@ -66,6 +68,31 @@ fn a_diverged_survivor() {
         *state = ended(Status::Diverged, "the loss is not finite at step 7", &[]);
     }
     insta::assert_snapshot!(read(&plan, &states, JSON));
+}
+
+/// Two seeds each: one of the lowest configuration diverged, and `second` is the second seed of the next one.
+fn diverged_leader(second: TrialState) -> super::Report {
+    let plan = plan(&[32, 64, 128], &[OFF], &[1, 2]);
+    let diverged = ended(Status::Diverged, "the loss is not finite at step 7", &[]);
+    let states = [tested(1.0, 1.1), diverged, tested(1.5, 1.75), second, tested(2.0, 2.2), tested(2.01, 2.21)];
+    night(&plan, &states, JSON).report()
+}
+
+#[test]
+fn the_test_figure_beside_a_diverged_leader_is_that_of_the_one_named_best() {
+    let verdict = diverged_leader(tested(1.52, 1.75)).verdict();
+    assert!(verdict.starts_with("Best of those that finished all their seeds: length 64"), "{verdict}");
+    let test = wording::perplexity(1.75f64.exp());
+    assert!(verdict.contains(&format!("perplexity {test} ± 0.000 over 2 seeds, of length 64 · clip off.")), "{verdict}");
+    assert!(!verdict.contains(&wording::perplexity(1.1f64.exp())), "that of the diverged one: {verdict}");
+}
+
+#[test]
+fn a_configuration_with_a_seed_that_waits_has_not_finished_all_its_seeds() {
+    let report = diverged_leader(waiting());
+    let verdict = report.verdict();
+    assert!(verdict.starts_with("Best of those that finished all their seeds: length 128"), "{verdict}");
+    assert_eq!(report.winner().unwrap().configuration, 3);
 }
 
 #[test]

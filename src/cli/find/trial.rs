@@ -30,7 +30,7 @@ pub(in crate::cli) fn trial_of(found: &Found) -> Result<TrialFolder> {
     }
 }
 
-/// The first trial of the configuration that the report has first; the only trial where there is one.
+/// The first complete trial of the configuration that the report calls the best; the only trial where there is one.
 fn best(experiment: &ExperimentFolder) -> Result<TrialId> {
     let trials = Description::read(experiment)?.trials;
     if let [only] = trials.as_slice() {
@@ -41,7 +41,7 @@ fn best(experiment: &ExperimentFolder) -> Result<TrialId> {
     report.best().and_then(|best| best.trials.iter().find(complete).cloned()).ok_or_else(|| no_best(experiment))
 }
 
-/// The number of the configuration that the report has first; the only one where there is one.
+/// The number of the configuration that the report calls the best; the only one where there is one.
 pub(in crate::cli) fn best_configuration(experiment: &ExperimentFolder) -> Result<usize> {
     if let [only] = numbers(experiment)?.as_slice() {
         return Ok(*only);

@@ -116,6 +116,11 @@ impl Configuration {
         self.status.contains_key(&Status::Diverged)
     }
 
+    /// Whether all of its seeds finished with a result.
+    pub(in crate::report) fn is_complete(&self) -> bool {
+        self.status.keys().all(|status| *status == Status::Completed)
+    }
+
     /// Trials that ended without a result.
     pub(in crate::report) fn lost(&self) -> usize {
         self.status.iter().filter(|(status, _)| status.is_lost()).map(|(_, count)| count).sum()

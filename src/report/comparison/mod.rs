@@ -68,7 +68,7 @@ impl Comparison {
     pub(super) fn best(&self) -> Option<&Configuration> {
         let mut ranked = self.configurations.iter().filter(|c| c.place.is_some());
         let first = ranked.next()?;
-        if first.has_diverged() { ranked.find(|c| c.lost() == 0).or(Some(first)) } else { Some(first) }
+        if first.has_diverged() { ranked.find(|c| c.is_complete()).or(Some(first)) } else { Some(first) }
     }
 
     /// The configuration of this number.
