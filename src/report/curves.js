@@ -203,6 +203,6 @@ function drawLines(at, { smooth, raw, held, log, whole, single, title, word }) {
 const curvesAt = document.getElementById("curves");
 function drawCurves() {
   if (!curvesAt || !Drawing) return;
-  drawLines(curvesAt, { smooth: "loss", raw: "raw", held: true, log: isOn("log"), whole: isOn("whole"), single: isOn("training"), title: "loss, nats per token", word: "training loss" });
+  drawLines(curvesAt, { smooth: "loss", raw: "raw", held: true, log: isOn("log"), whole: isOn("whole"), single: isOn("training"), title: `loss, ${data.loss_unit}`, word: "training loss" });
 }
 document.getElementById("controls")?.addEventListener("change", () => redraw("curves"));

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use super::comparison::{Comparison, TrialLine};
 use super::frames::{integers, numbers, read, truths, words};
+use super::loss_scale::LossScale;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::rows::ScoredPart;
 use crate::runs::{Clipping, ExperimentFolder, TrialFolder};
 
-/// A trial's loss curve.
+/// A trial's loss curve; losses in the unit that is drawn ([`LossScale`]).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Curve {
     pub(super) trial_id: String,
@@ -19,7 +20,7 @@ pub(super) struct Curve {
     pub(super) steps: Vec<i64>,
     pub(super) tokens: Vec<i64>,
     pub(super) hours: Vec<f64>,
-    /// Smoothed training loss.
+    /// Smoothed training loss; not a number where it is not drawn.
     pub(super) loss: Vec<f64>,
     /// Training loss of the very batch.
     pub(super) raw: Vec<f64>,
@@ -70,7 +71,7 @@ pub(super) fn curves(
     let mut curves = Vec::new();
     for trial in trials {
         let Some(id) = TrialId::parse(aliases.get(&trial.id).unwrap_or(&trial.id)) else { continue };
-        match curve(&folder.trial(&id), comparison.common_context, points) {
+        match curve(&folder.trial(&id), comparison.common_context, points, trial.loss_scale) {
             Ok(Some(read)) => {
                 curves.push(Curve { trial_id: trial.id.clone(), configuration: trial.configuration, seed: trial.seed, ..read })
             }
@@ -82,7 +83,7 @@ pub(super) fn curves(
 }
 
 /// Reads a trial's curve with at most about `points` points of the training loss. `None` where it has made no step.
-fn curve(folder: &TrialFolder, context: Option<i64>, points: usize) -> Result<Option<Curve>> {
+fn curve(folder: &TrialFolder, context: Option<i64>, points: usize, scale: LossScale) -> Result<Option<Curve>> {
     let mut steps = Steps::default();
     for file in step_files(folder)? {
         steps.read(&file)?;
@@ -95,18 +96,19 @@ fn curve(folder: &TrialFolder, context: Option<i64>, points: usize) -> Result<Op
     let (raw, raw_norm) = (gaps(&steps.loss), gaps(&steps.norm));
     // Most of what is kept are the extremes of single batches: the smoothed curves need few points beside them.
     let kept = together(&[(&loss, points / 6), (&raw, points / 3), (&norm, points / 6), (&raw_norm, points / 3)]);
+    let training = scale.training().unwrap_or(f64::NAN);
     let mut curve = Curve { clipping: steps.clipping(), ..Curve::default() };
     for &place in &kept {
         curve.steps.push(steps.step[place]);
         curve.tokens.push(steps.tokens[place]);
         curve.hours.push(steps.hours[place]);
-        curve.loss.push(loss[place]);
-        curve.raw.push(raw[place]);
+        curve.loss.push(training * loss[place]);
+        curve.raw.push(training * raw[place]);
         curve.norm.push(norm[place]);
         curve.raw_norm.push(raw_norm[place]);
     }
     if folder.evaluations().exists() {
-        curve.validation = validation(folder, context, &steps)?;
+        curve.validation = validation(folder, context, &steps, scale)?;
     }
     Ok(Some(curve))
 }
@@ -172,12 +174,13 @@ fn step_files(folder: &TrialFolder) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn validation(folder: &TrialFolder, context: Option<i64>, steps: &Steps) -> Result<Vec<Validation>> {
-    let columns = ["step", "tokens_seen", "protocol", "kind", "part", "context", "loss"];
+fn validation(folder: &TrialFolder, context: Option<i64>, steps: &Steps, scale: LossScale) -> Result<Vec<Validation>> {
+    let columns = ["step", "tokens_seen", "protocol", "kind", "part", "context", "loss", "scored_tokens", "scored_bytes"];
     let frame = read(&folder.evaluations(), Some(&columns))?;
     let (step, tokens) = (integers(&frame, "step")?, integers(&frame, "tokens_seen")?);
     let (protocol, kind, part) = (words(&frame, "protocol")?, words(&frame, "kind")?, words(&frame, "part")?);
     let (contexts, loss) = (integers(&frame, "context")?, numbers(&frame, "loss")?);
+    let (scored_tokens, scored_bytes) = (integers(&frame, "scored_tokens")?, integers(&frame, "scored_bytes")?);
     let mut points: Vec<Validation> = (0..frame.height())
         .filter(|&row| {
             protocol[row].as_deref() == Some("common")
@@ -187,7 +190,8 @@ fn validation(folder: &TrialFolder, context: Option<i64>, steps: &Steps) -> Resu
                 && (context.is_none() || contexts[row] == context)
         })
         .filter_map(|row| {
-            let (step, tokens, loss) = (step[row]?, tokens[row]?, loss[row]?);
+            let (step, tokens) = (step[row]?, tokens[row]?);
+            let loss = loss[row]? * scale.scored(scored_tokens[row], scored_bytes[row])?;
             let place = steps.step.partition_point(|&s| s <= step);
             let hours = place.checked_sub(1).map_or(0.0, |place| steps.hours[place]);
             Some(Validation { step, tokens, hours, loss })

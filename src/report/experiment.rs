@@ -117,6 +117,11 @@ impl Report {
         if self.comparison.by_bytes { "bits per byte" } else { "perplexity" }
     }
 
+    /// What losses are drawn in.
+    pub(super) fn loss_unit(&self) -> &'static str {
+        if self.comparison.by_bytes { "bits per byte" } else { "nats per token" }
+    }
+
     /// A value of the figure that ranks, in words.
     pub(super) fn figure(&self, value: f64) -> String {
         if self.comparison.by_bytes { format!("{value:.4}") } else { wording::perplexity(value) }

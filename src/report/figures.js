@@ -117,7 +117,7 @@ const drawers = {
     })), {
       margin, annotations: side ? labelled(endLabels(shown, range, log, at.clientHeight - margin.t - margin.b)) : [],
       xaxis: { ...axis("place in the window (tokens)"), type: "log", tickvals: figure.ticks, ticktext: figure.labels, showgrid: false },
-      yaxis: { ...axis("loss, nats per token"), range },
+      yaxis: { ...axis(`loss, ${data.loss_unit}`), range },
     });
     selectable(at);
   },

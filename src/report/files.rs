@@ -242,6 +242,7 @@ pub(super) fn how_measured(report: &Report) -> String {
         ));
     }
     text.push_str(". In its own context a configuration is scored in windows of its own sequence length. ");
-    text.push_str("Loss is in nats per token; perplexity is exp(loss).");
+    let drawn = if comparison.by_bytes { " (where it is drawn in bits per byte, since tokenizers differ)" } else { "" };
+    text.push_str(&format!("Loss is in nats per token{drawn}; perplexity is exp(loss)."));
     text
 }

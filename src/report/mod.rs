@@ -19,6 +19,7 @@ mod figures;
 mod files;
 mod frames;
 mod inference;
+mod loss_scale;
 mod page;
 mod pair;
 mod picture;

@@ -69,6 +69,7 @@ pub(super) fn html(report: &Report) -> Result<String> {
             }),
             notes => strings(verdict::notes(report)),
             curves => !report.curves.is_empty(),
+            losses => losses(report),
             figures => shown_sections(&sections),
             reasons => reasons(report),
             command => command(report),
@@ -342,6 +343,20 @@ fn shown_sections(sections: &[Section]) -> Value {
     sections.iter().map(shown).collect()
 }
 
+/// What the losses of the curves are, where they are not what was recorded; empty elsewhere.
+fn losses(report: &Report) -> String {
+    if !report.comparison.by_bytes {
+        return String::new();
+    }
+    let is_left_out =
+        |c: &&Configuration| c.comparable().is_some_and(|own| own.bits_per_byte.is_none() && own.perplexity.is_some());
+    let left_out = match report.comparison.configurations.iter().filter(is_left_out).count() {
+        0 => "",
+        _ => " Those whose tokenizer is not known to give every text back are not drawn: what it loses would cost no bits.",
+    };
+    format!("Losses are in bits per byte of the text that they are of, since tokenizers differ.{left_out}")
+}
+
 /// What the figures are drawn from.
 fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
     let configurations: Vec<_> = report
@@ -385,7 +400,8 @@ fn data(report: &Report, sections: &[Section]) -> serde_json::Value {
     let settings = wording::keys(&report.design.swept).join(" · ");
     let figures: serde_json::Map<String, serde_json::Value> =
         sections.iter().map(|section| (section.id.to_owned(), json!(section.data))).collect();
-    json!({ "unit": report.unit(), "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })
+    let (unit, loss_unit) = (report.unit(), report.loss_unit());
+    json!({ "unit": unit, "loss_unit": loss_unit, "settings": settings, "configurations": configurations, "curves": curves, "figures": figures })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ const STYLE: &str = "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sa
 struct Line {
     first: bool,
     label: String,
-    /// Tokens and mean held-out loss over the seeds.
+    /// Tokens and mean held-out loss over the seeds, in the unit that losses are drawn in.
     points: Vec<(f64, f64)>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn svg(report: &Report) -> Option<String> {
     };
     text(left - 40.0, 32.0, "title", "start", &cut(&report.design.name, 60));
     text(left - 40.0, 54.0, "soft", "start", &cut(verdict::sentences(report).first().map_or("", String::as_str), CHARACTERS));
-    text(left - 40.0, 74.0, "tick", "start", "held-out loss, nats per token");
+    text(left - 40.0, 74.0, "tick", "start", &format!("held-out loss, {}", report.loss_unit()));
     let unit = report.unit();
     text(WIDTH - 14.0, 74.0, "tick", "end", &cut(&format!("{}, {unit}", wording::keys(&report.design.swept).join(" · ")), 70));
     for tick in ticks(low, high, 8) {

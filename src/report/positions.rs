@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::plan::TrialId;
 use crate::runs::{ExperimentFolder, Status, TrialFolder};
 
-/// Loss by place of a configuration, over all of its seeds that have it.
+/// Loss by place of a configuration, in the unit that losses are drawn in ([`LossScale`](super::loss_scale::LossScale)), over all of its seeds that have it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Positions {
     pub(super) configuration: i64,
@@ -23,7 +23,7 @@ pub(super) struct Bin {
     pub(super) loss: f64,
 }
 
-/// Sum of NLL and number of tokens, by first and last place.
+/// Sum of NLL, scaled, and number of tokens, by first and last place.
 type Sums = BTreeMap<(i64, i64), (f64, i64)>;
 
 /// Reads those of the configurations that are drawn; files that cannot be read are listed.
@@ -37,8 +37,8 @@ pub(super) fn positions(
     for &configuration in drawn {
         let mut sums = Sums::new();
         for trial in comparison.trials.iter().filter(|t| t.configuration == configuration && t.status == Status::Completed) {
-            let Some(id) = TrialId::parse(&trial.id) else { continue };
-            if let Err(error) = add(&folder.trial(&id), &mut sums) {
+            let (Some(id), Some(scale)) = (TrialId::parse(&trial.id), trial.loss_scale.held_out()) else { continue };
+            if let Err(error) = add(&folder.trial(&id), scale, &mut sums) {
                 damaged.push(error.chain());
             }
         }
@@ -51,8 +51,9 @@ pub(super) fn positions(
     found
 }
 
-/// Adds what a trial's final weights were scored with in windows of its own length, or in common ones where both are the same.
-fn add(folder: &TrialFolder, sums: &mut Sums) -> Result<()> {
+/// Adds what a trial's final weights were scored with in windows of its own length, or in common ones where both are the same; the loss
+/// is multiplied by `scale`.
+fn add(folder: &TrialFolder, scale: f64, sums: &mut Sums) -> Result<()> {
     if !folder.positions().exists() {
         return Ok(());
     }
@@ -65,7 +66,7 @@ fn add(folder: &TrialFolder, sums: &mut Sums) -> Result<()> {
     for row in (0..frame.height()).filter(|&row| is(row, own)) {
         if let (Some(first), Some(last), Some(tokens), Some(nll)) = (first[row], last[row], tokens[row], nll[row]) {
             let sum = sums.entry((first, last)).or_default();
-            *sum = (sum.0 + nll, sum.1 + tokens);
+            *sum = (sum.0 + scale * nll, sum.1 + tokens);
         }
     }
     Ok(())

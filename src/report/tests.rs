@@ -11,7 +11,10 @@ use crate::random::Stream;
 use crate::record::tests::{completed, ended, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
 use crate::report::wording;
-use crate::rows::{CheckpointKind, EvaluationRow, Protocol as Scored, Recorder, Sample, Sampling, ScoredPart, StepRow, TokenNll};
+use crate::rows::{
+    CheckpointKind, EvaluationRow, PositionBin, Positions, Protocol as Scored, Recorder, Sample, Sampling, ScoredPart, StepRow,
+    TokenNll,
+};
 use crate::runs::{ExperimentFolder, Status};
 
 pub(super) const NASTY: &str = "</script><img src=x onerror=alert(1)>";
@@ -478,6 +481,64 @@ fn curves_hold_training_and_periodic_validation_against_steps_tokens_and_hours()
     assert_eq!(curve.validation.len(), 1, "the evaluation in full has another stride");
     assert_eq!((curve.validation[0].step, curve.validation[0].loss), (10, 1.5));
     assert!((curve.validation[0].hours - 0.01).abs() < 1e-12);
+}
+
+/// Trials of a byte, a BPE and a word tokenizer, with curves, and with losses by place of the final weights.
+fn three_tokenizers() -> Night {
+    let mut plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1]);
+    for (trial, tokenizer) in plan.trials.iter_mut().zip([Tokenizer::Byte, Tokenizer::Bpe { vocab_size: 512 }, Tokenizer::Word]) {
+        trial.settings.tokenizer = tokenizer;
+        (trial.facts.train_bytes, trial.facts.train_tokens) = (4000, 1000);
+    }
+    let mut states = [1.5, 3.0, 0.5].map(|loss| completed(loss, None));
+    for state in &mut states {
+        state.outcome.as_mut().unwrap().scores[0].scored_bytes = 2000;
+    }
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    for trial in 0..3 {
+        night.train(&plan, trial, 20);
+        let folder = night.folder.trial(&plan.trials[trial].id);
+        let bin = |first: i64| PositionBin { first, last: first, tokens: 10, nll_sum: 20.0 };
+        let (protocol, kind) = (Scored::Native, CheckpointKind::Final);
+        let mut recorder = ParquetRecorder::open(&folder, &plan.trials[trial].id).unwrap();
+        recorder.positions(&Positions { protocol, context: 32, kind, bins: vec![bin(1), bin(2)] }).unwrap();
+    }
+    night
+}
+
+#[test]
+fn losses_of_several_tokenizers_are_drawn_in_bits_per_byte() {
+    let night = three_tokenizers();
+    let report = night.report();
+    assert!(report.comparison.by_bytes);
+    for curve in &report.curves {
+        if curve.configuration == 3 {
+            assert!(curve.validation.is_empty() && curve.loss.iter().all(|loss| loss.is_nan()), "its tokenizer loses text");
+            assert!(curve.norm.iter().all(|norm| norm.is_finite()), "gradient norms are in no unit of text");
+            continue;
+        }
+        assert!((curve.raw[0] - 4.0 / 4.0 / 2f64.ln()).abs() < 1e-12, "by the bytes of the training part");
+        assert!((curve.validation[0].loss - 1.5 / 2f64.ln()).abs() < 1e-12, "by the bytes of the evaluation, a token each");
+    }
+    let numbers: Vec<i64> = report.positions.iter().map(|positions| positions.configuration).collect();
+    assert_eq!((report.curves.len(), numbers), (3, vec![1, 2]));
+    assert!((report.positions[0].bins[0].loss - 2.0 / 2.0 / 2f64.ln()).abs() < 1e-12, "by the bytes of the held-out part");
+    let (picture, page) = (picture::svg(&report).unwrap(), night.page());
+    assert!(picture.contains("held-out loss, bits per byte") && !picture.contains("nats"), "{picture}");
+    assert!(page.contains(r#""loss_unit":"bits per byte""#));
+    assert!(
+        markup(&page).contains("Losses are in bits per byte of the text that they are of, since tokenizers differ. Those whose")
+    );
+}
+
+#[test]
+fn losses_of_one_tokenizer_are_drawn_as_they_were_recorded() {
+    let (plan, states) = two_by_two();
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    night.train(&plan, 4, 20);
+    assert!(picture::svg(&night.report()).unwrap().contains("held-out loss, nats per token"));
+    let page = night.page();
+    assert!(page.contains(r#""loss_unit":"nats per token""#) && !markup(&page).contains("Losses are in"));
 }
 
 #[test]

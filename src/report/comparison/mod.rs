@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::content;
 use super::design::Design;
 use super::inference::results::Results;
+use super::loss_scale::LossScale;
 use super::trial_row::TrialRow;
 use super::trials::Trials;
 use crate::error::Result;
@@ -106,6 +107,13 @@ pub(super) fn compare(trials: &Trials, design: &Design) -> Result<Comparison> {
     // What a tokenizer did not keep costs no bits: beside the others such a figure would pass for a better one.
     for configuration in configurations.iter_mut().filter(|c| by_bytes && !is_lossless(c)) {
         (configuration.bits_per_byte, configuration.test_bits_per_byte) = (None, None);
+    }
+    if by_bytes {
+        let lossless: BTreeSet<i64> = configurations.iter().filter(|c| is_lossless(c)).map(|c| c.number).collect();
+        for (trial, row) in lines.iter_mut().zip(rows) {
+            let is_drawn = lossless.contains(&trial.configuration);
+            trial.loss_scale = if is_drawn { LossScale::bits(row) } else { LossScale::NotDrawn };
+        }
     }
     rank::adjust(&mut configurations, &lines, by_bytes);
     tuning::choose(&mut configurations, design, by_bytes);

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::report::design::Design;
+use crate::report::loss_scale::LossScale;
 use crate::report::trial_row::TrialRow;
 use crate::report::trials::{Scored, Trials};
 use crate::runs::Status;
@@ -25,6 +26,8 @@ pub(in crate::report) struct TrialLine {
     pub(in crate::report) bits_per_byte: Option<f64>,
     /// Step of its best weights; of the final ones where these are the best.
     pub(in crate::report) best_step: Option<i64>,
+    /// How its losses are drawn.
+    pub(in crate::report) loss_scale: LossScale,
     pub(in crate::report) started_utc: Option<i64>,
     pub(in crate::report) finished_utc: Option<i64>,
 }
@@ -48,6 +51,7 @@ pub(super) fn trial_lines(trials: &Trials, design: &Design, context: Option<i64>
         loss: scored.loss,
         bits_per_byte: scored.bits_per_byte,
         best_step: row.best_step,
+        loss_scale: LossScale::Nats,
         started_utc: row.started_utc,
         finished_utc: row.finished_utc,
     };

@@ -46,8 +46,9 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         id: "positions",
         heading: "Loss by place in the window",
         caption: format!(
-            "Held-out loss of the final weights by how many tokens of the window the model had seen, up to {}, each configuration in \
+            "Held-out loss of the final weights, in {}, by how many tokens of the window the model had seen, up to {}, each configuration in \
              windows of its own length. A line that still falls at its end says that more context helps.",
+            report.loss_unit(),
             words::counted(usize::try_from(longest).unwrap_or(0), "token")
         ),
         panels: vec![Panel {
