@@ -82,6 +82,17 @@ pub(super) fn curves(
     curves
 }
 
+/// What the losses of the curves are, where that is not what was recorded.
+pub(super) fn caption(comparison: &Comparison) -> Option<String> {
+    let unit = "Losses are in bits per byte, since tokenizers differ; that of a batch by how many bytes a token of the training part has \
+                on average.";
+    let left_out = match comparison.trials.iter().any(|trial| trial.loss_scale == LossScale::NotDrawn) {
+        true => " Those whose tokenizer is not known to give every text back are not drawn: what it loses would cost no bits.",
+        false => "",
+    };
+    comparison.by_bytes.then(|| format!("{unit}{left_out}"))
+}
+
 /// Reads a trial's curve with at most about `points` points of the training loss. `None` where it has made no step.
 fn curve(folder: &TrialFolder, context: Option<i64>, points: usize, scale: LossScale) -> Result<Option<Curve>> {
     let mut steps = Steps::default();

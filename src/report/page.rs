@@ -16,7 +16,7 @@ use super::experiment::Report;
 use super::figures::{self, Section, rounded};
 use super::swept_value::SweptValue;
 use super::winner::Winner;
-use super::{files, samples, settings, table, verdict};
+use super::{curves, files, samples, settings, table, verdict};
 use crate::error::{Error, Result};
 use crate::report::wording;
 use crate::runs::Status;
@@ -69,7 +69,7 @@ pub(super) fn html(report: &Report) -> Result<String> {
             }),
             notes => strings(verdict::notes(report)),
             curves => !report.curves.is_empty(),
-            losses => losses(report),
+            losses => curves::caption(&report.comparison),
             figures => shown_sections(&sections),
             reasons => reasons(report),
             command => command(report),
@@ -341,20 +341,6 @@ fn shown_sections(sections: &[Section]) -> Value {
         ])
     };
     sections.iter().map(shown).collect()
-}
-
-/// What the losses of the curves are, where they are not what was recorded; empty elsewhere.
-fn losses(report: &Report) -> String {
-    if !report.comparison.by_bytes {
-        return String::new();
-    }
-    let is_left_out =
-        |c: &&Configuration| c.comparable().is_some_and(|own| own.bits_per_byte.is_none() && own.perplexity.is_some());
-    let left_out = match report.comparison.configurations.iter().filter(is_left_out).count() {
-        0 => "",
-        _ => " Those whose tokenizer is not known to give every text back are not drawn: what it loses would cost no bits.",
-    };
-    format!("Losses are in bits per byte of the text that they are of, since tokenizers differ.{left_out}")
 }
 
 /// What the figures are drawn from.
