@@ -277,8 +277,9 @@ fn killed_after_its_last_step_a_trial_is_only_scored_again() {
 
 #[test]
 fn where_the_final_weights_alone_stay_a_trial_that_is_opened_again_is_only_scored_again_and_ends_the_same() {
-    // They learn so fast that the last weights are not the best ones.
-    let yaml = small("seeds: 2\ncheckpoint: {when_done: final}").replace("train:", "train:\n  learning_rate: 1.0");
+    // In ever larger steps, so that the last weights are not the best ones.
+    let yaml = small("seeds: 2\nevaluate: {at_most: 1}\ncheckpoint: {when_done: final}");
+    let yaml = yaml.replace("train:", "train:\n  learning_rate: 4.0\n  warmup: 1.0");
     let scene = undisturbed(&yaml, "2");
     let whole = undisturbed(&yaml, "2");
     for folder in scene.trials().values() {
