@@ -61,7 +61,7 @@ impl Fixed {
             }
             numbers.push((job.id, job.configuration));
         }
-        found.numbers = Numbers::default().with_trials(numbers.into_iter());
+        found.numbers = Numbers::default().with_trials(numbers);
         found
     }
 }
