@@ -153,7 +153,7 @@ fn lines(name: &str, ranking: Ranking, subjects: Vec<Subject>, unranked: &mut us
 fn group(measured: Measured, mut lines: Vec<Line>) -> Group {
     let figure = |line: &Line| line.figure().map_or(f64::INFINITY, |f| f.mean);
     lines.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
-    let finished = |line: &Line| line.configuration.lost() == 0;
+    let finished = |line: &Line| line.configuration.is_complete();
     let best = if lines[0].configuration.has_diverged() { lines.iter().position(finished).unwrap_or(0) } else { 0 };
     let first = &lines[0].subjects[0];
     // The tokenizer is the same by content, whatever it is called, and so is the held-out text.
