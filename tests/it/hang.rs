@@ -5,9 +5,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
-use votive::runs::{Status, TrialFolder, read_progress, state_of, worker_of};
+use votive::runs::{Status, TrialFolder, read_progress, state_of};
 
-use crate::support::{Runner, Scene, Signal, assert_alike, small, until};
+use crate::support::{Runner, Scene, Signal, assert_alike, signal_a_worker, small, until};
 use votive::rows::Phase;
 
 const STEPS: u64 = 40;
@@ -33,19 +33,6 @@ fn assert_ends_as_undisturbed(scene: &Scene, yaml: &str, steps: u64) {
     for (id, folder) in scene.trials() {
         assert_alike(&folder, &others[&id], steps);
     }
-}
-
-/// Sends a signal to the worker of a trial that has one now; its folder.
-fn signal_a_worker(scene: &Scene, signal: Signal) -> TrialFolder {
-    let mut hit = None;
-    until("a worker is at it", || {
-        let held = |folder: &TrialFolder| Some(worker_of(folder).ok()??.pid);
-        hit = scene.trials().into_values().find_map(|folder| held(&folder).map(|pid| (folder, pid)));
-        hit.is_some()
-    });
-    let (folder, pid) = hit.unwrap();
-    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
-    folder
 }
 
 fn wait_for_phase(scene: &Scene, runner: &mut Runner, phase: Phase) {

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 use votive::runs::{Status, state_of};
 
-use crate::support::{SMALL, Scene, Signal, json, read, small};
+use crate::support::{SMALL, Scene, Signal, json, read, signal_a_worker, small};
 
 const LONG: &str = "budget: {steps: 1000000}";
 
@@ -127,12 +127,11 @@ fn a_second_runner_says_who_holds_the_experiment_and_leaves() {
 
 #[test]
 fn a_second_ctrl_c_kills() {
-    // One step is far longer than the test: only killing ends it.
-    let yaml =
-        SMALL.replace("batch_size: 8", "batch_size: full").replace("sequence_length: 32", "sequence_length: 512\n  stride: 1");
-    let scene = Scene::new(&yaml);
-    let runner = scene.start(&[]);
-    crate::support::until("the worker has begun", || scene.attempts() == [1]);
+    let scene = Scene::new(&SMALL.replace("budget: {steps: 40}", LONG));
+    let mut runner = scene.start(&[]);
+    scene.wait_for_steps(&mut runner, 1);
+    // A worker that stands still cannot save and leave: only killing ends it.
+    signal_a_worker(&scene, Signal::STOP);
     runner.send(Signal::INT);
     std::thread::sleep(std::time::Duration::from_millis(300));
     runner.send(Signal::INT);

@@ -288,6 +288,19 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Sends a signal to the worker of a trial that has one now; its folder.
+pub(crate) fn signal_a_worker(scene: &Scene, signal: Signal) -> TrialFolder {
+    let mut hit = None;
+    until("a worker is at it", || {
+        let held = |folder: &TrialFolder| Some(worker_of(folder).ok()??.pid);
+        hit = scene.trials().into_values().find_map(|folder| held(&folder).map(|pid| (folder, pid)));
+        hit.is_some()
+    });
+    let (folder, pid) = hit.unwrap();
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+    folder
+}
+
 /// A random number below `below`: the tests that use it hold for every one.
 pub(crate) fn random(below: u64) -> u64 {
     RandomState::new().hash_one(below) % below

@@ -83,19 +83,16 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::DescriptionDamaged { error } => {
             format!("warning: {}: its device, its context and its numbers are taken from the trials' folders", error.chain())
         }
-        Notice::CompleteNotRetried { labels } => {
-            let are = if labels.len() == 1 { "is complete and is" } else { "are complete and are" };
-            format!("note        {} {are} not trained again: remove a trial's folder to train it anew", first_few(labels))
-        }
+        Notice::CompleteNotRetried { labels } => complete(labels),
         Notice::SlotsOfGpus => {
             "note        `run.slots` is for the processor: on a GPU one trial runs at a time, or as many as `run.per_device` says"
                 .to_owned()
         }
         Notice::FewerOnGpu { gpu, slots, asked, needed, memory } => {
-            let (trials, device, needed, memory) =
-                (counted(*slots as u64, "trial"), gpu.device(), bytes(*needed), bytes(*memory));
+            let (trials, device, needed) = (counted(*slots as u64, "trial"), gpu.device(), bytes(*needed));
+            let there = bytes(*memory);
             format!(
-                "note        {device} takes {trials} at a time, not {asked}: one needs {needed} of its memory, and there are {memory}"
+                "note        {device} takes {trials} at a time, not {asked}: one needs {needed} of its memory, and there are {there}"
             )
         }
         Notice::SourceGone { label, source } => {
@@ -136,6 +133,11 @@ fn prose(notice: &Notice<'_>) -> String {
         Notice::Cluster(words) => format!("slurm       {}", harmless(words)),
         Notice::NotLogged(error) => format!("warning: {}", error.chain()),
     }
+}
+
+fn complete(labels: &[String]) -> String {
+    let are = if labels.len() == 1 { "is complete and is" } else { "are complete and are" };
+    format!("note        {} {are} not trained again: remove a trial's folder to train it anew", first_few(labels))
 }
 
 fn preparing(tokenizer: &str, stage: Stage) -> String {

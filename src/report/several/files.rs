@@ -13,7 +13,7 @@ use minijinja::{AutoEscape, Environment, context};
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Map, Value, json};
 
-use super::groups::{Line, Several};
+use super::groups::{Group, Line, Several};
 use super::sentences::{apart, measured, notes, verdict};
 use super::table::{GroupColumn, columns};
 use crate::error::{Error, Result};
@@ -139,17 +139,14 @@ struct Row<'a> {
     settings: &'a [String],
 }
 
+/// The rows of the group of this number.
+fn rows_of(group: usize, of: &Group) -> impl Iterator<Item = Row<'_>> {
+    (1..).zip(&of.lines).map(move |(place, line)| Row { group, place, line, settings: &of.settings })
+}
+
 /// All groups in one table; only lines of one group compare. Settings that vary in no group are left out.
 pub(super) fn leaderboard(several: &Several) -> Result<String> {
-    let rows: Vec<Row<'_>> = several
-        .groups
-        .iter()
-        .enumerate()
-        .flat_map(|(g, group)| {
-            let rows = group.lines.iter().enumerate();
-            rows.map(move |(place, line)| Row { group: g + 1, place: place + 1, line, settings: &group.settings })
-        })
-        .collect();
+    let rows: Vec<Row<'_>> = (1..).zip(&several.groups).flat_map(|(number, group)| rows_of(number, group)).collect();
     let mut keys: Vec<&String> = Vec::new();
     for key in several.groups.iter().flat_map(|group| &group.settings) {
         if !keys.contains(&key) {
