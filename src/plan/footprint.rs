@@ -99,18 +99,15 @@ mod tests {
         Config::new(&Model { family, layers, heads, width, bias, ..Model::default() }, vocabulary, length).unwrap()
     }
 
+    fn on_one_thread(numbers: &Numbers) -> Circumstances<'_> {
+        Circumstances { device: Device::Cpu, memory_bytes: None, threads: 1, limit: 1, common_context: None, numbers }
+    }
+
     #[test]
     fn memory_is_what_workers_of_small_and_large_models_were_seen_to_hold() {
         use Family::{Gpt2, Llama};
         let numbers = Numbers::default();
-        let circumstances = Circumstances {
-            device: Device::Cpu,
-            memory_bytes: None,
-            threads: 1,
-            limit: 1,
-            common_context: None,
-            numbers: &numbers,
-        };
+        let circumstances = on_one_thread(&numbers);
         // Layers, heads, width; length, batch; vocabulary, scored tokens; the worker's `VmHWM` in MB, with one thread.
         for (family, shape, (length, batch), (vocabulary, scored), peak) in [
             (Gpt2, (1, 2, 16), (32, 8), (69, 13_207), 49.3),
@@ -155,14 +152,7 @@ mod tests {
     #[test]
     fn the_tokens_of_a_step_of_a_million_windows_count() {
         let (numbers, config, settings) = (Numbers::default(), config(Family::Gpt2, (1, 2, 16), 69, 256), Settings::default());
-        let circumstances = Circumstances {
-            device: Device::Cpu,
-            memory_bytes: None,
-            threads: 1,
-            limit: 1,
-            common_context: None,
-            numbers: &numbers,
-        };
+        let circumstances = on_one_thread(&numbers);
         let of = |batch| {
             let mut settings = settings.clone();
             settings.train.sequence_length = 256;

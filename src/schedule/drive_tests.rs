@@ -516,13 +516,9 @@ impl Executor for Sleepers<'_> {
     }
 }
 
-#[test]
-fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same() {
-    const HOUR: i64 = 3_600_000_000;
-    let clock = PretendClock::default();
-    let mut workers = Sleepers(&clock, Pretend::default());
-    workers.1.scripts.insert(id(0), [Script::Works].into());
-    let candidate = Candidate {
+/// The first trial, which waits.
+fn candidate() -> Candidate {
+    Candidate {
         id: id(0),
         round: 0,
         shape: 0,
@@ -532,7 +528,16 @@ fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same()
         needs: Needs::default(),
         expected_seconds: None,
         standing: Standing::Waiting,
-    };
+    }
+}
+
+#[test]
+fn a_night_of_eight_hours_passes_in_a_moment_and_every_observer_hears_the_same() {
+    const HOUR: i64 = 3_600_000_000;
+    let clock = PretendClock::default();
+    let mut workers = Sleepers(&clock, Pretend::default());
+    workers.1.scripts.insert(id(0), [Script::Works].into());
+    let candidate = candidate();
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let mut one = |event: &Event, now: i64| first.push((event.clone(), now));
     let mut other = |event: &Event, now: i64| second.push((event.clone(), now));
@@ -712,17 +717,7 @@ fn what_is_requeued_waits_again_and_runs_again() {
     let pending = std::iter::once(false).chain([true; 36_000]).collect();
     let mut workers = Sleepers(&clock, Pretend { pending, ..Pretend::default() });
     workers.1.scripts.insert(id(0), [Script::Unkillable].into());
-    let candidate = Candidate {
-        id: id(0),
-        round: 0,
-        shape: 0,
-        clip_norm: ClipNorm::Off,
-        kin: None,
-        twins: None,
-        needs: Needs::default(),
-        expected_seconds: None,
-        standing: Standing::Waiting,
-    };
+    let candidate = candidate();
     let mut events = Vec::new();
     let mut observer = |event: &Event, _: i64| {
         if matches!(event, Event::Started { .. } | Event::Submitted { .. } | Event::StillThere { .. }) {
