@@ -14,6 +14,9 @@ use crate::runner::{Changes, Difference, Expected, Memory, Notice};
 use crate::schedule::Summary;
 use crate::words::{bytes, clock, counted, duration, first_few, harmless, listed, plural, thousands};
 
+/// What is said where `run.slots` has no meaning.
+const SLOTS_OF_GPUS: &str =
+    "note        `run.slots` is for the processor: on a GPU one trial runs at a time, or as many as `run.per_device` says";
 /// Remarks about configurations that are shown.
 const REMARKS: usize = 8;
 
@@ -84,10 +87,7 @@ fn prose(notice: &Notice<'_>) -> String {
             format!("warning: {}: its device, its context and its numbers are taken from the trials' folders", error.chain())
         }
         Notice::CompleteNotRetried { labels } => complete(labels),
-        Notice::SlotsOfGpus => {
-            "note        `run.slots` is for the processor: on a GPU one trial runs at a time, or as many as `run.per_device` says"
-                .to_owned()
-        }
+        Notice::SlotsOfGpus => SLOTS_OF_GPUS.to_owned(),
         Notice::FewerOnGpu { gpu, slots, asked, needed, memory } => {
             let (trials, device, needed) = (counted(*slots as u64, "trial"), gpu.device(), bytes(*needed));
             let there = bytes(*memory);

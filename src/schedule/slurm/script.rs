@@ -147,6 +147,7 @@ done
 # Nobody looks for it where the outcome was enough.
 if [ -e \"$experiment/slurm/{name}.json\" ]; then
   echo \"$code\" >\"$exit_code.part\" && mv \"$exit_code.part\" \"$exit_code\"
+  [ -e \"$experiment/slurm/{name}.json\" ] || rm -f \"$exit_code\"
 fi
 exit \"$code\"
 ",
@@ -260,6 +261,7 @@ mod tests {
         # Nobody looks for it where the outcome was enough.
         if [ -e "$experiment/slurm/votive-0123456789ab.json" ]; then
           echo "$code" >"$exit_code.part" && mv "$exit_code.part" "$exit_code"
+          [ -e "$experiment/slurm/votive-0123456789ab.json" ] || rm -f "$exit_code"
         fi
         exit "$code"
         "#);
