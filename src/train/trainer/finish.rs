@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{Ended, Trained, Trainer};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::pulse;
 use crate::rows::{CheckpointKind, EvaluationRow, Phase, Recorder, Sample};
 use crate::train::backend::Backend;
@@ -61,7 +61,7 @@ impl Trainer<'_> {
         let scored = in_full(&mut *self.backend, &mut self.predicted, weights, &mut *self.recorder)?;
         let Some(mut scores) = scored else { return self.leave() };
         // Before the best weights take the place of the final ones.
-        let sample = self.sample(stop);
+        let sample = self.sample(stop)?;
         if pulse::is_asked(stop) {
             return self.leave();
         }
@@ -88,20 +88,22 @@ impl Trainer<'_> {
     }
 
     /// A short text by the final weights, which ends where `stop` says so. It changes nothing, and a trial that is trained and scored does
-    /// not fail for it.
-    fn sample(&self, stop: &AtomicBool) -> Option<Sample> {
+    /// not fail for it, but where a file is there and cannot be read.
+    fn sample(&self, stop: &AtomicBool) -> Result<Option<Sample>> {
         let (part, tokens) = (self.held_out.validation.as_ref(), sample::tokens_after(self.tokens_seen));
         if tokens == 0 {
-            return None;
+            return Ok(None);
         }
         let values = self.backend.values();
         let made = values
             .and_then(|values| sample::of_trial(self.job, self.folders.experiment, part, (&self.config, &values), tokens, stop));
         match made {
-            Ok(sample) => Some(Sample { step: self.step, ..sample }),
+            Ok(sample) => Ok(Some(Sample { step: self.step, ..sample })),
+            // The next attempt may read what this one could not.
+            Err(error) if error.kind() == Kind::Io => Err(error),
             Err(error) => {
                 tracing::warn!(error = error.chain(), "no sample could be made");
-                None
+                Ok(None)
             }
         }
     }
