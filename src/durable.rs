@@ -166,7 +166,8 @@ pub fn folder_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Resul
     let result = (|| {
         remove_folder(&part)?;
         create_folder(&part)?;
-        fill(&part)?;
+        // What is said is said of the folder that was to be.
+        fill(&part).map_err(|e| e.of_path(&part, path))?;
         let entries = fs::read_dir(&part).map_err(|e| Error::io("list", &part, e))?;
         for entry in entries {
             let file = entry.map_err(|e| Error::io("list", &part, e))?.path();
@@ -321,6 +322,18 @@ mod tests {
         fs::create_dir(dir.path().join(".tmp-9-x.part")).unwrap();
         sweep(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_error_names_the_file_that_was_to_be_and_no_temporary_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("step-1");
+        let missing = |folder: &Path| {
+            let file = folder.join("none/x");
+            fs::write(&file, "").map_err(|e| Error::io("write", &file, e))
+        };
+        let error = folder_with(&path, missing).unwrap_err();
+        assert_eq!(error.to_string(), format!("failed to write {}", path.join("none/x").display()));
     }
 
     #[test]

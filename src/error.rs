@@ -73,6 +73,12 @@ impl Error {
         Self::new(Kind::Internal, message)
     }
 
+    /// The same of the path `to`, where it was said of `from`: what was written under a temporary name is known by its own.
+    pub(crate) fn of_path(mut self, from: &Path, to: &Path) -> Self {
+        self.message = self.message.replace(&*from.to_string_lossy(), &to.to_string_lossy());
+        self
+    }
+
     /// A failed operation on a file: `failed to {action} {path}`, with the system's reason underneath.
     pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
         let kind = match source.kind() {

@@ -3,8 +3,8 @@
 //! `version` (2: the statistics of 1 were others; keys are only ever added) · `name`, `description` · `verdict` (a list of sentences, the first can stand alone) ·
 //! `protocol` {`rank_by`, `rank_at`, `margin` (a share: smaller differences are not worth a choice), `unit` (`perplexity` or `bits_per_byte`), `common_context`, `common_stride`, `scored_tokens`,
 //! `scored_bytes`} · `status` {status: number of trials} · `wall_seconds`, `training_seconds` · `swept` (keys) · `best` (number of the best
-//! configuration: the first of the ranking, or where a seed of it diverged the first of which all seeds finished; null where nothing is ranked) · `configurations`, in the order of
-//! the ranking: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
+//! configuration: the first of the ranking, or where a seed of it diverged the first of which all seeds finished; null where nothing is
+//! ranked) · `configurations`, in the order of the ranking: {`place` (null where it is not ranked), `configuration`, `values` {key: value as written}, `seeds` (that count), `loss`,
 //! `adjusted` (over all seeds, where some are missing), `perplexity`, `perplexity_spread` (null for one seed), `other_perplexity`, `other_perplexity_spread` (by the other context),
 //! `bits_per_byte`, `bits_per_byte_spread` (null where tokenizers differ and this one is not known to give every text back), `test_perplexity`, `test_perplexity_spread`, `test_bits_per_byte`, `test_bits_per_byte_spread` (of the
 //! test part, at the common context, by the weights that rank), `chosen` (among the values of tuned settings), `at_edge` (tuned keys whose chosen value is
