@@ -100,7 +100,7 @@ impl Trainer<'_> {
         match made {
             Ok(sample) => Ok(Some(Sample { step: self.step, ..sample })),
             // The next attempt may read what this one could not.
-            Err(error) if error.kind() == Kind::Io => Err(error),
+            Err(error) if matches!(error.kind(), Kind::Io | Kind::DiskFull) => Err(error),
             Err(error) => {
                 tracing::warn!(error = error.chain(), "no sample could be made");
                 Ok(None)
