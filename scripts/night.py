@@ -2,12 +2,13 @@
 """A night in small in which everything goes wrong that can: the report of the morning must be complete all the same.
 
     pip install pandas pyarrow
-    python scripts/night.py [--minutes 5] [--votive PROGRAM] [--out FILE] [--folder FOLDER]
+    python scripts/night.py [--minutes 5] [--device cpu] [--votive PROGRAM] [--out FILE] [--folder FOLDER]
 
 One experiment, begun on a terminal, with a deadline of minutes, in which
 
   diverges     a trial has a learning rate of 1e6
-  memory       a control group leaves less memory, from the first step on, than one shape takes
+  memory       a control group leaves less memory, from the first step on, than one shape takes; with `--device cuda:0` another process
+               (this one, with PyTorch) takes the GPU's memory then
   killed       a worker gets SIGKILL
   stopped      a worker gets SIGSTOP and says nothing any more (`run.timeout` is set to 20 s)
   disk         the file system is full for a minute, in which a trial would end
@@ -48,7 +49,7 @@ model: {{layers: 2, heads: 2, width: 32}}
 train: {{sequence_length: 32, batch_size: 16, budget: {{steps: {steps}}}}}
 evaluate: {{every: 0.5, at_most: 0.5}}
 checkpoint: {{every: 0.02}}
-run: {{device: cpu, slots: 2, threads: 1, time: {minutes}m{timeout}}}
+run: {{device: "{device}", {slots}, time: {minutes}m{timeout}}}
 points:
 {points}
 """
@@ -59,11 +60,15 @@ POINTS = {
     "killed": "{train.learning_rate: 2e-3}",
     "stopped": "{train.learning_rate: 3e-3}",
     "disk": "{train.learning_rate: 4e-3}",
-    "memory": "{model.layers: 6, model.heads: 8, model.width: 512, train.budget: {steps: 4}}",
+    "memory": "{{model.layers: {layers}, model.heads: {heads}, model.width: {width}, train.batch_size: {batch}, train.budget: {{steps: 4}}}}",
     "too long": "{train.learning_rate: 5e-3, train.budget: {steps: 100000000}}",
 }
-# What the control group leaves to all of it, bytes: while it is planned, when the large shape fits (some 700 MB), and from the first step on.
+# The shape that takes much memory: some 700 MB of this machine's, some 19 GB of a GPU's.
+LARGE, LARGE_ON_GPU = dict(layers=6, heads=8, width=512, batch=16), dict(layers=12, heads=16, width=2048, batch=512)
+# What the control group leaves to all of it, bytes: while it is planned, when the large shape fits, and from the first step on.
 MEMORY, LESS_MEMORY = 900_000_000, 350_000_000
+# What is left of a GPU's memory from the first step on, bytes.
+LESS_GPU_MEMORY = 10_000_000_000
 DISK = 96_000_000
 # Seconds for which it is full: longer than between two looks at it.
 FULL = 60
@@ -74,9 +79,9 @@ class Night:
     """The experiment, and what is done to it."""
 
     def __init__(self, arguments, votive, folder):
-        self.votive, self.folder, self.minutes = votive, folder, arguments.minutes
+        self.votive, self.folder, self.minutes, self.device = votive, folder, arguments.minutes, arguments.device
         self.mark, self.began = uuid.uuid4().hex, time.monotonic()
-        self.left_out, self.faults, self.did, self.group = {}, [], {}, None
+        self.left_out, self.faults, self.did, self.group, self.lessen_memory = {}, [], {}, None, None
         self.runs, self.step_seconds = folder / "runs", None
         self.results = self.runs / "night"
 
@@ -103,10 +108,22 @@ class Night:
             group = above / f"votive-night-{os.getpid()}"
             group.mkdir()
             self.group = group
-            self.limit = group / limit
-            self.limit.write_text(str(MEMORY))
+            (group / limit).write_text(str(MEMORY))
+            self.lessen_memory = lambda: (group / limit).write_text(str(LESS_MEMORY))
         except OSError as error:
             self.leave_out("memory", f"no control group: {error}")
+
+    def open_gpu(self):
+        """Makes ready to take nearly all that is free of the GPU's memory."""
+        import torch
+
+        torch.zeros(1, device=self.device)
+
+        def take():
+            free, _ = torch.cuda.mem_get_info(self.device)
+            self.taken = torch.empty(max(0, free - LESS_GPU_MEMORY), dtype=torch.uint8, device=self.device)
+
+        self.lessen_memory = take
 
     def mount(self):
         """A small file system for the results, if this user may mount one."""
@@ -121,9 +138,10 @@ class Night:
         path = self.folder / "night.yaml"
         for timeout in (f", timeout: {TIMEOUT}s", ""):
             names = [name for name in POINTS if name not in self.left_out and (timeout or name != "stopped")]
-            points = "\n".join(f"  - {POINTS[name]}" for name in names)
-            path.write_text(EXPERIMENT.format(steps=self.steps(), minutes=self.minutes, points=points, timeout=timeout))
-            done = subprocess.run([self.votive, "plan", "night.yaml", "--json", "--runs", str(self.folder / "planned")], cwd=self.folder, env=surroundings(self.mark), capture_output=True, text=True)
+            large = LARGE if self.device == "cpu" else LARGE_ON_GPU
+            points = "\n".join(f"  - {POINTS[name].format(**large) if name == 'memory' else POINTS[name]}" for name in names)
+            path.write_text(self.experiment(self.steps(), self.minutes, points, timeout))
+            done = subprocess.run([self.votive, "plan", "night.yaml", "--json", "--runs", str(self.folder / "planned")], cwd=self.folder, env=self.surroundings(), capture_output=True, text=True)
             if done.returncode == 0:
                 break
             if not timeout:
@@ -132,12 +150,24 @@ class Night:
         trials = json.loads(done.stdout)["trials"]
         self.trials = dict(zip(names, (trial["id"] for trial in trials), strict=True))
 
+    def experiment(self, steps, minutes, points, timeout=""):
+        # As many trials at a time on a GPU as else on the processor.
+        slots = "slots: 2, threads: 1" if self.device == "cpu" else "per_device: 2"
+        return EXPERIMENT.format(steps=steps, minutes=minutes, points=points, timeout=timeout, device=self.device, slots=slots)
+
+    def surroundings(self):
+        """The environment of a command, with the GPUs where they are asked for."""
+        environment = surroundings(self.mark)
+        if self.device != "cpu":
+            environment.pop("CUDA_VISIBLE_DEVICES")
+        return environment
+
     def steps(self):
         """Of an ordinary trial: they take some ten seconds."""
         if not self.step_seconds:
-            (self.folder / "measure.yaml").write_text(EXPERIMENT.format(steps=1000, minutes=5, timeout="", points="  - {}"))
+            (self.folder / "measure.yaml").write_text(self.experiment(1000, 5, "  - {}"))
             planned = self.folder / "planned"
-            subprocess.run([self.votive, "run", "measure.yaml", "--runs", str(planned)], cwd=self.folder, env=surroundings(self.mark), capture_output=True, check=True)
+            subprocess.run([self.votive, "run", "measure.yaml", "--runs", str(planned)], cwd=self.folder, env=self.surroundings(), capture_output=True, check=True)
             self.step_seconds = pandas.read_parquet(planned / "night" / "trials.parquet").training_seconds.iloc[0] / 1000
         return max(100, int(10 / self.step_seconds))
 
@@ -156,7 +186,7 @@ class Night:
             if self.group:
                 (self.group / "cgroup.procs").write_text(str(os.getpid()))
 
-        environment = surroundings(self.mark) | {"TERM": "xterm", "COLUMNS": "150"}
+        environment = self.surroundings() | {"TERM": "xterm", "COLUMNS": "150"}
         self.runner = subprocess.Popen([self.votive, "run", "night.yaml"], cwd=self.folder, env=environment, stdin=inside, stdout=inside, stderr=inside, preexec_fn=enter)
         os.close(inside)
         self.said, self.terminal = bytearray(), terminal
@@ -225,12 +255,12 @@ class Night:
             acts.append(threading.Thread(target=self.to_worker, args=("stopped", signal.SIGSTOP)))
         for act in acts:
             act.start()
-        while self.group and self.runner.poll() is None and "memory" not in self.did:
+        while self.lessen_memory and self.runner.poll() is None and "memory" not in self.did:
             if any(process.role == "worker" for process in processes(self.mark)):
-                self.limit.write_text(str(LESS_MEMORY))
+                self.lessen_memory()
                 self.did["memory"] = time.monotonic() - self.began
                 self.say("there is less memory")
-            time.sleep(0.1)
+            time.sleep(0.02)
         if full and self.worker_of("disk"):
             self.fill()
         acts[0].join()
@@ -259,18 +289,20 @@ class Night:
     def check(self, full):
         self.expect(self.code == 5, f"exit code {self.code}, 5 expected: stopped by the deadline, trials are left")
         table = pandas.read_parquet(self.results / "trials.parquet").set_index("trial_id")
+        # Some versions of pandas say "not a number" where there is no reason.
+        table["reason"] = [reason if isinstance(reason, str) else "" for reason in table["reason"]]
         summary = json.loads((self.results / "report" / "summary.json").read_bytes())
         page, markdown = (self.results / "report" / name for name in ("index.html", "report.md"))
         self.expect(page.stat().st_size > 10_000 and markdown.stat().st_size > 100, "the report is not whole")
         self.expect(sorted(table.index) == sorted(self.trials.values()), "trials.parquet does not have every trial once")
         rows = summary["configurations"]
         self.expect(len(rows) == len(self.trials), f"the report has {len(rows)} configurations, {len(self.trials)} expected")
-        expected = {"diverges": ("diverged", "the loss is|norm is"), "memory": ("did_not_fit", "killed for memory"), "too long": ("interrupted", "")}
+        expected = {"diverges": ("diverged", "the loss is|norm is"), "memory": ("did_not_fit", "killed for memory" if self.device == "cpu" else "the GPU's memory ran out"), "too long": ("interrupted", "")}
         for name, trial in self.trials.items():
             status, reason = expected.get(name, ("completed", ""))
             row = table.loc[trial]
             self.expect(re.fullmatch(status, row.status), f"{name}: status {row.status}, {status} expected ({row.reason})")
-            self.expect(re.search(reason, row.reason or ""), f"{name}: the reason `{row.reason}` does not say `{reason}`")
+            self.expect(re.search(reason, row.reason), f"{name}: the reason `{row.reason}` does not say `{reason}`")
             said = next(configuration["status"] for configuration in rows if configuration["configuration"] == row.configuration)
             self.expect(any(re.fullmatch(status, word) for word in said), f"{name}: {said} in report/summary.json, {status} expected")
         for name, words in (("killed", "signal 9"), ("stopped", "silent")):
@@ -312,6 +344,7 @@ class Night:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=5, help="until the deadline")
+    parser.add_argument("--device", default="cpu", help="cpu, or a GPU such as cuda:0")
     parser.add_argument("--out", type=pathlib.Path, help="a file for the result, as JSON")
     parser.add_argument("--folder", type=pathlib.Path, help="a new folder for all that is made; a temporary one otherwise")
     parser.add_argument("--votive", help="the program")
@@ -319,7 +352,10 @@ def main():
     folder = arguments.folder or pathlib.Path(tempfile.mkdtemp(prefix="night-"))
     folder.mkdir(parents=True, exist_ok=True)
     night = Night(arguments, find_votive(arguments.votive), folder.resolve())
-    night.make_group()
+    if arguments.device == "cpu":
+        night.make_group()
+    else:
+        night.open_gpu()
     full = night.mount()
     trials = None
     try:
