@@ -1,7 +1,8 @@
 //! What the clip norms did: which never bound, and which clipped most steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::settings::Settings;
 use super::trial_row::TrialRow;
 use crate::words::{capital, counted, listed, thousands};
 
@@ -10,7 +11,9 @@ const MOSTLY: f64 = 0.5;
 
 /// The trials of one clip norm.
 #[derive(Debug, Default)]
-struct Limit {
+struct Limit<'a> {
+    /// Other settings and seed of each.
+    beside: BTreeSet<(Vec<&'a str>, Option<i64>)>,
     trials: usize,
     never: usize,
     share: f64,
@@ -18,31 +21,33 @@ struct Limit {
     medians: Vec<f64>,
 }
 
-/// Notes on the clip norms of these trials; none where the table does not say how often they were clipped.
-pub(super) fn notes(trials: &[TrialRow]) -> Vec<String> {
+/// Notes on the clip norms of these trials with these settings; none where the table does not say how often they were clipped.
+pub(super) fn notes(trials: &[TrialRow], settings: &Settings) -> Vec<String> {
     // By their bits: for numbers above 0 that is their order. `off` is null, and measures only.
-    let mut by_limit: BTreeMap<Option<u64>, Limit> = BTreeMap::new();
+    let mut by_limit: BTreeMap<Option<u64>, Limit<'_>> = BTreeMap::new();
     for trial in trials {
         let (limit, Some(share)) = (trial.clip_norm, trial.clipped_share) else { continue };
         let entry = by_limit.entry(limit.map(f64::to_bits)).or_default();
+        let beside = trial.configuration.and_then(|number| settings.beside(number, "train_clip_norm"));
+        entry.beside.insert((beside.unwrap_or_default(), trial.seed));
         entry.trials += 1;
         entry.never += usize::from(share == 0.0);
         entry.share += share;
         entry.medians.extend(trial.median_gradient_norm.zip(limit).map(|(median, limit)| median / limit));
     }
-    let off = by_limit.remove(&None).is_some();
+    let off = by_limit.remove(&None);
     let named = |bits: &Option<u64>| bits.map(|bits| f64::from_bits(bits).to_string()).unwrap_or_default();
-    let never: Vec<String> = by_limit.iter().filter(|(_, l)| l.never == l.trials).map(|(limit, _)| named(limit)).collect();
-    let mut notes: Vec<String> = not_binding(&never, off).into_iter().collect();
+    let never = by_limit.iter().filter(|(_, l)| l.never == l.trials).map(|(limit, own)| (named(limit), own));
+    let mut notes: Vec<String> = not_binding(&never.collect::<Vec<_>>(), off.as_ref()).into_iter().collect();
     notes.extend(binding(by_limit.iter().map(|(bits, limit)| (named(bits), limit))));
     notes.extend(aliases(trials));
     notes
 }
 
 /// Of clip norms that clipped most steps: what is seen, and that it is no smaller step.
-fn binding<'a>(limits: impl Iterator<Item = (String, &'a Limit)>) -> Option<String> {
+fn binding<'a>(limits: impl Iterator<Item = (String, &'a Limit<'a>)>) -> Option<String> {
     let mostly = limits.filter(|(_, limit)| limit.share / limit.trials as f64 > MOSTLY);
-    let told = |(name, limit): (String, &Limit)| {
+    let told = |(name, limit): (String, &Limit<'_>)| {
         let median = limit.medians.iter().sum::<f64>() / limit.medians.len() as f64;
         let by = match median {
             // None of its trials has one.
@@ -62,18 +67,23 @@ fn binding<'a>(limits: impl Iterator<Item = (String, &'a Limit)>) -> Option<Stri
     })
 }
 
-/// Of clip norms that changed nothing.
-fn not_binding(never: &[String], off: bool) -> Option<String> {
-    let list = match never {
+/// Of clip norms that changed nothing. Their trials are those of `off`, or the same, where each has one there with its other settings and
+/// its seed.
+fn not_binding(never: &[(String, &Limit<'_>)], off: Option<&Limit<'_>>) -> Option<String> {
+    let names: Vec<&str> = never.iter().map(|(name, _)| name.as_str()).collect();
+    let list = match names.as_slice() {
         [] => return None,
         [only] => format!("Clip norm {only}"),
         [first @ .., last] => format!("Clip norms {} and {last}", first.join(", ")),
     };
     let trials = if never.len() == 1 { "all its trials" } else { "all their trials" };
+    let are_those_of = |other: &Limit<'_>| never.iter().all(|(_, own)| own.beside.is_subset(&other.beside));
+    let are_the_same = never.iter().all(|(_, own)| are_those_of(own));
     Some(match (off, never.len()) {
-        (true, _) => format!("{list} never bound: {trials} are those of `off`."),
-        (false, 1) => format!("{list} never bound: not binding, no step was clipped."),
-        (false, _) => format!("{list} never bound: no step was clipped, and their trials are the same."),
+        (Some(off), _) if are_those_of(off) => format!("{list} never bound: {trials} are those of `off`."),
+        (None, 1) => format!("{list} never bound: not binding, no step was clipped."),
+        (None, _) if are_the_same => format!("{list} never bound: no step was clipped, and their trials are the same."),
+        _ => format!("{list} never bound: no step was clipped."),
     })
 }
 
@@ -119,7 +129,36 @@ mod tests {
         };
         let states: Vec<TrialState> = clipped.iter().enumerate().map(state).collect();
         write_trials(&path, &plan, &states).unwrap();
-        notes(Trials::of(frames::read(&path, None).unwrap()).unwrap().rows())
+        read(frames::read(&path, None).unwrap())
+    }
+
+    fn read(frame: polars::prelude::DataFrame) -> Vec<String> {
+        let trials = Trials::of(frame).unwrap();
+        notes(trials.rows(), &Settings::read(&trials).unwrap())
+    }
+
+    #[test]
+    fn trials_with_other_settings_than_those_of_off_are_not_called_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trials.parquet");
+        let told = |lengths: &[usize], limits: &[ClipNorm], kept: &[(usize, ClipNorm)]| {
+            let mut plan = plan(lengths, limits, &[1]);
+            plan.trials.retain(|trial| kept.contains(&(trial.settings.train.sequence_length, trial.settings.train.clip_norm)));
+            let mut state = completed(2.0, None);
+            state.outcome.as_mut().unwrap().clipping = Clipping::of(vec![1.0; 100], 0);
+            write_trials(&path, &plan, &vec![state; plan.trials.len()]).unwrap();
+            read(frames::read(&path, None).unwrap())
+        };
+        let (off, one, ten) = (ClipNorm::Off, ClipNorm::At(1.0), ClipNorm::At(10.0));
+        assert_eq!(told(&[32, 64], &[off, one], &[(32, off), (64, one)]), ["Clip norm 1 never bound: no step was clipped."]);
+        assert_eq!(
+            told(&[32, 64], &[one, ten], &[(32, one), (64, ten)]),
+            ["Clip norms 1 and 10 never bound: no step was clipped."]
+        );
+        assert_eq!(
+            told(&[32, 64], &[off, one], &[(32, off), (64, off), (64, one)]),
+            ["Clip norm 1 never bound: all its trials are those of `off`."]
+        );
     }
 
     #[test]
@@ -173,8 +212,7 @@ mod tests {
         state.outcome.as_mut().unwrap().clipping = Clipping::of(vec![1.0; 100], 0);
         write_trials(&path, &plan(&[32], &[ClipNorm::At(1.0)], &[1]), &[state]).unwrap();
         let frame = frames::read(&path, None).unwrap();
-        let noted = |frame| notes(Trials::of(frame).unwrap().rows());
-        assert_eq!(noted(frame.clone()).len(), 1);
-        assert!(noted(frame.drop_many(["clipped_share", "grad_norm_p50", "alias_of"])).is_empty());
+        assert_eq!(read(frame.clone()).len(), 1);
+        assert!(read(frame.drop_many(["clipped_share", "grad_norm_p50", "alias_of"])).is_empty());
     }
 }

@@ -66,7 +66,7 @@ impl Report {
         let positions = positions(folder, &comparison, &drawn, &mut damaged);
         let samples = samples(folder, &comparison, &design.swept, &mut damaged);
         let winner = Winner::of(folder, &comparison, design.rank_at);
-        let clipping = clipping::notes(trials.rows());
+        let clipping = clipping::notes(trials.rows(), &settings);
         let references = references::notes(&design, &comparison);
         Ok(Self {
             design,

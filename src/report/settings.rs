@@ -69,6 +69,12 @@ impl Settings {
         self.cell(configuration, column).map(readable)
     }
 
+    /// The values of all columns but this one, in their order.
+    pub(super) fn beside(&self, configuration: i64, column: &str) -> Option<Vec<&str>> {
+        let row = *self.rows.get(&configuration)?;
+        Some(self.columns.iter().filter(|c| c.name != column).map(|c| c.values[row].as_str()).collect())
+    }
+
     fn cell(&self, configuration: i64, column: &str) -> Option<&str> {
         let row = *self.rows.get(&configuration)?;
         Some(&self.columns.iter().find(|c| c.name == column)?.values[row])
@@ -114,11 +120,24 @@ fn readable(text: &str) -> String {
     match (text.parse::<i64>(), text.parse::<f64>()) {
         (Ok(whole), _) => words::thousands(whole),
         (_, Ok(number)) if number.is_finite() && (number.abs() >= 1e7 || (number != 0.0 && number.abs() < 1e-4)) => {
-            format!("{number:.3e}")
+            let text = format!("{number:.*e}", DIGITS - 1);
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{}e{power}", shortest(digits))
         }
-        (_, Ok(number)) if number.is_finite() => format!("{:.5}", number).trim_end_matches('0').trim_end_matches('.').to_owned(),
+        (_, Ok(number)) if number.is_finite() => {
+            let leading_zeros = if number == 0.0 { 0 } else { (-number.abs().log10().floor()).max(1.0) as usize - 1 };
+            shortest(&format!("{number:.*}", DIGITS + leading_zeros)).to_owned()
+        }
         _ => wording::plain(text),
     }
+}
+
+/// Digits of a number that are shown at most, and its decimals where it is 1 or more.
+const DIGITS: usize = 6;
+
+/// Decimals without the zeros at their end.
+fn shortest(text: &str) -> &str {
+    text.trim_end_matches('0').trim_end_matches('.')
 }
 
 #[cfg(test)]
@@ -150,8 +169,14 @@ mod tests {
         for (text, expected) in [
             ("450000", "450,000"),
             ("0.001", "0.001"),
-            ("0.00000001", "1.000e-8"),
-            ("1234567890.5", "1.235e9"),
+            ("0.000375", "0.000375"),
+            ("0.3333333333333333", "0.333333"),
+            ("-0.0125", "-0.0125"),
+            ("0.00000001", "1e-8"),
+            ("0.0000123456789", "1.23457e-5"),
+            ("1234567890.5", "1.23457e9"),
+            ("12.5", "12.5"),
+            ("0.0", "0"),
             ("off", "off"),
             ("2", "2"),
         ] {
