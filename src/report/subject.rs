@@ -144,8 +144,9 @@ pub(super) fn subjects(trials: &Trials, score: &str) -> Result<Vec<Subject>> {
 /// The quantities of a trial, in the order of [`QUANTITIES`].
 fn quantities(row: &TrialRow) -> Vec<Option<f64>> {
     let amounts = row.amounts;
-    // A budget in minutes plans no steps: what was done stands for it.
-    let (steps, tokens) = (amounts.steps.or(amounts.steps_done), amounts.target_tokens.or(amounts.tokens_seen));
+    // A budget in minutes plans no steps: what was done stands for it, where that is all.
+    let done = |amount: Option<f64>| amount.filter(|_| row.status == Status::Completed);
+    let (steps, tokens) = (amounts.steps.or(done(amounts.steps_done)), amounts.target_tokens.or(done(amounts.tokens_seen)));
     let bytes = || Some(tokens? * amounts.train_bytes? / amounts.train_tokens.filter(|n| *n > 0.0)?);
     vec![
         steps,
@@ -281,13 +282,17 @@ pub(super) mod tests {
 
     #[test]
     fn quantities_follow_from_the_plan_and_from_what_was_done_where_the_budget_is_a_time() {
-        let mut plan = plan(&[32], &[ClipNorm::Off], &[1, 2]);
+        let mut plan = plan(&[32], &[ClipNorm::Off], &[1, 2, 3]);
         for trial in &mut plan.trials {
             trial.facts.target_tokens = 6_400;
             (trial.facts.train_bytes, trial.facts.train_tokens) = (3_000, 1_000);
         }
-        (plan.trials[1].facts.steps, plan.trials[1].facts.target_tokens) = (0, 0);
-        let subjects = of(&plan, &[completed(2.0, None), completed(2.0, None)]);
+        for trial in &mut plan.trials[1..] {
+            (trial.facts.steps, trial.facts.target_tokens) = (0, 0);
+        }
+        let mut failed = completed(2.0, None);
+        failed.status = Status::Failed;
+        let subjects = of(&plan, &[completed(2.0, None), completed(2.0, None), failed]);
         let value = |row: usize, key: &str| {
             let place = QUANTITIES.iter().position(|q| q.key == key).unwrap();
             subjects[row].quantities[place]
@@ -297,6 +302,7 @@ pub(super) mod tests {
             assert_eq!((value(row, "trained_bytes"), value(row, "warmup_steps")), (Some(19_200.0), Some(5.0)));
             assert_eq!(value(row, "native_context"), Some(32.0));
         }
+        assert_eq!(["steps", "target_tokens", "trained_bytes"].map(|key| value(2, key)), [None; 3], "it ended early");
     }
 
     #[test]
