@@ -8,12 +8,17 @@ const drawers = {
   differences(at, figure) {
     const rows_ = figure.rows.filter((row) => isKept(row.configuration));
     tall(at, 64 + 22 * Math.max(1, rows_.length));
-    const [least, most] = [Math.min(0, ...rows_.map((row) => row.lower)), Math.max(0, ...rows_.map((row) => row.upper))];
+    const within = (x) => Math.max(-figure.end, Math.min(figure.end, x));
+    const [least, most] = [Math.min(0, ...rows_.map((row) => within(row.lower))), Math.max(0, ...rows_.map((row) => within(row.upper)))];
+    // Bars that go on beyond the axis end in an arrow.
+    const ends = rows_.flatMap((row, y) => [{ row, y, x: row.upper, symbol: "triangle-right" }, { row, y, x: row.lower, symbol: "triangle-left" }]).filter((end) => within(end.x) !== end.x);
     const room = 0.03 * (most - least) || 1;
     const hue = (row) => (row.tied ? colour("--accent") : colour("--rank-near"));
     const text = (row) => `<b>${escaped(named(row.configuration))}</b><br>${row.difference > 0 ? "+" : ""}${row.difference} ${figure.unit}, from ${row.lower} to ${row.upper}<br>` + (row.tied ? "may be the best" : "not the best");
     draw(at, [
-      ...rows_.map((row, i) => ({ type: "scatter", mode: "lines", x: [row.lower, row.upper], y: [i, i], line: { color: hue(row), width: 3 }, opacity: 0.45 * opacityOf(row.configuration), hoverinfo: "skip" })),
+      ...rows_.map((row, i) => ({ type: "scatter", mode: "lines", x: [within(row.lower), within(row.upper)], y: [i, i], line: { color: hue(row), width: 3 }, opacity: 0.45 * opacityOf(row.configuration), hoverinfo: "skip" })),
+      { type: "scatter", mode: "markers", x: ends.map((end) => within(end.x)), y: ends.map((end) => end.y), hoverinfo: "skip", cliponaxis: false,
+        marker: { size: 10, symbol: ends.map((end) => end.symbol), color: ends.map((end) => hue(end.row)), opacity: ends.map((end) => 0.6 * opacityOf(end.row.configuration)) } },
       { type: "scatter", mode: "markers", x: rows_.map((row) => row.difference), y: rows_.map((_, i) => i), text: rows_.map(text), customdata: rows_.map((row) => row.configuration), hovertemplate: "%{text}<extra></extra>",
         marker: { size: 9, color: rows_.map(hue), opacity: rows_.map((row) => opacityOf(row.configuration)), line: { color: colour("--paper"), width: 1.5 } } },
     ], {

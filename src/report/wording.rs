@@ -39,7 +39,7 @@ pub(super) fn decimals(value: f64, least: usize) -> usize {
     (least..=least + MORE_DECIMALS).find(shows).unwrap_or(least)
 }
 
-/// A number with its sign, and none for zero: `+3.2 %`, `-0.004 %`, `0.00 %`.
+/// A number with its sign, and none for zero: `+3.2 %`, `-0.004 %`, `0.00 %`, `+14,679.2 %`.
 pub(super) fn signed(value: f64, least: usize, unit: &str) -> String {
     let decimals = decimals(value, least);
     let text = format!("{:.decimals$}", value.abs());
@@ -48,7 +48,8 @@ pub(super) fn signed(value: f64, least: usize, unit: &str) -> String {
         true if value < 0.0 => "-",
         true => "+",
     };
-    format!("{sign}{text}{unit}")
+    let (whole, part) = text.split_once('.').map_or((text.as_str(), String::new()), |(whole, part)| (whole, format!(".{part}")));
+    format!("{sign}{}{part}{unit}", thousands(whole))
 }
 
 /// A difference: of perplexity by its share (0.032 is `+3.2 %`), or of bits per byte as it is (`+0.0123`).
@@ -149,6 +150,7 @@ mod tests {
             assert_eq!(signed(value, decimals, " %"), expected);
         }
         assert_eq!(signed(0.01234, 4, ""), "+0.0123");
+        assert_eq!([signed(14_679.24, 1, " %"), signed(-1_000.0, 0, "")], ["+14,679.2 %", "-1,000"]);
         assert_eq!(
             [difference(0.0324, false), difference(-0.00123, false), difference(0.01, true)],
             ["+3.2 %", "-0.12 %", "+0.0100"]

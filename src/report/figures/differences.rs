@@ -10,6 +10,17 @@ use crate::report::wording;
 
 /// Rows drawn, the best ones; the table has more.
 const DRAWN: usize = 30;
+/// The axis ends at so many times what is to be seen on it.
+const ROOM: f64 = 3.0;
+
+/// Where the axis ends on either side of 0, as seen from (difference, upper limit) of each row: one whose limits are far wider than those
+/// of most would leave the others no room.
+fn end(rows: &[(f64, f64)]) -> f64 {
+    let mut uppers: Vec<f64> = rows.iter().map(|row| row.1).collect();
+    uppers.sort_by(f64::total_cmp);
+    let median = uppers.get(uppers.len() / 2).copied().unwrap_or(0.0);
+    ROOM * rows.iter().map(|row| row.0).fold(median, f64::max)
+}
 
 pub(super) fn section(report: &Report) -> Option<Section> {
     let statistics = report.statistics.as_ref()?;
@@ -23,9 +34,11 @@ pub(super) fn section(report: &Report) -> Option<Section> {
     // Perplexities differ by shares, which people read as hundredths.
     let (scale, unit, decimals) = if statistics.by_bytes { (1.0, "bits per byte", 4) } else { (100.0, "%", 2) };
     let shown = |difference: f64| scale * statistics.difference_shown(difference);
-    let rows: Vec<_> = lines
+    let drawn = &lines[..lines.len().min(DRAWN)];
+    let end = end(&drawn.iter().map(|(line, limits)| (shown(line.difference), shown(limits.upper))).collect::<Vec<_>>());
+    let is_cut = drawn.iter().any(|(_, limits)| shown(limits.upper) > end || shown(limits.lower) < -end);
+    let rows: Vec<_> = drawn
         .iter()
-        .take(DRAWN)
         .map(|(line, limits)| {
             let [difference, lower, upper] = [line.difference, limits.lower, limits.upper].map(|d| round(shown(d)));
             json!({
@@ -55,7 +68,8 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         heading: "Against the best",
         caption: format!(
             "{what} above the best, with the limits that decide. A bar beyond 0 is out; one that crosses 0 is statistically tied with the \
-             best, unless another configuration beats it."
+             best, unless another configuration beats it.{}",
+            if is_cut { " One with an arrow goes on; the numbers have its end." } else { "" }
         ),
         panels: vec![Panel {
             caption: String::new(),
@@ -63,7 +77,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
             label: "difference of each configuration to the best, with limits".to_owned(),
         }],
         side_by_side: false,
-        data: vec![json!({ "rows": rows, "unit": unit })],
+        data: vec![json!({ "rows": rows, "unit": unit, "end": round(end) })],
         table,
         files: "summary.json",
     })
@@ -75,6 +89,19 @@ mod tests {
     use super::*;
     use crate::experiment::settings::{ClipNorm, Tokenizer};
     use crate::record::tests::{completed, plan};
+
+    #[test]
+    fn one_with_far_wider_limits_than_most_does_not_take_the_room_of_the_others() {
+        assert_eq!(end(&[(1.0, 5.0), (2.0, 6.0), (3.0, 7.0), (4.0, 14_679.0)]), 21.0);
+        assert_eq!(end(&[(1.0, 5.0), (40.0, 60.0), (2.0, 6.0)]), 120.0, "what differs by much is drawn");
+        assert_eq!(end(&[(0.0, 0.0)]), 0.0);
+        let plan = plan(&[32, 64, 128, 256], &[ClipNorm::Off], &[1, 2, 3]);
+        let losses = [1.50, 1.51, 1.52, 1.60, 1.61, 1.63, 1.70, 1.71, 1.725, 1.0, 9.0, 1.0];
+        let found = section(&night(&plan, &losses.map(|loss| completed(loss, None)), "{}").report()).unwrap();
+        let wide = found.data[0]["rows"].as_array().unwrap().iter().find(|row| row["configuration"] == 4).unwrap();
+        assert!(wide["upper"].as_f64().unwrap() > found.data[0]["end"].as_f64().unwrap(), "{:?}", found.data);
+        assert!(found.caption.ends_with("One with an arrow goes on; the numbers have its end."), "{}", found.caption);
+    }
 
     #[test]
     fn twins_are_the_same_and_bits_per_byte_have_the_digits_they_need() {
