@@ -226,6 +226,11 @@ def check_table(page, faults, measured):
     left = page.look("[...document.querySelectorAll('#leaderboard tbody tr')].filter((row) => row.offsetHeight > 0).length")
     if not 1 <= left <= rows:
         faults.append(f"the filter {word!r} leaves {left} of {rows} rows")
+    reached = "[...document.querySelectorAll('#leaderboard tbody tr[tabindex=\"0\"]')].map((row) => row.offsetHeight > 0)"
+    page.look("""(() => { const filter = document.getElementById("filter"), row = document.querySelector("#leaderboard tbody tr:last-child");
+        filter.value = row.cells[1].textContent.trim(); filter.dispatchEvent(new Event("input")); })()""")
+    if page.look(reached) != [True]:
+        faults.append(f"with a filter that leaves the last row the tab key reaches {page.look(reached)}, not one that is shown")
     if not page.look("document.getElementById('all').hidden"):
         faults.append("with a filter there is still a button for all rows")
     page.look("""(() => { const filter = document.getElementById("filter"); filter.value = "no row has this word";
@@ -237,6 +242,14 @@ def check_table(page, faults, measured):
     if rows > 40:
         shown = "[...document.querySelectorAll('#leaderboard tbody tr')].filter((row) => row.offsetHeight > 0).length"
         before = page.look(shown)
+        page.look("[...document.querySelectorAll('#leaderboard tbody tr')][39].focus()")
+        page.key("ArrowDown")
+        if page.look("document.activeElement.offsetHeight") == 0 or page.look(reached) != [True]:
+            faults.append("after the last row that is shown the keyboard goes on to rows that are not")
+        page.send("Emulation.setEmulatedMedia", media="print")
+        if page.look(shown) != rows:
+            faults.append(f"{page.look(shown)} of {rows} rows are printed")
+        page.send("Emulation.setEmulatedMedia", media="")
         start = time.monotonic()
         page.look("document.getElementById('all').click()")
         if (before, page.look(shown)) != (40, rows):

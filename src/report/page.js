@@ -68,6 +68,7 @@ const sortBy = (column) => {
   headings.forEach((other) => other.removeAttribute("aria-sort"));
   heading.setAttribute("aria-sort", up ? "ascending" : "descending");
   body.append(...rows.map((entry) => entry.row));
+  stopAtFirst();
 };
 headings.forEach((heading, column) => heading.querySelector("button").addEventListener("click", () => sortBy(column)));
 
@@ -79,17 +80,26 @@ const select = (number) => {
   redraw("selection");
 };
 // One row is reached by the tab key, the others from it by the arrows.
-const focusRow = (row) => {
-  if (!row) return;
+const isShown = (row) => row.offsetParent !== null;
+const stopAt = (row) => {
   for (const other of body.querySelectorAll("tr[tabindex='0']")) other.tabIndex = -1;
   row.tabIndex = 0;
+};
+/** Whatever is filtered, sorted or cut off, the tab key reaches a row that is there. */
+const stopAtFirst = () => {
+  const first = [...body.rows].find(isShown);
+  if (first) stopAt(first);
+};
+const focusRow = (row) => {
+  if (!row) return;
+  stopAt(row);
   row.focus();
 };
 const beside = (row, next) => {
-  do { row = next ? row.nextElementSibling : row.previousElementSibling; } while (row && row.hidden);
+  do { row = next ? row.nextElementSibling : row.previousElementSibling; } while (row && !isShown(row));
   return row;
 };
-for (const [index, row] of [...body.rows].entries()) row.tabIndex = index === 0 ? 0 : -1;
+for (const row of body.rows) row.tabIndex = -1;
 body.addEventListener("click", (event) => {
   const row = event.target.closest("tr");
   if (row && String(getSelection()) === "") select(Number(row.dataset.configuration));
@@ -107,6 +117,7 @@ let isShort = body.rows.length > 40;
 const shorten = () => {
   table.classList.toggle("short", isShort && kept === null);
   all.hidden = !(isShort && kept === null);
+  stopAtFirst();
 };
 shorten();
 all.addEventListener("click", () => { isShort = false; shorten(); });

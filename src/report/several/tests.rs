@@ -109,3 +109,12 @@ fn experiments_with_other_seeds_are_said_to_have_them() {
     assert!(said.contains("The experiments have results of different seeds, which these figures do not allow for."), "{said}");
     assert_eq!(several.groups[0].lines.iter().map(|line| line.adjusted_loss).collect::<Vec<_>>(), [None, None]);
 }
+
+#[test]
+fn the_page_of_several_is_read_by_keyboard_and_by_ear() {
+    let (plan, states) = hard_seed();
+    let one = night(&plan, &states, r#"{"name": "one"}"#);
+    let page = files::html(&read(&[&one, &other(&[2.3, 2.4, 2.9])])).unwrap();
+    assert!(page.contains("<th scope=\"col\" class=\"number\">seeds</th>"), "{page}");
+    assert!(page.contains("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Leaderboard\">"), "{page}");
+}
