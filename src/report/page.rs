@@ -138,6 +138,7 @@ fn rows(report: &Report) -> Value {
     let columns = table::columns(report);
     let configurations = report.comparison.configurations.iter().take(ROWS);
     let tied = tied(report).unwrap_or_default();
+    let best = report.comparison.best().map(|best| best.number);
     configurations
         .map(|configuration| {
             let cells = columns.iter().map(|column| {
@@ -152,7 +153,7 @@ fn rows(report: &Report) -> Value {
             object([
                 ("cells", cells.collect::<Value>()),
                 ("configuration", configuration.number.into()),
-                ("first", (configuration.place == Some(1)).into()),
+                ("first", (best == Some(configuration.number)).into()),
                 ("tied", (tied.len() > 1 && tied.contains(&configuration.number)).into()),
                 ("lost", (configuration.place.is_none()).into()),
             ])

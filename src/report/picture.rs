@@ -29,7 +29,8 @@ const STYLE: &str = "text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sa
 
 /// A configuration's line.
 struct Line {
-    first: bool,
+    /// Whether it is the one that the verdict names.
+    is_best: bool,
     label: String,
     /// Tokens and mean held-out loss over the seeds, in the unit that losses are drawn in.
     points: Vec<(f64, f64)>,
@@ -71,7 +72,7 @@ pub(super) fn svg(report: &Report) -> Option<String> {
     let ends: Vec<f64> = lines.iter().map(|line| y(line.points.last().map_or(low, |p| p.1)).clamp(top, bottom)).collect();
     let at = apart(&ends);
     for (line, at) in lines.iter().zip(&at) {
-        text(right + 20.0, at + 4.0, if line.first { "first" } else { "" }, "start", &cut(&line.label, 38));
+        text(right + 20.0, at + 4.0, if line.is_best { "first" } else { "" }, "start", &cut(&line.label, 38));
     }
     for tick in ticks(low, high, 8) {
         let y = y(tick);
@@ -79,10 +80,12 @@ pub(super) fn svg(report: &Report) -> Option<String> {
     }
     svg.push_str("<g clip-path=\"url(#area)\">");
     // The best one is drawn last, so that it lies on top.
-    for (place, line) in lines.iter().enumerate().rev() {
+    let mut order: Vec<(usize, &Line)> = lines.iter().enumerate().rev().collect();
+    order.sort_by_key(|(_, line)| line.is_best);
+    for (place, line) in order {
         let points: Vec<String> = line.points.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
-        let opacity = if line.first { 1.0 } else { 0.9 - 0.6 * place as f64 / LINES as f64 };
-        let class = if line.first { "line best" } else { "line" };
+        let opacity = if line.is_best { 1.0 } else { 0.9 - 0.6 * place as f64 / LINES as f64 };
+        let class = if line.is_best { "line best" } else { "line" };
         let _ = write!(svg, "<path class=\"{class}\" opacity=\"{opacity:.2}\" d=\"M{}\"/>", points.join("L"));
     }
     svg.push_str("</g>");
@@ -97,6 +100,7 @@ pub(super) fn svg(report: &Report) -> Option<String> {
 fn lines(report: &Report) -> Vec<Line> {
     let by_bytes = report.comparison.by_bytes;
     let ranked = report.comparison.configurations.iter().filter(|c| c.place.is_some());
+    let best = report.comparison.best().map(|best| best.number);
     let line = |c: &Configuration| {
         let last = |curve: &Curve| curve.validation.last().map(|point| point.step);
         let of = report.curves.iter().filter(|curve| curve.configuration == c.number && !curve.validation.is_empty());
@@ -113,7 +117,7 @@ fn lines(report: &Report) -> Vec<Line> {
         let points: Vec<(f64, f64)> = whole.map(|(tokens, l)| (tokens, l.iter().sum::<f64>() / l.len() as f64)).collect();
         let figure = c.figure(by_bytes).map(|f| wording::perplexity(f.mean)).unwrap_or_default();
         let label = [c.values.join(" · "), figure].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
-        (!points.is_empty()).then_some(Line { first: c.place == Some(1), label, points })
+        (!points.is_empty()).then_some(Line { is_best: best == Some(c.number), label, points })
     };
     ranked.filter_map(line).take(LINES).collect()
 }

@@ -129,9 +129,10 @@ fn figures(heading: &str, comparison: &Comparison, figure: impl Fn(&Configuratio
 pub(super) fn terminal(report: &Report, look: Look) -> String {
     let columns = columns(report);
     let configurations = &report.comparison.configurations;
+    let best = report.comparison.best().map(|best| best.number);
     let rows = configurations.iter().take(ROWS).map(|configuration| {
         let tone = match configuration.place {
-            Some(1) => Tone::Good,
+            _ if best == Some(configuration.number) => Tone::Good,
             None if configuration.lost() > 0 => Tone::Bad,
             _ => Tone::Plain,
         };
