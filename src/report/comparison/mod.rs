@@ -44,6 +44,8 @@ pub(super) struct Comparison {
     pub(super) trials: Vec<TrialLine>,
     /// Notes on configurations that are one under several names.
     pub(super) twins: Vec<String>,
+    /// The number of each configuration that another one stands for, with the other one's.
+    stands_for: BTreeMap<i64, i64>,
     /// Whether tokenizers differ, so that bits per byte rank.
     pub(super) by_bytes: bool,
     /// The common context of the trials that count.
@@ -72,8 +74,9 @@ impl Comparison {
         if first.has_diverged() { ranked.find(|c| c.is_complete()).or(Some(first)) } else { Some(first) }
     }
 
-    /// The configuration of this number.
+    /// The configuration of this number, or the one that stands for it.
     pub(super) fn configuration(&self, number: i64) -> Option<&Configuration> {
+        let number = *self.stands_for.get(&number).unwrap_or(&number);
         self.configurations.iter().find(|c| c.number == number)
     }
 
@@ -100,7 +103,7 @@ pub(super) fn compare(trials: &Trials, design: &Design) -> Result<Comparison> {
     let rows = trials.rows();
     let configurations = grouped::grouped(trials, design, &means::means(&trials.only(counts)?, design)?)?;
     let mut lines = trial::trial_lines(trials, design, context)?;
-    let (mut configurations, mut twins) = twins::fold(configurations, &lines, &design.swept);
+    let twins::Folded { mut configurations, stands_for, notes: mut twins } = twins::fold(configurations, &lines, &design.swept);
     set_apart(&mut configurations);
     let by_bytes = have_several_tokenizers(configurations.iter().filter_map(Configuration::comparable));
     let is_lossless = |c: &Configuration| design.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref());
@@ -132,6 +135,7 @@ pub(super) fn compare(trials: &Trials, design: &Design) -> Result<Comparison> {
         configurations,
         trials: lines,
         twins,
+        stands_for,
         by_bytes,
         common_context: context,
         common_stride: most_common(ranked().filter_map(|row| row.common_stride)),

@@ -15,19 +15,26 @@ const GROUPS: usize = 4;
 /// A configuration's seeds, each with the trial that was trained for it.
 type Trained<'a> = BTreeSet<(Option<i64>, &'a str)>;
 
-/// Leaves the first of such configurations, whose values then say all names, and notes on what was done.
-pub(super) fn fold(
-    configurations: Vec<Configuration>,
-    trials: &[TrialLine],
-    swept: &[String],
-) -> (Vec<Configuration>, Vec<String>) {
+/// What is left where one configuration stands for several.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    /// The first of each, whose values then say all names.
+    pub(super) configurations: Vec<Configuration>,
+    /// The number of each other one, with that of the one that stands for it.
+    pub(super) stands_for: BTreeMap<i64, i64>,
+    /// On what was done.
+    pub(super) notes: Vec<String>,
+}
+
+/// Leaves the first of such configurations.
+pub(super) fn fold(configurations: Vec<Configuration>, trials: &[TrialLine], swept: &[String]) -> Folded {
     let names: Vec<bool> = swept.iter().map(|key| key.split('.').next() == Some("tokenizer")).collect();
     let mut trained: BTreeMap<i64, Trained<'_>> = BTreeMap::new();
     for trial in trials {
         let one = (trial.seed, trial.alias_of.as_ref().unwrap_or(&trial.id).as_str());
         trained.entry(trial.configuration).or_default().insert(one);
     }
-    let mut left: Vec<Configuration> = Vec::new();
+    let (mut left, mut stands_for): (Vec<Configuration>, _) = (Vec::new(), BTreeMap::new());
     let mut known: BTreeMap<(Vec<String>, &Trained<'_>), usize> = BTreeMap::new();
     // What the tokenizers are called that are one, and how many trials were not trained for it.
     let mut folded: BTreeMap<usize, (Vec<String>, usize)> = BTreeMap::new();
@@ -44,6 +51,7 @@ pub(super) fn fold(
             }
             Entry::Occupied(place) => {
                 let first = &mut left[*place.get()];
+                stands_for.insert(configuration.number, first.number);
                 let note = folded.entry(*place.get()).or_insert_with(|| (vec![first.tokenizer.clone()], 0));
                 note.0.push(configuration.tokenizer);
                 note.1 += own.len();
@@ -69,7 +77,7 @@ pub(super) fn fold(
             counted(trials, "trial")
         )
     };
-    (left, notes.into_iter().map(told).collect())
+    Folded { configurations: left, stands_for, notes: notes.into_iter().map(told).collect() }
 }
 
 /// `#2 and #5 have the very same results: one configuration under two names.` `None` where all differ.

@@ -123,8 +123,8 @@ impl Pairs {
     /// The difference of the adjusted means of the configurations at these places; `None` where nothing says how sure it is.
     pub(in crate::report) fn difference(&self, i: usize, j: usize) -> Option<Difference> {
         let (variance, degrees) = self.moderated(i, j)?;
-        // The factor is in variances of one trial, of which a difference of two has twice.
-        let variance = 0.5 * variance * self.fit.difference_variance(i, j);
+        // The factor is in variances of one trial, of which a difference of two has twice; to itself none has one.
+        let variance = if i == j { 0.0 } else { 0.5 * variance * self.fit.difference_variance(i, j) };
         Some(Difference { estimate: self.fit.mean(i) - self.fit.mean(j), variance, degrees })
     }
 

@@ -155,9 +155,10 @@ impl Pair {
     /// Takes what the report of their experiment says of the two, and returns whether the noise of the text is dealt with by that. What the
     /// report has in bits per byte, since other tokenizers of the experiment differ, becomes nats per token.
     pub(super) fn judge(&mut self, statistics: &Statistics) -> bool {
-        let [a, b] = [&self.first, &self.second].map(|side| side.configuration);
+        let [a, b] = [&self.first, &self.second].map(|side| side.stands_as);
         let found = statistics.difference(a, b).zip(self.unit(statistics.by_bytes));
-        if let (Some((found, unit)), Ok(_)) = (found, &self.error) {
+        // Two that share too few seeds are judged by what all configurations scatter by; by that alone only where the report judges too.
+        if let Some((found, unit)) = found.filter(|_| self.error.is_ok() || statistics.no_set.is_none()) {
             self.difference = unit * found.estimate;
             self.error = Ok(Error { standard_error: unit * found.variance.sqrt(), degrees: found.degrees });
             // Where both have the same seeds nothing is made up for.

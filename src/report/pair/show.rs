@@ -7,6 +7,7 @@ use super::side::Side;
 use crate::report::controlled::Forbids;
 use crate::report::inference::effects::Interval;
 use crate::report::wording;
+use crate::terminal::width_of;
 use crate::words;
 use crate::words::listed;
 
@@ -70,11 +71,13 @@ fn described(side: &Side, pair: &Pair) -> String {
 
 /// Three columns, the first to the left, the others to the right where all are numbers.
 fn rows_in_line(rows: &[(String, String, String)]) -> String {
-    let width = |cells: &dyn Fn(&(String, String, String)) -> &String| rows.iter().map(|row| cells(row).chars().count()).max();
-    let (first, second) = (width(&|row| &row.0).unwrap_or(0), width(&|row| &row.1).unwrap_or(0));
-    let lines =
-        rows.iter().map(|(name, a, b)| format!("  {name:<first$}  {:<second$}  {}\n", wording::plain(a), wording::plain(b)));
-    lines.collect()
+    let rows = rows.iter().map(|(name, a, b)| [name.clone(), wording::plain(a), wording::plain(b)]);
+    let rows: Vec<[String; 3]> = rows.collect();
+    let width = |column: usize| rows.iter().map(|row| width_of(&row[column])).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let padded = |text: &str, width: usize| format!("{text}{}", " ".repeat(width - width_of(text)));
+    let line = |[name, a, b]: &[String; 3]| format!("  {}  {}  {b}\n", padded(name, first), padded(a, second));
+    rows.iter().map(line).collect()
 }
 
 /// What there is to say, in sentences.
@@ -280,4 +283,16 @@ pub(super) fn json(pair: &Pair) -> Value {
         "sentences": sentences(pair),
         "damaged": pair.damaged,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_in_line_whatever_the_width_of_their_characters() {
+        let rows = [("text", "汉字", "b"), ("clip norm", "off", "0.5")]
+            .map(|(name, a, b)| (name.to_owned(), a.to_owned(), b.to_owned()));
+        assert_eq!(rows_in_line(&rows), "  text       汉字  b\n  clip norm  off   0.5\n");
+    }
 }

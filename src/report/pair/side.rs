@@ -36,6 +36,8 @@ pub(super) struct Side {
     pub(super) experiment: String,
     /// Its number there.
     pub(super) configuration: i64,
+    /// The number by which the report's figures have it: where its tokenizer came to the same as another's, that of the other one.
+    pub(super) stands_as: i64,
     /// Where it is a single trial: which.
     pub(super) trial: Option<String>,
     /// Its swept settings, as a run's lines have them.
@@ -94,16 +96,19 @@ fn side(named: &Named, ranking: &Ranking, score: &'static str) -> Result<Side> {
         return Err(error.help(format!("`votive status {path}` says how it stands")));
     }
     let shown = ranking.comparison.configuration(configuration);
+    let tokenizer = subjects[0].setting("tokenizer").unwrap_or_default();
+    let is_lossless = ranking.design.is_lossless(tokenizer, subjects[0].content.tokenizer.as_deref());
     Ok(Side {
         folder: named.folder.clone(),
         experiment: ranking.design.name.clone(),
         configuration,
+        stands_as: shown.map_or(configuration, |c| c.number),
         trial,
         name: shown.map(|c| wording::named(&ranking.design.swept, &c.values)).unwrap_or_default(),
         subjects,
         swept: ranking.design.swept.clone(),
         values: shown.map(|c| c.values.clone()).unwrap_or_default(),
-        is_lossless: shown.is_some_and(|c| ranking.design.is_lossless(&c.tokenizer, c.content.tokenizer.as_deref())),
+        is_lossless,
         score,
         margin: ranking.design.margin,
     })

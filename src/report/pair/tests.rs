@@ -222,6 +222,49 @@ fn two_of_one_tokenizer_are_compared_in_nats_also_where_the_experiment_ranks_by_
 }
 
 #[test]
+fn a_configuration_that_another_one_stands_for_is_compared_as_that_one() {
+    // Three sizes of a vocabulary, of which the first two come to one tokenizer: what was trained of one was recorded for the other.
+    let mut plan = plan(&[1, 2, 3], &[ClipNorm::Off], &[1, 2]);
+    plan.swept[0] = "tokenizer.vocab_size".to_owned();
+    let mut states = [2.0, 2.1, 2.0, 2.1, 1.5, 1.61].map(|loss| completed(loss, None));
+    let ids: Vec<String> = plan.trials.iter().map(|trial| trial.id.to_string()).collect();
+    for (place, trial) in plan.trials.iter_mut().enumerate() {
+        let vocab_size = [2_000, 8_000, 300][place / 2];
+        trial.settings.tokenizer = Tokenizer::Bpe { vocab_size };
+        trial.settings.train.sequence_length = 32;
+        trial.values[0] = vocab_size.to_string();
+        trial.facts.tokenizer_hash = if place / 2 < 2 { "a" } else { "b" }.to_owned();
+        if place / 2 == 1 {
+            states[place].outcome.as_mut().unwrap().alias_of = Some(crate::plan::TrialId::parse(&ids[place - 2]).unwrap());
+        }
+    }
+    let night = night(&plan, &states);
+    let pair = night.pair(2, 3);
+    assert!(pair.by_bytes && pair.forbids.is_empty(), "{:?}", pair.forbids);
+    assert!(pair.in_best_set.is_some() && pair.text().contains("night#2  vocab"), "{}", pair.text());
+    assert_eq!(pair.difference, night.pair(1, 3).difference);
+    assert!(night.pair(1, 2).text().contains("A and B have the very same results"), "{}", night.pair(1, 2).text());
+}
+
+#[test]
+fn two_that_share_one_seed_are_judged_as_the_report_judges_them() {
+    let lengths: Vec<usize> = (1..=8).map(|n| 32 * n).collect();
+    let plan = plan(&lengths, &[ClipNorm::Off], &[1, 2]);
+    let mut stream = crate::random::Stream::new(1, "one seed shared", &[]);
+    let losses = (0..16).map(|trial| 1.5 + 0.1 * f64::from(trial / 2) + 0.01 * stream.normal());
+    let mut states: Vec<TrialState> = losses.map(|loss| completed(loss, None)).collect();
+    states[15] = waiting();
+    let night = night(&plan, &states);
+    let pair = night.pair(1, 8);
+    let report = crate::report::Report::read(&night.folder).unwrap();
+    let judged = report.statistics.as_ref().unwrap().difference(1, 8).unwrap();
+    let error = pair.error.clone().unwrap();
+    assert_eq!((pair.difference, error.standard_error, error.degrees), (judged.estimate, judged.variance.sqrt(), judged.degrees));
+    assert_eq!((pair.over, pair.finding(), pair.set_agrees()), (Over::All, Finding::First, Some(true)));
+    assert!(pair.text().contains("A is better than B at this budget"), "{}", pair.text());
+}
+
+#[test]
 fn limits_that_exclude_no_difference_are_shown_so() {
     let (plan, mut states) = three_seeds();
     for (state, loss) in states.iter_mut().zip([2.0, 2.1, 2.2, 1.999_98, 2.099_97, 2.199_96]) {
