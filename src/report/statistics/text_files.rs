@@ -37,13 +37,9 @@ pub(super) fn noise_of_text(
         return Err("It is not known which tokens were scored: the noise of the text is not counted.".to_owned());
     };
     let wanted = Wanted { protocol: design.rank_by(), kind: design.rank_at(), context: comparison.common_context };
-    let (mut series, mut read) = (Vec::new(), 0);
-    for (place, &(number, seeds)) in order.iter().take(MOST_CONFIGURATIONS).enumerate() {
-        if series.len() >= 2 && read + seeds * tokens > MOST_TOKENS {
-            break;
-        }
-        read += seeds * tokens;
-        match of_configuration(folder, comparison, number, wanted, tokens, damaged) {
+    let mut series = Vec::new();
+    for (place, (number, seeds)) in to_read(order, tokens).into_iter().enumerate() {
+        match of_configuration(folder, comparison, (number, seeds), wanted, tokens, damaged) {
             Some(own) => series.push((number, own)),
             None if place == 0 => {
                 return Err(
@@ -56,16 +52,28 @@ pub(super) fn noise_of_text(
     text::noise(&series)
 }
 
-/// The NLL of each scored token of a configuration, averaged over its seeds; `None` where one is missing.
+/// Which of these configurations are read, and how many seeds of each at most: rather fewer seeds than fewer configurations, since fewer
+/// seeds make the noise larger, and of what is not read it is not known.
+fn to_read(order: &[(i64, usize)], tokens: usize) -> Vec<(i64, usize)> {
+    let series = MOST_TOKENS / tokens.max(1);
+    let kept = &order[..order.len().min(series.clamp(2, MOST_CONFIGURATIONS))];
+    let all = |most: usize| kept.iter().map(|(_, seeds)| *seeds.min(&most)).sum::<usize>();
+    let seeds = kept.iter().map(|(_, seeds)| *seeds).max().unwrap_or(0);
+    let most = (1..=seeds).rev().find(|most| all(*most) <= series).unwrap_or(1);
+    kept.iter().map(|&(number, seeds)| (number, seeds.min(most))).collect()
+}
+
+/// The NLL of each scored token of a configuration (by number), averaged over so many of its seeds; `None` where one is missing.
 fn of_configuration(
     folder: &ExperimentFolder,
     comparison: &Comparison,
-    number: i64,
+    (number, seeds): (i64, usize),
     wanted: Wanted<'_>,
     tokens: usize,
     damaged: &mut Vec<String>,
 ) -> Option<Vec<f32>> {
-    let trials: Vec<&TrialLine> = comparison.trials.iter().filter(|t| t.configuration == number && t.counts).collect();
+    let trials = comparison.trials.iter().filter(|t| t.configuration == number && t.counts);
+    let trials: Vec<&TrialLine> = trials.take(seeds).collect();
     let mut mean = vec![0.0; tokens];
     for trial in &trials {
         // A trial that was not trained itself may have left its tokens with the one that was.
@@ -137,6 +145,17 @@ mod tests {
     use super::*;
     use crate::record::ParquetRecorder;
     use crate::rows::{CheckpointKind, Protocol, Recorder, TokenNll};
+
+    #[test]
+    fn of_a_long_text_fewer_seeds_are_read_before_fewer_configurations() {
+        let five = |count: i64| (1..=count).map(|number| (number, 5)).collect::<Vec<_>>();
+        assert_eq!(to_read(&five(3), 1_000), five(3));
+        assert_eq!(to_read(&five(3), 1_000_000), [(1, 3), (2, 3), (3, 3)]);
+        assert_eq!(to_read(&[(1, 1), (2, 8), (3, 1)], 1_000_000), [(1, 1), (2, 8), (3, 1)], "all of it, as far as there is room");
+        assert_eq!(to_read(&five(12), 1_000_000), (1..=10).map(|number| (number, 1)).collect::<Vec<_>>());
+        assert_eq!(to_read(&five(3), 100_000_000), [(1, 1), (2, 1)], "a difference takes two");
+        assert_eq!(to_read(&five(60), 10).len(), MOST_CONFIGURATIONS);
+    }
 
     #[test]
     fn the_nll_of_each_token_is_that_of_the_rows_that_count_in_the_order_of_the_text() {
