@@ -27,11 +27,7 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
     let line = |c: &Configuration| report.statistics.as_ref()?.of(c.number);
     let mut columns =
         vec![integers("place", &|c| c.place.map(|place| place as i64)), integers("configuration", &|c| Some(c.number))];
-    for (place, key) in report.design.swept.iter().enumerate() {
-        let values: Vec<String> =
-            configurations.iter().map(|c| defused(c.values.get(place).map_or("", String::as_str))).collect();
-        columns.push(Column::new(defused(key).into(), values));
-    }
+    let first_figure = columns.len();
     columns.extend([
         numbers("perplexity", &|c| c.comparable()?.perplexity.map(|f| f.mean)),
         numbers("perplexity_spread", &|c| c.comparable()?.perplexity.and_then(|f| f.spread)),
@@ -65,10 +61,27 @@ pub(super) fn leaderboard(report: &Report) -> Result<String> {
         Column::new("chosen".into(), configurations.iter().map(|c| Some(c.tuned.as_ref()?.chosen)).collect::<Vec<_>>()),
         Column::new("status".into(), configurations.iter().map(|c| defused(&verdict::state(c))).collect::<Vec<_>>()),
     ]);
+    let swept = swept_columns(report, &columns);
+    columns.splice(first_figure..first_figure, swept);
     let mut frame = DataFrame::new(configurations.len(), columns).map_err(frames::wrong)?;
     let mut bytes = Vec::new();
     CsvWriter::new(&mut bytes).finish(&mut frame).map_err(frames::wrong)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The values of the swept keys. A name of one's own may be that of one of these other columns: it begins with `swept_` then, as in the
+/// Parquet files.
+fn swept_columns(report: &Report, others: &[Column]) -> Vec<Column> {
+    let swept = &report.design.swept;
+    let of = |(place, key): (usize, &String)| {
+        let mut name = defused(key);
+        while others.iter().any(|other| other.name() == name.as_str()) || (name != *key && swept.contains(&name)) {
+            name.insert_str(0, "swept_");
+        }
+        let values = report.comparison.configurations.iter().map(|c| defused(c.values.get(place).map_or("", String::as_str)));
+        Column::new(name.into(), values.collect::<Vec<_>>())
+    };
+    swept.iter().enumerate().map(of).collect()
 }
 
 /// Text of others inside Markdown: one line, and nothing in it is markup.
