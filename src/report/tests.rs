@@ -6,7 +6,7 @@ use super::comparison::tests::tested;
 use super::*;
 use crate::error::Kind;
 use crate::experiment::settings::{ClipNorm, Tokenizer};
-use crate::plan::Plan;
+use crate::plan::{Plan, Trial};
 use crate::random::Stream;
 use crate::record::tests::{completed, ended, plan, waiting, write_states};
 use crate::record::{ParquetRecorder, TrialState, write_plan, write_trials};
@@ -51,6 +51,24 @@ impl Night {
         for (step, kind) in [(steps / 2, CheckpointKind::Periodic), (steps, CheckpointKind::Final)] {
             recorder.evaluation(&evaluation(step, kind)).unwrap();
         }
+        recorder.finish().unwrap();
+    }
+
+    /// Gives a trial the NLL of each of these tokens.
+    fn score(&self, trial: &Trial, nll: Vec<f32>) {
+        let folder = self.folder.trial(&trial.id);
+        std::fs::create_dir_all(folder.path()).unwrap();
+        let mut recorder = ParquetRecorder::open(&folder, &trial.id).unwrap();
+        let scores = TokenNll {
+            protocol: Scored::Common,
+            context: 32,
+            stride: 16,
+            kind: CheckpointKind::Final,
+            positions: (2..nll.len() as i64 + 2).collect(),
+            tokens: vec![1; nll.len()],
+            nll,
+        };
+        recorder.token_nll(&scores).unwrap();
         recorder.finish().unwrap();
     }
 
@@ -200,6 +218,63 @@ fn what_is_tied_with_the_best_is_named_and_marked_everywhere() {
 }
 
 #[test]
+fn a_name_of_ones_own_that_is_a_columns_too_makes_no_report_fail() {
+    let (mut plan, states) = three_lengths();
+    (plan.swept[0], plan.swept[1]) = ("parameters".to_owned(), "swept_parameters".to_owned());
+    let night = night(&plan, &states, r#"{"swept": ["parameters", "swept_parameters"]}"#);
+    let report = night.report();
+    report.write(&night.folder.report()).unwrap();
+    let csv = std::fs::read_to_string(night.folder.report().join("leaderboard.csv")).unwrap();
+    let heading = csv.lines().next().unwrap();
+    assert!(heading.starts_with("place,configuration,swept_swept_parameters,swept_parameters,perplexity,"), "{heading}");
+    assert!(heading.contains(",parameters,") && csv.lines().nth(1).unwrap().starts_with("1,2,64,off,"), "{csv}");
+}
+
+#[test]
+fn the_values_of_a_setting_are_judged_by_the_text_too_and_do_not_contradict_the_verdict() {
+    let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2, 3]);
+    let states: Vec<TrialState> = [1.50, 1.60, 1.55, 1.51, 1.6101, 1.5599].map(|loss| completed(loss, None)).into();
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    let sets = |scatter: f32| {
+        for trial in &plan.trials {
+            let sign = if trial.configuration == 1 { -1.0 } else { 1.0 };
+            let mut stream = Stream::new(1, "tokens", &[]);
+            night.score(trial, (0..1000).map(|_| 1.6 + sign * scatter * stream.normal() as f32).collect());
+        }
+        let statistics = night.report().statistics.unwrap();
+        let of_values: Vec<bool> = statistics.effects[0].levels.iter().map(|level| level.in_best_set.unwrap()).collect();
+        (statistics.best_set().unwrap(), of_values)
+    };
+    assert_eq!(sets(0.001), (vec![1], vec![true, false]), "by seeds and by text");
+    assert_eq!(sets(0.15), (vec![1, 2], vec![true, true]));
+}
+
+#[test]
+fn the_one_that_the_verdict_names_is_the_one_that_stands_out() {
+    let plan = plan(&[32, 64, 128], &[ClipNorm::Off], &[1, 2, 3]);
+    let losses = [1.6, 1.61, 1.605, 1.5, 1.51, 1.505, 1.2, 1.2, 1.2];
+    let mut states: Vec<TrialState> = losses.iter().map(|&loss| completed(loss, None)).collect();
+    for state in &mut states[6..8] {
+        *state = ended(Status::Diverged, "the loss is not finite at step 7", &[]);
+    }
+    let night = night(&plan, &states, r#"{"common_context": 32}"#);
+    for trial in [0, 3, 8] {
+        night.train(&plan, trial, 40);
+    }
+    let report = night.report();
+    assert!(report.verdict().starts_with("Best of those that finished all their seeds: length 64"), "{}", report.verdict());
+    let page = markup(&page::html(&report).unwrap());
+    assert!(page.contains("<tr data-configuration=\"2\" class=\"first\">"), "{page}");
+    assert_eq!(page.matches("class=\"first\"").count(), 1);
+    let table = report.table(Look { width: Some(150), colour: true });
+    let green: Vec<&str> = table.lines().filter(|line| line.contains("\u{1b}[38;5;10m")).collect();
+    assert!(green.len() == 1 && green[0].contains("64"), "{table}");
+    let svg = picture::svg(&report).unwrap();
+    assert!(svg.contains("class=\"first\" text-anchor=\"start\">64 · off: "), "{svg}");
+    assert!(svg.rfind("class=\"line best\"") > svg.rfind("class=\"line\""), "it lies on top");
+}
+
+#[test]
 fn the_memory_of_a_gpu_is_shown_beside_the_hosts() {
     let (plan, mut states) = three_lengths();
     let host = night(&plan, &states, "{}").report();
@@ -241,22 +316,9 @@ fn a_text_that_tells_two_apart_no_better_than_chance_ties_them_whatever_the_seed
     let night = night(&plan, &states, r#"{"common_context": 32}"#);
     let write = |scatter: f32| {
         for trial in &plan.trials {
-            let folder = night.folder.trial(&trial.id);
-            std::fs::create_dir_all(folder.path()).unwrap();
-            let mut recorder = ParquetRecorder::open(&folder, &trial.id).unwrap();
             let (mut stream, sign) = (Stream::new(1, "tokens", &[]), if trial.configuration == 1 { -1.0 } else { 1.0 });
             let nll = (0..1000).map(|_| 1.6 + sign * (0.05 + scatter * stream.normal() as f32));
-            let scores = TokenNll {
-                protocol: Scored::Common,
-                context: 32,
-                stride: 16,
-                kind: CheckpointKind::Final,
-                positions: (2..1002).collect(),
-                tokens: vec![1; 1000],
-                nll: nll.collect(),
-            };
-            recorder.token_nll(&scores).unwrap();
-            recorder.finish().unwrap();
+            night.score(trial, nll.collect());
         }
     };
     write(0.01);

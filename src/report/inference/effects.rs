@@ -3,7 +3,8 @@
 //! **Main effects** are taken seed by seed. For one seed the mean of a value is over those combinations of the other settings in which
 //! *every* value of its axis has a result with this seed: then other settings weigh the same for each of them, and what is left is the
 //! value's own doing. A seed without such a combination drops out. What results is a small experiment of its own, a value a
-//! configuration, and its values are compared by the very rule that compares configurations ([`rule`](super::rule)). Bars are the 95 %
+//! configuration, and its values are compared by the very rule that compares configurations ([`rule`](super::rule)): over seeds and text
+//! together, values with the very same results being one, and none being beaten by a value of which a seed diverged. Bars are the 95 %
 //! limits of a value less the seed's mean over all values, each by its own scatter over the seeds: none with two seeds or one.
 //!
 //! **Tables of two axes** are exact cell means over all seeds. Cells that are missing (excluded, diverged, not trained yet) take their
@@ -14,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::pairs::Pairs;
-use super::residual::Observation;
+use super::pairs::{Difference, Pairs};
+use super::reach::added;
+use super::results::Results;
 use super::rule::{beaten_by, quantile};
 use crate::report::swept_value::ordered;
 
@@ -93,11 +95,22 @@ pub(in crate::report) struct Interaction {
 /// A configuration as a point of the grid.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::report) struct Cell {
+    /// The configuration's number.
+    pub(in crate::report) configuration: i64,
     /// The value of each swept key.
     pub(in crate::report) values: Vec<String>,
     /// Its response with each seed that has one.
     pub(in crate::report) results: Vec<(i64, f64)>,
+    /// Whether a seed of it diverged: what it is part of excludes no other.
+    pub(in crate::report) has_diverged: bool,
 }
+
+/// How much of each configuration, by its number, is in a mean or in a difference of means.
+pub(in crate::report) type Weights = BTreeMap<i64, f64>;
+
+/// The variance that the text adds to a difference with these weights, which sum to 0, and its degrees of freedom; `None` where it is
+/// not known.
+pub(in crate::report) type TextNoise<'a> = &'a dyn Fn(&Weights) -> Option<(f64, f64)>;
 
 impl Cell {
     fn mean(&self) -> Option<f64> {
@@ -144,24 +157,26 @@ pub(in crate::report) fn factors(cells: &[Cell], keys: &[String], skip: impl Fn(
 
 /// Cells by value (or pair of values) and by combination of the other axes.
 struct Crossed {
-    /// Mean by value and combination, where there is a result.
-    results: BTreeMap<(String, Vec<String>), f64>,
+    /// Mean by value and combination, where there is a result, and the configurations that it is of.
+    results: BTreeMap<(String, Vec<String>), (f64, Vec<i64>)>,
     planned: BTreeSet<(String, Vec<String>)>,
 }
 
 impl Crossed {
     /// `result` is what counts of a cell: its response with one seed, or the mean over all.
     fn new(cells: &[Cell], of: impl Fn(&Cell) -> String, others: &[&Factor], result: impl Fn(&Cell) -> Option<f64>) -> Self {
-        let (mut gathered, mut planned) = (BTreeMap::<_, Vec<f64>>::new(), BTreeSet::new());
+        let (mut gathered, mut planned) = (BTreeMap::<_, (Vec<f64>, Vec<i64>)>::new(), BTreeSet::new());
         for cell in cells {
             let key = (of(cell), others.iter().map(|factor| factor.value(cell)).collect::<Vec<_>>());
             planned.insert(key.clone());
             if let Some(result) = result(cell) {
-                gathered.entry(key).or_default().push(result);
+                let (results, configurations) = gathered.entry(key).or_default();
+                results.push(result);
+                configurations.push(cell.configuration);
             }
         }
         let mean = |list: Vec<f64>| list.iter().sum::<f64>() / list.len() as f64;
-        Self { results: gathered.into_iter().map(|(key, list)| (key, mean(list))).collect(), planned }
+        Self { results: gathered.into_iter().map(|(key, (list, own))| (key, (mean(list), own))).collect(), planned }
     }
 
     /// The combinations that some of these values are planned with.
@@ -180,20 +195,27 @@ impl Crossed {
 
     /// Mean of a value over these combinations.
     fn mean(&self, value: &str, combinations: &[Vec<String>]) -> Option<f64> {
-        let list = combinations.iter().map(|c| self.results.get(&(value.to_owned(), c.clone())).copied());
+        let list = combinations.iter().map(|c| self.results.get(&(value.to_owned(), c.clone())).map(|(mean, _)| *mean));
         let list: Vec<f64> = list.collect::<Option<_>>()?;
         (!list.is_empty()).then(|| list.iter().sum::<f64>() / list.len() as f64)
     }
+
+    /// How much of each configuration is in that mean.
+    fn weights(&self, value: &str, combinations: &[Vec<String>]) -> Weights {
+        let list = combinations.iter().filter_map(|c| self.results.get(&(value.to_owned(), c.clone())));
+        let share = |own: &[i64]| 1.0 / (own.len() * combinations.len()) as f64;
+        list.flat_map(|(_, own)| own.iter().map(move |number| (*number, share(own)))).collect()
+    }
 }
 
-/// The main effect of one of these axes. Where `judged` is false nothing is said of which value may be the best.
+/// The main effect of one of these axes. Without `judged` nothing is said of which value may be the best.
 pub(in crate::report) fn effect(
     cells: &[Cell],
     keys: &[String],
     factors: &[Factor],
     of: &Factor,
     over: Over,
-    judged: bool,
+    judged: Option<TextNoise<'_>>,
 ) -> Effect {
     let others: Vec<&Factor> = factors.iter().filter(|factor| *factor != of).collect();
     let all = Crossed::new(cells, |cell| of.value(cell), &others, Cell::mean);
@@ -203,8 +225,8 @@ pub(in crate::report) fn effect(
     let most = values.iter().map(planned).max().unwrap_or(0);
     let (kept, rare): (Vec<String>, Vec<String>) = values.iter().cloned().partition(|value| 2 * planned(value) >= most);
 
-    let (complete, observations) = observed(cells, of, &others, &kept);
-    let (found, seeds) = levels(&observations, kept.len(), judged);
+    let observed = Observed::new(cells, of, &others, &kept);
+    let (found, seeds) = observed.levels(judged);
     let level = |value: &String| {
         let none = Level { value: value.clone(), mean: None, limits: None, in_best_set: None };
         let place = kept.iter().position(|other| other == value);
@@ -216,28 +238,10 @@ pub(in crate::report) fn effect(
         over,
         levels: values.iter().map(level).collect(),
         seeds,
-        cells: complete.len(),
+        cells: observed.complete.len(),
         all_cells: combinations.len(),
-        note: note(complete.len(), combinations.len(), &rare),
+        note: note(observed.complete.len(), combinations.len(), &rare),
     }
-}
-
-/// The combinations in which every one of these values has a result with some seed, and the mean of each value over those of each
-/// seed.
-fn observed(cells: &[Cell], of: &Factor, others: &[&Factor], values: &[String]) -> (BTreeSet<Vec<String>>, Vec<Observation>) {
-    let seeds: BTreeSet<i64> = cells.iter().flat_map(|cell| cell.results.iter().map(|&(seed, _)| seed)).collect();
-    let (mut complete, mut observations) = (BTreeSet::new(), Vec::new());
-    for seed in seeds {
-        let with_seed = |cell: &Cell| cell.results.iter().find(|(own, _)| *own == seed).map(|&(_, response)| response);
-        let crossed = Crossed::new(cells, |cell| of.value(cell), others, with_seed);
-        let combinations = crossed.complete(values);
-        for (place, value) in values.iter().enumerate() {
-            let response = crossed.mean(value, &combinations);
-            observations.extend(response.map(|response| Observation { configuration: place as i64, seed, response }));
-        }
-        complete.extend(combinations);
-    }
-    (complete, observations)
 }
 
 /// What there is to say of an effect over so many of all combinations, of which these values were left out.
@@ -258,31 +262,93 @@ fn note(complete: usize, all: usize, rare: &[String]) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join(" "))
 }
 
-/// Mean, limits and verdict of each of so many values, from a table without gaps; and its number of seeds.
-fn levels(observations: &[Observation], count: usize, judged: bool) -> (Vec<Level>, usize) {
-    if observations.is_empty() {
-        return (Vec::new(), 0);
+/// The values of an axis as a small experiment of its own.
+struct Observed {
+    /// Combinations in which every value has a result with some seed.
+    complete: BTreeSet<Vec<String>>,
+    /// The mean of each value over those of each seed, without gaps; a value is a configuration by its place.
+    results: Results,
+    /// How much of each configuration is in the mean of each value over the seeds.
+    weights: Vec<Weights>,
+    /// Places of the values that a configuration is part of of which a seed diverged.
+    shaken: BTreeSet<usize>,
+}
+
+impl Observed {
+    fn new(cells: &[Cell], of: &Factor, others: &[&Factor], values: &[String]) -> Self {
+        let seeds: BTreeSet<i64> = cells.iter().flat_map(|cell| cell.results.iter().map(|&(seed, _)| seed)).collect();
+        let (mut complete, mut results) = (BTreeSet::new(), Vec::new());
+        let (mut weights, mut counted) = (vec![Weights::new(); values.len()], 0.0);
+        for seed in seeds {
+            let with_seed = |cell: &Cell| cell.results.iter().find(|(own, _)| *own == seed).map(|&(_, response)| response);
+            let crossed = Crossed::new(cells, |cell| of.value(cell), others, with_seed);
+            let combinations = crossed.complete(values);
+            for (place, value) in values.iter().enumerate() {
+                results.extend(crossed.mean(value, &combinations).map(|response| (place as i64, seed, response)));
+                for (configuration, weight) in crossed.weights(value, &combinations) {
+                    *weights[place].entry(configuration).or_default() += weight;
+                }
+            }
+            counted += f64::from(u8::from(!combinations.is_empty()));
+            complete.extend(combinations);
+        }
+        weights.iter_mut().flat_map(Weights::values_mut).for_each(|weight| *weight /= counted);
+        let diverged: BTreeSet<i64> = cells.iter().filter(|cell| cell.has_diverged).map(|cell| cell.configuration).collect();
+        let is_shaken = |place: &usize| weights[*place].keys().any(|number| diverged.contains(number));
+        let shaken = (0..values.len()).filter(is_shaken).collect();
+        Self { complete, results: Results::new(results), weights, shaken }
     }
-    let pairs = Pairs::new(observations);
-    let (places, seeds): (Vec<usize>, usize) = ((0..count).collect(), pairs.seeds());
-    let may_judge = judged && count > 1 && seeds > 1;
-    let beaten = if may_judge { beaten_by(&places, |i, j| pairs.difference(i, j), |_| true) } else { Vec::new() };
-    let of_seed: Vec<f64> =
-        (0..seeds).map(|seed| places.iter().map(|&place| pairs.responses(place)[seed]).sum::<f64>() / count as f64).collect();
-    let level = |place: usize| {
-        let own = pairs.responses(place);
+
+    /// Mean, limits and verdict of each value, and the number of seeds; no value where nothing is complete.
+    fn levels(&self, judged: Option<TextNoise<'_>>) -> (Vec<Level>, usize) {
+        let count = self.weights.len();
+        if self.complete.is_empty() {
+            return (Vec::new(), 0);
+        }
+        let twins = self.results.twins();
+        let pairs = Pairs::new(&self.results.observations(&twins));
+        let seeds = pairs.seeds();
+        // The place of each value among the different ones.
+        let places: Vec<usize> = (0..count as i64).filter_map(|value| pairs.fit().place(*twins.get(&value)?)).collect();
+        let judged = judged.filter(|_| count > 1 && seeds > 1);
+        let beaten = judged.map(|by_text| self.beaten(&pairs, &places, by_text));
         let n = seeds as f64;
-        let mean = own.iter().sum::<f64>() / n;
-        let from_seed = own.iter().zip(&of_seed).map(|(own, seed)| own - seed);
-        let centre = from_seed.clone().sum::<f64>() / n;
-        let limits = (seeds > 2).then(|| {
-            let variance = from_seed.map(|value| (value - centre).powi(2)).sum::<f64>() / (n - 1.0);
-            let half = quantile(0.025, n - 1.0) * (variance / n).sqrt();
-            Interval { lower: mean - half, upper: mean + half }
-        });
-        Level { value: String::new(), mean: Some(mean), limits, in_best_set: beaten.get(place).map(Option::is_none) }
-    };
-    (places.iter().map(|&place| level(place)).collect(), seeds)
+        let of_seed: Vec<f64> =
+            (0..seeds).map(|seed| places.iter().map(|&place| pairs.responses(place)[seed]).sum::<f64>() / count as f64).collect();
+        let level = |&place: &usize| {
+            let own = pairs.responses(place);
+            let mean = own.iter().sum::<f64>() / n;
+            let from_seed = own.iter().zip(&of_seed).map(|(own, seed)| own - seed);
+            let centre = from_seed.clone().sum::<f64>() / n;
+            let limits = (seeds > 2).then(|| {
+                let variance = from_seed.map(|value| (value - centre).powi(2)).sum::<f64>() / (n - 1.0);
+                let half = quantile(0.025, n - 1.0) * (variance / n).sqrt();
+                Interval { lower: mean - half, upper: mean + half }
+            });
+            let in_best_set = beaten.as_ref().map(|beaten| !beaten[place]);
+            Level { value: String::new(), mean: Some(mean), limits, in_best_set }
+        };
+        (places.iter().map(level).collect(), seeds)
+    }
+
+    /// Whether each of the different values is beaten; `places` has the place of each value among them.
+    fn beaten(&self, pairs: &Pairs, places: &[usize], by_text: TextNoise<'_>) -> Vec<bool> {
+        let different = pairs.fit().configurations();
+        let weights = |place: usize| &self.weights[different[place] as usize];
+        let difference = |i: usize, j: usize| {
+            let by_seeds = pairs.difference(i, j)?;
+            let mut contrast = weights(i).clone();
+            for (number, weight) in weights(j) {
+                *contrast.entry(*number).or_default() -= weight;
+            }
+            let Some((text, degrees)) = by_text(&contrast) else { return Some(by_seeds) };
+            let (variance, degrees) = added(by_seeds.variance, by_seeds.degrees, text, degrees);
+            Some(Difference { variance, degrees, ..by_seeds })
+        };
+        let shaken: BTreeSet<usize> = self.shaken.iter().map(|&value| places[value]).collect();
+        let all: Vec<usize> = (0..different.len()).collect();
+        beaten_by(&all, difference, |place| !shaken.contains(&place)).iter().map(Option::is_some).collect()
+    }
 }
 
 /// The cell means of two of these axes; `None` where one has too many values for a table.
@@ -329,6 +395,13 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
+    /// Judged by the seeds alone.
+    const BY_SEEDS: Option<TextNoise<'_>> = Some(&|_| None);
+
+    fn cell(configuration: usize, values: Vec<String>, results: Vec<(i64, f64)>) -> Cell {
+        Cell { configuration: configuration as i64, values, results, has_diverged: false }
+    }
+
     /// A complete grid over three axes with these effects: 100 + 10 a + b (0, 3, 9) + interaction of a with c.
     fn grid() -> Vec<Cell> {
         let mut cells = Vec::new();
@@ -338,7 +411,7 @@ mod tests {
                     let response = 100.0 + 10.0 * f64::from(a) + effect + f64::from(a * c);
                     let values = vec![(32 << a).to_string(), b.to_owned(), ["cosine", "linear"][c as usize].to_owned()];
                     let results = (1..=3).map(|seed| (seed, response)).collect();
-                    cells.push(Cell { values, results });
+                    cells.push(cell(cells.len(), values, results));
                 }
             }
         }
@@ -352,7 +425,7 @@ mod tests {
     fn all(cells: &[Cell], names: &[&str]) -> Vec<Effect> {
         let keys = keys(names);
         let found = factors(cells, &keys, |_| false);
-        found.iter().map(|factor| effect(cells, &keys, &found, factor, Over::Chosen, true)).collect()
+        found.iter().map(|factor| effect(cells, &keys, &found, factor, Over::Chosen, BY_SEEDS)).collect()
     }
 
     #[test]
@@ -397,10 +470,8 @@ mod tests {
     #[test]
     fn an_extra_point_does_not_empty_the_table() {
         let mut cells = grid();
-        cells.push(Cell {
-            values: vec!["32".to_owned(), "7".to_owned(), "cosine".to_owned()],
-            results: (1..=3).map(|seed| (seed, 1.0)).collect(),
-        });
+        let values = ["32", "7", "cosine"].map(str::to_owned).to_vec();
+        cells.push(cell(cells.len(), values, (1..=3).map(|seed| (seed, 1.0)).collect()));
         let effects = all(&cells, &["a", "b", "c"]);
         assert_eq!(effects[1].levels.iter().filter(|level| level.mean.is_some()).count(), 3);
         assert!(effects[1].note.as_deref().unwrap().contains("7 was tried with a few combinations only"));
@@ -408,9 +479,8 @@ mod tests {
 
     #[test]
     fn settings_that_move_together_are_one_axis_and_what_follows_is_none() {
-        let row = |width: &str, layers: &str, length: &str, stride: &str, y: f64| Cell {
-            values: [width, layers, length, stride].map(str::to_owned).to_vec(),
-            results: vec![(1, y)],
+        let row = |width: &str, layers: &str, length: &str, stride: &str, y: f64| {
+            cell(0, [width, layers, length, stride].map(str::to_owned).to_vec(), vec![(1, y)])
         };
         let mut cells = Vec::new();
         for (width, layers, a) in [("128", "4", 0.0), ("256", "6", 1.0)] {
@@ -454,7 +524,7 @@ mod tests {
                 let deviation = [1.0, 0.3, 2.0][b];
                 let mean = b as f64 + if a == 2 { lead } else { 0.0 };
                 let results = (0..seeds).map(|seed| (seed, mean + blocks[seed as usize] + deviation * stream.normal())).collect();
-                cells.push(Cell { values: vec![a.to_string(), b.to_string()], results });
+                cells.push(cell(cells.len(), vec![a.to_string(), b.to_string()], results));
             }
         }
         (cells, keys(&["a", "b"]))
@@ -466,7 +536,7 @@ mod tests {
         for number in 0..2_000 {
             let (cells, keys) = trained(number, 4, 1.0);
             let found = factors(&cells, &keys, |_| false);
-            let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, true);
+            let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, BY_SEEDS);
             let mean = effect.levels.iter().filter_map(|level| level.mean).sum::<f64>() / 3.0;
             for (level, truth) in effect.levels.iter().zip([-1.0 / 3.0, -1.0 / 3.0, 2.0 / 3.0]) {
                 let limits = level.limits.unwrap();
@@ -484,7 +554,7 @@ mod tests {
         for number in 0..500 {
             let (cells, keys) = trained(number, 3, 5.0);
             let found = factors(&cells, &keys, |_| false);
-            let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, true);
+            let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, BY_SEEDS);
             let set: Vec<bool> = effect.levels.iter().map(|level| level.in_best_set.unwrap()).collect();
             lost += usize::from(!set[2]);
             wrong += usize::from(!set[0]);
@@ -497,7 +567,7 @@ mod tests {
         let of = |seeds| {
             let (cells, keys) = trained(1, seeds, 1.0);
             let found = factors(&cells, &keys, |_| false);
-            effect(&cells, &keys, &found, &found[0], Over::Chosen, true)
+            effect(&cells, &keys, &found, &found[0], Over::Chosen, BY_SEEDS)
         };
         let (two, one) = (of(2), of(1));
         assert!(two.levels.iter().all(|level| level.limits.is_none() && level.in_best_set.is_some()));
@@ -510,7 +580,57 @@ mod tests {
         // With seed 2 only value 0 of the first axis was trained.
         cells.iter_mut().filter(|cell| cell.values[0] != "0").for_each(|cell| cell.results.retain(|(seed, _)| *seed != 2));
         let found = factors(&cells, &keys, |_| false);
-        let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, true);
+        let effect = effect(&cells, &keys, &found, &found[0], Over::Chosen, BY_SEEDS);
         assert_eq!((effect.seeds, effect.cells), (2, 3));
+    }
+
+    /// Which values of the first axis may be the best.
+    fn in_best_set(cells: &[Cell], judged: Option<TextNoise<'_>>) -> Vec<bool> {
+        let keys = keys(&["a", "b"]);
+        let found = factors(cells, &keys, |_| false);
+        let effect = effect(cells, &keys, &found, &found[0], Over::Chosen, judged);
+        effect.levels.iter().map(|level| level.in_best_set.unwrap()).collect()
+    }
+
+    #[test]
+    fn the_text_is_asked_for_the_noise_of_the_very_difference_of_two_values() {
+        let (mut cells, _) = trained(1, 3, 50.0);
+        // With seed 2 one of three combinations is incomplete.
+        cells[0].results.retain(|(seed, _)| *seed != 2);
+        let asked = std::cell::RefCell::new(Vec::new());
+        let silent = |weights: &Weights| {
+            asked.borrow_mut().push(weights.clone());
+            Some((0.0, f64::INFINITY))
+        };
+        assert_eq!(in_best_set(&cells, Some(&silent)), in_best_set(&cells, BY_SEEDS));
+        // The values of `a` are the configurations 0 to 2, 3 to 5 and 6 to 8.
+        let (twice, thrice) = ((1.0 / 3.0 + 1.0 / 3.0) / 3.0, (1.0 / 3.0 + 1.0 / 2.0 + 1.0 / 3.0) / 3.0);
+        let expected = [(0, twice), (1, thrice), (2, thrice), (3, -twice), (4, -thrice), (5, -thrice)];
+        let is_expected = |weights: &Weights| {
+            weights.len() == 6 && expected.iter().all(|(number, weight)| (weights[number] - weight).abs() < 1e-12)
+        };
+        assert!(asked.borrow().iter().any(is_expected), "{:?}", asked.borrow());
+        let loud = |_: &Weights| Some((1e6, 100.0));
+        assert_eq!(in_best_set(&cells, Some(&loud)), [true; 3], "the text ties all");
+    }
+
+    #[test]
+    fn a_value_of_which_a_seed_diverged_excludes_no_other() {
+        let (mut cells, _) = trained(1, 4, -50.0);
+        assert_eq!(in_best_set(&cells, BY_SEEDS), [false, false, true]);
+        cells[7].has_diverged = true;
+        assert_eq!(in_best_set(&cells, BY_SEEDS), [true; 3]);
+    }
+
+    #[test]
+    fn values_with_the_very_same_results_are_one() {
+        let value = |number: usize, name: &str, results: [f64; 3]| {
+            cell(number, vec![name.to_owned(), "x".to_owned()], (1..).zip(results).collect())
+        };
+        // Of two values the second loses by as much as it takes for two, and not for three.
+        let two = [value(0, "1", [1.0, 2.0, 3.0]), value(1, "2", [1.1, 2.13, 3.16])];
+        let same = value(2, "3", [1.0, 2.0, 3.0]);
+        assert_eq!(in_best_set(&two, BY_SEEDS), [true, false]);
+        assert_eq!(in_best_set(&[&two[..], &[same]].concat(), BY_SEEDS), [true, false, true]);
     }
 }

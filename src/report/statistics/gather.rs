@@ -51,7 +51,8 @@ pub(in crate::report) fn statistics(
     };
     let sole = no_set.is_none() && set.len() == 1 && second.is_some_and(loses) && !has_diverged(&leader);
     let fit = judge.pairs.fit();
-    let (effects, interactions) = settings::by_setting(comparison, design, &results, !confounding.forbids_a_set());
+    let judged = Some(&judge).filter(|_| !confounding.forbids_a_set());
+    let (effects, interactions) = settings::by_setting(comparison, design, &results, judged);
     Some(Statistics {
         by_bytes: comparison.by_bytes,
         margin,

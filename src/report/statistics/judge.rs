@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::inference::effects::Weights;
 use super::super::inference::pairs::{Difference, Pairs};
 use super::super::inference::reach::added;
 use super::super::inference::rule::beaten_by;
@@ -35,6 +36,11 @@ impl Judge {
         let noise = self.noise.as_ref()?;
         let configurations = self.pairs.fit().configurations();
         Some((noise.variance(configurations[i], configurations[j]), noise.degrees()))
+    }
+
+    /// The same for a difference of means over several configurations, by their numbers.
+    pub(super) fn by_text_of(&self, weights: &Weights) -> Option<(f64, f64)> {
+        self.noise.as_ref().map(|noise| (noise.of_difference(weights), noise.degrees()))
     }
 
     fn between(&self, i: usize, j: usize) -> Option<Difference> {

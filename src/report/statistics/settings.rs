@@ -2,16 +2,17 @@
 
 use super::super::comparison::{Comparison, Configuration};
 use super::super::design::Design;
-use super::super::inference::effects::{self, Cell, Effect, Factor, Interaction, Over};
+use super::super::inference::effects::{self, Cell, Effect, Factor, Interaction, Over, TextNoise, Weights};
 use super::super::inference::results::Results;
+use super::judge::Judge;
 
 /// Main effects and pairs. What concerns a tuned setting is looked at over all its values, the rest over the chosen configurations.
-/// Where `judged` is false nothing is said of which value may be the best.
+/// Without a judge nothing is said of which value may be the best.
 pub(super) fn by_setting(
     comparison: &Comparison,
     design: &Design,
     results: &Results,
-    judged: bool,
+    judge: Option<&Judge>,
 ) -> (Vec<Effect>, Vec<Interaction>) {
     let mut sorted: Vec<&Configuration> = comparison.configurations.iter().filter_map(Configuration::comparable).collect();
     if design.searched || sorted.is_empty() {
@@ -21,7 +22,7 @@ pub(super) fn by_setting(
     let keys = &design.swept;
     let cell = |c: &Configuration, over: Over| {
         let results = if over.includes(c) { results.of(c.number).to_vec() } else { Vec::new() };
-        Cell { values: c.values.clone(), results }
+        Cell { configuration: c.number, values: c.values.clone(), results, has_diverged: c.has_diverged() }
     };
     let derived = |key: &str| design.derived.iter().any(|other| other == key);
     let tuned = |key: &str| design.tune.iter().any(|other| other == key);
@@ -33,9 +34,11 @@ pub(super) fn by_setting(
     let open = effects::factors(&all, keys, |key| derived(key) || tuned(key));
     let is_open = |factor: &Factor| open.contains(factor);
 
+    let by_text = |weights: &Weights| judge.and_then(|judge| judge.by_text_of(weights));
+    let judged: Option<TextNoise<'_>> = judge.is_some().then_some(&by_text);
     let main = every.iter().map(|factor| match is_open(factor) {
         // What was chosen by these very figures is no fair test of the other settings.
-        true => effects::effect(&chosen, keys, &open, factor, Over::Chosen, judged && design.tune.is_empty()),
+        true => effects::effect(&chosen, keys, &open, factor, Over::Chosen, judged.filter(|_| design.tune.is_empty())),
         false => effects::effect(&all, keys, &every, factor, Over::All, judged),
     });
     let mut pairs = Vec::new();

@@ -19,6 +19,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::super::inference::effects::Weights;
 use super::block_length::block_length;
 use crate::words;
 
@@ -105,6 +106,15 @@ impl Noise {
             (Some(&a), Some(&b)) => self.variances[a][b],
             _ => self.largest,
         }
+    }
+
+    /// The same for a difference of means over several configurations, with these weights, which sum to 0.
+    pub(super) fn of_difference(&self, weights: &Weights) -> f64 {
+        let place = |(number, &weight): (&i64, &f64)| Some((*self.places.get(number)?, weight));
+        let Some(own) = weights.iter().map(place).collect::<Option<Vec<(usize, f64)>>>() else { return self.largest };
+        // Where the weights sum to 0 the variance of Σ wᵢ xᵢ is -½ ΣΣ wᵢ wⱼ Var(xᵢ - xⱼ).
+        let row = |&(i, a): &(usize, f64)| own.iter().map(|&(j, b)| a * b * self.variances[i][j]).sum::<f64>();
+        (-0.5 * own.iter().map(row).sum::<f64>()).max(0.0)
     }
 
     /// Degrees of freedom of each of these variances: blocks less one.
@@ -221,6 +231,20 @@ mod tests {
         let text = noise.text();
         assert_eq!((text.tokens, text.configurations, noise.degrees()), (TOKENS, 3, text.blocks as f64 - 1.0));
         assert!(text.block_tokens < 10, "what is left is independent from token to token: {text:?}");
+    }
+
+    #[test]
+    fn the_noise_of_a_difference_of_means_is_that_of_the_mean_series() {
+        let series = three();
+        let noise = noise(&series).unwrap();
+        assert_eq!(noise.of_difference(&Weights::from([(7, -1.0), (3, 1.0)])), noise.variance(7, 3));
+        let weights = Weights::from([(7, -1.0), (3, 0.25), (5, 0.75)]);
+        let mean = |place: usize| f64::from(0.25 * series[1].1[place] + 0.75 * series[2].1[place] - series[0].1[place]);
+        let differences: Vec<f64> = (0..TOKENS).map(mean).collect();
+        let expected = noise.text.variance(noise.text.deviations(&differences).into_iter());
+        let found = noise.of_difference(&weights);
+        assert!((found / expected - 1.0).abs() < 1e-3, "{found} {expected}");
+        assert_eq!(noise.of_difference(&Weights::from([(7, -1.0), (3, 0.5), (9, 0.5)])), noise.largest, "9 was not looked at");
     }
 
     #[test]
