@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// A format that is known by how its files begin. `FILE` in the way out stands for the file's name.
+/// A format that is known by how its files begin. `FILE` in the way out stands for the file's name, `UNPACKED` for that of what is in it.
 struct Format {
     begins: &'static [u8],
     what: &'static str,
@@ -22,10 +22,11 @@ const UTF_32: &str = "convert it first: `iconv -f utf-32 -t utf-8 FILE > FILE.ut
 
 /// None of these begins a text: they have bytes that no text has, or are long enough.
 const FORMATS: &[Format] = &[
-    format(b"\x1F\x8B", "compressed with gzip", "unpack it first: `gunzip FILE`"),
-    format(b"\x28\xB5\x2F\xFD", "compressed with zstd", "unpack it first: `zstd -d FILE`"),
-    format(b"\xFD7zXZ\0", "compressed with xz", "unpack it first: `unxz FILE`"),
-    format(b"\x04\x22\x4D\x18", "compressed with lz4", "unpack it first: `lz4 -d FILE`"),
+    // By what they read from standard input: the tools refuse a file without their ending.
+    format(b"\x1F\x8B", "compressed with gzip", "unpack it first, `gunzip < FILE > UNPACKED`, and name that file"),
+    format(b"\x28\xB5\x2F\xFD", "compressed with zstd", "unpack it first, `zstd -d < FILE > UNPACKED`, and name that file"),
+    format(b"\xFD7zXZ\0", "compressed with xz", "unpack it first, `unxz < FILE > UNPACKED`, and name that file"),
+    format(b"\x04\x22\x4D\x18", "compressed with lz4", "unpack it first, `lz4 -d < FILE > UNPACKED`, and name that file"),
     format(b"PK\x03\x04", "a zip archive", "unpack it first: `unzip FILE`"),
     format(b"7z\xBC\xAF\x27\x1C", "a 7z archive", "unpack it first: `7z x FILE`"),
     format(
@@ -50,14 +51,15 @@ const FORMATS: &[Format] = &[
 /// Refuses a file that begins with these bytes where they show that it is no plain text in UTF-8.
 pub(crate) fn refuse_other(name: &str, head: &[u8]) -> Result<()> {
     let refused = |what: &str, way_out: &str| {
-        Err(Error::usage(format!("{name} is {what}, and only plain text in UTF-8 is read")).help(way_out.replace("FILE", name)))
+        let way_out = way_out.replace("UNPACKED", &unpacked(name)).replace("FILE", name);
+        Err(Error::usage(format!("{name} is {what}, and only plain text in UTF-8 is read")).help(way_out))
     };
     if let Some(format) = FORMATS.iter().find(|format| head.starts_with(format.begins)) {
         return refused(format.what, format.way_out);
     }
     // Blocks of bzip2 begin with the digits of π.
     if head.starts_with(b"BZh") && head.get(4..10) == Some(&b"\x31\x41\x59\x26\x53\x59"[..]) {
-        return refused("compressed with bzip2", "unpack it first: `bunzip2 FILE`");
+        return refused("compressed with bzip2", "unpack it first, `bunzip2 < FILE > UNPACKED`, and name that file");
     }
     if head.get(257..262) == Some(b"ustar") && head.contains(&0) {
         return refused("a tar archive", "unpack it first: `tar -xf FILE`");
@@ -74,6 +76,21 @@ pub(crate) fn refuse_other(name: &str, head: &[u8]) -> Result<()> {
         return refused("binary", "name files of plain text, as in `*.txt`");
     }
     Ok(())
+}
+
+/// What the content of a compressed file of this name is called: without the ending that says so; else it keeps its ending, which says
+/// whether it has rows.
+fn unpacked(name: &str) -> String {
+    let path = Path::new(name);
+    let is_known =
+        |ending: &std::ffi::OsStr| ["gz", "zst", "xz", "lz4", "bz2"].iter().any(|known| ending.eq_ignore_ascii_case(known));
+    match path.extension() {
+        Some(ending) if is_known(ending) => path.with_extension("").display().to_string(),
+        _ => {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            path.with_file_name(format!("unpacked-{file}")).display().to_string()
+        }
+    }
 }
 
 /// The byte order of a text in UTF-16 whose characters are mostly those of ASCII: every other byte is 0.
@@ -230,10 +247,10 @@ mod tests {
         let tar = [&[b'a'; 100][..], &[0; 157], b"ustar\x0000", &[0; 248]].concat();
         let text = "Boats fell on watched old.\n\n";
         for (head, what, way_out) in [
-            (b"\x1F\x8B\x08\x00".to_vec(), "compressed with gzip", "`gunzip a.txt`"),
-            (b"\x28\xB5\x2F\xFD\x04".to_vec(), "compressed with zstd", "`zstd -d a.txt`"),
-            (b"BZh91AY&SY\x8f".to_vec(), "compressed with bzip2", "`bunzip2 a.txt`"),
-            (b"\xFD7zXZ\0\0".to_vec(), "compressed with xz", "`unxz a.txt`"),
+            (b"\x1F\x8B\x08\x00".to_vec(), "compressed with gzip", "`gunzip < a.txt > unpacked-a.txt`"),
+            (b"\x28\xB5\x2F\xFD\x04".to_vec(), "compressed with zstd", "`zstd -d < a.txt > unpacked-a.txt`"),
+            (b"BZh91AY&SY\x8f".to_vec(), "compressed with bzip2", "`bunzip2 < a.txt > unpacked-a.txt`"),
+            (b"\xFD7zXZ\0\0".to_vec(), "compressed with xz", "`unxz < a.txt > unpacked-a.txt`"),
             (b"PK\x03\x04\x14\0".to_vec(), "a zip archive", "`unzip a.txt`"),
             (b"PAR1\x15\x04".to_vec(), "a Parquet file", "pandas.read_parquet('a.txt')"),
             (tar, "a tar archive", "`tar -xf a.txt`"),
@@ -249,6 +266,18 @@ mod tests {
             assert_eq!(error.kind(), crate::error::Kind::Usage);
             assert!(error.to_string().contains(&format!("a.txt is {what}")), "{error}");
             assert!(error.help_text().unwrap().contains(way_out), "{what}: {:?}", error.help_text());
+        }
+    }
+
+    #[test]
+    fn what_is_unpacked_has_a_name_of_its_own() {
+        for (name, expected) in [
+            ("b/a.txt.gz", "`gunzip < b/a.txt.gz > b/a.txt`"),
+            ("rows.jsonl.GZ", "`gunzip < rows.jsonl.GZ > rows.jsonl`"),
+            ("./rows.jsonl", "`gunzip < ./rows.jsonl > ./unpacked-rows.jsonl`"),
+        ] {
+            let error = refuse_other(name, b"\x1F\x8B\x08\x00").unwrap_err();
+            assert!(error.help_text().unwrap().contains(expected), "{:?}", error.help_text());
         }
     }
 
