@@ -15,13 +15,9 @@ pub(crate) fn text_of(line: &str, field: &str, name: &str, number: u64) -> Resul
     }
     // Also where the array goes over many lines.
     let is_array = line.starts_with('[');
-    let array = || {
-        Error::usage(format!("line {number} of {name} begins an array, and a row is an object, one a line"))
-            .help(Rows::Array.way_out(name))
-    };
     let row: Value = match serde_json::from_str(line) {
         Ok(row) => row,
-        Err(_) if is_array => return Err(array()),
+        Err(_) if is_array => return Err(array(name, number)),
         Err(e) => return Err(not_json(line, field, name, number, &e)),
     };
     match row {
@@ -38,9 +34,25 @@ pub(crate) fn text_of(line: &str, field: &str, name: &str, number: u64) -> Resul
                 })
             }
         },
-        _ if is_array => Err(array()),
+        _ if is_array => Err(array(name, number)),
         _ => Err(Error::usage(format!("line {number} of {name} is no JSON object")).help(an_object(field))),
     }
+}
+
+/// Refuses a file that begins with these bytes where they begin an array, which may be one line as long as the file.
+pub(crate) fn refuse_array(head: &[u8], name: &str) -> Result<()> {
+    let head = head.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(head);
+    let blank = head.len() - head.trim_ascii_start().len();
+    if head.get(blank) != Some(&b'[') {
+        return Ok(());
+    }
+    let lines_before = head[..blank].iter().filter(|&&byte| byte == b'\n').count();
+    Err(array(name, lines_before as u64 + 1))
+}
+
+fn array(name: &str, number: u64) -> Error {
+    Error::usage(format!("line {number} of {name} begins an array, and a row is an object, one a line"))
+        .help(Rows::Array.way_out(name))
 }
 
 fn not_json(line: &str, field: &str, name: &str, number: u64, error: &serde_json::Error) -> Error {

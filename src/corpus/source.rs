@@ -54,6 +54,8 @@ pub(crate) struct Scanned {
     pub(crate) rows: Option<Vec<Row>>,
     /// Whether the text may have [`END_OF_TEXT`] in it; where this is false it has not.
     pub(crate) may_name_end: bool,
+    /// Whether there is more of it than was to be read, a part of a character or a row at least.
+    pub(crate) is_cut: bool,
     /// Rows that are learned from as they are written, braces and all.
     pub(crate) as_written: Option<Rows>,
 }
@@ -277,6 +279,7 @@ impl Source {
         let as_written = self.refuse_other(head, head.len() < BUFFER)?;
         let mark = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         if self.has_rows {
+            json_lines::refuse_array(head, &self.name)?;
             return self.scan_rows(reader, limit, seen);
         }
         if mark > 0 {
@@ -322,23 +325,25 @@ impl Source {
             return Err(self.not_utf8(raw_start + bytes));
         }
         let raw_end = raw_start + bytes;
-        let hash = hasher.finalize();
-        Ok(Scanned { source: self, bytes, raw_start, raw_end, hash, rows: None, may_name_end, as_written: None })
+        let (hash, is_cut) = (hasher.finalize(), kept > 0);
+        Ok(Scanned { source: self, bytes, raw_start, raw_end, hash, rows: None, may_name_end, is_cut, as_written: None })
     }
 
     fn scan_rows(self, mut reader: Box<dyn BufRead + Send>, limit: u64, seen: &mut dyn FnMut(u64)) -> Result<Scanned> {
         let mut hasher = blake3::Hasher::new();
         let (mut line, mut rows) = (Vec::new(), Vec::new());
-        let (mut raw, mut bytes, mut number, mut may_name_end) = (0u64, 0u64, 0u64, false);
+        let (mut raw, mut bytes, mut number, mut may_name_end, mut is_cut) = (0u64, 0u64, 0u64, false, false);
         loop {
             line.clear();
+            // A row is one document, which is held whole, however long.
             let read = reader.read_until(b'\n', &mut line).map_err(|e| self.failed(e))? as u64;
             if read == 0 {
                 break;
             }
             number += 1;
             if let Some(text) = self.row_text(&line, raw, number)? {
-                if bytes + text.len() as u64 > limit {
+                is_cut = bytes + text.len() as u64 > limit;
+                if is_cut {
                     break;
                 }
                 bytes += text.len() as u64;
@@ -351,8 +356,8 @@ impl Source {
             seen(read);
         }
         let raw_end = rows.last().map_or(0, |row: &Row| row.raw_end);
-        let hash = hasher.finalize();
-        Ok(Scanned { source: self, bytes, raw_start: 0, raw_end, hash, rows: Some(rows), may_name_end, as_written: None })
+        let (hash, rows) = (hasher.finalize(), Some(rows));
+        Ok(Scanned { source: self, bytes, raw_start: 0, raw_end, hash, rows, may_name_end, is_cut, as_written: None })
     }
 }
 

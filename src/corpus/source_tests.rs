@@ -102,6 +102,20 @@ fn rows_that_are_compressed_are_named_as_that() {
     assert!(error.to_string().contains("a.jsonl is compressed with gzip"), "{error}");
 }
 
+/// An array is often one line, which was read whole before that was said.
+#[test]
+fn an_array_of_rows_is_refused_by_its_beginning() {
+    for before in ["", "\u{FEFF}", "\n \n"] {
+        // Not UTF-8 beyond what is read at first: only who goes on sees it.
+        let bytes = [before.as_bytes(), b"[{\"text\": \"", &vec![b'a'; 2 * BUFFER], b"\xFF"].concat();
+        let dir = folder(&[("a.jsonl", &bytes)]);
+        let error = Source::file(dir.path().join("a.jsonl"), Some("text")).unwrap().scan(u64::MAX, &mut |_| {}).unwrap_err();
+        let line = 1 + before.matches('\n').count();
+        assert!(error.to_string().starts_with(&format!("line {line} of ")), "{error}");
+        assert!(error.to_string().contains("a.jsonl begins an array"), "{error}");
+    }
+}
+
 #[test]
 fn files_of_a_corpus_include_the_held_out_ones_and_not_the_built_in_text() {
     let dir = folder(&[("a.txt", b"a"), ("v.txt", b"v")]);

@@ -60,7 +60,8 @@ impl Split {
         let mut left = corpus.max_bytes.unwrap_or(u64::MAX);
         for source in text {
             let scanned = source.scan(left, &mut seen)?;
-            left -= scanned.bytes.min(left);
+            // The beginning of the text: nothing follows where it was cut, were there room for it.
+            left = if scanned.is_cut { 0 } else { left.saturating_sub(scanned.bytes) };
             split.sources.push(scanned);
         }
         if split.sources.iter().all(|s| s.bytes == 0) {
@@ -76,9 +77,13 @@ impl Split {
         }
         split.torn = held_out.torn;
         let all: u64 = split.sources.iter().map(|source| source.bytes).sum();
-        for (name, spans, rounded_up) in
-            [("validation", &cut_v, held_out.rounded_up[0]), ("test", &cut_t, held_out.rounded_up[1])]
+        let [rounded_v, rounded_t] = held_out.rounded_up;
+        for (name, share, spans, rounded_up) in
+            [("validation", fraction_v, &cut_v, rounded_v), ("test", fraction_t, &cut_t, rounded_t)]
         {
+            if share > 0.0 && spans.is_empty() {
+                return Err(held_out::nothing(&split.sources, name, share));
+            }
             let bytes: u64 = spans.iter().map(|span| span.text.end - span.text.start).sum();
             split.rounded_up.extend(rounded_up.then_some((name, bytes as f64 / all as f64)));
         }
@@ -114,12 +119,11 @@ impl Split {
                 spans
             }
         };
-        match setting {
-            Part::Fraction(share) if spans.is_empty() => Err(held_out::nothing(&self.sources, name, *share)),
-            _ if spans.is_empty() => Err(Error::usage(format!("the {name} part is empty"))
-                .help(format!("name a file with some text in it, or set `corpus.{name}` to a fraction or `none`"))),
-            _ => Ok(Some(spans)),
+        if spans.is_empty() {
+            return Err(Error::usage(format!("the {name} part is empty"))
+                .help(format!("name a file with some text in it, or set `corpus.{name}` to a fraction or `none`")));
         }
+        Ok(Some(spans))
     }
 
     /// Whether any file consists of rows, so that `corpus.field` is used.
@@ -334,6 +338,32 @@ mod tests {
         assert_eq!(case.ranges()[0], [(0, 0, 60), (1, 0, 20)]);
         case.corpus.max_bytes = Some(50);
         assert_eq!(case.ranges()[0], [(0, 0, 50)]);
+    }
+
+    #[test]
+    fn where_the_text_is_cut_nothing_of_a_later_file_follows() {
+        let row = |n: usize| format!("{{\"text\":\"{}\"}}\n", "a".repeat(n));
+        let mut rows = Case::new(&[("a.jsonl", &(row(4) + &row(100))), ("b.jsonl", &row(3))]);
+        let mut plain = Case::new(&[("a.txt", "abcé"), ("b.txt", "defg")]);
+        for (case, all) in [
+            (&mut rows, [(50, vec![(0, 0, 4)]), (107, vec![(0, 0, 104), (1, 0, 3)])]),
+            (&mut plain, [(4, vec![(0, 0, 3)]), (6, vec![(0, 0, 5), (1, 0, 1)])]),
+        ] {
+            case.corpus.validation = Part::None;
+            for (most, expected) in all {
+                case.corpus.max_bytes = Some(most);
+                assert_eq!(case.ranges()[0], expected, "{most}");
+            }
+        }
+    }
+
+    #[test]
+    fn why_a_part_is_empty_is_told_of_the_text_and_not_of_held_out_files() {
+        let rows: String = (0..50).map(|i| format!("{{\"text\":\"row number {i}\"}}\n")).collect();
+        let mut case = Case::new(&[("a.jsonl", "{\"text\":\"a single row\"}\n"), ("held.jsonl", &rows)]);
+        (case.corpus.validation, case.corpus.test) = (Part::Path("held.jsonl".to_owned()), Part::Fraction(0.1));
+        let error = case.split().unwrap_err();
+        assert_eq!(error.to_string(), "the test part is empty: the text is a single row, and rows are never cut");
     }
 
     #[test]
