@@ -9,11 +9,11 @@
 //! 3. The tokenizer learns from the training part only, and is kept as a Hugging Face `tokenizer.json`.
 //! 4. Each part becomes a token file. The token stream is *defined* over pieces of the text that are cut by one fixed rule,
 //!    so a text of any size is tokenized in little memory, on all cores, with the same tokens whatever their number.
-//!    Each held-out token knows its bytes of the text; that these are all of it, each once, is checked, and so is whether
-//!    decoding gives the text back.
+//!    Each held-out token knows its bytes of the text, those before it that became no token included; that these are all of it,
+//!    each once, is checked, and so is whether decoding gives the text back.
 //! 5. Workers map the token file ([`TokenFile`]), lay windows over it ([`Windows`]) and draw batches of them ([`Batches`]).
 //!
-//! Documents (files, rows) are joined by the tokenizer's end-of-text token. It stands for no byte of the text, so byte counts
+//! Documents (files, rows) are joined by the tokenizer's end-of-text token. It stands for no byte of its own, so byte counts
 //! stay those of the text. `char`, `byte` and `word` have such a token exactly when there are several documents to join: all
 //! tokenizers of an experiment then predict the same document ends, and a single book wastes no entry of the vocabulary.
 
@@ -38,6 +38,7 @@ mod stage;
 mod text_stream;
 mod token_file;
 mod tokenizer;
+mod tokenizer_files;
 mod tokenizing;
 mod training;
 mod unknown;

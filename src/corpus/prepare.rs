@@ -1,8 +1,8 @@
 //! Preparing a corpus: everything from files of text to token files, each step done once and kept by content.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,8 @@ use super::spellings::Spellings;
 use super::split::{Span, Split};
 use super::stage::Stage;
 use super::token_file::{self, TokenFile};
-use super::tokenizer::{END_OF_TEXT, Tokenizer, as_used};
+use super::tokenizer::{END_OF_TEXT, Tokenizer};
+use super::tokenizer_files::{Given, kept};
 use super::tokenizing::Tokenizing;
 use super::word_count::count_words;
 use super::{training, unknown};
@@ -33,7 +34,7 @@ pub struct Request<'a> {
     pub tokenizers: &'a Path,
     /// Where token files are kept.
     pub cache: &'a Path,
-    /// How much of the validation part is scored.
+    /// How much of each held-out part is scored.
     pub scored_bytes: u64,
 }
 
@@ -55,6 +56,9 @@ pub struct Prepared {
     pub vocabulary: usize,
     /// The token that stands between documents, where there are several and it is used.
     pub end_of_text: Option<u32>,
+    /// Whether that is another one than `tokenizer.json` alone would give: its `tokenizer_config.json` names it.
+    #[serde(default)]
+    pub has_other_end_of_text: bool,
     /// Whether the training part names the end-of-text token, which is the token there: the tokenizer learned nothing from its letters.
     #[serde(default)]
     pub names_end_of_text: bool,
@@ -84,6 +88,9 @@ pub struct Prepared {
     /// Words of the scored text, as white space parts them; 0 where nothing is scored.
     #[serde(default)]
     pub scored_words: u64,
+    /// As `scored_tokens`, of the test part.
+    #[serde(default)]
+    pub scored_test_tokens: u64,
     /// Tokens of the whole text, all parts cut from it.
     pub text_tokens: u64,
     /// Bytes of the whole text, all parts cut from it.
@@ -121,9 +128,8 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
 
     let joints = corpus.join == Join::EndOfText && split.has_joints();
     let names_end_of_text = names_end_of_text(request.tokenizer, &split, joints)?;
-    let Chosen { key, file, turned_off } = tokenizer_of(request, &split, joints, names_end_of_text, progress)?;
+    let Chosen { key, file, tokenizer, turned_off } = tokenizer_of(request, &split, joints, names_end_of_text, progress)?;
     let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
-    let tokenizer = Tokenizer::from_file(&file)?;
     let end_of_text = tokenizer.end_of_text().filter(|_| joints);
 
     let spellings = Spellings::of(&tokenizer);
@@ -153,6 +159,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         tokenizer_file: file,
         vocabulary: tokenizer.vocabulary(),
         end_of_text,
+        has_other_end_of_text: end_of_text.is_some() && tokenizer.has_other_end_of_text(),
         names_end_of_text,
         lossless: unknown == 0 && train.1.round_trips() && asked.iter().all(|file| file.round_trips()),
         unknown_share: if tokens == 0 { 0.0 } else { unknown as f64 / tokens as f64 },
@@ -163,6 +170,7 @@ pub fn prepare(request: &Request, progress: &dyn Fn(Stage)) -> Result<Prepared> 
         remarks,
         scored_tokens,
         scored_words,
+        scored_test_tokens: test.as_ref().map_or(0, |(_, file)| file.prefix_within(request.scored_bytes)),
         text_tokens: train.0.tokens + v.0 + t.0,
         text_bytes: train.0.bytes + v.1 + t.1,
         train: train.0,
@@ -273,38 +281,13 @@ struct Chosen {
     key: String,
     /// Its `tokenizer.json`.
     file: PathBuf,
+    /// What lies there.
+    tokenizer: Tokenizer,
     /// What the file that was given asks for, and this one does not.
     turned_off: Vec<String>,
 }
 
-/// A tokenizer's files as they were given.
-struct Given {
-    /// Its `tokenizer.json`, as it is used.
-    json: Vec<u8>,
-    /// The `tokenizer_config.json` beside it.
-    config: Option<Vec<u8>>,
-    /// What the file asks for and is not done.
-    turned_off: Vec<String>,
-}
-
-impl Given {
-    /// Reads a `tokenizer.json` and what lies beside it.
-    fn read(path: &Path) -> Result<Self> {
-        // Read as a tokenizer first: a bad one is refused with its own name, and is not kept.
-        Tokenizer::from_file(path)?;
-        let beside = path.with_file_name("tokenizer_config.json");
-        let config = match fs::read(&beside) {
-            Ok(config) => Some(config),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::io("read", &beside, e)),
-        };
-        let given = fs::read(path).map_err(|e| Error::io("read", path, e))?;
-        let used = as_used(&given)?;
-        Ok(Self { json: used.json.into_owned(), config, turned_off: used.turned_off })
-    }
-}
-
-/// The tokenizer's key and its `tokenizer.json`, made where it is not there yet.
+/// The tokenizer's key and its `tokenizer.json`, made where it is not there yet, or not whole.
 fn tokenizer_of(
     request: &Request,
     split: &Split,
@@ -335,16 +318,17 @@ fn tokenizer_of(
     let folder = request.tokenizers.join(&key);
     let file = folder.join("tokenizer.json");
     let turned_off = given.as_ref().map(|given| given.turned_off.clone()).unwrap_or_default();
-    if file.is_file() {
-        return Ok(Chosen { key, file, turned_off });
+    if let Some(tokenizer) = kept(&folder)? {
+        return Ok(Chosen { key, file, tokenizer, turned_off });
     }
 
     let (json, config) = made(request, given, split, joints, progress)?;
-    // `tokenizer.json` last: where it lies, the folder is complete. Two processes write the same bytes.
+    // `tokenizer.json` last: where it lies, the folder was complete. Two processes write the same bytes.
     durable::create_folder(&folder)?;
     durable::write(&folder.join("tokenizer_config.json"), &config)?;
     durable::write(&file, &json)?;
-    Ok(Chosen { key, file, turned_off })
+    let tokenizer = Tokenizer::from_file(&file)?;
+    Ok(Chosen { key, file, tokenizer, turned_off })
 }
 
 /// A `tokenizer.json` and its `tokenizer_config.json`: as they were given, or learned from the training part.

@@ -325,9 +325,71 @@ fn nothing_is_made_twice_and_a_damaged_token_file_is_made_again() {
         assert_eq!(place.ready(&Kinds::Char), ready);
         assert_eq!(tokens(&ready.train).len() as u64, ready.train.tokens);
     }
+    // A byte of a token in the middle: its length is that of the others.
+    let good = fs::read(&ready.train.file).unwrap();
+    let mut changed = good.clone();
+    changed[good.len() / 2] ^= 1;
+    fs::write(&ready.train.file, changed).unwrap();
+    assert_eq!(place.ready(&Kinds::Char), ready);
+    assert_eq!(fs::read(&ready.train.file).unwrap(), good);
     // Another tokenizer or split is another file; the same text elsewhere is the same one.
     place.ready(&Kinds::Byte);
     assert_eq!(place.cached().len(), 4);
+}
+
+/// A tokenizer that lay there was never looked at: every command failed until somebody deleted it.
+#[test]
+fn a_tokenizer_that_is_not_there_whole_is_made_again() {
+    let place = Place::keeper();
+    let own = place.path().join("own");
+    fs::create_dir(&own).unwrap();
+    fs::copy(place.ready(&Kinds::Byte).tokenizer_file, own.join("tokenizer.json")).unwrap();
+    for kind in [Kinds::Char, Kinds::File { path: "own/tokenizer.json".to_owned() }] {
+        let ready = place.ready(&kind);
+        let files = ["tokenizer.json", "tokenizer_config.json"].map(|name| ready.tokenizer_file.with_file_name(name));
+        let good = files.each_ref().map(|file| fs::read(file).unwrap());
+        fs::write(&files[0], "{").unwrap();
+        assert_eq!(place.ready(&kind), ready);
+        fs::remove_file(&files[1]).unwrap();
+        assert_eq!(place.ready(&kind), ready);
+        assert_eq!(files.each_ref().map(|file| fs::read(file).unwrap()), good);
+    }
+}
+
+/// Every command stopped with an internal error.
+#[test]
+fn held_out_documents_that_become_no_token_are_counted_with_the_others() {
+    let rows = "{\"text\":\"one two\"}\n".repeat(40) + "{\"text\":\" \"}\n";
+    let mut place = Place::new(&[("a.jsonl", &rows), ("blank.txt", " \n")]);
+    place.corpus.text = vec!["a.jsonl".to_owned()];
+    place.corpus.test = Held::Path("blank.txt".to_owned());
+    for kind in kinds() {
+        let ready = place.ready(&kind);
+        let (validation, test) = (ready.validation.unwrap(), ready.test.unwrap());
+        let file = TokenFile::open(&validation.file).unwrap();
+        assert_eq!(file.bytes_between(0, file.len()), Some(validation.bytes), "{kind:?}");
+        assert_eq!(validation.bytes % 7, 1, "the blank row is in it");
+        assert_eq!((test.bytes, test.tokens == 0), (2, kind == Kinds::Word), "{kind:?}");
+    }
+}
+
+#[test]
+fn an_end_of_text_token_that_the_file_alone_would_not_give_is_known_as_such() {
+    let place = Place::new(&[("a.txt", "one two</s>"), ("b.txt", "two one"), ("c.txt", "one one")]);
+    let place = Place { corpus: Corpus { validation: Held::None, ..place.corpus.clone() }, ..place };
+    let made = place.ready(&Kinds::Bpe { vocab_size: 260 });
+    let json = fs::read_to_string(&made.tokenizer_file).unwrap();
+    let ready = |eos: &str| {
+        fs::write(place.path().join("tokenizer.json"), &json).unwrap();
+        fs::write(place.path().join("tokenizer_config.json"), format!("{{\"eos_token\": {eos}}}")).unwrap();
+        place.ready(&Kinds::File { path: "tokenizer.json".to_owned() })
+    };
+    assert!(!made.has_other_end_of_text);
+    let (usual, other) = (ready("\"<|endoftext|>\""), ready("\"o\""));
+    assert_eq!((usual.has_other_end_of_text, usual.end_of_text), (false, made.end_of_text));
+    assert!(other.has_other_end_of_text && other.end_of_text != usual.end_of_text);
+    assert!(!ready("null").has_other_end_of_text);
+    assert_eq!(other.tokenizer_hash, usual.tokenizer_hash);
 }
 
 #[test]

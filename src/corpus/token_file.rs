@@ -8,11 +8,14 @@
 //! | tokens × width | the tokens |
 //! | tokens | where lengths are kept: bytes of text that each token stands for; 255 means "see below" |
 //! | 12 × long lengths | token's place (8) and its length (4), for lengths of 255 and more |
+//! | 32 | BLAKE3 of what follows the first 64 bytes, then of these; not in files of earlier versions |
 //!
-//! All numbers are little-endian. A file is written whole or not at all, and its length is checked when it is opened.
+//! All numbers are little-endian. A file is written whole or not at all, and its length is checked when it is opened; its content once
+//! a run, by who would make it again ([`is_as_written`]).
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::mem;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -26,6 +29,7 @@ pub(crate) const VERSION: u32 = 1;
 const HEADER: usize = 64;
 const HAS_LENGTHS: u64 = 1;
 const ROUND_TRIPS: u64 = 2;
+const HAS_HASH: u64 = 4;
 const LONG: u8 = 255;
 const CHUNK: usize = 1 << 20;
 
@@ -130,7 +134,8 @@ impl TokenFile {
     }
 
     fn long_length(&self, token: u64) -> Option<u32> {
-        let table = &self.map[self.map.len() - 12 * self.header.long as usize..];
+        let end = self.map.len() - self.header.hash_length() as usize;
+        let table = &self.map[end - 12 * self.header.long as usize..end];
         let entry = |i: usize| &table[12 * i..12 * i + 12];
         let place = |i: usize| u64::from_le_bytes(array(entry(i), 0));
         let (mut low, mut high) = (0, self.header.long as usize);
@@ -199,7 +204,12 @@ impl Header {
     fn file_length(&self) -> Option<u64> {
         let lengths = if self.flags & HAS_LENGTHS == 0 { 0 } else { self.tokens };
         let tokens = self.tokens.checked_mul(u64::from(self.width))?;
-        tokens.checked_add(lengths)?.checked_add(self.long.checked_mul(12)?)?.checked_add(HEADER as u64)
+        let all = tokens.checked_add(lengths)?.checked_add(self.long.checked_mul(12)?)?;
+        all.checked_add(HEADER as u64 + self.hash_length())
+    }
+
+    fn hash_length(&self) -> u64 {
+        if self.flags & HAS_HASH == 0 { 0 } else { blake3::OUT_LEN as u64 }
     }
 }
 
@@ -210,15 +220,84 @@ fn array<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
     all
 }
 
+/// Whether a file that opens ([`TokenFile::open`]) has the content that was written: all of it is read. One of an earlier version does not
+/// say, and is not.
+pub(crate) fn is_as_written(path: &Path) -> Result<bool> {
+    let failed = |e| Error::io("read", path, e);
+    let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let (mut head, mut expected) = ([0; HEADER], [0; blake3::OUT_LEN]);
+    file.read_exact(&mut head).map_err(failed)?;
+    let Some(header) = Header::read(&head).filter(|header| header.flags & HAS_HASH != 0) else { return Ok(false) };
+    let Some(length) = header.file_length() else { return Ok(false) };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader((&file).take(length - HEADER as u64 - header.hash_length())).map_err(failed)?;
+    file.read_exact(&mut expected).map_err(failed)?;
+    Ok(hasher.update(&head).finalize() == expected)
+}
+
 /// Receives the tokens of a part while its file is written.
 pub(crate) struct Writer<'a> {
     out: &'a mut dyn Write,
     path: &'a Path,
+    hasher: blake3::Hasher,
     header: Header,
-    keep_lengths: bool,
-    // In chunks, so that growing never needs twice the memory.
-    lengths: Vec<Vec<u8>>,
+    lengths: Option<Lengths>,
+}
+
+/// The bytes that tokens stand for, token by token.
+#[derive(Default)]
+struct Lengths {
+    /// In chunks, so that growing never needs twice the memory.
+    chunks: Vec<Vec<u8>>,
     long: Vec<(u64, u32)>,
+    /// How many are in the chunks.
+    kept: u64,
+    /// Of the last token: it is kept when the next one comes, since it takes the rest of a text that ends without another.
+    last: Option<u64>,
+    /// Bytes of text since then that became no token.
+    waiting: u64,
+}
+
+impl Lengths {
+    /// Adds the tokens of a piece of so many bytes. Where a tokenizer makes none of it (of white space, say), its bytes are the next
+    /// token's: a score by the byte is one of all bytes.
+    fn add(&mut self, lengths: &[u32], bytes: u64) -> Result<()> {
+        if lengths.is_empty() {
+            self.waiting += bytes;
+            return Ok(());
+        }
+        if lengths.iter().map(|&n| u64::from(n)).sum::<u64>() != bytes {
+            return Err(Error::internal("the lengths of some tokens do not sum to their text"));
+        }
+        for &length in lengths {
+            self.keep_last()?;
+            self.last = Some(u64::from(length) + mem::take(&mut self.waiting));
+        }
+        Ok(())
+    }
+
+    /// What is left is the last token's.
+    fn end(&mut self) -> Result<()> {
+        let waiting = mem::take(&mut self.waiting);
+        self.last = self.last.map(|last| last + waiting);
+        self.keep_last()
+    }
+
+    fn keep_last(&mut self) -> Result<()> {
+        let Some(length) = self.last.take() else { return Ok(()) };
+        let length = u32::try_from(length).map_err(|_| Error::data("more than 4 GB of text in a row become no token"))?;
+        if length >= u32::from(LONG) {
+            self.long.push((self.kept, length));
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(u8::try_from(length).unwrap_or(LONG));
+        }
+        self.kept += 1;
+        Ok(())
+    }
 }
 
 impl Writer<'_> {
@@ -230,22 +309,12 @@ impl Writer<'_> {
         } else {
             tokens.iter().for_each(|&token| out.extend(token.to_le_bytes()));
         }
-        self.out.write_all(&out).map_err(|e| Error::io("write", self.path, e))?;
-        if self.keep_lengths {
-            if lengths.len() != tokens.len() || lengths.iter().map(|&n| u64::from(n)).sum::<u64>() != bytes {
-                return Err(Error::internal("the lengths of some tokens do not sum to their text"));
+        self.put(&out)?;
+        if let Some(all) = &mut self.lengths {
+            if lengths.len() != tokens.len() {
+                return Err(Error::internal("some tokens have no length"));
             }
-            for (place, &length) in (self.header.tokens..).zip(lengths) {
-                if length >= u32::from(LONG) {
-                    self.long.push((place, length));
-                }
-                if self.lengths.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-                    self.lengths.push(Vec::with_capacity(CHUNK));
-                }
-                if let Some(chunk) = self.lengths.last_mut() {
-                    chunk.push(u8::try_from(length).unwrap_or(LONG));
-                }
-            }
+            all.add(lengths, bytes)?;
         }
         self.header.tokens += tokens.len() as u64;
         self.header.bytes += bytes;
@@ -257,6 +326,30 @@ impl Writer<'_> {
     pub(crate) fn does_not_round_trip(&mut self) {
         self.header.flags &= !ROUND_TRIPS;
     }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes).map_err(|e| Error::io("write", self.path, e))
+    }
+
+    /// Writes what follows the tokens; the header that belongs before them.
+    fn end(mut self) -> Result<[u8; HEADER]> {
+        if let Some(mut lengths) = self.lengths.take() {
+            lengths.end()?;
+            self.header.long = lengths.long.len() as u64;
+            for chunk in lengths.chunks {
+                self.put(&chunk)?;
+            }
+            for (place, length) in lengths.long {
+                self.put(&place.to_le_bytes())?;
+                self.put(&length.to_le_bytes())?;
+            }
+        }
+        let header = self.header.to_bytes();
+        let hash = self.hasher.clone().update(&header).finalize();
+        self.put(hash.as_bytes())?;
+        Ok(header)
+    }
 }
 
 /// Writes a token file, whole or not at all, for a tokenizer with this many tokens.
@@ -265,21 +358,13 @@ pub(crate) fn write(path: &Path, vocabulary: u64, lengths: bool, fill: impl FnOn
     durable::write_with(path, |out| {
         out.write_all(&[0; HEADER]).map_err(failed)?;
         let width = if vocabulary <= 1 << 16 { 2 } else { 4 };
-        let flags = ROUND_TRIPS | if lengths { HAS_LENGTHS } else { 0 };
+        let flags = ROUND_TRIPS | HAS_HASH | if lengths { HAS_LENGTHS } else { 0 };
         let header = Header { width, flags, vocabulary, ..Header::default() };
-        let mut writer = Writer { out, path, header, keep_lengths: lengths, lengths: Vec::new(), long: Vec::new() };
+        let mut writer = Writer { out, path, hasher: blake3::Hasher::new(), header, lengths: lengths.then(Lengths::default) };
         fill(&mut writer)?;
-        let Writer { mut header, lengths, long, .. } = writer;
-        header.long = long.len() as u64;
-        for chunk in lengths {
-            out.write_all(&chunk).map_err(failed)?;
-        }
-        for (place, length) in long {
-            out.write_all(&place.to_le_bytes()).map_err(failed)?;
-            out.write_all(&length.to_le_bytes()).map_err(failed)?;
-        }
+        let header = writer.end()?;
         out.seek(SeekFrom::Start(0)).map_err(failed)?;
-        out.write_all(&header.to_bytes()).map_err(failed)?;
+        out.write_all(&header).map_err(failed)?;
         out.seek(SeekFrom::End(0)).map_err(failed)?;
         Ok(())
     })
@@ -351,6 +436,45 @@ mod tests {
         let result = write(&dir.path().join("a"), 10, true, |w| w.add(&[1, 2], &[1, 1], 3, 0));
         assert_eq!(result.unwrap_err().kind(), crate::error::Kind::Internal);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn text_that_becomes_no_token_is_counted_with_the_next_one_and_at_the_end_with_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tokens");
+        let lengths = |pieces: &[(&[u32], u64)]| {
+            let fill = |w: &mut Writer| {
+                pieces.iter().try_for_each(|(lengths, bytes)| w.add(&vec![1; lengths.len()], lengths, *bytes, 0))
+            };
+            write(&path, 10, true, fill).unwrap();
+            let file = TokenFile::open(&path).unwrap();
+            assert_eq!(file.bytes_between(0, file.len()).unwrap(), if file.is_empty() { 0 } else { file.bytes() });
+            (0..file.len()).map(|i| file.byte_length(i).unwrap()).collect::<Vec<u32>>()
+        };
+        assert_eq!(lengths(&[(&[], 2), (&[1, 3], 4), (&[], 1), (&[], 2), (&[0], 0), (&[5], 5)]), [3, 3, 3, 5]);
+        assert_eq!(lengths(&[(&[1, 254], 255), (&[], 1)]), [1, 255]);
+        assert_eq!(lengths(&[(&[300], 300), (&[], 7)]), [307]);
+        assert!(lengths(&[(&[], 7)]).is_empty());
+    }
+
+    #[test]
+    fn a_changed_byte_is_seen_wherever_it_lies_and_a_file_that_does_not_say_is_not_trusted() {
+        let (dir, file) = file(10, &[1, 2, 3], Some(&[1, 300, 1]));
+        drop(file);
+        let path = dir.path().join("a.tokens");
+        assert!(is_as_written(&path).unwrap());
+        let good = fs::read(&path).unwrap();
+        for place in 16..good.len() {
+            let mut changed = good.clone();
+            changed[place] ^= 1;
+            fs::write(&path, changed).unwrap();
+            assert!(TokenFile::open(&path).is_err() || !is_as_written(&path).unwrap(), "byte {place}");
+        }
+        let mut old = good[..good.len() - blake3::OUT_LEN].to_vec();
+        old[40] &= !(HAS_HASH as u8);
+        fs::write(&path, old).unwrap();
+        assert_eq!(TokenFile::open(&path).unwrap().byte_length(1), Some(300), "workers read it");
+        assert!(!is_as_written(&path).unwrap());
     }
 
     #[test]

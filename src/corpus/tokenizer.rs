@@ -24,6 +24,8 @@ pub struct Tokenizer {
     vocabulary: usize,
     unknown: Option<u32>,
     end_of_text: Option<u32>,
+    /// The end-of-text token, where no `tokenizer_config.json` would name one.
+    usual_end_of_text: Option<u32>,
     byte_level: bool,
     /// Whether decoding is putting the bytes of the tokens together, and nothing else.
     decodes_bytes: bool,
@@ -73,15 +75,14 @@ impl Tokenizer {
             Value::String(token) => inner.token_to_id(token),
             _ => model["unk_id"].as_u64().and_then(|id| u32::try_from(id).ok()),
         };
-        let end_of_text = end
-            .and_then(|token| inner.token_to_id(token))
-            .or_else(|| ENDS_OF_TEXT.iter().find_map(|token| inner.token_to_id(token)));
+        let usual_end_of_text = ENDS_OF_TEXT.iter().find_map(|token| inner.token_to_id(token));
+        let end_of_text = end.and_then(|token| inner.token_to_id(token)).or(usual_end_of_text);
         let decoder = &json["decoder"];
         let byte_level = decoder["type"] == "ByteLevel"
             || decoder["decoders"].as_array().is_some_and(|all| all.iter().any(|d| d["type"] == "ByteLevel"));
         let decodes_bytes = decoder["type"] == "ByteLevel";
         let shortcut = Shortcut::find(&json, &inner, unknown);
-        Ok(Self { inner, shortcut, vocabulary, unknown, end_of_text, byte_level, decodes_bytes })
+        Ok(Self { inner, shortcut, vocabulary, unknown, end_of_text, usual_end_of_text, byte_level, decodes_bytes })
     }
 
     /// The tokens of a text, in one go: nothing is put before or after them.
@@ -143,6 +144,11 @@ impl Tokenizer {
     /// The token that stands between documents, where there is one.
     pub fn end_of_text(&self) -> Option<u32> {
         self.end_of_text
+    }
+
+    /// Whether the end-of-text token is another one than `tokenizer.json` alone would give.
+    pub(crate) fn has_other_end_of_text(&self) -> bool {
+        self.end_of_text != self.usual_end_of_text
     }
 
     /// The number of each character by its code, `u32::MAX` where it has none; `None` where tokens are no characters.

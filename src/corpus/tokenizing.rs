@@ -33,10 +33,11 @@ pub(super) struct Tokenizing<'a> {
 }
 
 impl Tokenizing<'_> {
-    /// The token file of a part, made where it is not there or damaged.
+    /// The token file of a part, made where it is not there, damaged or not what was written.
     pub(super) fn token_file(&self, path: &Path, name: &'static str, spans: &[Span], lengths: bool) -> Result<TokenFile> {
         if path.exists()
             && let Ok(file) = TokenFile::open(path)
+            && token_file::is_as_written(path)?
         {
             return Ok(file);
         }
@@ -86,7 +87,7 @@ impl Tokenizing<'_> {
                 && number > 0
                 && let Some(end) = self.end_of_text
             {
-                // It stands for no byte of the text.
+                // It stands for no byte of its own.
                 let nothing: &[u32] = if lengths { &[0] } else { &[] };
                 writer.add(&[end], nothing, 0, 0)?;
             }
