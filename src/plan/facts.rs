@@ -24,7 +24,9 @@ pub(super) fn facts_of(
     let bytes_per_token = prepared.train.bytes as f64 / prepared.train.tokens as f64;
     let trained = Length::of(epoch, length as u64, train.budget, bytes_per_token)?;
     let (steps, tokens) = trained.map_or((0, 0), |t| (t.steps, t.tokens));
-    let memory_bytes = footprint::memory(&config, settings, epoch.full_batch() as usize, prepared.scored_tokens, circumstances)?;
+    // One part after the other.
+    let scored_tokens = prepared.scored_tokens.max(prepared.scored_test_tokens);
+    let memory_bytes = footprint::memory(&config, settings, epoch.full_batch() as usize, scored_tokens, circumstances)?;
     fits_memory(memory_bytes, &config, length, circumstances)?;
     let distinct = trained.map_or(windows.distinct_targets(), |t| distinct_targets(&windows, t.windows));
     let whole = Windows::new(prepared.text_tokens, length, train.stride());
@@ -41,6 +43,7 @@ pub(super) fn facts_of(
         train_bytes: prepared.train.bytes,
         validation_tokens: prepared.scored_tokens,
         validation_words: prepared.scored_words,
+        test_tokens: prepared.scored_test_tokens,
         unknown_share: prepared.unknown_share,
         windows: windows.count(),
         steps_per_epoch: epoch.steps(),
@@ -58,7 +61,7 @@ pub(super) fn facts_of(
     })
 }
 
-/// Whether the training part and what is scored of the validation part have a window each.
+/// Whether the training part and what is scored of each held-out part have a window each.
 fn has_windows(settings: &Settings, prepared: &Prepared, windows: &Windows) -> Result<()> {
     let length = settings.train.sequence_length;
     let needed = Windows::smallest_text(length);
@@ -85,17 +88,21 @@ fn has_windows(settings: &Settings, prepared: &Prepared, windows: &Windows) -> R
             thousands(whole as u64)
         )));
     }
-    if let Some(validation) = &prepared.validation
-        && prepared.scored_tokens < needed
+    for (name, part, scored) in
+        [("validation", &prepared.validation, prepared.scored_tokens), ("test", &prepared.test, prepared.scored_test_tokens)]
     {
-        return Err(Error::usage(format!(
-            "the scored validation part has {} tokens (of {}), and one window of {} needs {}",
-            thousands(prepared.scored_tokens),
-            thousands(validation.tokens),
-            thousands(length),
-            thousands(needed)
-        ))
-        .help("hold out more with `corpus.validation`, or score more with `evaluate.max_bytes`"));
+        if let Some(part) = part
+            && scored < needed
+        {
+            return Err(Error::usage(format!(
+                "the scored {name} part has {} tokens (of {}), and one window of {} needs {}",
+                thousands(scored),
+                thousands(part.tokens),
+                thousands(length),
+                thousands(needed)
+            ))
+            .help(format!("hold out more with `corpus.{name}`, or score more with `evaluate.max_bytes`")));
+        }
     }
     Ok(())
 }

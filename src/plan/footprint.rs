@@ -62,7 +62,8 @@ pub(super) fn memory(
 /// losses of scored tokens, its tokenizer, the tokens of its largest step, of which a probe makes a part, and its weights once more while
 /// they are written.
 pub fn memory_beside_steps(facts: &Facts) -> u64 {
-    let tokens = MEMORY_OF_A_SCORE * facts.validation_tokens + MEMORY_OF_A_TOKEN * facts.vocabulary;
+    let scored = facts.validation_tokens.max(facts.test_tokens);
+    let tokens = MEMORY_OF_A_SCORE * scored + MEMORY_OF_A_TOKEN * facts.vocabulary;
     RECORDS + 4 * facts.parameters + tokens + MEMORY_OF_A_TARGET * facts.tokens_per_step
 }
 
@@ -160,6 +161,9 @@ mod tests {
         };
         // What goes through the model at once is bounded, the tokens of the step are not.
         assert_eq!(of(1_000_000) - of(100_000), 900_000 * 256 * 8);
+        let of_parts =
+            |validation_tokens, test_tokens| memory_beside_steps(&Facts { validation_tokens, test_tokens, ..Facts::default() });
+        assert_eq!(of_parts(10, 1_000), of_parts(1_000, 10), "one part after the other");
         let facts = |tokens_per_step| Facts { tokens_per_step, ..Facts::default() };
         let step = memory_beside_steps(&facts(256_000_000)) - memory_beside_steps(&facts(0));
         assert_eq!(step, 2_048_000_000);

@@ -90,6 +90,9 @@ pub struct Facts {
     /// Words of the scored text, as white space parts them.
     #[serde(default)]
     pub validation_words: u64,
+    /// Tokens of the scored test part.
+    #[serde(default)]
+    pub test_tokens: u64,
     /// Share of the held-out tokens that stand for something the vocabulary does not have.
     #[serde(default)]
     pub unknown_share: f64,

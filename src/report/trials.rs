@@ -117,7 +117,7 @@ fn as_they_stand(folder: &ExperimentFolder, context: Option<usize>, plan: &DataF
     let column = |name: &str| integers(plan, name).unwrap_or_else(|_| vec![None; plan.height()]);
     let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
     let lengths = column("train_sequence_length");
-    let (tokens, text) = (column("validation_tokens"), column("validation_words"));
+    let (tokens, text, test) = (column("validation_tokens"), column("validation_words"), column("test_tokens"));
     let smallest = || lengths.iter().map(|&length| count(length)).min().unwrap_or(0);
     let context = context.map_or_else(smallest, |context| context as u64);
     let probed = probed_memory(folder);
@@ -131,6 +131,7 @@ fn as_they_stand(folder: &ExperimentFolder, context: Option<usize>, plan: &DataF
             common_context: context,
             validation_tokens: count(tokens[row]),
             validation_words: count(text[row]),
+            test_tokens: count(test[row]),
         };
         (planned, TrialState { probed_memory_bytes: probed.get(&ids[row]).copied(), ..state.into() })
     };

@@ -42,6 +42,7 @@ refuses!(an_unequal_zip, small("zip:\n  - {model.width: [16, 32], model.layers: 
 refuses!(a_cycle_in_derive, small("derive:\n  train.stride: batch_size * 2\n  train.batch_size: stride / 2"));
 refuses!(a_text_too_short, SMALL.replace("builtin:keeper, max_bytes: 40000", "short.txt"));
 refuses!(a_validation_part_too_short, SMALL.replace("40000", "400, validation: 0.05"));
+refuses!(a_test_part_too_short, SMALL.replace("40000", "40000, test: short.txt"));
 refuses!(an_empty_text, SMALL.replace("builtin:keeper", "empty.txt"));
 refuses!(a_text_that_is_missing, SMALL.replace("builtin:keeper", "nowhere.txt"));
 refuses!(a_pattern_that_no_file_fits, SMALL.replace("builtin:keeper", "books/*.txt"));

@@ -416,7 +416,7 @@ pub const TABLE: &[Entry] = &[
         "Largest share of the training work that this may cost: where all of the validation part would be dearer, a part of it is scored.",
         "0.1",
     ),
-    entry("evaluate.max_bytes", &[Whole(1, LARGEST)], Value, No, "How much of the validation part is scored.", "200_000"),
+    entry("evaluate.max_bytes", &[Whole(1, LARGEST)], Value, No, "How much of each held-out part is scored.", "200_000"),
     entry(
         "evaluate.context",
         &[SIZE, Words(&[("auto", "the shortest sequence length")])],

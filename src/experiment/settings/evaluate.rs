@@ -14,7 +14,7 @@ pub struct Evaluate {
     /// Largest share of the training work that periodic evaluation may cost.
     #[serde(deserialize_with = "fields::fraction")]
     pub at_most: f64,
-    /// How much of the validation part is scored.
+    /// How much of each held-out part is scored.
     #[serde(deserialize_with = "fields::positive")]
     pub max_bytes: u64,
     /// The common context; the default is the smallest sequence length of the planned trials.

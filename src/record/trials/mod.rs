@@ -41,7 +41,7 @@ pub fn write_trials(path: &Path, plan: &Plan, states: &[TrialState]) -> Result<(
 /// The columns that `trials.parquet` adds to those of `plan.parquet`, as the content of a Parquet file: for who has read the plan
 /// and wants to know how its trials stand now.
 pub fn states_as_parquet(trials: &[(Planned, TrialState)]) -> Result<Vec<u8>> {
-    let blank = Planned { sequence_length: 0, common_context: 0, validation_tokens: 0, validation_words: 0 };
+    let blank = Planned { sequence_length: 0, common_context: 0, validation_tokens: 0, validation_words: 0, test_tokens: 0 };
     let schema = Schema { name: "states", row: "a trial", columns: columns(state_cells(blank, &TrialState::waiting())) };
     let mut table = Table::new(schema, trials.len());
     for (planned, state) in trials {

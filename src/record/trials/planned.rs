@@ -17,6 +17,8 @@ pub struct Planned {
     pub validation_tokens: u64,
     /// Words of the scored text.
     pub validation_words: u64,
+    /// Tokens of the scored test part.
+    pub test_tokens: u64,
 }
 
 impl Planned {
@@ -26,6 +28,7 @@ impl Planned {
             common_context: plan.common_context as u64,
             validation_tokens: trial.facts.validation_tokens,
             validation_words: trial.facts.validation_words,
+            test_tokens: trial.facts.test_tokens,
         }
     }
 }
@@ -68,6 +71,7 @@ pub(super) fn plan_cells(plan: &Plan, trial: &Trial) -> Vec<NamedCell> {
         ("train_bytes", Value::count(facts.train_bytes)),
         ("validation_tokens", Value::count(facts.validation_tokens)),
         ("validation_words", Value::count(facts.validation_words)),
+        ("test_tokens", Value::count(facts.test_tokens)),
         ("windows", Value::count(facts.windows)),
         ("steps_per_epoch", Value::count(facts.steps_per_epoch)),
         ("partial_batch", Value::count(facts.partial_batch)),

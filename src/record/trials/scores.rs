@@ -74,8 +74,10 @@ fn figures(name: &str, row: Option<&EvaluationRow>) -> [NamedCell; 3] {
 
 /// Whether a trial was scored on the tokens that the plan scores, and by this version of the protocol.
 fn is_comparable(planned: Planned, outcome: &Outcome) -> bool {
-    let tokens = planned.validation_tokens;
-    let row = outcome.score(ScoredPart::Validation, Protocol::Common, CheckpointKind::Final);
-    let same = |row: &EvaluationRow| tokens == 0 || row.scored_tokens as u64 + 1 == tokens;
-    outcome.protocol == PROTOCOL && row.is_none_or(same)
+    let same = |part, tokens: u64| {
+        let row = outcome.score(part, Protocol::Common, CheckpointKind::Final);
+        tokens == 0 || row.is_none_or(|row| row.scored_tokens as u64 + 1 == tokens)
+    };
+    let planned = [(ScoredPart::Validation, planned.validation_tokens), (ScoredPart::Test, planned.test_tokens)];
+    outcome.protocol == PROTOCOL && planned.into_iter().all(|(part, tokens)| same(part, tokens))
 }

@@ -389,6 +389,13 @@ fn what_was_scored_on_other_tokens_or_by_another_protocol_has_no_figure() {
     assert_eq!(loss(&plan, &state), none);
     plan.trials[0].facts.validation_tokens = 1_001;
     assert_eq!(loss(&plan, &state), there);
+    let scores = &mut state.outcome.as_mut().unwrap().scores;
+    scores.push(EvaluationRow { part: ScoredPart::Test, scored_tokens: 500, ..scores[0].clone() });
+    for (tokens, expected) in [(0, &there), (501, &there), (401, &none)] {
+        plan.trials[0].facts.test_tokens = tokens;
+        assert_eq!(loss(&plan, &state), *expected, "{tokens} test tokens");
+    }
+    plan.trials[0].facts.test_tokens = 501;
     state.outcome.as_mut().unwrap().protocol = PROTOCOL + 1;
     assert_eq!(loss(&plan, &state), none);
 }
