@@ -209,11 +209,14 @@ impl Measured {
         // last evaluation on the way, and by the longer windows where shorter ones begin with them.
         let (length, scored) = (trial.settings.train.sequence_length, 2.0 * evaluation.scored_tokens as f64);
         let begin_longer = if length > common_context { scored * common_context as f64 / length as f64 } else { 0.0 };
-        let mut in_full = (scored - begin_longer.max(evaluation.periodic_tokens as f64)) * self.common_seconds;
-        if length != common_context {
-            in_full += scored * self.native_seconds;
-        }
-        Ok(self.start_seconds + amount * of_one + periodic + in_full)
+        let in_full = |predicted: f64| {
+            let native = if length == common_context { 0.0 } else { scored * self.native_seconds };
+            let test = 2.0 * trial.facts.test_tokens as f64 * self.common_seconds;
+            (scored - begin_longer.max(predicted)) * self.common_seconds + native + test
+        };
+        // The best weights on the way may be others than the final ones, and are scored as those then.
+        let best = if evaluation.periodic_tokens > 0 { in_full(0.0) } else { 0.0 };
+        Ok(self.start_seconds + amount * of_one + periodic + in_full(evaluation.periodic_tokens as f64) + best)
     }
 
     /// The memory that a trial of this shape will take.
@@ -391,6 +394,31 @@ mod tests {
         plan.trials[0].facts.steps = 0;
         plan.trials[0].settings.train.budget = Budget::Minutes(480.0);
         assert_eq!([seconds(&plan.trials[0], Done::default()), seconds(&plan.trials[0], done)], [28_803.0, 3_603.0]);
+    }
+
+    #[test]
+    fn the_test_part_and_the_best_weights_take_their_time() {
+        let measured = Measured {
+            step_seconds: 2.0,
+            common_seconds: 0.01,
+            native_seconds: 0.02,
+            start_seconds: 0.0,
+            peak_memory_bytes: 0,
+            peak_device_memory_bytes: None,
+        };
+        let mut plan = crate::record::tests::plan(&[32], &[ClipNorm::Off], &[1]);
+        let trial = &mut plan.trials[0];
+        trial.facts.validation_tokens = 3_000;
+        let seconds = |trial: &Trial| measured.seconds(trial, 32, Done { steps: 100, training_seconds: 0.0 }).unwrap();
+        // Without an evaluation on the way there are no best weights but the final ones.
+        trial.facts.flops = 0.0;
+        assert_eq!(seconds(trial), 60.0);
+        trial.facts.test_tokens = 1_000;
+        assert_eq!(seconds(trial), 80.0);
+        trial.facts.flops = 1e15;
+        let predicted = trial.evaluation(32).unwrap().periodic_tokens;
+        assert_eq!(predicted, 3_000);
+        assert_eq!(seconds(trial), 2.0 * 80.0 - 30.0, "the last evaluation on the way is a part of it");
     }
 
     #[test]
