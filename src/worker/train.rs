@@ -10,7 +10,7 @@ use crate::durable;
 use crate::error::{Kind, Result};
 use crate::plan::TrialId;
 use crate::record::ParquetRecorder;
-use crate::rows::{ARITHMETIC, PROTOCOL, now_utc};
+use crate::rows::{ARITHMETIC, PROTOCOL, Recorder, now_utc};
 use crate::runs::{Attempt, AttemptEnd, End, Outcome, TrialFolder, end_attempt, write_outcome};
 use crate::train::{self, Ended, Folders, device};
 
@@ -33,7 +33,11 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     let (folder, job) = (&assignment.folder, assignment.job()?);
     tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
     let hardware = assignment.hardware(&job)?;
-    let mut recorder = Noting::new(open_record(folder, &job.id)?, heart, folder, &job, attempt);
+    let (record, starts_over) = open_record(folder, &job.id)?;
+    let mut recorder = Noting::new(record, heart, folder, &job, attempt);
+    if let Some(why) = starts_over {
+        recorder.starts_over(&why);
+    }
     let experiment = assignment.experiment()?;
     let checkpoints = folder.checkpoints();
     let folders = Folders { experiment, checkpoints: &checkpoints, name: "checkpoints" };
@@ -80,8 +84,9 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     Ok(Some(Outcome { clipping, files, ..outcome }))
 }
 
-/// Opens the trial's record. Where a file of it is damaged, rows that the checkpoints rely on are lost: the trial starts over.
-fn open_record(folder: &TrialFolder, id: &TrialId) -> Result<ParquetRecorder> {
+/// Opens the trial's record. Where a file of it is damaged, rows that the checkpoints rely on are lost: the trial starts over, and why is
+/// told.
+fn open_record(folder: &TrialFolder, id: &TrialId) -> Result<(ParquetRecorder, Option<String>)> {
     match ParquetRecorder::open(folder, id) {
         Err(error) if error.kind() == Kind::Data => {
             tracing::warn!(error = error.chain(), "the record is damaged: the trial starts over");
@@ -91,8 +96,9 @@ fn open_record(folder: &TrialFolder, id: &TrialId) -> Result<ParquetRecorder> {
             for path in tables.into_iter().chain([folder.positions()]) {
                 durable::remove_file(&path)?;
             }
-            ParquetRecorder::open(folder, id)
+            let why = format!("its record is damaged: {}", error.chain());
+            Ok((ParquetRecorder::open(folder, id)?, Some(why)))
         }
-        result => result,
+        result => Ok((result?, None)),
     }
 }

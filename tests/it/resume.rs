@@ -254,6 +254,8 @@ fn where_no_checkpoint_or_no_row_is_whole_a_trial_starts_over() {
     scene.run(&[]).exits(0);
     let log = fs::read_to_string(folder.log()).unwrap();
     assert!(log.contains("the record is damaged: the trial starts over"), "{log}");
+    let events = fs::read_to_string(scene.experiment().events()).unwrap();
+    assert!(events.contains(r#""kind":"starts_over""#) && events.contains("its record is damaged: "), "{events}");
     assert_all_alike(&scene, &whole);
 }
 
