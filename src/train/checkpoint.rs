@@ -6,8 +6,8 @@
 //! ```
 //!
 //! `manifest.json` names every other file with its size and BLAKE3. A folder whose manifest does not hold, or that a newer program
-//! wrote, is not a checkpoint: the one before it is taken. Of a trial that is complete, the optimizer's file is gone again
-//! ([`keep_weights_only`]).
+//! wrote, is not a checkpoint: the one before it is taken. One that cannot be read just now says nothing: the attempt fails. Of a trial
+//! that is complete, the optimizer's file is gone again ([`keep_weights_only`]).
 
 use std::fs;
 use std::path::Path;
@@ -19,11 +19,11 @@ use super::Job;
 use super::backend::{Lent, State};
 use super::export;
 use crate::durable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::Config;
 use crate::model::gpu::Stamp;
 use crate::plan::TrialId;
-use crate::pulse;
+use crate::pulse::Beating;
 use crate::rows::{ARITHMETIC, CheckpointKind, Recorder};
 use crate::runs::{WEIGHTS, checkpoint_name, list_checkpoints};
 
@@ -139,8 +139,7 @@ pub struct Loaded {
 fn hash_file(path: &Path) -> Result<(u64, String)> {
     let file = fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).map_err(|e| Error::io("read", path, e))?;
-    pulse::beat();
+    hasher.update_reader(Beating(file)).map_err(|e| Error::io("read", path, e))?;
     Ok((hasher.count(), hasher.finalize().to_hex().to_string()))
 }
 
@@ -206,7 +205,7 @@ fn readable(file: &Path, version: u32) -> Result<()> {
 fn check(folder: &Path, manifest: &Manifest, wanted: impl Fn(&str) -> bool) -> Result<()> {
     for file in manifest.files.iter().filter(|file| wanted(&file.name)) {
         let path = folder.join(&file.name);
-        if !path.exists() {
+        if !path.try_exists().map_err(|e| Error::io("look at", &path, e))? {
             return Err(Error::data(format!("{} is missing", path.display())));
         }
         let (bytes, blake3) = hash_file(&path)?;
@@ -260,6 +259,9 @@ pub fn load_weights(folder: &Path, config: &Config) -> Result<(Position, Vec<Vec
 /// The newest checkpoint that holds and belongs to this trial and this arithmetic; what does not hold, or was written by a newer
 /// program, is passed over with a warning. So is one that needs what is not there: rows that lead up to it, the best weights so far. Where
 /// the weights alone were kept, it serves only where it is the final one: all was scored then, and the best weights may be gone.
+///
+/// # Errors
+/// Where one cannot be read just now (a server that is away, too many open files): it may be whole, and those before it are older.
 pub fn newest(checkpoints: &Path, job: &Job, config: &Config, recorder: &dyn Recorder) -> Result<Option<Loaded>> {
     for (step, folder) in list_checkpoints(checkpoints)?.into_iter().rev() {
         match load(&folder, config) {
@@ -275,28 +277,47 @@ pub fn newest(checkpoints: &Path, job: &Job, config: &Config, recorder: &dyn Rec
             Ok(loaded) if !loaded.position.is_led_up_to_by(recorder) => {
                 tracing::warn!(step, "a checkpoint is passed over that has more behind it than is recorded");
             }
-            Ok(loaded) if lacks_best(checkpoints, &loaded) => {
+            Ok(loaded) if lacks_best(checkpoints, &loaded)? => {
                 tracing::warn!(step, "a checkpoint is passed over, since that of the best weights is gone or damaged");
             }
             Ok(loaded) => return Ok(Some(loaded)),
-            Err(error) => tracing::warn!(step, error = error.chain(), "a checkpoint that cannot be read is passed over"),
+            Err(error) if error.kind() == Kind::Data => {
+                tracing::warn!(step, error = error.chain(), "a checkpoint that cannot be read is passed over");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
 }
 
-/// Whether the best weights so far are needed, to be scored at the end, and cannot be read.
-fn lacks_best(checkpoints: &Path, loaded: &Loaded) -> bool {
+/// Whether the best weights so far are needed, to be scored at the end, and are gone or damaged.
+fn lacks_best(checkpoints: &Path, loaded: &Loaded) -> Result<bool> {
     let is_scored = loaded.state.first.is_empty();
     let best = loaded.position.best.filter(|best| !is_scored && best.step != loaded.position.step);
-    best.is_some_and(|best| verify(&checkpoints.join(checkpoint_name(best.step))).is_err())
+    let Some(best) = best else { return Ok(false) };
+    match verify(&checkpoints.join(checkpoint_name(best.step))) {
+        Err(error) if error.kind() == Kind::Data => Ok(true),
+        verified => verified.map(|()| false),
+    }
 }
 
 /// The step that a finished trial ended at: that of its newest checkpoint which says that it is the final one.
+///
+/// # Errors
+/// Where one cannot be read; where none is the final one, and one is damaged or was written by a newer program.
 pub fn final_step(checkpoints: &Path, trial: &TrialId) -> Result<Option<u64>> {
-    let steps = list_checkpoints(checkpoints)?.into_iter().rev();
-    let is_final = |p: &Position| p.trial == trial.as_str() && p.reason == Reason::Kept(CheckpointKind::Final);
-    Ok(steps.filter(|(_, folder)| position(folder).is_ok_and(|p| is_final(&p))).map(|(step, _)| step).next())
+    let mut unknown = None;
+    for (step, folder) in list_checkpoints(checkpoints)?.into_iter().rev() {
+        match position(&folder) {
+            Ok(found) if found.trial == trial.as_str() && found.reason == Reason::Kept(CheckpointKind::Final) => {
+                return Ok(Some(step));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::Data => drop(unknown.get_or_insert(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    unknown.map_or(Ok(None), Err)
 }
 
 /// Drops the optimizer's state of a checkpoint whose weights stay: the manifest first, so that it holds at every moment.
@@ -305,4 +326,23 @@ pub fn keep_weights_only(folder: &Path) -> Result<()> {
     manifest.files.retain(|f| f.name != OPTIMIZER);
     durable::write_json(&folder.join(MANIFEST), &manifest)?;
     durable::remove_file(&folder.join(OPTIMIZER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pulse;
+
+    #[test]
+    fn a_large_file_gives_signs_of_life_while_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+        let before = pulse::beats();
+        assert_eq!(hash_file(&path).unwrap().0, 64 << 20);
+        let hashed = pulse::beats();
+        assert!(hashed - before >= 4, "{}", hashed - before);
+        assert!(export::read_tensors(&path, &[], "").is_err(), "it is no file of tensors");
+        assert!(pulse::beats() - hashed >= 4, "{}", pulse::beats() - hashed);
+    }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView, View};
@@ -14,6 +15,7 @@ use crate::durable;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Activation, Family};
 use crate::model::{Config, Parameter};
+use crate::pulse::{self, Beating};
 
 /// Values of one tensor on their way to a file.
 struct Values<'a> {
@@ -31,6 +33,8 @@ impl View for &Values<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
+        // Asked for when the tensor before it is written.
+        pulse::beat();
         if cfg!(target_endian = "little") {
             Cow::Borrowed(bytemuck::cast_slice(&self.values))
         } else {
@@ -90,9 +94,18 @@ fn values_of(view: &TensorView<'_>) -> Result<Vec<f32>> {
     }
 }
 
+/// All bytes of a file, with signs of life on the way.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(file.metadata()?.len() as usize)?;
+    Beating(file).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads these tensors, `prefix` put before each parameter's name; shapes are checked.
 pub fn read_tensors(path: &Path, parameters: &[Parameter], prefix: &str) -> Result<Vec<Vec<f32>>> {
-    let bytes = fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let bytes = read(path).map_err(|e| Error::io("read", path, e))?;
     let damaged = |reason: String| Error::data(format!("{} is damaged", path.display())).caused_by(reason);
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
     let mut all = Vec::with_capacity(parameters.len());

@@ -11,6 +11,7 @@ use super::tensors::{Entry, TensorFile};
 use crate::error::{Error, Result};
 use crate::experiment::settings::Family;
 use crate::model::{Config, Parameter, Pretrained};
+use crate::pulse::Beating;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -111,7 +112,7 @@ pub(super) fn hash(folder: &Path, own_head: bool) -> Result<String> {
             _ => Error::io("open", &path, e),
         })?;
         let mut one = blake3::Hasher::new();
-        one.update_reader(file).map_err(|e| Error::io("read", &path, e))?;
+        one.update_reader(Beating(file)).map_err(|e| Error::io("read", &path, e))?;
         hasher.update(one.finalize().as_bytes());
     }
     if own_head {

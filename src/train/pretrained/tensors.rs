@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::half::{from_bf16, from_f16};
 use crate::error::{Error, Result};
+use crate::pulse;
 
 /// Longest header that is read, bytes: the limit of the safetensors library.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -101,6 +102,7 @@ impl TensorFile {
         for start in (0..bytes).step_by(CHUNK) {
             let part = &mut chunk[..CHUNK.min(bytes - start)];
             self.file.read_exact_at(part, entry.start + start as u64).map_err(|e| Error::io("read", &self.path, e))?;
+            pulse::beat();
             match number {
                 Number::F32 => values.extend(part.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
                 Number::F16 => values.extend(part.as_chunks::<2>().0.iter().map(|b| from_f16(u16::from_le_bytes(*b)))),

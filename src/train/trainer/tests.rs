@@ -16,7 +16,7 @@ use crate::plan::{EvaluationPlan, TrialId};
 use crate::rows::{CheckpointKind, CheckpointRow, Positions, TokenNll};
 use crate::runs::list_checkpoints;
 use crate::train::backend::{CpuEngine, Lent};
-use crate::train::sample;
+use crate::train::{checkpoint, sample};
 
 const STEPS: u64 = 46;
 
@@ -481,6 +481,51 @@ fn with_a_budget_in_minutes_each_step_is_waited_for() {
     let (_, ended, most) = scene.run("four", 4, None);
     assert_eq!(most, 1);
     assert!(matches!(ended, Ended::Completed(_)));
+}
+
+/// Too many open files, a server that is away: good checkpoints were deleted, and the trial began anew.
+#[test]
+fn a_checkpoint_that_cannot_be_read_just_now_ends_the_attempt_and_nothing_is_deleted() {
+    let mut scene = Scene::new(Budget::Steps(STEPS));
+    scene.job.settings.checkpoint.keep_last = 2;
+    let (_, ended, _) = scene.run("whole", 1, None);
+    scene.run("stopped", 1, Some(30));
+    let folder = scene.folder.path().join("stopped");
+    let left = list_checkpoints(&folder).unwrap();
+    assert!(left.len() >= 2, "{left:?}");
+    for file in ["manifest.json", "state.json", "model.safetensors"] {
+        let path = left.last().unwrap().1.join(file);
+        // A folder in its place: it is there, and no read of it succeeds.
+        let aside = scene.folder.path().join(file);
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = scene.try_to_run("stopped", 1, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Io, "{}", error.chain());
+        assert!(error.to_string().contains(file), "{error}");
+        assert_eq!(list_checkpoints(&folder).unwrap(), left);
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    let (told, in_the_end, _) = scene.run("stopped", 1, None);
+    assert_eq!((told.0[0].as_str(), in_the_end), ("resume 30", ended));
+}
+
+#[test]
+fn final_weights_are_not_missing_where_they_cannot_be_read() {
+    let scene = Scene::new(Budget::Steps(STEPS));
+    scene.run("whole", 1, None);
+    let (folder, trial) = (scene.folder.path().join("whole"), &scene.job.id);
+    let found = || checkpoint::final_step(&folder, trial);
+    assert_eq!(found().unwrap(), Some(STEPS));
+    let state = list_checkpoints(&folder).unwrap().pop().unwrap().1.join("state.json");
+    let text = std::fs::read_to_string(&state).unwrap();
+    std::fs::write(&state, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    let error = found().unwrap_err();
+    assert!(error.to_string().ends_with("has version 2, and this program reads up to 1"), "{error}");
+    std::fs::remove_file(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    assert_eq!(found().unwrap_err().kind(), Kind::Io);
+    assert_eq!(checkpoint::final_step(&scene.folder.path().join("none"), trial).unwrap(), None);
 }
 
 #[test]
