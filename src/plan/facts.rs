@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::experiment::settings::{Part, Settings};
 use crate::model::{Config, shape};
-use crate::words::thousands;
+use crate::words::{bytes, thousands};
 
 /// What a trial comes to. Fails where its text is too short for a window, or its model too large for the memory.
 pub(super) fn facts_of(
@@ -117,10 +117,11 @@ fn fits_memory(memory_bytes: u64, config: &Config, length: usize, circumstances:
             _ => ("the device's memory", "train on the processor (`--device cpu`)"),
         };
         return Err(Error::usage(format!(
-            "about {} of {memory_of} are needed ({} parameters, windows of {length} tokens), and there are {}",
-            mebibytes(memory_bytes),
-            shape::parameter_count(config),
-            mebibytes(memory)
+            "about {} of {memory_of} are needed ({} parameters, windows of {} tokens), and there are {}",
+            bytes(memory_bytes),
+            thousands(shape::parameter_count(config)),
+            thousands(length),
+            bytes(memory)
         ))
         .help(format!("take a smaller model, a shorter `train.sequence_length` or {instead}")));
     }
@@ -142,8 +143,4 @@ fn distinct_targets(windows: &Windows, seen: u64) -> u64 {
     let views = windows.length as f64 / windows.stride as f64;
     let met = 1.0 - (1.0 - share).powf(views.max(1.0));
     (windows.distinct_targets() as f64 * met).round() as u64
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -52,7 +52,7 @@ pub(super) fn memory(
         }
         (Device::Cuda(_), Engine::Own) => Ok(gpu::AROUND + gpu::bytes(config, train.precision, length, length, batch, 1)?),
         (Device::Cuda(_) | Device::Metal, _) => {
-            let micro = train.micro_batch.unwrap_or_else(|| shape::plain_unit(config, length, batch));
+            let micro = train.micro_batch.unwrap_or_else(|| shape::plain_unit(config, length, batch)).min(batch);
             Ok(gpu::AROUND + shape::state_bytes(config) + micro as u64 * shape::window_bytes(config, length))
         }
     }
@@ -185,6 +185,21 @@ mod tests {
         assert_eq!(of(Device::Cuda(1), Engine::Own, Precision::Tf32), own);
         assert!(of(Device::Cuda(0), Engine::Own, Precision::Bf16) < own);
         assert!(of(Device::Cuda(0), Engine::Candle, Precision::F32) > own);
+    }
+
+    #[test]
+    fn no_more_than_a_batch_goes_through_a_model_at_once() {
+        let (numbers, config) = (Numbers::default(), config(Family::Gpt2, (1, 2, 16), 69, 32));
+        let of = |device, micro_batch| {
+            let circumstances = Circumstances { device, ..on_one_thread(&numbers) };
+            let mut settings = Settings::default();
+            (settings.run.engine, settings.train.micro_batch) = (Engine::Candle, micro_batch);
+            memory(&config, &settings, 16, 0, circumstances).unwrap()
+        };
+        for device in [Device::Cuda(0), Device::Metal] {
+            assert_eq!(of(device, Some(1_000)), of(device, Some(16)));
+            assert!(of(device, Some(4)) < of(device, Some(16)));
+        }
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn what_does_not_fit_into_the_memory_of_the_gpu_is_refused_by_the_plan() {
     let gpus = host_gpu::libraries_with(&[("MEMORY", "600000000")]);
     for command in ["plan", "run"] {
         let said = with(&scene, gpus.path(), &[command, "small.yaml"]).exits(2);
-        says(&said, &["of the device's memory are needed", "and there are 572 MiB", "`--device cpu`"]);
+        says(&said, &["of the device's memory are needed", "and there are 600 MB", "`--device cpu`"]);
     }
     let gpus = host_gpu::libraries_with(&[("MEMORY", "700000000")]);
     with(&scene, gpus.path(), &["plan", "small.yaml"]).exits(0);
