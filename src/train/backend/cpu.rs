@@ -29,7 +29,9 @@ impl CpuEngine {
     {
         only_f32(train)?;
         let parameters = config.parameters();
-        let mut engine = Engine::new(config, seed, threads, config.context)?;
+        // Nothing is trained or scored in longer windows, whatever a folder to start from says that its model could take.
+        let longest = train.sequence_length.min(config.context);
+        let mut engine = Engine::new(config, seed, threads, longest)?;
         copy_all(engine.values_mut(), &parameters, &state.values)?;
         let mut optimizer = FlatAdamW::new(config, train);
         if !state.first.is_empty() {
@@ -116,5 +118,26 @@ impl Backend for CpuEngine {
     fn state(&self) -> Result<State<Lent<'_>>> {
         let [first, second] = self.optimizer.moments().map(|all| self.cut(all).map(Cow::Borrowed).collect());
         Ok(State { steps: self.optimizer.steps(), values: self.values()?, first, second })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::settings::{Family, Model};
+    use crate::pulse::NEVER;
+
+    #[test]
+    fn a_model_of_a_long_context_is_made_for_the_windows_that_it_is_trained_on() {
+        let model = Model { family: Family::Llama, layers: 1, heads: 2, width: 16, ..Model::default() };
+        let config = Config::new(&model, 20, 100_000).unwrap();
+        let values = config.parameters().iter().map(|parameter| vec![0.0; parameter.len()]).collect();
+        let train = Train { sequence_length: 16, ..Train::default() };
+        let mut engine = CpuEngine::new(&config, &train, 1, 1, &State::untrained(values)).unwrap();
+        let tokens = [1; 32];
+        let mut score = |length| engine.nll(&Sequences { inputs: &tokens, targets: &tokens, length }, &NEVER);
+        assert!(score(16).unwrap().is_some());
+        let error = score(32).unwrap_err();
+        assert!(error.to_string().contains("in sequences of 32 (at most 16)"), "{error}");
     }
 }
