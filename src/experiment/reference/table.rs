@@ -384,7 +384,7 @@ pub const TABLE: &[Entry] = &[
         &[Words(&[
             ("f32", "32-bit floating point"),
             ("tf32", "on an NVIDIA GPU: 32 bits, of which its matrix units leave 13 out"),
-            ("bf16", "on an NVIDIA GPU: 16 bits for what products read and write"),
+            ("bf16", "on a GPU: 16 bits for what products read and write"),
         ])],
         Value,
         Part,
@@ -396,7 +396,7 @@ pub const TABLE: &[Entry] = &[
         &[SIZE, Words(&[("auto", "what suits the device")])],
         Follows("auto"),
         No,
-        "Windows that go through the model at once. Fewer take less memory, and on the CPU change no bit of the result.",
+        "Windows that go through the model at once. Fewer take less memory with candle's operations only, and on the CPU change no bit of the result.",
         "4",
     ),
     // The scoring.
