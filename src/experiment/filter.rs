@@ -169,7 +169,25 @@ mod tests {
             "`1 / (sequence_length - 128) > 1` cannot be decided where `sequence_length` is 128: it divides by zero"
         );
         let mut plain = settings();
-        plain.tokenizer = Tokenizer::Char;
+        (plain.tokenizer, plain.train.clip_norm) = (Tokenizer::Char, ClipNorm::Off);
+        for undecided in [
+            "clip_norm * dropout < 1",
+            "clip_norm * dropout >= 1",
+            "clip_norm - clip_norm == 0",
+            "sqrt(0 - dropout - 1) < 1",
+            "max(1, clip_norm / clip_norm) > 0",
+        ] {
+            let error = Filter::parse(undecided).unwrap().matches(&plain, 3, 7).unwrap_err();
+            assert!(error.to_string().ends_with("it has no value"), "{undecided}: {error}");
+        }
+        // What the left side decides asks for nothing on the right.
+        for (text, answer) in [
+            ("kind == bpe and vocab_size > 1", false),
+            ("kind == char or vocab_size > 1", true),
+            ("not (kind == bpe and vocab_size > 1)", true),
+        ] {
+            assert_eq!(Filter::parse(text).unwrap().matches(&plain, 3, 7).unwrap(), answer, "{text}");
+        }
         let error = Filter::parse("vocab_size > 1").unwrap().matches(&plain, 3, 7).unwrap_err();
         assert!(error.to_string().contains("`tokenizer.vocab_size` is not set there"), "{error}");
     }

@@ -12,6 +12,9 @@ use crate::experiment::names::Names;
 /// All that can be called.
 const FUNCTIONS: &[&str] = &["min", "max", "ceil", "floor", "round", "sqrt", "log2", "abs"];
 
+/// What the code puts around all arithmetic: a function that fails where the result is no number.
+pub(super) const NUMBER: &str = "number";
+
 /// Reads an expression: its type, its code for minijinja, and what the code's variables stand for.
 pub(super) fn read(text: &str, names: &Names) -> Result<(Kind, String, Vec<Slot>), Fault> {
     let tokens = tokens(text)?;
@@ -31,7 +34,7 @@ impl Parser<'_> {
         let mut left = self.both()?;
         while self.word("or") {
             let right = self.both()?;
-            left = self.join(left, "or", right, Kind::Boolean)?;
+            left = self.joined(left, "or", right)?;
         }
         self.depth -= 1;
         Ok(left)
@@ -42,7 +45,7 @@ impl Parser<'_> {
         let mut left = self.negation()?;
         while self.word("and") {
             let right = self.negation()?;
-            left = self.join(left, "and", right, Kind::Boolean)?;
+            left = self.joined(left, "and", right)?;
         }
         Ok(left)
     }
@@ -124,7 +127,7 @@ impl Parser<'_> {
         let mut left = self.product()?;
         while let Some(sign) = self.sign(&["+", "-"]) {
             let right = self.product()?;
-            left = self.join(left, sign, right, Kind::Number)?;
+            left = self.computed(left, sign, right)?;
         }
         Ok(left)
     }
@@ -134,7 +137,7 @@ impl Parser<'_> {
         let mut left = self.minus()?;
         while let Some(sign) = self.sign(&["*", "/", "//", "%"]) {
             let right = self.minus()?;
-            left = self.join(left, sign, right, Kind::Number)?;
+            left = self.computed(left, sign, right)?;
         }
         Ok(left)
     }
@@ -164,7 +167,20 @@ impl Parser<'_> {
         self.deeper()?;
         let right = self.minus()?;
         self.depth -= 1;
-        self.join(left, "**", right, Kind::Number)
+        self.computed(left, "**", right)
+    }
+
+    /// Two conditions.
+    fn joined(&self, left: Term, word: &str, right: Term) -> Result<Term, Fault> {
+        let (left, right) = (self.need(left, Kind::Boolean, word)?, self.need(right, Kind::Boolean, word)?);
+        Ok(Self::made(Kind::Boolean, format!("({} {word} {})", left.code, right.code), left.at.start..right.at.end))
+    }
+
+    /// Arithmetic with two numbers.
+    fn computed(&self, left: Term, sign: &str, right: Term) -> Result<Term, Fault> {
+        let (left, right) = (self.need(left, Kind::Number, sign)?, self.need(right, Kind::Number, sign)?);
+        let code = format!("{NUMBER}({} {sign} {})", left.code, right.code);
+        Ok(Self::made(Kind::Number, code, left.at.start..right.at.end))
     }
 
     fn atom(&mut self) -> Result<Term, Fault> {
@@ -270,6 +286,6 @@ impl Parser<'_> {
             let takes = if many { "at least one number" } else { "one number" };
             return self.fault(format!("`{name}` takes {takes}"), at.start..end);
         }
-        Ok(Self::made(Kind::Number, format!("{name}({})", codes.join(", ")), at.start..end))
+        Ok(Self::made(Kind::Number, format!("{NUMBER}({name}({}))", codes.join(", ")), at.start..end))
     }
 }

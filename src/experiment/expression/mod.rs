@@ -12,10 +12,10 @@ mod tokens;
 mod value;
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use minijinja::value::{Object, Rest, Value};
-use minijinja::{Environment, Expression};
+use minijinja::{Environment, Error, ErrorKind, Expression};
 
 use super::columns::Cell;
 use super::keys;
@@ -89,31 +89,38 @@ impl Program {
 
     /// Its value in one configuration.
     pub(in crate::experiment) fn evaluate(&self, values: &mut Values<'_>) -> Result<Datum, Trouble> {
-        let mut numbers = Vec::with_capacity(self.slots.len());
-        for slot in &self.slots {
-            let datum = match slot {
-                Slot::Fixed(datum) => datum.clone(),
-                Slot::Own(index) => values.own[*index].clone(),
-                Slot::Full => Datum::Number((values.full)().ok_or(Trouble::Unknown)?),
-                Slot::Setting(name) => name.read(values.columns, values.full)?,
-            };
-            numbers.push(match datum {
+        let mut read = |slot: &Slot| match slot {
+            Slot::Fixed(datum) => Ok(datum.clone()),
+            Slot::Own(index) => Ok(values.own[*index].clone()),
+            Slot::Full => (values.full)().map(Datum::Number).ok_or(Trouble::Unknown),
+            Slot::Setting(name) => name.read(values.columns, values.full),
+        };
+        let all = self.slots.iter().map(|slot| {
+            read(slot).map(|datum| match datum {
                 Datum::Number(n) => Value::from(n),
                 Datum::Boolean(b) => Value::from(b),
                 Datum::Word(word) => Value::from(word),
-            });
+            })
+        });
+        let variables = Arc::new(Variables { all: all.collect(), missed: OnceLock::new() });
+        let value = self.compiled.eval(Value::from_dyn_object(variables.clone()));
+        if let Some(trouble) = variables.missed.get() {
+            return Err(trouble.clone());
         }
-        let value = self.compiled.eval(Value::from_object(Variables(numbers))).map_err(|_| {
-            let why = if self.text.contains('/') || self.text.contains('%') { "it divides by zero" } else { "it has no value" };
-            Trouble::Failed(why.to_owned())
+        let no_value = || Trouble::Failed(NO_VALUE.to_owned());
+        let value = value.map_err(|error| match error.detail() {
+            Some(detail) if detail != NO_VALUE && self.text.contains(['/', '%']) => {
+                Trouble::Failed("it divides by zero".to_owned())
+            }
+            _ => no_value(),
         })?;
         match self.kind {
             Kind::Boolean => Ok(Datum::Boolean(value.is_true())),
             Kind::Number => match f64::try_from(value) {
                 Ok(number) if !number.is_nan() => Ok(Datum::Number(number)),
-                _ => Err(Trouble::Failed("it has no value".to_owned())),
+                _ => Err(no_value()),
             },
-            Kind::Word => value.as_str().map(|w| Datum::Word(w.to_owned())).ok_or(Trouble::Failed("it has no value".to_owned())),
+            Kind::Word => value.as_str().map(|word| Datum::Word(word.to_owned())).ok_or_else(no_value),
         }
     }
 
@@ -142,9 +149,17 @@ impl Program {
     }
 }
 
+/// Why there is no result where arithmetic has none: 0 times infinity, the root of a negative number.
+const NO_VALUE: &str = "it has no value";
+
 /// The variables `v0`, `v1`, … of a compiled expression.
 #[derive(Debug)]
-struct Variables(Vec<Value>);
+struct Variables {
+    /// Some cannot be read. What is on the right of `and` and `or` is only asked for where the left does not decide.
+    all: Vec<Result<Value, Trouble>>,
+    /// Why the first one that was asked for could not be read.
+    missed: OnceLock<Trouble>,
+}
 
 impl Object for Variables {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -152,12 +167,23 @@ impl Object for Variables {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.0.get(key.strip_prefix('v')?.parse::<usize>().ok()?).cloned()
+        match self.all.get(key.strip_prefix('v')?.parse::<usize>().ok()?)? {
+            Ok(value) => Some(value.clone()),
+            Err(trouble) => {
+                self.missed.get_or_init(|| trouble.clone());
+                None
+            }
+        }
     }
 }
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::empty();
+    // A comparison with what is no number would be decided by its sign bit.
+    environment.add_function(grammar::NUMBER, |result: f64| match result.is_nan() {
+        true => Err(Error::new(ErrorKind::InvalidOperation, NO_VALUE)),
+        false => Ok(result),
+    });
     environment.add_function("min", |all: Rest<f64>| all.iter().copied().fold(f64::INFINITY, f64::min));
     environment.add_function("max", |all: Rest<f64>| all.iter().copied().fold(f64::NEG_INFINITY, f64::max));
     environment.add_function("ceil", f64::ceil);

@@ -111,11 +111,6 @@ impl Parser<'_> {
         Ok(())
     }
 
-    pub(super) fn join(&mut self, left: Term, sign: &str, right: Term, kind: Kind) -> Result<Term, Fault> {
-        let (left, right) = (self.need(left, kind, sign)?, self.need(right, kind, sign)?);
-        Ok(Self::made(kind, format!("({} {sign} {})", left.code, right.code), left.at.start..right.at.end))
-    }
-
     pub(super) fn pair(&mut self, left: &mut Term, sign: &str, right: Term) -> Result<Term, Fault> {
         let right = self.same(left, right)?;
         if left.kind != Kind::Number && !matches!(sign, "==" | "!=") {
