@@ -77,8 +77,8 @@ pub(super) struct Dimension {
 pub(super) enum Drawn {
     /// One of these.
     Choices(Vec<Choice>),
-    /// A number in between.
-    Between { from: f64, to: f64, log: bool, whole: bool },
+    /// A number in between; of a budget with its unit.
+    Between { from: f64, to: f64, log: bool, whole: bool, unit: Option<&'static str> },
 }
 
 /// An explicit configuration.
@@ -267,7 +267,8 @@ pub(super) fn label(key: &str, node: &Node) -> String {
             let get = |name: &str| entries.iter().find(|(key, _)| key.text == name).and_then(|(_, node)| node.scalar());
             match (get("kind"), get("vocab_size"), get("path")) {
                 (Some(kind), Some(size), _) => format!("{kind}-{}", size.replace('_', "")),
-                (Some(_), None, Some(path)) => path.rsplit('/').next().unwrap_or(path).to_owned(),
+                // The whole of it: the files of several folders may have one name.
+                (Some(_), None, Some(path)) => path.to_owned(),
                 (Some(kind), None, None) => kind.to_owned(),
                 _ => entries
                     .iter()
@@ -279,11 +280,18 @@ pub(super) fn label(key: &str, node: &Node) -> String {
     }
 }
 
-/// A choice of a number that the program made.
-pub(super) fn made(number: usize, target: &Target, value: f64) -> Choice {
+/// A choice of a number that the program made; of a budget in this unit.
+pub(super) fn made(number: usize, target: &Target, value: f64, unit: Option<&str>) -> Choice {
     let text = text::write_number(value);
     let datum = target.own.is_some().then_some(Datum::Number(value));
-    Choice { target: number, value: Value::String(Tag::Default, text.clone()), datum, label: text }
+    let value = Value::String(Tag::Default, text.clone());
+    match unit {
+        None => Choice { target: number, value, datum, label: text },
+        Some(unit) => {
+            let amount = Value::Dict(Tag::Default, [(unit.to_owned(), value)].into());
+            Choice { target: number, value: amount, datum, label: format!("{text} {unit}") }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -342,7 +350,7 @@ mod tests {
         for (key, text, expected) in [
             ("tokenizer", "{kind: bpe, vocab_size: 1_024}", "bpe-1024"),
             ("tokenizer", "{kind: char}", "char"),
-            ("tokenizer", "{kind: file, path: a/b/t.json}", "t.json"),
+            ("tokenizer", "{kind: file, path: a/b/t.json}", "a/b/t.json"),
             ("train.budget", "{tokens: 200_000}", "200_000 tokens"),
             ("corpus.text", "[a.txt, b.txt]", "a.txt b.txt"),
             ("train.clip_norm", "off", "off"),

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::settings::{BatchSize, Budget, ClipNorm, Model, Part, Settings, Tokenizer};
+use super::text;
 
 /// One cell of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,18 @@ pub enum Cell {
     Float(Option<f64>),
     /// Words.
     Text(Option<String>),
+}
+
+impl Cell {
+    /// Its value as a person writes it; nothing where it is null.
+    pub(super) fn written(self) -> Option<String> {
+        match self {
+            Self::Bool(flag) => flag.map(|flag| flag.to_string()),
+            Self::Int(number) => number.map(|number| number.to_string()),
+            Self::Float(number) => number.map(text::write_number),
+            Self::Text(word) => word,
+        }
+    }
 }
 
 fn word(value: &impl serde::Serialize) -> Cell {
@@ -102,6 +115,12 @@ impl Settings {
             ("train_epsilon", Cell::Float(Some(train.epsilon))),
             ("train_precision", word(&train.precision)),
         ]
+    }
+
+    /// The cell of a setting's own column.
+    pub(super) fn cell(&self, key: &str) -> Option<Cell> {
+        let column = key.replace('.', "_");
+        self.columns().into_iter().find(|(name, _)| *name == column).map(|(_, cell)| cell)
     }
 
     /// The settings that make a trial what it is, in canonical typed form, those at their default left out: adding a

@@ -38,6 +38,8 @@ pub struct Experiment {
     pub(super) blocks: Vec<Block>,
     pub(super) search: Option<Search>,
     pub(super) points: Vec<Point>,
+    /// Whether the points are all configurations there are: no axis stands beside them.
+    pub(super) points_alone: bool,
     pub(super) derives: Vec<Derive>,
     pub(super) excludes: Vec<Exclude>,
     pub(super) tune: Vec<String>,
@@ -51,15 +53,10 @@ impl Experiment {
         let crossed = match &self.search {
             Some(search) => search.draws,
             // With points alone, they are all there is; the base is a configuration only where nothing else is.
-            None if self.only_points() => 0,
+            None if self.points_alone => 0,
             None => self.blocks.iter().try_fold(0u64, |sum, block| sum.checked_add(block.combinations()?))?,
         };
         crossed.checked_add(self.points.len() as u64)
-    }
-
-    /// Whether the points are all configurations there are.
-    pub(super) fn only_points(&self) -> bool {
-        !self.points.is_empty() && self.blocks.iter().all(|block| block.axes.is_empty())
     }
 
     /// Whether this setting has a value in every configuration.
@@ -70,7 +67,7 @@ impl Experiment {
         }
         let crossed = match &self.search {
             Some(search) => search.dimensions.iter().any(|dimension| hits(dimension.target)),
-            None => self.only_points() || self.blocks.iter().all(|b| b.axes.iter().any(|a| a.targets.iter().any(|&t| hits(t)))),
+            None => self.points_alone || self.blocks.iter().all(|b| b.axes.iter().any(|a| a.targets.iter().any(|&t| hits(t)))),
         };
         crossed && self.points.iter().all(|point| point.choices.iter().any(|choice| hits(choice.target)))
     }

@@ -73,7 +73,7 @@ fn is_pattern(text: &str) -> bool {
 }
 
 /// Whether a text may be rows with fields: by its ending, or a pattern that says nothing of it.
-fn may_have_rows(text: &str) -> bool {
+pub(super) fn may_have_rows(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     [".jsonl", ".ndjson", ".json"].iter().any(|ending| text.ends_with(ending)) || (is_pattern(&text) && !text.ends_with(".txt"))
 }

@@ -26,7 +26,9 @@ pub(super) const INNER_SECTION: &str = "run.slurm";
 
 /// Settings that are a block: a later layer replaces them whole.
 pub(super) const TOKENIZER: &str = "tokenizer";
-/// The other one.
+/// The part of it that says which other parts there are.
+pub(super) const TOKENIZER_KIND: &str = "tokenizer.kind";
+/// The other block.
 pub(super) const BUDGET: &str = "train.budget";
 
 /// The keys inside `tokenizer`.
@@ -233,6 +235,17 @@ pub(super) fn block_part(key: &str) -> Option<(&'static str, &'static str)> {
 /// The setting that `key` is, or is a part of.
 pub(super) fn whole_setting(key: &str) -> &str {
     block_part(key).map_or(key, |(block, _)| block)
+}
+
+/// Whether it is a part of the tokenizer's block.
+pub(super) fn is_part_of_tokenizer(key: &str) -> bool {
+    block_part(key).is_some_and(|(block, _)| block == TOKENIZER)
+}
+
+/// Whether one of these says what the other says: the same setting, a block and a part of it, two units of the budget.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    let whole = whole_setting(one);
+    one == other || (whole == whole_setting(other) && (whole == BUDGET || [one, other].contains(&whole)))
 }
 
 /// Whether it says what is held out: configurations that differ in it would each be scored on a text of their own.

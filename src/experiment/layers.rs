@@ -67,9 +67,19 @@ pub(super) fn extract(layers: &Figment) -> Result<Settings, Misfit> {
     layers.extract().map_err(|error| misfit(&error))
 }
 
-/// The settings that follow from this value alone.
+/// The settings that follow from this value alone; from a part of the tokenizer beside the kind that has it.
 pub(super) fn alone(key: &str, value: &Value) -> Result<Settings, Misfit> {
-    extract(&over(Figment::new(), "value", &[(key, value)]))
+    extract(&over(beside_its_kind(key), "value", &[(key, value)]))
+}
+
+/// The kind of tokenizer that has this part; nothing for every other setting.
+pub(super) fn beside_its_kind(key: &str) -> Figment {
+    let kind = match keys::block_part(key) {
+        Some((keys::TOKENIZER, "vocab_size")) => "bpe",
+        Some((keys::TOKENIZER, "path")) => "file",
+        _ => return Figment::new(),
+    };
+    over(Figment::new(), "kind", &[(keys::TOKENIZER_KIND, &Value::String(Tag::Default, kind.to_owned()))])
 }
 
 /// The settings that one of them, given as text, leads to: for flags that take what the file takes. The error completes the
@@ -237,5 +247,6 @@ mod tests {
         assert!(is_whole("train.stride") && is_whole("model.layers") && is_whole("train.batch_size"));
         assert!(!is_whole("train.learning_rate") && !is_whole("train.clip_norm") && !is_whole("train.schedule"));
         assert!(!is_whole("train.warmup"));
+        assert!(is_whole("tokenizer.vocab_size") && is_whole("train.budget.tokens") && !is_whole("train.budget.epochs"));
     }
 }

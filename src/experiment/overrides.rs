@@ -19,6 +19,9 @@ pub struct Overrides {
 /// What such a variable begins with.
 const PREFIX: &str = "VOTIVE_SET__";
 
+/// What the layer of these variables is called.
+const ENVIRONMENT: &str = "the environment";
+
 /// One setting of a layer above the file.
 #[derive(Debug, Clone)]
 pub(super) struct Override {
@@ -31,6 +34,11 @@ pub(super) struct Override {
 }
 
 impl Override {
+    /// Whether it is a variable of the environment, whose names have capitals only.
+    pub(super) fn is_of_environment(&self) -> bool {
+        self.layer == ENVIRONMENT
+    }
+
     /// Whether it makes an axis: several values for a setting that takes one. A list of texts is one value of `corpus.text`, a list
     /// of such lists several.
     pub(super) fn makes_axis(&self) -> bool {
@@ -65,10 +73,10 @@ pub(super) fn read(overrides: &Overrides) -> (Vec<Override>, Vec<Problem>) {
     variables.sort();
     for (name, value) in variables {
         let key = name[PREFIX.len()..].replace("__", ".").to_ascii_lowercase();
-        let source = Arc::new(Source { name: "the environment".to_owned(), text: format!("{name}={value}") });
+        let source = Arc::new(Source { name: ENVIRONMENT.to_owned(), text: format!("{name}={value}") });
         let key_place = Place { source: source.clone(), offset: 0, length: name.len() };
         let place = Place { source, offset: name.len() + 1, length: value.len() };
-        add(&key, &key_place, &place, "the environment", &mut list, &mut problems);
+        add(&key, &key_place, &place, ENVIRONMENT, &mut list, &mut problems);
     }
     for text in &overrides.set {
         let source = Arc::new(Source { name: "--set".to_owned(), text: text.clone() });

@@ -54,6 +54,7 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
                     let different = inner.iter().filter(|(name, value)| default(name) != Some(value));
                     flow(&Value::Object(different.map(|(name, value)| (name.clone(), value.clone())).collect()))
                 }
+                Value::Null => unset(&format!("{section}.{key}")).to_owned(),
                 value => self::value(section, key, value),
             };
             let _ = writeln!(lines, "  {key}: {text}");
@@ -87,6 +88,15 @@ fn has_relative_paths(settings: &Settings) -> bool {
     let is_relative = |path: &String| !path.starts_with("builtin:") && Path::new(path).is_relative();
     let named = corpus.text.iter().chain(&settings.model.from).chain(tokenizer).cloned().chain(held_out);
     named.into_iter().any(|path| is_relative(&path))
+}
+
+/// What is written where a setting has no value: `none` where another word would be read as a name.
+pub(super) fn unset(key: &str) -> &'static str {
+    match key {
+        "corpus.field" | "model.from" => "none",
+        "corpus.max_bytes" => "all",
+        _ => "auto",
+    }
 }
 
 /// A setting as a person writes it: what JSON wraps in a name stands bare where that reads back the same.

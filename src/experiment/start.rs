@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use super::check::Conflict;
-use super::columns::Cell;
 use super::keys::{self, TOKENIZER};
 use super::settings::{Settings, Tokenizer};
 use super::surroundings::Folder;
-use super::text;
 
 /// The settings that such a folder brings; `dropout` stays the experiment's.
 const BROUGHT: [&[&str]; 8] = [
@@ -38,13 +36,7 @@ pub(super) fn label(settings: &Settings, key: &str) -> Option<String> {
     if !BROUGHT.iter().any(|keys| keys[0] == key) && keys::whole_setting(key) != TOKENIZER {
         return None;
     }
-    let column = key.replace('.', "_");
-    match settings.columns().into_iter().find(|(name, _)| *name == column)?.1 {
-        Cell::Bool(flag) => flag.map(|flag| flag.to_string()),
-        Cell::Int(number) => number.map(|number| number.to_string()),
-        Cell::Float(number) => number.map(text::write_number),
-        Cell::Text(word) => word,
-    }
+    settings.cell(key)?.written()
 }
 
 /// Whether such a folder has the files that it must have.

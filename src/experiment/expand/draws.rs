@@ -10,9 +10,9 @@ pub(super) fn choices(search: &Search, targets: &[Target], draw: u64) -> Vec<Cho
         let mut stream = Stream::new(search.seed, &format!("search {}", dimension.key), &[draw]);
         match &dimension.from {
             Drawn::Choices(list) => list[stream.below(list.len() as u64) as usize].clone(),
-            Drawn::Between { from, to, log, whole } => {
+            Drawn::Between { from, to, log, whole, unit } => {
                 let value = between(*from, *to, *log, *whole, stream.uniform());
-                axes::made(dimension.target, &targets[dimension.target], value)
+                axes::made(dimension.target, &targets[dimension.target], value, *unit)
             }
         }
     };

@@ -31,8 +31,8 @@ pub(super) struct Expanding<'a, 's> {
     pub(super) undecided: Vec<bool>,
     pub(super) merged: u64,
     pub(super) seen: HashMap<u64, Vec<usize>>,
-    /// How each number of each target (by its bits, with its unit) was written first.
-    pub(super) spellings: HashMap<(usize, u64, String), String>,
+    /// How each value of each target, by what it means, was written first.
+    pub(super) spellings: HashMap<(usize, String), String>,
     pub(super) configurations: Vec<Configuration>,
     /// What is said of configurations that are expanded nevertheless.
     pub(super) remarks: Vec<Problem>,

@@ -2,6 +2,7 @@
 
 use super::expanding::Expanding;
 use super::expansion::{Excluded, Expansion};
+use crate::experiment::held_out::may_have_rows;
 use crate::experiment::problem::{Problem, Problems};
 use crate::experiment::settings::{Family, Schedule, Settings};
 use crate::words::thousands;
@@ -69,8 +70,8 @@ impl Expanding<'_, '_> {
             ("train.micro_batch", true, "it never changes a result"),
             (
                 "corpus.field",
-                all(|s| !s.corpus.text.iter().any(|path| path.contains(".jsonl"))),
-                "only `.jsonl` files have fields",
+                all(|s| !s.corpus.text.iter().any(|path| may_have_rows(path))),
+                "only `.jsonl` and `.ndjson` files have fields",
             ),
         ];
         for (key, nothing_reads_it, why) in unread {

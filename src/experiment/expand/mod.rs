@@ -39,7 +39,7 @@ impl Experiment {
         let mut state = Expanding::new(self, surroundings);
         match &self.search {
             Some(search) => state.drawn(search),
-            None if self.only_points() => {}
+            None if self.points_alone => {}
             None => self.blocks.iter().for_each(|block| state.crossed(block)),
         }
         for point in &self.points {

@@ -46,8 +46,9 @@ impl Reader {
         }
         let (text, node) = normal(name, node);
         let key = Key { text, place: key.place.clone() };
-        if let Some((first, _)) = into.iter().find(|(other, _)| other.text == key.text) {
-            let problem = Problem::error(format!("`{}` is set twice", key.text)).key(&key.text).at(&key.place);
+        if let Some((first, _)) = into.iter().find(|(other, _)| keys::overlap(&other.text, &key.text)) {
+            let also = if first.text == key.text { String::new() } else { format!(" (as `{}`)", first.text) };
+            let problem = Problem::error(format!("`{}` is set twice{also}", key.text)).key(&key.text).at(&key.place);
             return self.add(problem.label("here again").also(&first.place, "here first").help("keep one of the two"));
         }
         into.push((key, node));
@@ -57,8 +58,9 @@ impl Reader {
     pub(super) fn base_settings(&mut self, file: &[(Key, Node)], overrides: &[Override]) -> BTreeMap<String, Written> {
         let mut written = BTreeMap::new();
         let mut right: Vec<(String, Value)> = Vec::new();
-        for (key, node) in file {
-            if let Some(value) = self.setting(&key.text, node) {
+        let (parts, others): (Vec<_>, Vec<_>) = file.iter().partition(|(key, _)| keys::is_part_of_tokenizer(&key.text));
+        for (key, node) in others {
+            if let Some(value) = self.setting(&key.text, node, &Figment::new()) {
                 let label = axes::label(&key.text, node);
                 written.insert(key.text.clone(), Written { label, place: node.place.clone() });
                 right.push((key.text.clone(), value));
@@ -66,21 +68,53 @@ impl Reader {
         }
         let layer: Vec<(&str, &Value)> = right.iter().map(|(key, value)| (key.as_str(), value)).collect();
         self.base = layers::over(Figment::new(), "file", &layer);
+        self.tokenizer_by_parts("file", parts.iter().map(|(key, node)| (key.text.as_str(), node)), &mut written);
+        let mut parts: Vec<&Override> = Vec::new();
         for change in overrides.iter().filter(|change| keys::exists(&change.key) && !change.makes_axis()) {
+            if keys::is_part_of_tokenizer(&change.key) {
+                parts.retain(|part| part.key != change.key);
+                parts.push(change);
+                continue;
+            }
             let (key, node) = normal(&change.key, change.node.clone());
-            let Some(value) = self.setting(&key, &node) else { continue };
+            let Some(value) = self.setting(&key, &node, &Figment::new()) else { continue };
             let label = axes::label(&key, &node);
             self.base = layers::over(std::mem::take(&mut self.base), change.layer, &[(&key, &value)]);
-            let whole = keys::whole_setting(&key).to_owned();
-            written.insert(whole, Written { label, place: node.place.clone() });
+            if key == keys::TOKENIZER {
+                parts.clear();
+            }
+            written.insert(key, Written { label, place: node.place.clone() });
         }
+        self.tokenizer_by_parts("above the file", parts.iter().map(|part| (part.key.as_str(), &part.node)), &mut written);
         written
     }
 
-    /// A setting of the base, checked against its type.
-    pub(super) fn setting(&mut self, key: &str, node: &Node) -> Option<Value> {
+    /// Parts of the tokenizer, which only mean something together: `tokenizer.kind: bpe` and `tokenizer.vocab_size: 512`.
+    fn tokenizer_by_parts<'a>(
+        &mut self,
+        layer: &'static str,
+        parts: impl Iterator<Item = (&'a str, &'a Node)>,
+        written: &mut BTreeMap<String, Written>,
+    ) {
+        let mut parts: Vec<(&str, &Node)> = parts.collect();
+        // The kind comes last: it says whether the others go with it.
+        parts.sort_by_key(|(key, _)| *key == keys::TOKENIZER_KIND);
+        let Some(((last, node), others)) = parts.split_last() else { return };
+        let mut base = self.base.clone();
+        for (key, node) in others {
+            let Some(value) = self.setting(key, node, &layers::beside_its_kind(key)) else { return };
+            base = layers::over(base, layer, &[(key, &value)]);
+        }
+        let Some(value) = self.setting(last, node, &base) else { return };
+        self.base = layers::over(base, layer, &[(last, &value)]);
+        let label = layers::extract(&self.base).map(|settings| settings.tokenizer.label()).unwrap_or_default();
+        written.insert(keys::TOKENIZER.to_owned(), Written { label, place: node.place.clone() });
+    }
+
+    /// A setting of the base, checked against its type; a part of the tokenizer over these settings.
+    fn setting(&mut self, key: &str, node: &Node, below: &Figment) -> Option<Value> {
         let target = Target { key: key.to_owned(), own: None };
-        match axes::choice(0, &target, node, &self.base) {
+        match axes::choice(0, &target, node, below) {
             Ok(choice) => Some(choice.value),
             Err(problem) => {
                 let list = matches!(node.value, Yaml::List(_)) && keys::can_be_swept(key);
@@ -136,7 +170,18 @@ impl Reader {
         }
     }
 
-    pub(super) fn override_ones_own(&mut self, overrides: &[Override]) {
+    /// Names of variables have capitals only: one of these is the name of one's own that differs in nothing else, if just one does.
+    fn names_in_the_environment(&self, overrides: &mut [Override]) {
+        for change in overrides.iter_mut().filter(|change| change.is_of_environment() && !keys::exists(&change.key)) {
+            let mut same = self.own.iter().filter(|own| own.name.eq_ignore_ascii_case(&change.key));
+            if let (Some(own), None) = (same.next(), same.next()) {
+                change.key.clone_from(&own.name);
+            }
+        }
+    }
+
+    pub(super) fn override_ones_own(&mut self, overrides: &mut [Override]) {
+        self.names_in_the_environment(overrides);
         for change in overrides {
             if keys::exists(&change.key) || matches!(change.key.as_str(), "name" | "description" | "seeds") {
                 continue;
@@ -165,6 +210,21 @@ pub(super) fn normal(key: &str, node: Node) -> (String, Node) {
         Some((keys::BUDGET, unit)) => (keys::BUDGET.to_owned(), in_unit(unit, &node)),
         _ => (key.to_owned(), node),
     }
+}
+
+/// Settings one by one, with their full names: `train: {batch_size: [8, 16]}` is as good as `train.batch_size: [8, 16]`.
+pub(super) fn by_full_names(entries: &[(Key, Node)]) -> Vec<(Key, Node)> {
+    let mut settings = Vec::with_capacity(entries.len());
+    for (section, node) in entries {
+        match &node.value {
+            Yaml::Map(inner) if keys::SECTIONS.contains(&section.text.as_str()) && section.text != keys::TOKENIZER => {
+                let full = |key: &Key| Key { text: format!("{}.{}", section.text, key.text), place: key.place.clone() };
+                settings.extend(inner.iter().map(|(key, node)| (full(key), node.clone())));
+            }
+            _ => settings.push((section.clone(), node.clone())),
+        }
+    }
+    settings
 }
 
 pub(super) fn in_unit(unit: &str, node: &Node) -> Node {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Reader;
-use super::base::{in_unit, normal_key};
+use super::base::{by_full_names, in_unit, normal_key};
 use crate::experiment::axes::{self, Axis, Block, Choice, Target};
 use crate::experiment::keys;
 use crate::experiment::layers;
@@ -34,10 +34,7 @@ impl Reader {
                 return None;
             }
         }
-        let whole = if own.is_some() { name } else { keys::whole_setting(name) };
-        let clash = self.set_at.iter().find(|(other, _)| {
-            other.as_str() == name || (own.is_none() && keys::whole_setting(other) == whole && (*other == whole || name == whole))
-        });
+        let clash = self.set_at.iter().find(|(other, _)| keys::overlap(other, name));
         if let Some((other, (first, by))) = clash {
             let twice = if other == name { String::new() } else { format!(" (as `{other}`)") };
             let problem = Problem::error(format!("`{name}` is set twice: by {by}{twice} and by {what}")).key(name).at(&key.place);
@@ -74,10 +71,7 @@ impl Reader {
         let mut grids: Vec<Vec<Axis>> = Vec::new();
         match get("grid").map(|node| (node, &node.value)) {
             None | Some((_, Yaml::Null)) => grids.push(Vec::new()),
-            Some((_, Yaml::Map(entries))) => {
-                let entries = entries.clone();
-                grids.push(self.grid(&entries));
-            }
+            Some((_, Yaml::Map(entries))) => grids.push(self.grid(entries)),
             Some((_, Yaml::List(items))) if !items.is_empty() => {
                 // Each grid may sweep the same settings as another one, but none that `let` or `zip` have.
                 let before = self.set_at.clone();
@@ -85,10 +79,7 @@ impl Reader {
                 for item in items {
                     self.set_at.clone_from(&before);
                     match &item.value {
-                        Yaml::Map(entries) => {
-                            let entries = entries.clone();
-                            grids.push(self.grid(&entries));
-                        }
+                        Yaml::Map(entries) => grids.push(self.grid(entries)),
                         _ => {
                             let message = format!("a grid holds settings and their values, not {}", item.describe());
                             self.add(Problem::error(message).key("grid").at(&item.place));
@@ -110,21 +101,7 @@ impl Reader {
     }
 
     pub(super) fn grid(&mut self, entries: &[(Key, Node)]) -> Vec<Axis> {
-        let mut axes = Vec::new();
-        for (key, node) in entries {
-            match &node.value {
-                // `train: {batch_size: [8, 16]}` is as good as `train.batch_size: [8, 16]`.
-                Yaml::Map(inner) if keys::SECTIONS.contains(&key.text.as_str()) && key.text != keys::TOKENIZER => {
-                    let inner: Vec<(Key, Node)> = inner
-                        .iter()
-                        .map(|(k, n)| (Key { text: format!("{}.{}", key.text, k.text), place: k.place.clone() }, n.clone()))
-                        .collect();
-                    axes.extend(self.grid(&inner));
-                }
-                _ => axes.extend(self.axis(key, node, "`grid`")),
-            }
-        }
-        axes
+        by_full_names(entries).iter().filter_map(|(key, node)| self.axis(key, node, "`grid`")).collect()
     }
 
     /// One axis.
@@ -241,7 +218,7 @@ impl Reader {
         };
         let mut columns: Vec<(Key, usize, Vec<Choice>)> = Vec::new();
         let mut complete = true;
-        for (key, node) in entries {
+        for (key, node) in &by_full_names(entries) {
             let (key, unit) = normal_key(key);
             let column = self.target(&key, "`zip`").and_then(|number| Some((number, self.choices(number, node, unit)?)));
             match column {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use figment::Figment;
 
-use super::axes::Target;
+use super::axes::{Block, Target};
 use super::definition::{Experiment, Own};
 use super::keys;
 use super::layers;
@@ -119,6 +119,11 @@ fn read(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<
     }
 }
 
+/// Whether anything is crossed.
+fn has_axes(blocks: &[Block]) -> bool {
+    blocks.iter().any(|block| !block.axes.is_empty())
+}
+
 /// What a mapping holds, in its order.
 type Entries = Vec<(Key, Node)>;
 
@@ -145,7 +150,7 @@ impl Reader {
     }
 
     fn experiment(&mut self, entries: Entries, folder: &Path, text: &str, overrides: &Overrides) -> Option<Experiment> {
-        let (overrides, problems) = overrides::read(overrides);
+        let (mut overrides, problems) = overrides::read(overrides);
         self.problems.extend(problems);
         let (top, file) = self.parted(entries);
         let get = |name: &str| top.iter().find(|(key, _)| key.text == name).map(|(key, node)| (key.clone(), node.clone()));
@@ -153,7 +158,7 @@ impl Reader {
             self.refuse_confirm(&key);
         }
         self.names_of_ones_own(get("let"));
-        self.override_ones_own(&overrides);
+        self.override_ones_own(&mut overrides);
         let written = self.base_settings(&file, &overrides);
         self.overrides = overrides;
 
@@ -162,15 +167,14 @@ impl Reader {
         let seeds = self.seeds(get("seeds"));
         let mut blocks = self.grids(&top);
         let mut search = get("search").and_then(|(key, node)| self.search(&key, &node));
-        if search.is_some() && blocks.iter().any(|block| !block.axes.is_empty()) {
-            let (key, _) = get("search")?;
-            let message = "`search` stands in place of `grid`, `zip` and lists under `let`";
-            self.add(
-                Problem::error(message).at(&key.place).help("move the other axes into `search`: a list there is drawn from"),
-            );
+        if search.is_some() && has_axes(&blocks) {
+            self.refuse_axes_beside_search(&get("search")?.0);
         }
         let mut points = self.points(get("points"));
+        // One value over the last axis leaves its block one combination, which the points do not have.
+        let had_axes = has_axes(&blocks);
         self.replaced_axes(&mut blocks, &mut points, &mut search);
+        let points_alone = !points.is_empty() && !had_axes && !has_axes(&blocks);
         let kinds = self.kinds(&blocks, search.as_ref(), &points);
         let names = Names::with(kinds);
         let derives = self.derives(get("derive"), &names, &written);
@@ -194,6 +198,7 @@ impl Reader {
             blocks,
             search,
             points,
+            points_alone,
             derives,
             excludes,
             tune,
@@ -208,6 +213,11 @@ impl Reader {
     fn refuse_confirm(&mut self, key: &Key) {
         let problem = Problem::error("`confirm` is not supported yet: fresh seeds for the leaders come later").key("confirm");
         self.add(problem.at(&key.place).help("take it out; `grid` and `seeds` do the rest"));
+    }
+
+    fn refuse_axes_beside_search(&mut self, key: &Key) {
+        let problem = Problem::error("`search` stands in place of `grid`, `zip` and lists under `let`");
+        self.add(problem.at(&key.place).help("move the other axes into `search`: a list there is drawn from"));
     }
 
     /// The keys that stand at the top of a file, and the settings in its sections.

@@ -1,7 +1,7 @@
 //! `points` and `search`, and axes that a later layer replaces.
 
 use super::Reader;
-use super::base::normal_key;
+use super::base::{by_full_names, normal_key};
 use crate::experiment::axes::{self, Axis, Block, Choice, Point, Search};
 use crate::experiment::keys;
 use crate::experiment::layers;
@@ -34,7 +34,7 @@ impl Reader {
             // A point may set what an axis sets, so it is only compared with itself.
             let elsewhere = std::mem::take(&mut self.set_at);
             let mut choices: Vec<Choice> = Vec::new();
-            for (key, value) in entries {
+            for (key, value) in &by_full_names(entries) {
                 let (key, unit) = normal_key(key);
                 if let Some(number) = self.target(&key, "this point") {
                     choices.extend(
@@ -61,9 +61,10 @@ impl Reader {
             self.add(Problem::error(format!("`search` holds settings, not {}", node.describe())).at(&node.place).help(help));
             return None;
         };
+        let entries = by_full_names(entries);
         let (mut draws, mut seed) = (None, 1);
         let mut dimensions = Vec::new();
-        for (key, node) in entries {
+        for (key, node) in &entries {
             match key.text.as_str() {
                 "random" => match text::whole_within(node.scalar().unwrap_or_default(), 1, text::LARGEST) {
                     Ok(n) => draws = Some(n),
@@ -101,19 +102,19 @@ impl Reader {
         let number = self.target(&key, "`search`")?;
         let target = self.targets[number].clone();
         let name = unit.map_or(target.key.clone(), |unit| format!("{}.{unit}", target.key));
-        let from = if axes::is_range(node) && unit.is_none() {
-            let range = axes::range(&target.key, node, true);
+        let from = if axes::is_range(node) {
+            let range = axes::range(&name, node, true);
             match self.take(range)? {
                 axes::Range::Between { from, to, log } => {
-                    let whole = target.own.is_none() && layers::is_whole(&target.key);
+                    let whole = target.own.is_none() && layers::is_whole(&name);
                     // Both ends must be values that the setting takes.
                     let ends = [from, to].map(|end| Node::made(text::write_number(end), &node.place));
-                    self.each(number, &target, &ends, None)?;
-                    axes::Drawn::Between { from, to, log, whole }
+                    self.each(number, &target, &ends, unit)?;
+                    axes::Drawn::Between { from, to, log, whole, unit }
                 }
                 axes::Range::Values(values) => {
                     let nodes: Vec<Node> = values.iter().map(|v| Node::made(text::write_number(*v), &node.place)).collect();
-                    axes::Drawn::Choices(self.each(number, &target, &nodes, None)?)
+                    axes::Drawn::Choices(self.each(number, &target, &nodes, unit)?)
                 }
             }
         } else {
@@ -130,16 +131,11 @@ impl Reader {
     pub(super) fn replaced_axes(&mut self, blocks: &mut [Block], points: &mut [Point], search: &mut Option<Search>) {
         let changes: Vec<Override> = self.overrides.clone();
         for (index, change) in changes.iter().enumerate() {
-            let whole = keys::whole_setting(&change.key);
-            if changes[index + 1..].iter().any(|later| keys::whole_setting(&later.key) == whole) {
+            if changes[index + 1..].iter().any(|later| keys::overlap(&later.key, &change.key)) {
                 continue;
             }
-            let hit: Vec<usize> = (0..self.targets.len())
-                .filter(|&t| {
-                    self.targets[t].key == change.key
-                        || (self.targets[t].own.is_none() && keys::whole_setting(&self.targets[t].key) == whole)
-                })
-                .collect();
+            let hit: Vec<usize> =
+                (0..self.targets.len()).filter(|&target| keys::overlap(&self.targets[target].key, &change.key)).collect();
             let made = if change.makes_axis() && keys::exists(&change.key) {
                 let Some(axis) = self.made_axis(change) else { continue };
                 Some(axis)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use figment::value::{Dict, Tag, Value};
 
 use super::Reader;
+use super::base::by_full_names;
 use crate::experiment::axes::{self, Block, Point, Search};
 use crate::experiment::definition::{Derive, Exclude, Written};
 use crate::experiment::expression::{Datum, Kind, Program};
@@ -66,7 +67,7 @@ impl Reader {
     ) -> Vec<Derive> {
         let Some((_, node)) = entry else { return Vec::new() };
         let entries = match &node.value {
-            Yaml::Map(entries) => entries.clone(),
+            Yaml::Map(entries) => by_full_names(entries),
             Yaml::Null => Vec::new(),
             _ => {
                 let message = format!("`derive` holds settings and their expressions, not {}", node.describe());
@@ -79,10 +80,11 @@ impl Reader {
                 Vec::new()
             }
         };
+        let swept: Vec<String> = self.targets.iter().filter(|t| t.own.is_none()).map(|t| t.key.clone()).collect();
         let mut derives: Vec<Derive> = Vec::new();
         for (key, node) in &entries {
-            let overridden =
-                self.overrides.iter().find(|o| keys::whole_setting(&o.key) == keys::whole_setting(&key.text)).cloned();
+            // The last layer holds.
+            let overridden = self.overrides.iter().rev().find(|change| keys::overlap(&change.key, &key.text)).cloned();
             if let Some(change) = overridden {
                 let message = format!("{}: {} replaces its `derive`", change.told(), change.layer);
                 self.add(Problem::note(message).key(&key.text).at(&change.node.place));
@@ -93,13 +95,10 @@ impl Reader {
                 self.add(problem.key(&key.text).at(&key.place));
                 continue;
             }
-            if let Some(number) =
-                self.targets.iter().position(|t| t.own.is_none() && keys::whole_setting(&t.key) == keys::whole_setting(&key.text))
-            {
-                let swept = self.targets[number].key.clone();
+            if let Some(swept) = swept.iter().find(|swept| keys::whole_setting(swept) == keys::whole_setting(&key.text)) {
                 let problem = Problem::error(format!("`{}` is both swept and derived", key.text)).key(&key.text).at(&key.place);
                 let problem = problem.label("derived here").help("keep one of the two");
-                let problem = match self.set_at.get(&swept) {
+                let problem = match self.set_at.get(swept) {
                     Some((place, _)) => problem.also(place, "swept here"),
                     None => problem,
                 };

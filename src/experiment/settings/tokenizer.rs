@@ -78,6 +78,9 @@ impl<'de> Deserialize<'de> for Tokenizer {
                 "needs a `kind`\nwrite `{kind: bpe, vocab_size: 512}`, or another of char, byte, word, file",
             ));
         };
+        if !KINDS.contains(&kind.as_str()) {
+            return Err(D::Error::unknown_variant(&kind, KINDS));
+        }
         if vocab_size.is_some() && kind != "bpe" {
             return Err(D::Error::custom(format!("takes a `vocab_size` only with `kind: bpe`, not with `{kind}`")));
         }
@@ -92,11 +95,11 @@ impl<'de> Deserialize<'de> for Tokenizer {
                 Some(vocab_size) => Ok(Self::Bpe { vocab_size }),
                 None => Err(D::Error::custom("needs a `vocab_size` with `kind: bpe`\nwrite `{kind: bpe, vocab_size: 512}`")),
             },
-            "file" => match path {
+            // A file: it is one of these kinds.
+            _ => match path {
                 Some(path) => Ok(Self::File { path }),
                 None => Err(D::Error::custom("needs a `path` with `kind: file`\nwrite `{kind: file, path: tokenizer.json}`")),
             },
-            other => Err(D::Error::unknown_variant(other, KINDS)),
         }
     }
 }

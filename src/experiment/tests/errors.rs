@@ -75,6 +75,21 @@ fn axis_twice() {
 }
 
 #[test]
+fn a_fault_of_one_derived_setting_is_not_told_of_another() {
+    let said = said_after_head(
+        "tokenizer: {kind: bpe, vocab_size: 512}\nderive: {tokenizer.vocab_size: width * 4, model.dropout: batch_size / 8}\n",
+    );
+    assert!(said.contains("`model.dropout` should be a number from 0 to below 1, not `2`"), "{said}");
+    assert!(!said.contains("`tokenizer.vocab_size`"), "{said}");
+}
+
+#[test]
+fn two_units_of_a_budget_are_not_both_derived() {
+    let said = said_after_head("derive:\n  train.budget.steps: layers * 10\n  train.budget.tokens: layers * 1000\n");
+    assert!(said.contains("`train.budget.tokens` is set twice: by `derive` (as `train.budget.steps`) and by `derive`"), "{said}");
+}
+
+#[test]
 fn axis_of_a_block_and_of_its_part() {
     assert_snapshot!(said_after_head(
         "tokenizer: {kind: bpe, vocab_size: 512}\ngrid:\n  tokenizer: [{kind: char}, {kind: byte}]\n  tokenizer.vocab_size: [300, 400]\n"

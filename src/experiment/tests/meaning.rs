@@ -86,6 +86,15 @@ fn one_value_has_one_spelling_and_words_and_paths_keep_theirs() {
         of("grid: {train.budget: [{tokens: 1e5}]}\npoints: [{train.budget: {tokens: 100_000}, model.layers: 2}]\n"),
         ["1e5 tokens 4", "1e5 tokens 2"]
     );
+    // Words, what a setting is where it is not written, and parts of blocks.
+    assert_eq!(
+        of("grid:\n  - {train.shuffle: [yes, no]}\n  - {train.shuffle: [true], model.layers: [2]}\n"),
+        ["yes 4", "no 4", "yes 2"]
+    );
+    assert_eq!(of("grid: {train.stride: [64, 128]}\npoints: [{model.layers: 2}]\n"), ["64 4", "128 4", "128 2"]);
+    let sizes = "tokenizer: {kind: bpe, vocab_size: 512}\ngrid: {tokenizer.vocab_size: [512, 1_024]}\n\
+                 points: [{model.layers: 2}, {tokenizer.vocab_size: 1024, model.layers: 2}]\n";
+    assert_eq!(of(sizes), ["512 4", "1_024 4", "512 2", "1_024 2"]);
     // 8 heads for keys and values are not always `auto`.
     let heads =
         "model: {family: llama, width: 128}\ngrid: {model.heads: [4, 8]}\npoints: [{model.heads: 8, model.kv_heads: 4}]\n";
@@ -102,10 +111,7 @@ fn a_list_of_grids_is_their_union_and_equal_configurations_are_merged() {
     let expansion = expand(&experiment);
     // 16 with the default stride is 16 with stride 128; clip 1 at batch 16 is the same again.
     assert_eq!((expansion.merged, expansion.configurations.len()), (2, 6));
-    assert_eq!(
-        rows(&expansion),
-        ["8 64 1", "8 128 1", "16 64 1", "16 128 1", "32 = sequence_length 1", "16 = sequence_length off"]
-    );
+    assert_eq!(rows(&expansion), ["8 64 1", "8 128 1", "16 64 1", "16 128 1", "32 128 1", "16 128 off"]);
 }
 
 #[test]
@@ -149,6 +155,90 @@ fn blocks_are_axes_with_short_labels() {
     assert_eq!(rows(&expansion), ["char 1e5 tokens", "char 2 epochs", "bpe-1024 1e5 tokens", "bpe-1024 2 epochs"]);
     assert_eq!(expansion.configurations[3].settings.tokenizer, Tokenizer::Bpe { vocab_size: 1024 });
     assert_eq!(expansion.configurations[3].settings.train.budget, Budget::Epochs(2.0));
+}
+
+#[test]
+fn files_of_one_name_are_different_tokenizers() {
+    let experiment = experiment(
+        "grid:\n  tokenizer: [{kind: file, path: a/tokenizer.json}, {kind: file, path: b/tokenizer.json}]\n  \
+         train.learning_rate: [1e-3, 2e-3]\ntune: [train.learning_rate]\n",
+    );
+    assert_eq!(
+        rows(&expand(&experiment)),
+        ["a/tokenizer.json 1e-3", "a/tokenizer.json 2e-3", "b/tokenizer.json 1e-3", "b/tokenizer.json 2e-3"]
+    );
+}
+
+#[test]
+fn the_parts_of_a_tokenizer_are_read_together_wherever_they_stand() {
+    let bpe = |vocab_size| Tokenizer::Bpe { vocab_size };
+    let of = |rest: &str, set: &[&str], environment: &[(&str, &str)]| {
+        let overrides = Overrides {
+            set: set.iter().map(|&text| text.to_owned()).collect(),
+            environment: environment.iter().map(|(name, value)| (format!("VOTIVE_SET__{name}"), (*value).to_owned())).collect(),
+        };
+        match parse("x.yaml", &format!("{HEAD}{rest}"), &overrides) {
+            Ok((experiment, _)) => Ok(experiment.base.tokenizer),
+            Err(problems) => Err(problems.list().iter().map(|p| p.message().to_owned()).collect::<Vec<_>>().join("; ")),
+        }
+    };
+    assert_eq!(of("tokenizer.vocab_size: 512\ntokenizer.kind: bpe\n", &[], &[]), Ok(bpe(512)));
+    assert_eq!(of("", &["tokenizer.kind=bpe", "tokenizer.vocab_size=512"], &[]), Ok(bpe(512)));
+    assert_eq!(of("", &["tokenizer.vocab_size=512", "seeds=2", "tokenizer.kind=bpe"], &[]), Ok(bpe(512)));
+    assert_eq!(of("", &[], &[("TOKENIZER__KIND", "bpe"), ("TOKENIZER__VOCAB_SIZE", "512")]), Ok(bpe(512)));
+    assert_eq!(of("", &["tokenizer.kind=bpe"], &[("TOKENIZER__VOCAB_SIZE", "512")]), Ok(bpe(512)));
+    let file = "tokenizer: {kind: bpe, vocab_size: 300}\n";
+    assert_eq!(of(file, &["tokenizer.vocab_size=400", "tokenizer.vocab_size=512"], &[]), Ok(bpe(512)));
+    // What a whole block replaces does not come back.
+    assert_eq!(of(file, &["tokenizer.vocab_size=400", "tokenizer=byte"], &[]), Ok(Tokenizer::Byte));
+    for (rest, set, message) in [
+        ("tokenizer.kind: bpe\n", &[][..], "`tokenizer.kind` needs a `vocab_size` with `kind: bpe`"),
+        ("tokenizer: byte\ntokenizer.kind: char\n", &[], "`tokenizer.kind` is set twice (as `tokenizer`)"),
+        ("", &["tokenizer.vocab_size=9"], "`tokenizer.vocab_size` needs a `kind`"),
+        (
+            "",
+            &["tokenizer.kind=bpe", "tokenizer.vocab_size=many"],
+            "`tokenizer.vocab_size` should be a whole number from 1 up, not `many`",
+        ),
+        (
+            "",
+            &["tokenizer.kind=bep", "tokenizer.vocab_size=9"],
+            "`tokenizer.kind` should be one of char, byte, word, bpe, file, not `bep`",
+        ),
+    ] {
+        assert_eq!(of(rest, set, &[]), Err(message.to_owned()), "{rest}{set:?}");
+    }
+}
+
+#[test]
+fn a_search_draws_sizes_of_vocabularies_and_budgets() {
+    let experiment = experiment(
+        "tokenizer: {kind: bpe, vocab_size: 512}\nsearch:\n  random: 8\n  tokenizer.vocab_size: {from: 300, to: 1000}\n  \
+         train.budget.tokens: {from: 1e5, to: 1e6, log: true}\n",
+    );
+    let expansion = expand(&experiment);
+    assert_eq!(expansion.configurations.len(), 8);
+    for configuration in &expansion.configurations {
+        let Tokenizer::Bpe { vocab_size } = configuration.settings.tokenizer else { panic!("{configuration:?}") };
+        let Budget::Tokens(tokens) = configuration.settings.train.budget else { panic!("{configuration:?}") };
+        assert!((300..=1000).contains(&vocab_size) && (100_000..=1_000_000).contains(&tokens));
+        assert_eq!(configuration.values, [vocab_size.to_string(), format!("{tokens} tokens")]);
+    }
+}
+
+#[test]
+fn settings_may_stand_in_their_sections_wherever_configurations_are_described() {
+    let of = |rest: &str| rows(&expand(&experiment(rest)));
+    assert_eq!(of("grid: {train: {clip_norm: [0.5, 1]}}\npoints: [{train: {clip_norm: 0.25}}]\n"), ["0.5", "1", "0.25"]);
+    assert_eq!(of("zip: [{model: {layers: [2, 4]}, train: {stride: [32, 64]}}]\n"), ["2 32", "4 64"]);
+    assert_eq!(of("search: {random: 2, model: {layers: [3]}, train: {stride: [32]}}\n"), ["3 32"]);
+    assert_eq!(of("grid: {model.layers: [2, 4]}\nderive: {train: {stride: layers * 16}}\n"), ["2 32", "4 64"]);
+}
+
+#[test]
+fn minus_nothing_is_nothing() {
+    let expansion = expand(&experiment("grid: {train.warmup: [0, -0], model.dropout: [-0, 0]}\n"));
+    assert_eq!((rows(&expansion), expansion.merged), (vec!["0 -0".to_owned()], 3));
 }
 
 #[test]
@@ -241,6 +331,63 @@ fn layers_above_the_file_win_and_replace_axes() {
 }
 
 #[test]
+fn one_value_over_the_only_axis_leaves_its_configuration_beside_the_points() {
+    let of = |rest: &str, set: &str| {
+        let overrides = Overrides { set: vec![set.to_owned()], ..Overrides::default() };
+        let (experiment, _) = parse("x.yaml", &format!("{HEAD}{rest}"), &overrides).unwrap();
+        (experiment.combinations(), rows(&expand(&experiment)))
+    };
+    let two = "grid: {train.clip_norm: [off, 1.0]}\npoints: [{train.learning_rate: 3e-3}]\n";
+    assert_eq!(of(two, "train.clip_norm=0.5"), (Some(2), vec!["0.5 0.001".to_owned(), "0.5 3e-3".to_owned()]));
+    // Points that no axis stands beside stay alone, and an axis from above is crossed beside them.
+    let alone = "points: [{train.learning_rate: 3e-3}]\n";
+    assert_eq!(of(alone, "train.clip_norm=0.5"), (Some(1), vec!["3e-3".to_owned()]));
+    assert_eq!(of(alone, "train.clip_norm=[1, 2]").0, Some(3));
+}
+
+#[test]
+fn a_variable_of_the_environment_finds_a_name_of_ones_own_with_capitals() {
+    let of = |names: &str, derived: &str| {
+        let text = format!("{HEAD}let: {{{names}}}\nderive: {{train.learning_rate: {derived}}}\n");
+        let environment = vec![("VOTIVE_SET__LR".to_owned(), "2e-3".to_owned())];
+        let (experiment, _) = parse("x.yaml", &text, &Overrides { environment, ..Overrides::default() }).ok()?;
+        Some(expand(&experiment).configurations[0].settings.train.learning_rate)
+    };
+    assert_eq!(of("LR: 1e-3", "LR"), Some(2e-3));
+    assert_eq!(of("LR: 1e-3, lr: 1e-4", "LR + lr"), Some(3e-3));
+    assert_eq!(of("LR: 1e-3, Lr: 1e-4", "LR + Lr"), None, "either may be meant");
+}
+
+#[test]
+fn the_note_on_a_replaced_derivation_names_the_layer_that_holds() {
+    let overrides = Overrides {
+        set: vec!["train.stride=16".to_owned()],
+        environment: vec![("VOTIVE_SET__TRAIN__STRIDE".to_owned(), "32".to_owned())],
+    };
+    let (experiment, notes) =
+        parse("x.yaml", &format!("{HEAD}derive: {{train.stride: sequence_length / 2}}\n"), &overrides).unwrap();
+    assert_eq!(experiment.base.train.stride, Some(16));
+    let notes: Vec<&str> = notes.iter().map(Problem::message).collect();
+    assert_eq!(notes, ["`train.stride` is 16 for all: `--set` replaces its `derive`"]);
+}
+
+#[test]
+fn an_axis_of_fields_is_read_where_a_text_may_have_rows() {
+    let warned = |text: &str| {
+        let text = format!(
+            "name: x\ncorpus: {{text: {text}, validation: v.txt}}\ntrain: {{budget: {{steps: 1}}}}\ngrid: {{corpus.field: [a, b]}}\n"
+        );
+        let (experiment, _) = parse("x.yaml", &text, &Overrides::default()).unwrap();
+        expand(&experiment).warnings.iter().map(|w| w.message().to_owned()).collect::<Vec<_>>()
+    };
+    for text in ["a.jsonl", "a.ndjson", "A.JSONL", "'texts/*'"] {
+        assert_eq!(warned(text), [""; 0], "{text}");
+    }
+    let message = "nothing reads the axis `corpus.field`: only `.jsonl` and `.ndjson` files have fields";
+    assert_eq!(warned("a.txt"), [message]);
+}
+
+#[test]
 fn full_is_the_number_of_training_windows() {
     let experiment = experiment(
         "grid: {train.batch_size: [8, full]}\nexclude: [{when: batch_size * sequence_length > 4096}, {when: batch_size == 70}]\n",
@@ -307,6 +454,9 @@ fn a_list_above_the_file_makes_an_axis() {
     let (rows, notes) = swept("", &["train.batch_size=[8, 16]"]);
     assert_eq!(rows, ["8", "16"]);
     assert_eq!(notes, ["`train.batch_size` is swept over 8, 16: `--set` makes an axis of it"]);
+    // Beside another part of the same block.
+    let bpe = "tokenizer: {kind: bpe, vocab_size: 512}\n";
+    assert_eq!(swept(bpe, &["tokenizer.vocab_size=[300, 1024]", "tokenizer.kind=bpe"]).0, ["300", "1024"]);
     // In the place of the axis that it replaces.
     let (rows, notes) = swept("grid: {train.batch_size: [8, 16], train.stride: [64, 128]}\n", &["train.batch_size=[2, 4]"]);
     assert_eq!(rows, ["2 64", "2 128", "4 64", "4 128"]);

@@ -70,7 +70,7 @@ proptest! {
         let mut seeds = seeds;
         seeds.sort_unstable();
         seeds.dedup();
-        let yaml = to_yaml("again", "what: it's \"for\" # this", &settings, &seeds, &["train.clip_norm", "model", "tokenizer", "corpus.validation"].map(str::to_owned));
+        let yaml = to_yaml("again", "what: it's \"for\" # this", &settings, &seeds, &["train.clip_norm", "model.from", "tokenizer", "corpus.validation", "corpus.field", "corpus.max_bytes"].map(str::to_owned));
         let (experiment, _) = match parse("again.yaml", &yaml, &Overrides::default()) {
             Ok(read) => read,
             Err(problems) => return Err(TestCaseError::fail(format!("{yaml}\n{}", problems.render(Style::default())))),

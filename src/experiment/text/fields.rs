@@ -49,7 +49,8 @@ impl<'de> Deserialize<'de> for Texts {
 fn checked<'de, D: Deserializer<'de>>(deserializer: D, expected: &str, right: impl Fn(f64) -> bool) -> Result<f64, D::Error> {
     let scalar = Scalar::deserialize(deserializer)?;
     match scalar.number().filter(|&n| right(n)) {
-        Some(number) => Ok(number),
+        // -0 is 0.
+        Some(number) => Ok(number + 0.0),
         None => scalar.refuse(expected),
     }
 }
