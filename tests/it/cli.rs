@@ -211,6 +211,26 @@ fn status_tells_each_trial_and_changes_nothing() {
 }
 
 #[test]
+fn an_experiment_that_cannot_be_read_hides_no_other_from_a_status() {
+    let scene = Scene::new(SMALL);
+    scene.run(&["--set", "run.time=1s", "--set", "train.budget={steps: 1000000}"]).exits(5);
+    let broken = scene.path().join("runs/broken");
+    fs::create_dir(&broken).unwrap();
+    for name in ["experiment.json", "plan.parquet"] {
+        fs::copy(scene.path().join("runs/small").join(name), broken.join(name)).unwrap();
+    }
+    fs::write(broken.join("experiment.json"), "{").unwrap();
+    let said = scene.votive(&["status"]).exits(0).says("small: 1 trial");
+    assert!(said.err.starts_with("error: ") && said.err.contains("broken"), "{}", said.err);
+    let all = scene.votive(&["status", "--json"]).exits(0).json();
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    scene.votive(&["status", "runs/broken"]).exits(1).says("broken");
+    fs::write(scene.path().join("runs/small/experiment.json"), "{").unwrap();
+    let said = scene.votive(&["status"]).exits(1);
+    assert_eq!(said.err.matches("error: ").count(), 2, "each once: {}", said.err);
+}
+
+#[test]
 fn show_prints_an_experiment_that_is_the_same_trials() {
     let yaml = small(
         "grid: {train.batch_size: [4, full], train.clip_norm: [off, 0.5]}\nseeds: [3, 5]\ntokenizer: {kind: bpe, vocab_size: 300}",

@@ -1,11 +1,12 @@
 //! `votive status`: what is done, running, waiting, failed and why.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cli::args::Status;
 use crate::cli::exit_code::Code;
 use crate::cli::find::{Found, experiment_of, experiments, find, home_of, no_experiment};
-use crate::cli::output::print;
+use crate::cli::output::{print, say_error};
 use crate::cli::show::status;
 use crate::error::Result;
 use crate::plan::TrialId;
@@ -16,8 +17,17 @@ use crate::terminal::Look;
 
 pub(super) fn execute(arguments: &Status) -> Result<Code, Failure> {
     let asked = asked(arguments)?;
+    let mut said = BTreeSet::new();
     loop {
-        let texts: Vec<String> = asked.iter().map(|one| told(one, arguments.json)).collect::<Result<_>>()?;
+        // Of several experiments one that cannot be read hides no other; it is told once.
+        let mut errors = Vec::new();
+        let read = |one: &Asked| told(one, arguments.json).map_err(|error| errors.push(error)).ok();
+        let texts: Vec<String> = asked.iter().filter_map(read).collect();
+        let only = if texts.is_empty() { errors.pop() } else { None };
+        errors.iter().filter(|error| said.insert(error.chain())).for_each(say_error);
+        if let Some(error) = only {
+            return Err(error.into());
+        }
         match (arguments.json, arguments.name.is_some()) {
             (true, true) => print(&format!("{}\n", texts.join("\n")))?,
             (true, false) => print(&format!("[{}]\n", texts.join(",")))?,
