@@ -144,6 +144,9 @@ fn set_sentence(report: &Report, statistics: &Statistics, set: &[i64], others: &
     };
     let count = words::small_number(tied.len());
     match (tied.len(), others.len()) {
+        // With tuned settings another tried value of its own combination may be what beats them.
+        (0, 1) if statistics.sole_winner.is_none() => format!("The other one is out, but not by it: {gap}."),
+        (0, _) if statistics.sole_winner.is_none() => format!("Each of the others is out, but not all by it: next is {gap}."),
         (0, 1) => format!("It is better than the other one, by more than chance explains: {gap}."),
         (0, _) => format!("It is better than each of the {all} others, by more than chance explains: next is {gap}."),
         (1, 1) => format!("The other one is statistically tied with it: {gap}."),

@@ -122,6 +122,35 @@ fn tuned() {
     insta::assert_snapshot!(read(&plan, &scattered(&means, 3, 0.01), r#"{"common_context": 32, "tune": ["train.clip_norm"]}"#));
 }
 
+/// Results with these losses, those of a configuration in a row.
+fn of<const SEEDS: usize>(losses: &[[f64; SEEDS]]) -> Vec<TrialState> {
+    losses.iter().flatten().map(|&loss| completed(loss, Some(loss))).collect()
+}
+
+/// The best one scatters too much to beat any other; the value beside it, which was not chosen, does.
+#[test]
+fn others_that_only_another_value_of_the_best_combination_beats_are_not_beaten_by_it() {
+    let noisy = [1.2, 1.8, 1.45, 1.6, 1.45];
+    let steady = |mean: f64, turned: usize| {
+        let mut own = [0.0, 0.001, -0.001, 0.0005, -0.0005].map(|own| mean + own);
+        own.rotate_left(turned);
+        own
+    };
+    let verdict = |lengths: &[usize], losses: &[[f64; 5]]| {
+        let plan = plan(lengths, &[ClipNorm::At(0.25), ClipNorm::At(0.5)], &[1, 2, 3, 4, 5]);
+        let report = night(&plan, &of(losses), r#"{"common_context": 32, "tune": ["train.clip_norm"]}"#).report();
+        let statistics = report.statistics.as_ref().unwrap();
+        assert_eq!((statistics.best_set().unwrap(), statistics.sole_winner), (vec![1], None));
+        report.verdict()
+    };
+    let said =
+        verdict(&[32, 64, 128], &[noisy, steady(1.505, 0), steady(1.52, 1), steady(1.53, 2), steady(1.6, 3), steady(1.61, 4)]);
+    assert!(said.contains("Each of the others is out, but not all by it: next is length 64 · clip 0.25, +2.0 % ("), "{said}");
+    let said = verdict(&[32, 64], &[noisy, steady(1.505, 0), steady(1.52, 1), steady(1.53, 2)]);
+    assert!(said.contains("The other one is out, but not by it: length 64 · clip 0.25, +2.0 % ("), "{said}");
+    assert!(!said.contains("better than"), "{said}");
+}
+
 #[test]
 fn missing_seeds() {
     let plan = plan(&[32, 64, 128], &[OFF], &[1, 2, 3]);
