@@ -18,7 +18,8 @@ pub enum Code {
     SomeFailed,
     /// 4: nothing to report.
     Nothing,
-    /// 5: stopped by the deadline, by a full disk, or since no slot or no GPU was left; trials are left.
+    /// 5: trials are left, and can go on: stopped by the deadline, by a full disk, or since no slot or no GPU was left; or another
+    /// worker holds them, or was stopped by somebody.
     Stopped,
     /// 75: another runner holds this experiment.
     Busy,
@@ -78,11 +79,14 @@ impl Code {
         match summary.stopped {
             // Asked to stop when all was done.
             _ if summary.all_completed() => Self::Ok,
+            // Whatever it was stopped by, all were over.
+            _ if summary.left == 0 => Self::SomeFailed,
             Some(Stop::Asked) if terminated => Self::Terminated,
             Some(Stop::Asked) => Self::Interrupted,
-            Some(Stop::Deadline) => Self::Stopped,
-            Some(Stop::DiskFull | Stop::NoSlot | Stop::NoGpu) if summary.left > 0 => Self::Stopped,
-            _ => Self::SomeFailed,
+            Some(Stop::Deadline | Stop::DiskFull | Stop::NoSlot | Stop::NoGpu) => Self::Stopped,
+            // None was lost: another worker holds them, or somebody stopped theirs.
+            None if summary.completed + summary.left == summary.trials => Self::Stopped,
+            Some(Stop::SameFailure { .. }) | None => Self::SomeFailed,
         }
     }
 }
@@ -107,7 +111,11 @@ mod tests {
             (run(2, 1, 0, None), false, 3),
             (run(1, 0, 2, Some(Stop::Asked)), false, 130),
             (run(1, 0, 2, Some(Stop::Asked)), true, 143),
+            (run(2, 1, 0, Some(Stop::Asked)), true, 3),
             (run(1, 0, 2, Some(Stop::Deadline)), false, 5),
+            (run(2, 1, 0, Some(Stop::Deadline)), false, 3),
+            (run(2, 0, 1, None), false, 5),
+            (run(1, 1, 1, None), false, 3),
             (run(1, 0, 2, Some(Stop::DiskFull)), false, 5),
             (run(2, 1, 0, Some(Stop::DiskFull)), false, 3),
             (run(1, 0, 2, Some(Stop::NoSlot)), false, 5),
