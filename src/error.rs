@@ -82,7 +82,10 @@ impl Error {
     /// A failed operation on a file: `failed to {action} {path}`, with the system's reason underneath.
     pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
         let kind = match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::DiskFull,
+            // The last: of a limit of this process, or of the file system.
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge => {
+                Kind::DiskFull
+            }
             std::io::ErrorKind::OutOfMemory => Kind::OutOfMemory,
             _ => Kind::Io,
         };

@@ -106,7 +106,8 @@ impl Failure {
         // Where the cause follows from the exit code, the code says nothing more.
         let told_by_code = self.cause.exit_code().is_some() && !matches!(self.cause, Cause::Memory | Cause::Disk);
         let said = said(&self.last_lines);
-        let reason = if told_by_code && said.is_some() { "" } else { self.reason.as_str() };
+        let is_said = told_by_code && said.is_some() || said.is_some_and(|said| said.contains(&self.reason));
+        let reason = if is_said { "" } else { self.reason.as_str() };
         let parts = [name, reason, said.unwrap_or_default()];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
     }
@@ -276,6 +277,8 @@ fn signal_name(signal: i32) -> String {
         11 => "segmentation fault",
         13 => "broken pipe",
         15 => "terminated",
+        24 => "limit of processor time",
+        25 => "limit of a file's size",
         _ => return format!("signal {signal}"),
     };
     format!("signal {signal} ({word})")
@@ -321,6 +324,7 @@ mod tests {
             (signal(11), crash("signal 11 (segmentation fault)")),
             (signal(6), crash("signal 6 (abort)")),
             (signal(9), of(Cause::Unknown, "signal 9 (killed)")),
+            (signal(25), crash("signal 25 (limit of a file's size)")),
             (signal(64), crash("signal 64")),
             (Evidence { memory_ran_out: true, ..signal(9) }, of(Cause::Memory, "killed for memory")),
             (Evidence { memory_ran_out: true, ..signal(11) }, crash("signal 11 (segmentation fault)")),
@@ -407,6 +411,7 @@ mod tests {
             (failure(Cause::Crash, "exit code 1", &["error: a", "error: b", "hint: c"]), "crashed: exit code 1: b"),
             (failure(Cause::Memory, "killed for memory", &[]), "killed for memory"),
             (failure(Cause::Memory, "memory ran out", &["error: 3 GB"]), "memory ran out: 3 GB"),
+            (failure(Cause::Memory, "memory ran out", &["error: the GPU's memory ran out: x"]), "the GPU's memory ran out: x"),
             (failure(Cause::Hang, "silent for 130 s while scoring", &["x"]), "hung: silent for 130 s while scoring"),
             (failure(Cause::NotStarted, "no such file", &[]), "not started: no such file"),
             (failure(Cause::Disk, "the disk is full", &[]), "the disk is full"),

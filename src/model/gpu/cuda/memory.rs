@@ -88,10 +88,13 @@ fn did_not_fit(error: Error, context: &Context, name: &str, bytes: u64) -> Error
     }
     let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
     let there = match context.memory() {
-        Ok((free, total)) => format!(", and {} of {} are free", gigabytes(free), gigabytes(total)),
+        Ok((free, total)) => format!(" where {} of {} are free", gigabytes(free), gigabytes(total)),
         Err(_) => String::new(),
     };
-    error.context(format!("the GPU has no room for {name}: it takes {}{there}", gigabytes(bytes)))
+    // What the driver calls it says nothing more.
+    let help = error.help_text().unwrap_or_default();
+    let message = format!("the GPU's memory ran out: there is no room for {name} of {}{there}", gigabytes(bytes));
+    Error::new(Kind::OutOfMemory, message).help(help)
 }
 
 /// Host memory that the device reads and writes over the bus; freed when dropped.
