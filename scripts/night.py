@@ -18,8 +18,8 @@ One experiment, begun on a terminal, with a deadline of minutes, in which
 Each of them is done for real where this machine and this user can do it: control groups (version 1 or 2) and a small file system of its own
 need root, or the right to mount one in a name space (`unshare -rm`); a silent worker needs a program that has `run.timeout`. What cannot
 be done is said and left out. Then it is checked that the command exited with the code for a deadline, that every trial stands in the report
-and in trials.parquet with its status, that those that are not complete have a reason which names what was done to them, that the log of
-events says when the disk was full and when it had room, and that nothing half-written is left. Exits with 1 where something is not so.
+and in trials.parquet with its status, that those that are not complete have a reason which names what was done to them, that the trial
+which the full disk met has waited for room and has lost no attempt, and that nothing half-written is left. Exits with 1 where something is not so.
 """
 
 import argparse
@@ -319,7 +319,9 @@ class Night:
                 kinds.append("torn")
         self.expect(kinds.count("torn") <= full, "the log of events has torn lines")
         if full:
-            self.expect("disk_full" in kinds and "disk_has_room" in kinds, "the log of events does not say when the disk was full, and when not")
+            log = (self.results / "trials" / self.trials["disk"] / "log.jsonl").read_text()
+            self.expect("waits until the disk has room" in log, "disk: its log does not say that it waited for room")
+            self.expect(len(self.attempts("disk")) == 1, "disk: the full disk ended an attempt")
         left = [str(path) for path in self.results.rglob(".tmp-*")]
         self.expect(not left, f"left behind: {left}")
         words = self.said.decode(errors="replace")

@@ -6,6 +6,7 @@
 //! has taken over changes nothing any more ([`give_way`]).
 
 mod fence;
+mod room;
 
 use std::fs::{self, File, Metadata};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
@@ -14,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::pulse;
 
 use self::fence::check;
 pub use self::fence::{give_way, has_given_way, taken_over};
+pub use self::room::{has_room, overwrite, patiently, waits_for_room};
 
 const PREFIX: &str = ".tmp-";
 
@@ -144,8 +146,10 @@ pub fn remove_file(path: &Path) -> Result<()> {
 pub fn replace_unflushed(path: &Path, bytes: &[u8]) -> Result<()> {
     check(path)?;
     let part = temporary(path);
-    fs::write(&part, bytes).map_err(|e| Error::io("write", path, e))?;
-    fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e))
+    let written = fs::write(&part, bytes).map_err(|e| Error::io("write", path, e));
+    let replaced = written.and_then(|()| fs::rename(&part, path).map_err(|e| Error::io("rename into place", path, e)));
+    // What cannot be removed is swept later.
+    replaced.inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
 /// Reads a JSON file; `None` where there is none.
@@ -282,20 +286,6 @@ pub fn size(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-/// Whether so many bytes can be written below a folder: room for them is taken and given back, since the free space that a file
-/// system tells knows nothing of quotas. Where that cannot be tried, it is taken to be so.
-pub fn has_room(folder: &Path, bytes: u64) -> bool {
-    let path = temporary(&folder.join("room"));
-    let full = |e: std::io::Error| e.kind() == ErrorKind::FileTooLarge || Error::io("reserve", &path, e).kind() == Kind::DiskFull;
-    let result = match File::create(&path) {
-        Ok(file) => rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).map_err(std::io::Error::from),
-        Err(error) => Err(error),
-    };
-    // Where it cannot be removed it is swept later.
-    let _ = fs::remove_file(&path);
-    !result.is_err_and(full)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,17 +373,5 @@ mod tests {
         assert_eq!(read_json::<u32>(&path).unwrap(), Some(7));
         fs::write(&path, "{").unwrap();
         assert!(read_json::<u32>(&path).unwrap_err().to_string().ends_with("a.json is damaged"));
-    }
-
-    #[test]
-    fn room_is_there_or_not_and_nothing_is_left_of_the_trial() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(has_room(dir.path(), 1 << 20));
-        assert!(!has_room(dir.path(), 1 << 60), "an exbibyte");
-        assert_eq!((fs::read_dir(dir.path()).unwrap().count(), size(dir.path())), (0, 0));
-        assert!(has_room(&dir.path().join("missing"), 1), "what cannot be tried is no full disk");
-        fs::create_dir(dir.path().join("a")).unwrap();
-        fs::write(dir.path().join("a/b"), [0; 7]).unwrap();
-        assert_eq!(size(dir.path()), 7);
     }
 }

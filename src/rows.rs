@@ -266,10 +266,12 @@ pub enum Phase {
     Scoring,
     /// Scoring a finished trial again.
     Rescoring,
+    /// Waiting until the disk has room for what it is to write.
+    WaitingForRoom,
 }
 
 impl Phase {
-    /// `starting`, `training`, `evaluating`, `saving`, `scoring` or `rescoring`.
+    /// `starting`, `training`, `evaluating`, `saving`, `scoring`, `rescoring` or `waiting for room on the disk`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -278,6 +280,7 @@ impl Phase {
             Self::Saving => "saving",
             Self::Scoring => "scoring",
             Self::Rescoring => "rescoring",
+            Self::WaitingForRoom => "waiting for room on the disk",
         }
     }
 }

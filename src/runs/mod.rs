@@ -7,7 +7,7 @@
 //! | `trial.json` | the runner, before the first attempt | what the worker is to do |
 //! | `lock` | the worker, in place, while it runs | whether anybody is at it: the lock counts, not the text in it |
 //! | `attempts/0001.json` | the worker at start and good end, the runner after a bad one | that it was started at all, how each try ended, and which worker may write: the newest |
-//! | `progress.json` | the worker, renamed without a flush | nothing: it is shown to people |
+//! | `progress.json` | the worker, renamed without a flush, or written over where the disk is full | nothing: it is shown to people |
 //! | `sample.json` | the worker, just before the outcome | nothing: it is shown to people |
 //! | `outcome.json` | the worker, last and once; the runner when it gives up | that it is over, and how |
 //!
@@ -61,6 +61,8 @@ pub use probed::{keep_probed_memory, probed_memory};
 pub use published::{Published, overwritten};
 pub use report_memory::{keep_report_memory, report_memory};
 pub use stamp::{Holder, boot, host, rfc3339};
-pub use state::{Reopen, State, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress};
+pub use state::{
+    Reopen, State, hear_progress, read_progress, reopen, set_aside_outcome, state_of, write_outcome, write_progress,
+};
 pub use states::states_of;
 pub use submission::{QueuedJob, Submission, Task, queued_jobs, submissions, sweep_submissions};

@@ -1,8 +1,10 @@
 //! What a trial is doing: derived from its folder each time it is asked, never stored.
 
+use std::time::UNIX_EPOCH;
+
 use super::{Attempt, AttemptEnd, End, Outcome, Progress, Status, TrialFolder, attempts, boot, host, is_held};
 use crate::durable;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// What a trial's folder says.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,10 +76,23 @@ pub fn read_progress(folder: &TrialFolder) -> Option<Progress> {
     durable::read_json(&folder.progress()).ok().flatten()
 }
 
-/// Says how far the worker is.
+/// The same as a sign of life: its time is that of its file where this is later, since a worker that can write nothing says no more than
+/// that it tried.
+pub fn hear_progress(folder: &TrialFolder) -> Option<Progress> {
+    let progress = read_progress(folder)?;
+    let modified = std::fs::metadata(folder.progress()).and_then(|found| found.modified());
+    let since = modified.map(|modified| modified.duration_since(UNIX_EPOCH).unwrap_or_default()).unwrap_or_default();
+    let time_utc = i64::try_from(since.as_micros()).unwrap_or(0).max(progress.time_utc);
+    Some(Progress { time_utc, ..progress })
+}
+
+/// Says how far the worker is, also where the disk is full.
 pub fn write_progress(folder: &TrialFolder, progress: &Progress) -> Result<()> {
     let text = serde_json::to_vec(progress).map_err(|e| Error::internal("the progress has no JSON form").caused_by(e))?;
-    durable::replace_unflushed(&folder.progress(), &text)
+    match durable::replace_unflushed(&folder.progress(), &text) {
+        Err(error) if error.kind() == Kind::DiskFull => durable::overwrite(&folder.progress(), &text),
+        written => written,
+    }
 }
 
 /// Writes how a trial ended: the last file of a trial. Only by who holds the trial's lock.
@@ -175,6 +190,43 @@ mod tests {
             starts_over: None,
             time_utc: 9,
         }
+    }
+
+    #[test]
+    fn where_the_disk_is_full_a_note_is_written_over_the_one_before_and_is_a_sign_of_life() {
+        let (_dir, folder) = trial();
+        durable::create_folder(folder.path()).unwrap();
+        let path = folder.progress();
+        let full = || std::os::unix::fs::symlink("/dev/full", durable::temporary(&path)).unwrap();
+        full();
+        assert!(write_progress(&folder, &progress()).is_err(), "there is nothing to write over");
+        write_progress(&folder, &progress()).unwrap();
+        let before = std::fs::metadata(&path).unwrap();
+        full();
+        let next = Progress { step: 6, loss: None, tokens_per_second: None, ..progress() };
+        write_progress(&folder, &next).unwrap();
+        assert_eq!(read_progress(&folder), Some(next));
+        let after = std::fs::metadata(&path).unwrap();
+        let place = |found: &std::fs::Metadata| (std::os::unix::fs::MetadataExt::ino(found), found.len());
+        assert_eq!(place(&after), place(&before));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
+    }
+
+    #[test]
+    fn the_time_of_a_note_that_could_not_be_written_is_a_sign_of_life() {
+        let (_dir, folder) = trial();
+        durable::create_folder(folder.path()).unwrap();
+        assert_eq!(hear_progress(&folder), None);
+        let said = Progress { time_utc: 5_000_000, ..progress() };
+        write_progress(&folder, &said).unwrap();
+        let heard_at = |seconds| {
+            let file = std::fs::File::options().write(true).open(folder.progress()).unwrap();
+            file.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+            hear_progress(&folder).unwrap()
+        };
+        assert_eq!(heard_at(4), said);
+        assert_eq!(heard_at(6), Progress { time_utc: 6_000_000, ..said.clone() });
+        assert_eq!(read_progress(&folder), Some(said));
     }
 
     #[test]

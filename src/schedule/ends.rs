@@ -1,9 +1,10 @@
 //! What a runner writes of the ends of trials and attempts, wherever their workers run.
 
 use super::executor::Work;
+use crate::durable;
 use crate::error::Result;
 use crate::rows::now_utc;
-use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, state_of, write_outcome};
+use crate::runs::{Attempt, End, Outcome, TrialFolder, TrialLock, end_attempt, list_checkpoints, state_of, write_outcome};
 
 /// What a disk that was full must hold at least before a trial goes on, bytes.
 const LEAST_ROOM: u64 = 16_000_000;
@@ -47,8 +48,34 @@ pub(super) fn give_up(folder: &TrialFolder, work: Work, end: End, reason: &str, 
     write_outcome(folder, &Outcome::given_up(end, reason, state.progress.as_ref(), now_utc(), version))
 }
 
-/// Whether the disk has room for the trial to go on, which found it full: where a checkpoint like those that are there finds it.
+/// Whether the disk has room for the trial to go on, which found it full: where a checkpoint like its newest one finds it.
 pub(super) fn has_room(folder: &TrialFolder) -> bool {
-    let needs = crate::durable::size(&folder.checkpoints()).max(LEAST_ROOM);
-    crate::durable::has_room(folder.path(), needs)
+    durable::has_room(folder.path(), checkpoint_bytes(folder).max(LEAST_ROOM))
+}
+
+/// The size of a trial's newest checkpoint; 0 where there is none.
+fn checkpoint_bytes(folder: &TrialFolder) -> u64 {
+    let newest = list_checkpoints(&folder.checkpoints()).unwrap_or_default().pop();
+    newest.map_or(0, |(_, checkpoint)| durable::size(&checkpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::runs::checkpoint_name;
+
+    #[test]
+    fn a_trial_needs_the_room_of_its_newest_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = TrialFolder::at(dir.path());
+        assert_eq!(checkpoint_bytes(&folder), 0);
+        for (step, bytes) in [(20, 5), (3, 700), (10, 700)] {
+            let checkpoint = folder.checkpoints().join(checkpoint_name(step));
+            fs::create_dir_all(&checkpoint).unwrap();
+            fs::write(checkpoint.join("x"), vec![0; bytes]).unwrap();
+        }
+        assert_eq!(checkpoint_bytes(&folder), 5);
+    }
 }

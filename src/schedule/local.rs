@@ -24,7 +24,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::TrialId;
 use crate::rows::now_utc;
-use crate::runs::{Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, next_attempt, read_progress};
+use crate::runs::{Attempt, End, ExperimentFolder, Outcome, Progress, TrialFolder, hear_progress, next_attempt};
 
 /// How long the last words of a dead worker are waited for, where a process of its own still holds its standard error.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -257,7 +257,7 @@ impl Executor for LocalExecutor<'_> {
 
 /// How far a worker says it is. What an earlier attempt said last is still there when this one starts.
 fn said_by(worker: &Worker) -> Option<Progress> {
-    read_progress(&worker.folder).filter(|progress| progress.attempt == worker.attempt.attempt)
+    hear_progress(&worker.folder).filter(|progress| progress.attempt == worker.attempt.attempt)
 }
 
 /// Starts the threads that read what a worker says and wait for its end, so that the end is known at once.

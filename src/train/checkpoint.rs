@@ -20,18 +20,21 @@ use super::backend::{Lent, State};
 use super::export;
 use crate::durable;
 use crate::error::{Error, Kind, Result};
-use crate::model::Config;
 use crate::model::gpu::Stamp;
+use crate::model::{Config, Parameter};
 use crate::plan::TrialId;
 use crate::pulse::Beating;
 use crate::rows::{ARITHMETIC, CheckpointKind, Recorder};
 use crate::runs::{WEIGHTS, checkpoint_name, list_checkpoints};
+use crate::words;
 
 /// Version of `state.json` and of `manifest.json` that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
+/// What is beside tensors and tokenizer takes less, bytes.
+const DESCRIPTION: u64 = 256 << 10;
 
 /// Why a checkpoint was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +163,16 @@ fn measure(manifest: &Manifest) -> Written {
     Written { bytes, blake3: weights.map_or_else(String::new, |f| f.blake3.clone()), seconds: 0.0 }
 }
 
+/// The room that a checkpoint takes at most, bytes: values and two moments of 4 bytes each, and what describes them.
+pub fn room(config: &Config, tokenizer: &Path) -> u64 {
+    let values: usize = config.parameters().iter().map(Parameter::len).sum();
+    12 * values as u64 + fs::metadata(tokenizer).map_or(0, |found| found.len()) + DESCRIPTION
+}
+
 /// Writes a checkpoint whole or not at all.
+///
+/// # Errors
+/// Of kind [`Kind::DiskFull`] also where it is known not to fit: then nothing is written.
 pub fn save(
     checkpoints: &Path,
     job: &Job,
@@ -172,6 +184,12 @@ pub fn save(
     let started = Instant::now();
     durable::create_folder(checkpoints)?;
     let target = checkpoints.join(checkpoint_name(position.step));
+    let bytes = room(config, tokenizer);
+    // One that cannot be finished would take from others what room there is.
+    if !durable::has_room(checkpoints, bytes) {
+        let message = format!("the disk has no room for {}, which takes {}", target.display(), words::bytes(bytes));
+        return Err(Error::new(Kind::DiskFull, message));
+    }
     let parameters = config.parameters();
     durable::folder_with(&target, |folder| {
         export::write_weights(&folder.join(WEIGHTS), config, &parameters, &state.values)?;

@@ -1,5 +1,7 @@
 //! The checkpoints of a trial: which stay, which go, and the rows that tell of them.
 
+use std::sync::atomic::AtomicBool;
+
 use super::backend::{Lent, State};
 use super::checkpoint::{self, Position, Reason, Written};
 use super::{Folders, Job};
@@ -9,6 +11,9 @@ use crate::experiment::settings::WhenDone;
 use crate::model::Config;
 use crate::rows::{CheckpointKind, CheckpointRow, Recorder, now_utc};
 use crate::runs::{checkpoint_name, list_checkpoints};
+
+/// The room that rows are waited for with, bytes.
+pub(super) const ROWS: u64 = 1 << 20;
 
 /// Keeps them.
 pub(super) struct Keeper<'a> {
@@ -63,22 +68,29 @@ impl<'a> Keeper<'a> {
         &self.kept
     }
 
-    /// Writes a checkpoint; where it is one that stays, its row, and those go that it makes superfluous.
+    /// Writes a checkpoint; where it is one that stays, its row, and those go that it makes superfluous. With `stop` room for each is
+    /// waited for.
     pub(super) fn save(
         &mut self,
         config: &Config,
         position: &Position,
         state: &State<Lent<'_>>,
         recorder: &mut dyn Recorder,
+        stop: Option<&AtomicBool>,
     ) -> Result<()> {
-        let tokenizer = self.folders.experiment.join(&self.job.corpus.tokenizer_file);
-        let written = checkpoint::save(self.folders.checkpoints, self.job, config, &tokenizer, position, state)?;
+        let Folders { experiment, checkpoints, .. } = self.folders;
+        let tokenizer = experiment.join(&self.job.corpus.tokenizer_file);
+        let written = durable::patiently(checkpoints, checkpoint::room(config, &tokenizer), stop, || {
+            checkpoint::save(checkpoints, self.job, config, &tokenizer, position, state)
+        })?;
         if let Reason::Kept(kind) = position.reason {
             // First: where the disk is full now, the recorder has the row and writes it later.
             self.kept.push(position.step);
-            recorder.checkpoint(&self.row(position, kind, &written))?;
-            self.retire(position, recorder)?;
-            recorder.flush()?;
+            durable::patiently(checkpoints, ROWS, stop, || {
+                recorder.checkpoint(&self.row(position, kind, &written))?;
+                self.retire(position, recorder)?;
+                recorder.flush()
+            })?;
         }
         Ok(())
     }

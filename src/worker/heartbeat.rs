@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::pulse;
 use crate::rows::{Phase, now_utc};
@@ -38,7 +39,10 @@ impl Note {
     fn write(&mut self) {
         self.beats = pulse::beats();
         self.progress.time_utc = now_utc();
-        if write_progress(&self.folder, &self.progress).is_err_and(|e| e.kind() == Kind::TakenOver) {
+        let waits = durable::waits_for_room();
+        let phase = if waits { Phase::WaitingForRoom } else { self.progress.phase };
+        let told = Progress { phase, ..self.progress.clone() };
+        if write_progress(&self.folder, &told).is_err_and(|e| e.kind() == Kind::TakenOver) {
             self.stop.store(true, Ordering::Release);
         }
     }
@@ -116,7 +120,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::durable;
     use crate::runs::read_progress;
 
     #[test]

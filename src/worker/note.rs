@@ -1,16 +1,24 @@
 //! How far a trial is, noted for its runner and for people.
 
+use std::sync::atomic::AtomicBool;
+
 use super::heartbeat::Heart;
+use crate::durable;
 use crate::error::Result;
 use crate::record::ParquetRecorder;
 use crate::rows::{CheckpointRow, EvaluationRow, Phase, Positions, Recorded, Recorder, StepRow, TokenNll};
 use crate::runs::{Attempt, Progress, TrialFolder, begin_attempt};
 use crate::train::Job;
 
+/// The room that is waited for with rows, bytes: of any table, and for each token that was scored.
+const ROOM: u64 = 1 << 20;
+const TOKEN_BYTES: u64 = 16;
+
 /// Records, and notes how far the trial is.
 pub(super) struct Noting<'a> {
     parquet: ParquetRecorder,
     heart: &'a Heart,
+    stop: &'a AtomicBool,
     folder: TrialFolder,
     attempt: Attempt,
     /// Smoothed over the last steps.
@@ -21,11 +29,18 @@ pub(super) struct Noting<'a> {
 }
 
 impl<'a> Noting<'a> {
-    /// Notes what `attempt` makes of the job, beside the record that `parquet` keeps.
-    pub(super) fn new(parquet: ParquetRecorder, heart: &'a Heart, folder: &TrialFolder, job: &Job, attempt: &Attempt) -> Self {
+    /// Notes what `attempt` makes of the job, beside the record that `parquet` keeps. Whoever waits for room heeds `stop`.
+    pub(super) fn new(
+        parquet: ParquetRecorder,
+        (heart, stop): (&'a Heart, &'a AtomicBool),
+        folder: &TrialFolder,
+        job: &Job,
+        attempt: &Attempt,
+    ) -> Self {
         let budget_seconds = job.settings.train.budget.seconds();
         heart.change(|progress| progress.steps = job.steps as i64);
-        Self { parquet, heart, folder: folder.clone(), attempt: attempt.clone(), loss: None, rate: None, budget_seconds }
+        let (folder, attempt) = (folder.clone(), attempt.clone());
+        Self { parquet, heart, stop, folder, attempt, loss: None, rate: None, budget_seconds }
     }
 
     /// What was recorded.
@@ -110,12 +125,14 @@ impl Recorder for Noting<'_> {
         self.parquet.checkpoint_deleted(path, time_utc)
     }
 
+    // Scores are made in the end, and took their time: room for them is waited for.
     fn token_nll(&mut self, scores: &TokenNll) -> Result<()> {
-        self.parquet.token_nll(scores)
+        let bytes = ROOM + TOKEN_BYTES * scores.nll.len() as u64;
+        durable::patiently(self.folder.path(), bytes, Some(self.stop), || self.parquet.token_nll(scores))
     }
 
     fn positions(&mut self, positions: &Positions) -> Result<()> {
-        self.parquet.positions(positions)
+        durable::patiently(self.folder.path(), ROOM, Some(self.stop), || self.parquet.positions(positions))
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -14,6 +14,9 @@ use crate::rows::{ARITHMETIC, PROTOCOL, Recorder, now_utc};
 use crate::runs::{Attempt, AttemptEnd, End, Outcome, TrialFolder, end_attempt, write_outcome};
 use crate::train::{self, Ended, Folders, device};
 
+/// The room that a short file is waited for with, bytes.
+const ROOM: u64 = 64 << 10;
+
 /// Trains as far as it is let. An attempt that ends badly is the runner's to note.
 pub(super) fn train(assignment: &Assignment, attempt: &Attempt, heart: Heart, stop: &AtomicBool) -> Result<Leaves> {
     let folder = &assignment.folder;
@@ -21,7 +24,8 @@ pub(super) fn train(assignment: &Assignment, attempt: &Attempt, heart: Heart, st
         end_attempt(folder, attempt, AttemptEnd::Interrupted, &[])?;
         return Ok(Leaves::Interrupted);
     };
-    end_attempt(folder, attempt, AttemptEnd::Outcome(outcome.end), &[])?;
+    let has_ended = || end_attempt(folder, attempt, AttemptEnd::Outcome(outcome.end), &[]);
+    durable::patiently(folder.path(), ROOM, Some(stop), has_ended)?;
     // No note is half written when the last file is there: nobody sweeps the folder of a trial that is over.
     drop(heart);
     write_outcome(folder, &outcome)?;
@@ -34,7 +38,7 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
     tracing::info!(trial = job.id.as_str(), attempt = attempt.attempt, threads = attempt.threads, "begins");
     let hardware = assignment.hardware(&job)?;
     let (record, starts_over) = open_record(folder, &job.id)?;
-    let mut recorder = Noting::new(record, heart, folder, &job, attempt);
+    let mut recorder = Noting::new(record, (heart, stop), folder, &job, attempt);
     if let Some(why) = starts_over {
         recorder.starts_over(&why);
     }
@@ -65,7 +69,7 @@ fn to_the_end(assignment: &Assignment, attempt: &Attempt, heart: &Heart, stop: &
         Ok(Ended::Completed(summary)) => {
             // One that could not be made costs nothing; one that cannot be written is made again, as everything else.
             if let Some(sample) = &summary.sample {
-                durable::write_json(&folder.sample(), sample)?;
+                durable::patiently(folder.path(), ROOM, Some(stop), || durable::write_json(&folder.sample(), sample))?;
             }
             outcome(End::Completed, None, summary)
         }

@@ -258,7 +258,13 @@ impl Runner {
     }
 
     pub(crate) fn is_over(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.code().is_some()
+    }
+
+    /// Its exit code, once it is over.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
     }
 
     pub(crate) fn wait(mut self) -> Said {

@@ -69,7 +69,11 @@ impl Bars {
     pub(super) fn progressed(&self, trial: &TrialId, progress: &Progress) {
         let Some((bar, label)) = self.running.get(trial) else { return };
         bar.set_position((progress.fraction.clamp(0.0, 1.0) * PARTS as f64) as u64);
-        let doing = if progress.phase == Phase::Training { String::new() } else { format!("{}, ", progress.phase.name()) };
+        let doing = match progress.phase {
+            // That it waits is said with how far it is.
+            Phase::Training | Phase::WaitingForRoom => String::new(),
+            phase => format!("{}, ", phase.name()),
+        };
         bar.set_message(format!("{label}  {doing}{}", how_far(progress)));
     }
 

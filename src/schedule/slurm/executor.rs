@@ -17,7 +17,7 @@ use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::plan::TrialId;
 use crate::runs::{
-    End, ExperimentFolder, Outcome, Progress, Submission, Task, list_checkpoints, next_attempt, read_progress, submissions,
+    End, ExperimentFolder, Outcome, Progress, Submission, Task, hear_progress, list_checkpoints, next_attempt, submissions,
     sweep_submissions,
 };
 use crate::schedule::ends::{Notes, give_up, has_room};
@@ -247,7 +247,7 @@ impl Executor for SlurmExecutor<'_> {
 
     fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
         let job = self.jobs.get(trial)?;
-        read_progress(&self.experiment.trial(trial)).filter(|progress| job.is_said_by(progress))
+        hear_progress(&self.experiment.trial(trial)).filter(|progress| job.is_said_by(progress))
     }
 
     fn ask_to_stop(&mut self, trial: &TrialId) {

@@ -4,10 +4,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::Trainer;
+use crate::durable;
 use crate::error::{Error, Kind, Result};
 use crate::rows::{ARITHMETIC, CheckpointKind, EvaluationRow, Phase, Protocol, ScoredPart, now_utc};
 use crate::train::checkpoint::{Best, Position, Reason};
 use crate::train::evaluate::{self, GROUP, Predicted, WindowLayout};
+use crate::train::retention::ROWS;
 use crate::train::scoring::Weights;
 
 impl Trainer<'_> {
@@ -40,9 +42,11 @@ impl Trainer<'_> {
                 (false, false) => CheckpointKind::Periodic,
             };
             self.recorder.phase(Phase::Saving);
-            match self.save(Reason::Kept(kind), validation_loss) {
-                // What is trained is still in memory, and the next one may find room. The best and the final weights are needed.
-                Err(error) if kind == CheckpointKind::Periodic && error.kind() == Kind::DiskFull => {
+            // The best and the final weights are needed: room is waited for.
+            let wait = (kind != CheckpointKind::Periodic).then_some(stop);
+            match self.save(Reason::Kept(kind), validation_loss, wait) {
+                // What is trained is still in memory, and the next one may find room.
+                Err(error) if wait.is_none() && error.kind() == Kind::DiskFull => {
                     tracing::warn!(step = self.step, error = error.chain(), "goes on without a checkpoint");
                 }
                 saved => saved?,
@@ -53,10 +57,10 @@ impl Trainer<'_> {
         Ok(true)
     }
 
-    /// Writes the position, the weights and the moments.
-    pub(super) fn save(&mut self, reason: Reason, validation_loss: Option<f64>) -> Result<()> {
+    /// Writes the position, the weights and the moments. With `stop` room for them is waited for.
+    pub(super) fn save(&mut self, reason: Reason, validation_loss: Option<f64>, stop: Option<&AtomicBool>) -> Result<()> {
         // First the rows up to here, then the checkpoint: whoever goes on from it finds them all.
-        self.recorder.flush()?;
+        durable::patiently(self.folders.checkpoints, ROWS, stop, || self.recorder.flush())?;
         let position = Position {
             version: 1,
             arithmetic: ARITHMETIC,
@@ -75,7 +79,7 @@ impl Trainer<'_> {
             due_after: (self.is_due && reason == Reason::Interrupted).then_some(self.last_seconds),
             time_utc: now_utc(),
         };
-        self.keeper.save(&self.config, &position, &self.backend.state()?, self.recorder)
+        self.keeper.save(&self.config, &position, &self.backend.state()?, self.recorder, stop)
     }
 
     /// The weights of this step.

@@ -3,12 +3,14 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{Ended, Trained, Trainer};
+use crate::durable;
 use crate::error::{Kind, Result};
 use crate::pulse;
 use crate::rows::{CheckpointKind, EvaluationRow, Phase, Recorder, Sample};
 use crate::train::backend::Backend;
 use crate::train::checkpoint::Reason;
 use crate::train::evaluate::Predicted;
+use crate::train::retention::ROWS;
 use crate::train::sample;
 use crate::train::scoring::{self, Weights};
 
@@ -17,7 +19,7 @@ impl Trainer<'_> {
         self.recorder.phase(Phase::Saving);
         // A checkpoint of this very step is already there, and may have a row: it is not replaced by one without.
         if self.step > 0 && !self.keeper.kept().contains(&self.step) {
-            self.save(Reason::Interrupted, None)?;
+            self.save(Reason::Interrupted, None, None)?;
         }
         self.leave()
     }
@@ -81,9 +83,11 @@ impl Trainer<'_> {
         } else if let Some(best) = best {
             scores.extend(scoring::without_weights(best, &scores, &recorded));
         }
-        self.recorder.flush()?;
-        self.keeper.tidy(self.step, readable.map(|best| best.step), self.recorder)?;
-        self.recorder.flush()?;
+        durable::patiently(self.folders.checkpoints, ROWS, Some(stop), || {
+            self.recorder.flush()?;
+            self.keeper.tidy(self.step, readable.map(|best| best.step), self.recorder)?;
+            self.recorder.flush()
+        })?;
         Ok(Ended::Completed(Trained { sample, ..self.summary(scores) }))
     }
 

@@ -129,13 +129,14 @@ impl Backend for Late {
     }
 }
 
-/// Everything that a trial told, without times; and how much it has told while the disk is full.
+/// Everything that a trial told, without times; and how much it has told when the disk is full, for once.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Told(Vec<String>, Option<usize>);
 
 impl Told {
-    fn has_room(&self) -> Result<()> {
-        if self.1 == Some(self.0.len()) { Err(Error::new(Kind::DiskFull, "the disk is full")) } else { Ok(()) }
+    fn has_room(&mut self) -> Result<()> {
+        let full = self.1.take_if(|at| *at == self.0.len());
+        full.map_or(Ok(()), |_| Err(Error::new(Kind::DiskFull, "the disk is full")))
     }
 }
 
@@ -323,7 +324,7 @@ fn a_stop_within_any_batch_of_scoring_changes_nothing_of_the_end() {
 }
 
 #[test]
-fn where_the_disk_is_full_a_trial_goes_on_without_a_checkpoint_on_the_way_but_not_without_the_best_or_the_final_one() {
+fn where_the_disk_is_full_a_trial_goes_on_without_a_checkpoint_on_the_way_and_makes_the_best_and_the_final_one_later() {
     let mut scene = Scene::new(Budget::Steps(STEPS));
     let (told, ended, _) = scene.run("room", 1, None);
     let place = |kind: &str| told.0.iter().position(|line| line.starts_with("CheckpointRow") && line.contains(kind)).unwrap();
@@ -334,8 +335,14 @@ fn where_the_disk_is_full_a_trial_goes_on_without_a_checkpoint_on_the_way_but_no
     let checkpoints = |told: &Told| told.0.iter().filter(|line| line.starts_with("CheckpointRow")).count();
     assert_eq!((steps(&without), checkpoints(&without)), (steps(&told), checkpoints(&told) - 1));
     for kind in ["Best", "Final"] {
+        // Before it is written.
         scene.full_at = Some(place(kind));
-        assert_eq!(scene.try_to_run(kind, 1, None).unwrap_err().kind(), Kind::DiskFull);
+        assert_eq!(scene.run(kind, 1, None), (told.clone(), ended.clone(), 1));
+        // Before its row is.
+        scene.full_at = Some(place(kind) + 1);
+        let (mut again, in_the_end, _) = scene.run(&format!("row of {kind}"), 1, None);
+        let row = again.0.remove(place(kind) + 1);
+        assert_eq!((&row, &again, &in_the_end), (&told.0[place(kind)], &told, &ended), "the row is told twice");
     }
 }
 

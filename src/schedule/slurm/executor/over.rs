@@ -8,7 +8,7 @@ use super::{LOOK, SlurmExecutor};
 use crate::durable;
 use crate::plan::TrialId;
 use crate::rows::now_utc;
-use crate::runs::{Attempt, Outcome, attempts, list_checkpoints, read_progress};
+use crate::runs::{Attempt, Outcome, attempts, hear_progress, list_checkpoints};
 use crate::schedule::ends::Note;
 use crate::schedule::executor::Work;
 use crate::schedule::slurm::job_end::{Known, verdict};
@@ -61,7 +61,7 @@ impl SlurmExecutor<'_> {
         let decides = train || code == Some(0);
         let outcome = if decides { durable::read_json::<Outcome>(&folder.outcome()) } else { Ok(None) };
         let is_done = matches!(outcome, Ok(Some(_)));
-        if let Some(said) = read_progress(&folder).filter(|said| job.is_said_by(said)).map(|said| said.time_utc)
+        if let Some(said) = hear_progress(&folder).filter(|said| job.is_said_by(said)).map(|said| said.time_utc)
             && job.heard.1 != Some(said)
         {
             job.heard = (Instant::now(), Some(said));
@@ -95,7 +95,7 @@ impl SlurmExecutor<'_> {
     pub(super) fn finish(&mut self, trial: TrialId, exit: Exit) {
         let Some(job) = self.jobs.remove(&trial) else { return };
         let folder = self.experiment.trial(&trial);
-        let progress = read_progress(&folder).filter(|progress| progress.attempt >= job.attempt);
+        let progress = hear_progress(&folder).filter(|progress| progress.attempt >= job.attempt);
         let words = match &exit {
             _ if self.settings.work == Work::ScoreAgain => None,
             Exit::Failed(failure) => Some((failure.sentence(), failure.last_lines.clone())),
