@@ -137,8 +137,14 @@ impl Numbers {
 }
 
 /// Opens those aliases again whose source is gone, or all of these with `no_alias`; gives the others their source's scores where
-/// those are newer.
-pub(super) fn refresh(session: &Session, no_alias: bool, states: &mut [State], listener: &dyn Listener) -> Result<()> {
+/// those are newer, until all must end: the next run gives them to the rest.
+pub(super) fn refresh(
+    session: &Session,
+    no_alias: bool,
+    states: &mut [State],
+    must_end: &dyn Fn() -> bool,
+    listener: &dyn Listener,
+) -> Result<()> {
     for (trial, state) in session.plan.trials.iter().zip(states) {
         let Some(outcome) = &state.outcome else { continue };
         let Some(source) = &outcome.alias_of else { continue };
@@ -147,6 +153,7 @@ pub(super) fn refresh(session: &Session, no_alias: bool, states: &mut [State], l
             Some(found) if (&found.scores, found.protocol) == (&outcome.scores, outcome.protocol) => continue,
             // A source that is not planned any more keeps its old scores, and the alias may have been scored since.
             Some(found) if Difference::of(trial, session.plan.common_context, &found).is_some() => continue,
+            Some(_) if must_end() => continue,
             Some(_) => match record(session, trial, source) {
                 Ok(_) => {}
                 Err(error) if error.kind() == Kind::DiskFull => return Err(error),

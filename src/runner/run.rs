@@ -224,7 +224,7 @@ impl Run<'_> {
     /// Which trials could be the same as each other. Those whose source is gone are opened again.
     fn kinships(&self, standing: &mut [State]) -> Result<Kinships> {
         let kinships = Kinships::of(self.session, !self.request.alias, &self.request.retry)?;
-        alias::refresh(self.session, !self.request.alias, standing, self.listener)?;
+        alias::refresh(self.session, !self.request.alias, standing, &|| self.context.must_end(), self.listener)?;
         Ok(kinships)
     }
 
@@ -240,7 +240,7 @@ impl Run<'_> {
         let scored = rescore::score_again(self.context, &stale, policy, reports)?;
         // With their new scores.
         standing.clone_from_slice(&self.states());
-        alias::refresh(self.session, false, standing, self.listener)?;
+        alias::refresh(self.session, false, standing, &|| self.context.must_end(), self.listener)?;
         Ok(scored)
     }
 

@@ -49,23 +49,31 @@ impl Corpora {
         Self { base, folder, deadline, signalled, texts: RefCell::default(), folders: RefCell::default() }
     }
 
-    /// What is known of a folder to start from; each is read once.
+    /// What is known of a folder to start from; each is read once, and wholly.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::Deadline`] where that has come before; where somebody asked to stop.
     pub(super) fn folder(&self, from: &str) -> Result<Pretrained> {
+        self.folder_before(self.deadline, &self.signalled, from)
+    }
+
+    fn folder_before(&self, deadline: Deadline, signalled: &Asked, from: &str) -> Result<Pretrained> {
         let known = self.folders.borrow().get(from).cloned();
+        let path = self.base.join(from);
         let found = match known {
             Some(found) => return Ok(found),
-            None => pretrained::look(&self.base.join(from)),
+            None => before(deadline, signalled, move |_: &dyn Fn(())| pretrained::look(&path), &|()| {}),
         };
         if let Ok(found) = &found {
             self.folders.borrow_mut().insert(from.to_owned(), found.clone());
         }
-        found.map_err(|error| error.about("model.from"))
+        found.map_err(about_from)
     }
 
     /// The same. A tokenizer that is named beside it must be the folder's.
-    fn look(&self, from: &str, tokenizer: &settings::Tokenizer) -> Result<Pretrained> {
+    fn look(&self, (deadline, signalled): (Deadline, &Asked), from: &str, tokenizer: &settings::Tokenizer) -> Result<Pretrained> {
         let folder = self.base.join(from);
-        let found = self.folder(from).and_then(|found| {
+        let found = self.folder_before(deadline, signalled, from).and_then(|found| {
             if let settings::Tokenizer::File { path } = tokenizer {
                 let (path, own) = (self.base.join(path), folder.join("tokenizer.json"));
                 let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io("read", path, e));
@@ -76,7 +84,7 @@ impl Corpora {
             }
             Ok(found)
         });
-        found.map_err(|error| error.about("model.from"))
+        found.map_err(about_from)
     }
 
     /// Tells what a person should know about the texts, each remark once.
@@ -118,7 +126,7 @@ impl Corpora {
         if let Some(known) = self.prepared(settings) {
             return Ok(known);
         }
-        let from = settings.model.from.as_deref().map(|from| self.look(from, tokenizer)).transpose()?;
+        let from = settings.model.from.as_deref().map(|from| self.look((deadline, signalled), from, tokenizer)).transpose()?;
         let prepare = {
             let (corpus, tokenizer, base) = (corpus.clone(), tokenizer.clone(), self.base.clone());
             let (tokenizers, cache) = (self.folder.tokenizers(), self.folder.cache());
@@ -185,6 +193,14 @@ impl Corpora {
     }
 }
 
+/// Says of an error that it is about `model.from`, unless it is about the time that there was for it.
+fn about_from(error: Error) -> Error {
+    match error.kind() {
+        Kind::Deadline | Kind::Interrupted | Kind::Terminated => error,
+        _ => error.about("model.from"),
+    }
+}
+
 /// Tells how far the preparation of a text is, where it takes more than a moment.
 struct Progress {
     last: Cell<Instant>,
@@ -208,4 +224,24 @@ pub fn unused_field(experiment: &Experiment, field: &str) -> Problems {
     let error = Error::usage(format!("`corpus.field` is `{field}`, and no file of the corpus has rows"))
         .help("give files of rows names that end in `.jsonl` (a JSON object a line), or take `field` out");
     experiment.problem_with("corpus.field", &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_to_start_from_that_takes_too_long_to_read_is_given_up_at_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        // It is read until somebody writes into it, which nobody does.
+        let fifo = Command::new("mkfifo").arg(dir.path().join("config.json")).status().unwrap();
+        assert!(fifo.success());
+        let past = Deadline { until_utc: Some(0), until_elapsed: None };
+        let corpora =
+            |signalled| Corpora::new(dir.path().to_owned(), ExperimentFolder::at(&dir.path().join("runs")), past, signalled);
+        let error = corpora(Asked::default()).folder(".").unwrap_err();
+        assert_eq!((error.kind(), error.setting()), (Kind::Deadline, None));
+    }
 }

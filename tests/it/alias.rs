@@ -185,6 +185,22 @@ fn an_alias_whose_source_is_gone_is_opened_again() {
 }
 
 #[test]
+fn newer_scores_of_a_source_are_given_to_its_aliases_where_there_is_time() {
+    let scene = Scene::new(&clips("off, 50", ""));
+    scene.run(&["--slots", "1"]).exits(0);
+    let (source, alias) = (trial(&scene, "off", 1), trial(&scene, "50", 1));
+    let mut outcome = json(&alias.1.outcome());
+    outcome["protocol"] = 0.into();
+    fs::write(alias.1.outcome(), outcome.to_string()).unwrap();
+    let mut late = scene.command(&["run", "small.yaml", "--no-probe"]);
+    late.env("VOTIVE_DEADLINE", "1000").output().unwrap();
+    assert_eq!(json(&alias.1.outcome()), outcome, "the deadline had come");
+    scene.run(&[]).exits(0);
+    assert_alias(&alias, &source);
+    assert_eq!(json(&alias.1.outcome())["protocol"], json(&source.1.outcome())["protocol"]);
+}
+
+#[test]
 fn a_trial_that_diverged_unclipped_has_aliases_too_and_retry_trains_them() {
     let scene = Scene::new(&clips("off, 1e300", "").replace("batch_size: 8", "batch_size: 8\n  learning_rate: 1e4"));
     let said = scene.run(&["--slots", "1"]).exits(3).says("diverged    clip off: the ");
