@@ -9,10 +9,13 @@ mod find;
 mod no_command;
 mod output;
 pub mod show;
+mod stderr;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
 
 use args::{OVERVIEW, Votive};
 use exit_code::Code;
@@ -36,15 +39,19 @@ pub fn main() -> ExitCode {
             None => error.exit(),
         },
     };
-    match commands::execute(asked.command) {
-        Ok(code) => code.into(),
+    // Caught, it is an error that is told, as of a full disk. Where it cannot be caught it ends this process, as it did before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    let code = match commands::execute(asked.command) {
+        Ok(code) => code,
         Err(Failure::File(problems)) => {
             say_as_is(problems.render(style()).trim_end());
-            Code::Usage.into()
+            Code::Usage
         }
         Err(Failure::Other(error)) => {
             say_error(&error);
-            Code::of(error.kind()).into()
+            Code::of(error.kind())
         }
-    }
+    };
+    stderr::last_words();
+    code.into()
 }

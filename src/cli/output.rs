@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::stderr;
 use crate::error::{Error, Result};
 use crate::experiment::Style;
 use crate::terminal::{Look, wrapped};
@@ -32,7 +33,7 @@ pub(super) fn say_error(error: &Error) {
 
 /// Lines on standard error that stay as they are: commands and paths to be copied, drawings.
 pub(super) fn say_as_is(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    stderr::write(&format!("{text}\n"));
 }
 
 /// Text on standard output, as it is. A reader that left early (`| head`) is no failure.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Caught;
@@ -93,16 +95,20 @@ impl Signals {
         let failed = |e: std::io::Error| Error::internal("signals cannot be caught").caused_by(e);
         let mut signals = Caught::new([SIGINT, SIGTERM]).map_err(failed)?;
         let (asked, notify) = (self.asked.clone(), self.notify);
+        let (notices, noticed) = channel();
         let watch = move || {
             for signal in signals.forever() {
                 match asked.heed(signal) {
-                    Some(notice) => notify(&notice),
+                    Some(notice) => drop(notices.send(notice)),
                     // Whatever it is at: files are written whole or not at all.
                     None => drop(emulate_default_handler(signal)),
                 }
             }
         };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop).map_err(failed)
+        // Who is told may take no more, and the next signal must be heeded all the same.
+        let tell = move || noticed.iter().for_each(|notice| notify(&notice));
+        let spawn = |name: &str| thread::Builder::new().name(name.to_owned());
+        spawn("signals").spawn(watch).and_then(|_| spawn("notices").spawn(tell)).map(drop).map_err(failed)
     }
 }
 

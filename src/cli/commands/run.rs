@@ -5,6 +5,7 @@ use crate::cli::exit_code::Code;
 use crate::cli::output::{print, say, say_as_is};
 use crate::cli::show::notice;
 use crate::cli::show::terminal::{Terminal, tell};
+use crate::cli::stderr;
 use crate::error::{Error, Result};
 use crate::runner::{Ended, Failure, Request, Signals, ThisMachine, detach, dry_run, run};
 use crate::schedule::Summary;
@@ -29,6 +30,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<Code, Failure> {
         say(&detach(&request, &without_detach()?)?);
         return Ok(Code::Ok);
     }
+    stderr::stop_for_nothing()?;
     let signals = Signals::new(tell);
     signals.watch()?;
     let ended = run(&request, &signals, &Terminal::default(), &ThisMachine)?;

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::bars::Bars;
 use super::lines;
+use crate::cli::stderr::Stderr;
 use crate::plan::TrialId;
 use crate::schedule::{Event, Left, Overview};
 use crate::terminal;
@@ -65,7 +66,7 @@ impl Reporter {
     pub fn new(labels: HashMap<TrialId, String>, look: Look) -> Self {
         let screen = match look {
             Look::Bars { colour } => Screen::Bars(Bars::new(labels.len(), colour)),
-            Look::Lines => Screen::Lines(Box::new(std::io::stderr())),
+            Look::Lines => Screen::Lines(Box::new(Stderr)),
         };
         Self::with(labels, screen, TimeZone::system())
     }
@@ -137,7 +138,7 @@ impl Reporter {
         if let Screen::Bars(bars) = &self.screen {
             return bars.overview(overview.done, text);
         }
-        let worth = self.overview.is_none_or(|(last, at)| last.done != overview.done && now - at >= OVERVIEW_EVERY);
+        let worth = self.overview.is_none_or(|(last, at)| last.done != overview.done && is_over(at, OVERVIEW_EVERY, now));
         if worth {
             self.overview = Some((overview, now));
             self.say(&format!("{:<11} {text}", ""));
@@ -162,7 +163,7 @@ impl Reporter {
             }
             Event::Progressed { trial, .. } | Event::Silent { trial, .. } => {
                 let last = self.told_utc.entry(trial.clone()).or_insert(i64::MIN);
-                let worth = now.saturating_sub(*last) >= PROGRESS_EVERY;
+                let worth = is_over(*last, PROGRESS_EVERY, now);
                 if worth {
                     *last = now;
                 }
@@ -205,6 +206,11 @@ impl Reporter {
             | Event::Overview(_) => {}
         }
     }
+}
+
+/// Whether so much has passed since then. Where the clock was set back nobody knows, and it is taken to be so.
+fn is_over(since: i64, pause: i64, now: i64) -> bool {
+    now < since || now.saturating_sub(since) >= pause
 }
 
 #[cfg(test)]
@@ -332,6 +338,10 @@ mod tests {
                 },
                 "training    L=64, seed 1: step 1,200, 25 %, 60 s left\n",
             ),
+            (
+                Event::Progressed { trial: id(), progress: Progress { phase: Phase::WaitingForRoom, loss: None, ..progress() } },
+                "training    L=64, seed 1: waiting for room on the disk, step 1,200 of 5,000, 12,345 tokens/s, 60 s left\n",
+            ),
             (ended(End::Completed, None, Some(Box::new(outcome()))), "completed   L=64, seed 1: perplexity 12.25, 41 s\n"),
             (ended(End::Completed, None, None), "completed   L=64, seed 1: 41 s\n"),
             (ended(End::Diverged, Some("the loss is not finite"), None), "diverged    L=64, seed 1: the loss is not finite\n"),
@@ -434,6 +444,18 @@ mod tests {
         events.extend((1..=65).map(|second| (second, progressed())));
         let text = written(&events);
         assert_eq!(text.lines().filter(|l| l.starts_with("training")).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn where_the_clock_is_set_back_lines_go_on() {
+        let progressed = || Event::Progressed { trial: id(), progress: progress() };
+        let overview = |done| Event::Overview(Overview { trials: 9, done, left: 9 - done, ..Overview::default() });
+        let hour = 3_600;
+        let before = [(hour, progressed()), (hour, overview(0))];
+        let after = (1..=65).flat_map(|second| [(second, progressed()), (second, overview(second as usize))]);
+        let text = written(&before.into_iter().chain(after).collect::<Vec<_>>());
+        let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        assert_eq!((count("training"), count("done")), (4, 8), "{text}");
     }
 
     #[test]

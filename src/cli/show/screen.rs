@@ -4,11 +4,12 @@
 //! terminal that is one long line, which it lays out anew when its size changes; then there are fewer lines than are taken away, and
 //! lines above the bars go with them. Here a line ends with a line break.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::TermLike;
 
+use crate::cli::stderr;
 use crate::terminal;
 
 /// Where the terminal does not say how large it is.
@@ -112,7 +113,8 @@ impl TermLike for Screen {
 
     fn flush(&self) -> io::Result<()> {
         let text = std::mem::take(&mut self.drawing().text);
-        io::stderr().write_all(text.as_bytes())
+        stderr::write(&text);
+        Ok(())
     }
 }
 
