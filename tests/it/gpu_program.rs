@@ -194,7 +194,7 @@ fn a_fault_of_the_gpu_is_told_with_its_kind_and_the_same_command_goes_on() {
 #[test]
 fn a_trial_that_the_gpus_memory_does_not_take_is_over() {
     let (scene, said) = failing("1:2", 3);
-    said.says("did not fit").says("the GPU's memory ran out");
+    said.says("did not fit").says("the GPU's memory ran out").says_nothing_of("memory ran out: the GPU's memory");
     assert_eq!(words(&scene.table(), "status"), ["did_not_fit", "did_not_fit"]);
 }
 

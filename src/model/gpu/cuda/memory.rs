@@ -92,9 +92,12 @@ fn did_not_fit(error: Error, context: &Context, name: &str, bytes: u64) -> Error
         Err(_) => String::new(),
     };
     // What the driver calls it says nothing more.
-    let help = error.help_text().unwrap_or_default();
     let message = format!("the GPU's memory ran out: there is no room for {name} of {}{there}", gigabytes(bytes));
-    Error::new(Kind::OutOfMemory, message).help(help)
+    let said = Error::new(Kind::OutOfMemory, message);
+    match error.help_text() {
+        Some(help) => said.help(help),
+        None => said,
+    }
 }
 
 /// Host memory that the device reads and writes over the bus; freed when dropped.
