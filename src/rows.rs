@@ -271,7 +271,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// `starting`, `training`, `evaluating`, `saving`, `scoring`, `rescoring` or `waiting for room on the disk`.
+    /// `starting`, `training`, `evaluating`, `saving`, `scoring`, `rescoring` or `waiting`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -280,7 +280,7 @@ impl Phase {
             Self::Saving => "saving",
             Self::Scoring => "scoring",
             Self::Rescoring => "rescoring",
-            Self::WaitingForRoom => "waiting for room on the disk",
+            Self::WaitingForRoom => "waiting",
         }
     }
 }

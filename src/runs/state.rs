@@ -203,7 +203,7 @@ mod tests {
         write_progress(&folder, &progress()).unwrap();
         let before = std::fs::metadata(&path).unwrap();
         full();
-        let next = Progress { step: 6, loss: None, tokens_per_second: None, ..progress() };
+        let next = Progress { step: 6, tokens_seen: 7, ..progress() };
         write_progress(&folder, &next).unwrap();
         assert_eq!(read_progress(&folder), Some(next));
         let after = std::fs::metadata(&path).unwrap();

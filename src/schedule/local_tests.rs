@@ -287,7 +287,8 @@ fn progress_of_an_earlier_attempt_is_not_taken_for_this_one_s() {
         tokens_per_second: None,
         training_seconds: 0.0,
         starts_over: None,
-        time_utc: 1,
+        // Later than its file.
+        time_utc: i64::MAX,
     };
     executor.start(&start()).unwrap();
     crate::runs::write_progress(&folder(dir.path()), &progress).unwrap();

@@ -143,9 +143,10 @@ pub(crate) fn final_perplexity(outcome: &Outcome) -> Option<f64> {
 /// `step 120 of 500, loss 3.214, 12,345 tokens/s, 40 s left`, as far as it is known.
 pub(crate) fn how_far(progress: &Progress) -> String {
     let number = |n: i64| thousands(u64::try_from(n).unwrap_or(0));
-    // It stands still for somebody to do something about it.
-    let mut parts: Vec<String> =
-        (progress.phase == Phase::WaitingForRoom).then(|| progress.phase.name().to_owned()).into_iter().collect();
+    let mut parts = Vec::new();
+    if progress.phase == Phase::WaitingForRoom {
+        parts.push("waits for room on the disk".to_owned());
+    }
     parts.push(match progress.counted_steps() {
         None => format!("step {}, {:.0} %", number(progress.step), progress.fraction * 100.0),
         Some(steps) => format!("step {} of {}", number(progress.step), number(steps)),

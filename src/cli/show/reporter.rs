@@ -340,7 +340,7 @@ mod tests {
             ),
             (
                 Event::Progressed { trial: id(), progress: Progress { phase: Phase::WaitingForRoom, loss: None, ..progress() } },
-                "training    L=64, seed 1: waiting for room on the disk, step 1,200 of 5,000, 12,345 tokens/s, 60 s left\n",
+                "waiting     L=64, seed 1: waits for room on the disk, step 1,200 of 5,000, 12,345 tokens/s, 60 s left\n",
             ),
             (ended(End::Completed, None, Some(Box::new(outcome()))), "completed   L=64, seed 1: perplexity 12.25, 41 s\n"),
             (ended(End::Completed, None, None), "completed   L=64, seed 1: 41 s\n"),
