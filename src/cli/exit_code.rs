@@ -83,7 +83,7 @@ impl Code {
             _ if summary.left == 0 => Self::SomeFailed,
             Some(Stop::Asked) if terminated => Self::Terminated,
             Some(Stop::Asked) => Self::Interrupted,
-            Some(Stop::Deadline | Stop::DiskFull | Stop::NoSlot | Stop::NoGpu) => Self::Stopped,
+            Some(Stop::Deadline | Stop::DiskFull | Stop::CannotStart { .. } | Stop::NoSlot | Stop::NoGpu) => Self::Stopped,
             // None was lost: another worker holds them, or somebody stopped theirs.
             None if summary.completed + summary.left == summary.trials => Self::Stopped,
             Some(Stop::SameFailure { .. }) | None => Self::SomeFailed,

@@ -2,12 +2,13 @@
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 
-use super::comparison::Configuration;
+use super::comparison::{Configuration, TrialLine};
 use super::experiment::Report;
 use super::winner::Winner;
 use super::{frames, samples, table, verdict};
 use crate::error::Result;
 use crate::report::wording;
+use crate::runs::Status;
 use crate::words;
 
 /// Text that a spreadsheet would take for a formula gets a leading apostrophe; numbers stay numbers.
@@ -199,7 +200,7 @@ fn failure_lines(report: &Report) -> Vec<String> {
     lines
 }
 
-/// A trial that ended without a result, in words.
+/// A trial without a result, and what of, in words.
 pub(super) struct Failure {
     pub(super) trial: String,
     pub(super) configuration: String,
@@ -209,13 +210,14 @@ pub(super) struct Failure {
     pub(super) last_lines: String,
 }
 
-/// Trials that diverged, failed, did not fit or are damaged.
+/// Trials that diverged, failed, did not fit or are damaged, and those whose last attempt failed when the run stopped.
 pub(super) fn failures(report: &Report) -> Vec<Failure> {
     let name = |number: i64| {
         let found = report.comparison.configuration(number).map(|c| report.name(c));
         found.filter(|name| !name.is_empty()).unwrap_or_else(|| number.to_string())
     };
-    let trials = report.comparison.trials.iter().filter(|t| t.status.is_lost());
+    let is_left = |t: &TrialLine| t.status == Status::Interrupted && t.reason.is_some();
+    let trials = report.comparison.trials.iter().filter(|t| t.status.is_lost() || is_left(t));
     trials
         .map(|t| Failure {
             trial: t.id.clone(),

@@ -180,6 +180,10 @@ impl Executor for PretendedWorkers<'_> {
         None
     }
 
+    fn said_last(&mut self, _: &TrialId) -> Option<i64> {
+        None
+    }
+
     fn ask_to_stop(&mut self, trial: &TrialId) {
         self.running.retain(|(running, _)| running != trial);
         self.left.push(Finished { trial: trial.clone(), exit: Exit::Interrupted, progress: None });

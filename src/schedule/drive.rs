@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::clock::{Clock, QueueClock};
+use super::held::Held;
 use super::lookout::{Finding, Lookout, Patience};
-use super::{Cause, Deadline, Event, Executor, Exit, Failure, Finished, Kill, Observer, Overview, Queue, Start, Stop, Summary};
+use super::{
+    Cause, Deadline, Event, Executor, Exit, Failure, Finished, Kill, Observer, Overview, Queue, Standing, Start, Stop, Summary,
+};
+use crate::error::Kind;
 use crate::plan::TrialId;
 use crate::runs::Progress;
 
@@ -52,8 +56,17 @@ pub fn drive(
     let begun = queue.begin();
     let clock = QueueClock::start(clock);
     let lookout = Lookout::new(pace.patience, micros_of(pace.look));
-    let mut drive =
-        Drive { queue: &mut queue, executor, observers, pace, clock, lookout, ends_utc: None, pending: HashMap::new() };
+    let mut drive = Drive {
+        queue: &mut queue,
+        executor,
+        observers,
+        pace,
+        clock,
+        lookout,
+        held: Held::default(),
+        ends_utc: None,
+        pending: HashMap::new(),
+    };
     begun.iter().for_each(|event| drive.observe(event));
     drive.until_over(stop);
     let (events, summary) = drive.queue.finish();
@@ -69,6 +82,8 @@ struct Drive<'a, 'o> {
     clock: QueueClock<'a>,
     /// What is known of the running workers.
     lookout: Lookout,
+    /// What is known of the workers that others have started.
+    held: Held,
     /// When the run was last expected to end, by the clock on the wall.
     ends_utc: Option<i64>,
     /// What waits for its turn in a cluster's queue, as it was started, with the number of its attempt.
@@ -160,9 +175,12 @@ impl Drive<'_, '_> {
             if flag >= STOP_NOW || self.queue.is_late(now) {
                 return self.queue.leave_aliases();
             }
-            // Where that cannot be done the trial is trained like any other: only time is lost.
-            let outcome = self.executor.alias(&trial, &source).ok();
-            let events = self.queue.on_alias(&trial, outcome);
+            let events = match self.executor.alias(&trial, &source) {
+                Ok(outcome) => self.queue.on_alias(&trial, Some(outcome)),
+                Err(error) if error.kind() == Kind::DiskFull => self.queue.on_alias_without_room(&trial, now),
+                // The trial is trained like any other: only time is lost.
+                Err(_) => self.queue.on_alias(&trial, None),
+            };
             self.tell(&events);
         }
     }
@@ -221,9 +239,16 @@ impl Drive<'_, '_> {
 
     fn look_at_held(&mut self) {
         let held: Vec<TrialId> = self.queue.held_elsewhere().cloned().collect();
+        self.held.pass(self.clock.now(), micros_of(self.pace.overview));
         for trial in held {
             let standing = self.executor.standing(&trial);
-            let events = self.queue.on_standing(&trial, standing);
+            let mut events = self.queue.on_standing(&trial, standing);
+            if standing == Standing::HeldElsewhere {
+                let said = self.executor.said_last(&trial);
+                if self.held.is_silent_for_too_long(&trial, said, self.pace.patience.timeout) {
+                    events.extend(self.queue.leave_held(&trial));
+                }
+            }
             self.tell(&events);
         }
     }

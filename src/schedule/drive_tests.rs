@@ -20,6 +20,8 @@ enum Script {
     Deaf,
     /// Does not even end when killed.
     Unkillable,
+    /// Does not end when killed, but so many seconds later.
+    DiesSlowly(i64),
     /// Cannot be started.
     CannotStart,
     /// Cannot be started, since what it needs is damaged.
@@ -44,6 +46,10 @@ struct Pretend {
     /// What an alias is recorded with; without it none can be.
     outcome_of_source: Option<Outcome>,
     said: Vec<String>,
+    /// What was killed, why, and the microseconds after which it ends.
+    dying: Vec<(TrialId, Kill, i64)>,
+    /// What aliases fail of, one after the other.
+    no_alias: VecDeque<Error>,
 }
 
 impl Executor for Pretend {
@@ -58,7 +64,7 @@ impl Executor for Pretend {
                 exit: exit.clone(),
                 progress: self.progress.back().cloned(),
             }),
-            Script::Works | Script::Deaf | Script::Unkillable => {}
+            Script::Works | Script::Deaf | Script::Unkillable | Script::DiesSlowly(_) => {}
         }
         self.running.insert(start.trial.clone(), script);
         let attempt = self.attempts.entry(start.trial.clone()).or_default();
@@ -85,6 +91,10 @@ impl Executor for Pretend {
         if self.progress.len() > 1 { self.progress.pop_front() } else { self.progress.front().cloned() }
     }
 
+    fn said_last(&mut self, _trial: &TrialId) -> Option<i64> {
+        self.progress.front().map(|progress| progress.time_utc)
+    }
+
     fn ask_to_stop(&mut self, trial: &TrialId) {
         self.said.push("asked".to_owned());
         if let Some(Script::Works) = self.running.get(trial) {
@@ -94,7 +104,9 @@ impl Executor for Pretend {
 
     fn kill(&mut self, trial: &TrialId, why: &Kill) {
         self.said.push(why.to_string());
-        if !matches!(self.running.get(trial), Some(Script::Unkillable)) {
+        if let Some(Script::DiesSlowly(seconds)) = self.running.get(trial) {
+            self.dying.push((trial.clone(), why.clone(), *seconds * 1_000_000));
+        } else if !matches!(self.running.get(trial), Some(Script::Unkillable)) {
             self.ready.push(Finished { trial: trial.clone(), exit: why.exit(Vec::new()), progress: None });
         }
     }
@@ -105,6 +117,9 @@ impl Executor for Pretend {
 
     fn alias(&mut self, trial: &TrialId, source: &TrialId) -> Result<Box<Outcome>> {
         self.said.push("alias".to_owned());
+        if let Some(error) = self.no_alias.pop_front() {
+            return Err(error);
+        }
         match &self.outcome_of_source {
             Some(outcome) if !self.running.contains_key(trial) => {
                 Ok(Box::new(Outcome { alias_of: Some(source.clone()), ..outcome.clone() }))
@@ -479,6 +494,10 @@ impl Executor for Sleepers<'_> {
 
     fn wait(&mut self, at_most: Duration) -> Vec<Finished> {
         self.0.0.set(self.0.0.get() + at_most.as_micros() as i64);
+        self.1.dying.iter_mut().for_each(|dying| dying.2 -= at_most.as_micros() as i64);
+        for (trial, why, _) in self.1.dying.extract_if(.., |dying| dying.2 <= 0) {
+            self.1.ready.push(Finished { trial, exit: why.exit(Vec::new()), progress: None });
+        }
         std::mem::take(&mut self.1.ready)
     }
 
@@ -488,6 +507,10 @@ impl Executor for Sleepers<'_> {
 
     fn progress(&mut self, trial: &TrialId) -> Option<Progress> {
         self.1.progress(trial)
+    }
+
+    fn said_last(&mut self, trial: &TrialId) -> Option<i64> {
+        self.1.said_last(trial)
     }
 
     fn ask_to_stop(&mut self, trial: &TrialId) {
@@ -644,11 +667,66 @@ fn a_run_ends_where_no_slot_is_left() {
     let stuck: &[Script] = &[Script::Unkillable];
     let patience = Patience { timeout: Timeout::After(60), ..Patience::default() };
     let (_, _, summary, seconds) = run_by_the_clock(&[stuck, stuck], policy(1), patience, None);
-    assert_eq!((summary.left, summary.stopped, seconds), (2, Some(Stop::NoSlot), 70));
+    assert_eq!((summary.left, summary.stopped, seconds), (2, Some(Stop::NoSlot), 70 + 3_600));
     let (pretend, _, summary, seconds) = run_by_the_clock(&[stuck, stuck], policy(2), Patience::default(), Some(5));
     assert_eq!(pretend.said.len(), 4, "each asked, and killed");
     assert_eq!((summary.left, summary.stopped), (2, Some(Stop::Asked)));
     assert!((45..48).contains(&seconds), "{seconds}: 30 s to stop, 10 s to die");
+}
+
+#[test]
+fn a_slot_whose_worker_takes_long_to_die_is_waited_for() {
+    let patience = Patience { timeout: Timeout::After(60), ..Patience::default() };
+    let scripts: &[&[Script]] = &[&[Script::DiesSlowly(900), done(End::Completed)], &[done(End::Completed)]];
+    let (_, events, summary, seconds) = run_by_the_clock(scripts, policy(1), patience, None);
+    assert!(summary.all_completed(), "{events:?}");
+    assert!((960..965).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_worker_of_others_that_hangs_is_not_waited_for_for_ever() {
+    for (timeout, longest) in [(Timeout::Auto, 600), (Timeout::After(60), 60)] {
+        let clock = PretendClock::default();
+        let mut workers = Sleepers(&clock, Pretend { progress: [progress()].into(), ..Pretend::default() });
+        workers.1.scripts.insert(id(1), [done(End::Completed)].into());
+        let held = Candidate { standing: Standing::HeldElsewhere, kin: Some(1), twins: Some(1), ..candidate() };
+        let twin = Candidate { id: id(1), kin: Some(1), twins: Some(1), ..candidate() };
+        let pace = Pace { patience: Patience { timeout, ..Patience::default() }, ..Pace::default() };
+        let queue = Queue::new(vec![held, twin], policy(2));
+        let mut events = Vec::new();
+        let mut observer = |event: &Event, _: i64| events.push(event.clone());
+        let summary = drive(queue, &mut workers, &clock, &mut [&mut observer], &AtomicU8::new(0), pace);
+        assert_eq!((summary.completed, summary.left), (1, 1));
+        let seconds = clock.0.get() / 1_000_000;
+        assert!((longest..longest + 5).contains(&seconds), "{seconds}");
+        assert!(events.contains(&Event::Left { trial: id(0), why: Left::HeldElsewhere }));
+    }
+}
+
+#[test]
+fn an_alias_waits_until_a_full_disk_has_room() {
+    let outcome = Outcome { clipping: crate::runs::Clipping::of(vec![1.0], 0), ..completed() };
+    let full = || Error::new(Kind::DiskFull, "the disk is full");
+    for (errors, room, completed, stopped) in
+        [(vec![full()], vec![true], 2, None), ((0..200).map(|_| full()).collect(), vec![false; 200], 1, Some(Stop::DiskFull))]
+    {
+        let clock = PretendClock::default();
+        let pretend = Pretend {
+            outcome_of_source: Some(outcome.clone()),
+            no_alias: errors.into(),
+            room: room.into(),
+            ..Pretend::default()
+        };
+        let mut workers = Sleepers(&clock, pretend);
+        for n in 0..2 {
+            workers.1.scripts.insert(id(n), [Script::Ends(Exit::Done(Box::new(outcome.clone())))].into());
+        }
+        let member = |n: usize| Candidate { id: id(n), kin: Some(1), ..candidate() };
+        let queue = Queue::new(vec![member(0), member(1)], policy(1));
+        let summary = drive(queue, &mut workers, &clock, &mut [], &AtomicU8::new(0), Pace::default());
+        assert_eq!((summary.completed, summary.left, summary.stopped), (completed, 2 - completed, stopped));
+        assert_eq!(workers.1.attempts.len(), 1, "none is trained for want of room");
+    }
 }
 
 #[test]

@@ -173,6 +173,13 @@ pub enum Event {
         /// GPUs that are left.
         left: usize,
     },
+    /// A trial could not be started: nothing is for a while.
+    Pause {
+        /// How long.
+        seconds: f64,
+        /// How many starts failed, one after another.
+        failures: u32,
+    },
     /// The disk is full: nothing is started until it has room. Running trials go on.
     DiskFull,
     /// The disk has room again.
@@ -223,11 +230,16 @@ pub enum Stop {
         /// How many trials, each of another shape.
         trials: usize,
     },
+    /// No trial could be started for too long.
+    CannotStart {
+        /// Why the last one could not.
+        reason: String,
+    },
     /// The disk was full for too long.
     DiskFull,
     /// No GPU is left: they failed.
     NoGpu,
-    /// No slot is left: in each is a worker that was killed and is still there.
+    /// No slot was left for too long: in each is a worker that was killed and is still there.
     NoSlot,
 }
 
@@ -243,9 +255,10 @@ impl fmt::Display for Stop {
         match self {
             Self::Asked => f.write_str("stopped on request"),
             Self::Deadline => f.write_str("stopped by the deadline"),
+            Self::CannotStart { reason } => write!(f, "stopped: for an hour no trial could be started ({reason})"),
             Self::DiskFull => f.write_str("stopped: the disk has been full for too long"),
             Self::NoGpu => f.write_str("stopped: no GPU is left that works"),
-            Self::NoSlot => f.write_str("stopped: no slot is left, since the workers there cannot be killed"),
+            Self::NoSlot => f.write_str("stopped: for an hour no slot was left, since the workers there cannot be killed"),
             Self::SameFailure { reason, trials } => {
                 write!(f, "stopped: {trials} trials of different shapes failed one after another for the same reason ({reason})")
             }
@@ -374,7 +387,12 @@ impl Event {
             | Self::Ended { trial, .. }
             | Self::Aliased { trial, .. }
             | Self::Left { trial, .. } => Some(trial),
-            Self::GpuLeftOut { .. } | Self::DiskFull | Self::DiskHasRoom | Self::Stopping { .. } | Self::Overview(_) => None,
+            Self::GpuLeftOut { .. }
+            | Self::Pause { .. }
+            | Self::DiskFull
+            | Self::DiskHasRoom
+            | Self::Stopping { .. }
+            | Self::Overview(_) => None,
         }
     }
 

@@ -50,6 +50,9 @@ pub trait Executor {
     /// How far the worker of this trial says it is.
     fn progress(&mut self, trial: &TrialId) -> Option<Progress>;
 
+    /// When the worker of a trial that another one holds gave its last sign of life, microseconds since 1970 by its own clock.
+    fn said_last(&mut self, trial: &TrialId) -> Option<i64>;
+
     /// Asks the worker of this trial to save and leave. Returns at once; asking twice does no harm.
     fn ask_to_stop(&mut self, trial: &TrialId);
 

@@ -221,6 +221,10 @@ impl Executor for LocalExecutor<'_> {
         said_by(self.workers.get(trial)?)
     }
 
+    fn said_last(&mut self, trial: &TrialId) -> Option<i64> {
+        read_progress(&self.experiment.trial(trial)).map(|progress| progress.time_utc)
+    }
+
     fn ask_to_stop(&mut self, trial: &TrialId) {
         if let Some(worker) = self.workers.get_mut(trial) {
             drop(worker.pipe.take());

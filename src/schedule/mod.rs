@@ -26,6 +26,7 @@ mod ends;
 mod estimate;
 mod event;
 mod executor;
+mod held;
 mod kinship;
 mod leases;
 mod local;

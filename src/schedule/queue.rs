@@ -8,7 +8,7 @@
 
 use super::devices::Devices;
 use super::disk::Disk;
-use super::estimate::{Experience, Track, seconds};
+use super::estimate::{Experience, Track, micros, seconds};
 use super::shapes::{Room, Shapes};
 use super::{Candidate, Cause, Conclusion, Event, Exit, Failure, Left, Policy, Standing, Stop};
 use crate::plan::TrialId;
@@ -24,6 +24,9 @@ mod trials;
 use streak::Streak;
 use trials::{QueuedTrial, Ran, Situation, Trials};
 
+/// Seconds for which it is waited that a slot becomes free again in which a worker cannot be killed, where there is no other.
+const SLOT_PATIENCE: f64 = 3600.0;
+
 /// The trials of an experiment and what becomes of them.
 #[derive(Debug)]
 pub struct Queue {
@@ -34,6 +37,10 @@ pub struct Queue {
     stops_running: bool,
     anything_failed: bool,
     streak: Streak,
+    /// Nothing is started before, microseconds: the last start failed.
+    rests_until: i64,
+    /// Since when no slot is left.
+    no_slot_since: Option<i64>,
     shapes: Shapes,
     disk: Disk,
     devices: Devices,
@@ -58,6 +65,8 @@ impl Queue {
             stops_running: false,
             anything_failed: false,
             streak: Streak::default(),
+            rests_until: i64::MIN,
+            no_slot_since: None,
             shapes,
             disk: Disk::default(),
             devices,
@@ -116,11 +125,7 @@ impl Queue {
         let Some(slot) = slot else { return Vec::new() };
         self.devices.set_stuck(slot, true);
         self.shapes.ended(self.trials[i].candidate.shape, i);
-        let mut events = vec![Event::StillThere { trial: id.clone(), slot, waits }];
-        if self.lost_slots() >= self.policy.slots.max(1) {
-            events.extend(self.stop(Stop::NoSlot));
-        }
-        events
+        vec![Event::StillThere { trial: id.clone(), slot, waits }]
     }
 
     /// A worker ended, or could not be started. Not running ones are passed over.
@@ -133,7 +138,7 @@ impl Queue {
             self.devices.went_well(slot, self.trials[i].candidate.shape);
         }
         match exit {
-            Exit::Done(outcome) => self.on_done(i, outcome, took),
+            Exit::Done(outcome) => self.on_done(i, outcome, took, now),
             Exit::Interrupted => self.on_interrupted(i, now),
             Exit::Displaced(why) => self.on_displaced(i, why),
             Exit::HeldElsewhere => self.on_held(i, Event::HeldElsewhere { trial: id.clone() }),
@@ -166,14 +171,30 @@ impl Queue {
         }
     }
 
+    /// A trial that another worker holds is not waited for any more: that worker has been silent for too long.
+    pub fn leave_held(&mut self, id: &TrialId) -> Vec<Event> {
+        let held = |i: &usize| matches!(self.trials[*i].situation, Situation::HeldElsewhere);
+        self.trials.number(id).filter(held).map(|i| self.leave(i, Left::HeldElsewhere)).into_iter().collect()
+    }
+
     /// The deadline is this now: the clock on the wall may have been set.
     pub fn move_deadline(&mut self, until_utc: i64) {
         self.policy.until_utc = Some(until_utc);
     }
 
-    /// Looks at the time: the deadline may have come.
+    /// Looks at the time: the deadline may have come, or it was waited for a slot for too long.
     pub fn tick(&mut self, now: i64) -> Vec<Event> {
-        if self.is_late(now) && !self.trials.are_all_over() { self.stop(Stop::Deadline) } else { Vec::new() }
+        if self.is_late(now) && !self.trials.are_all_over() {
+            return self.stop(Stop::Deadline);
+        }
+        let has_slot = self.trials.queued().len() == 0 || self.lost_slots() < self.policy.slots.max(1);
+        if has_slot || self.stop.is_some() {
+            self.no_slot_since = None;
+            return Vec::new();
+        }
+        // What cannot be killed now may end in a moment: a worker whose memory is given back, or whose disk is away.
+        let since = *self.no_slot_since.get_or_insert(now);
+        if now.saturating_sub(since) >= micros(SLOT_PATIENCE) { self.stop(Stop::NoSlot) } else { Vec::new() }
     }
 
     /// Starts nothing any more. Told once, and again where running workers are to leave only now.
@@ -253,15 +274,15 @@ impl Queue {
         })
     }
 
-    fn on_done(&mut self, i: usize, outcome: Box<Outcome>, took: f64) -> Vec<Event> {
+    fn on_done(&mut self, i: usize, outcome: Box<Outcome>, took: f64, now: i64) -> Vec<Event> {
         let (end, reason) = (outcome.end, outcome.reason.clone());
-        let mut events = Vec::new();
+        let (mut events, mut alike) = (Vec::new(), Vec::new());
         self.shapes.ended(self.trials[i].candidate.shape, i);
         self.disk.trial_ended();
         if end == End::Failed {
             let reason = reason.clone().unwrap_or_else(|| "failed".to_owned());
             let failure = Failure { cause: Cause::Refused, reason, last_lines: Vec::new() };
-            self.count_alike(i, &failure);
+            alike = self.count_alike(i, &failure, now);
             events.push(self.failed_event(i, failure));
         } else {
             self.streak = Streak::default();
@@ -273,7 +294,7 @@ impl Queue {
             self.experience.add(trial.spent, trial.candidate.expected_seconds);
         }
         events.push(self.end(i, end, reason, took, Some(outcome)));
-        events.extend(self.stop_after_same_failures());
+        events.extend(alike);
         events
     }
 

@@ -60,6 +60,7 @@ pub(super) fn words(events: &[Event]) -> Vec<String> {
         Event::Retrying { in_seconds, lighter: Some(Lighter::Threads(n)), .. } => format!("on {n} threads in {in_seconds}"),
         Event::Stopped { .. } => "stopped alone".to_owned(),
         Event::Waits { other, .. } => format!("waits for {}", number(other)),
+        Event::Pause { seconds, failures } => format!("pause of {seconds} after {failures}"),
         Event::DiskFull => "disk full".to_owned(),
         Event::DiskHasRoom => "disk has room".to_owned(),
         Event::Ended { end, .. } => format!("ended {end:?}"),

@@ -88,6 +88,8 @@ struct Seen {
     failures: u32,
     failed_last: bool,
     ready: i64,
+    /// When its last attempt began.
+    began: i64,
     /// Running: its end, how, its shape's level when it was started, its threads.
     running: Option<(i64, Fate, u32, u32)>,
     over: Option<Conclusion>,
@@ -109,6 +111,16 @@ struct Level {
     completed: bool,
 }
 
+/// Failures that are alike, one after another: of what, of which shapes, how many, when the first and the last.
+#[derive(Debug, Default)]
+struct Alike {
+    of: Option<(Cause, &'static str)>,
+    shapes: BTreeSet<usize>,
+    failures: u32,
+    first: i64,
+    last: i64,
+}
+
 struct Night {
     dice: Dice,
     jobs: Vec<Job>,
@@ -126,7 +138,9 @@ struct Night {
     levels: Vec<Level>,
     ids: HashMap<TrialId, usize>,
     disk_waited_from: Option<i64>,
-    streak: (Option<(Cause, String)>, BTreeSet<usize>),
+    streak: Alike,
+    /// Nothing is started before.
+    rests_until: i64,
     /// From when on each GPU fails under every trial, if it does, and whether its driver says that it is lost.
     broken: Vec<Option<(i64, bool)>>,
     /// What ended on which GPU by which trial: by its fault (`true`), or with an outcome.
@@ -214,7 +228,8 @@ impl Night {
             levels,
             ids: (0..jobs.len()).map(|n| (id(n), n)).collect(),
             disk_waited_from: None,
-            streak: Default::default(),
+            streak: Alike::default(),
+            rests_until: LONG_AGO,
             broken,
             on_gpus: Vec::new(),
             out: BTreeSet::new(),
@@ -338,7 +353,7 @@ impl Night {
         let seen = &self.seen[n];
         let in_time = self.policy.until_utc.is_none_or(|until| now < until);
         let taken = seen.running.is_some() || seen.held_until.is_some() || seen.lost_until.is_some();
-        let queued = seen.over.is_none() && !taken && seen.ready <= now;
+        let queued = seen.over.is_none() && !taken && seen.ready <= now && self.rests_until <= now;
         queued && in_time && !self.waits(n, now) && self.is_free(&self.gpus_for(n))
     }
 
@@ -412,6 +427,7 @@ impl Night {
         let seen = &mut self.seen[n];
         seen.attempts += 1;
         seen.begun = true;
+        seen.began = now;
         seen.slot = start.slot;
         seen.kind = kind;
         assert!(seen.failures <= self.policy.retries, "tried too often");
@@ -519,7 +535,7 @@ impl Night {
             Fate::Ends(end) => {
                 seen.over = Some(Conclusion::Ended(end));
                 self.levels[shape].completed |= end == End::Completed;
-                self.streak = Default::default();
+                self.streak = Alike::default();
             }
             Fate::Held => seen.held_until = Some(world + 50 * SECOND),
             Fate::StillThere(_) => {}
@@ -547,7 +563,7 @@ impl Night {
             }
             Fate::Fails(cause, reason) => {
                 seen.failed_last = true;
-                self.count(cause, reason, shape);
+                self.count(cause, reason, n, now);
                 let seen = &mut self.seen[n];
                 if matches!(cause, Cause::Refused | Cause::BadData) {
                     seen.over = Some(Conclusion::Ended(End::Failed));
@@ -564,15 +580,29 @@ impl Night {
         self.hear(&events, now);
     }
 
-    fn count(&mut self, cause: Cause, reason: &str, shape: usize) {
-        let of = Some((cause, reason.to_owned()));
-        if self.streak.0 != of {
-            self.streak = (of, BTreeSet::new());
+    fn count(&mut self, cause: Cause, reason: &'static str, n: usize, now: i64) {
+        let of = Some((cause, reason));
+        let (shape, began) = (self.jobs[n].shape, self.seen[n].began);
+        let is_start = cause == Cause::NotStarted;
+        let went_well = self.running().any(|other| self.seen[other].began > self.streak.last);
+        if self.streak.of != of || is_start && went_well {
+            self.streak = Alike { of, first: now, ..Alike::default() };
+        } else if began < self.streak.last && now - self.streak.last < 60 * SECOND {
+            return;
         }
-        self.streak.1.insert(shape);
-        let trials = self.streak.1.len();
-        if trials >= self.policy.same_failures && self.stopped.is_none() {
-            self.stopped = Some(Stop::SameFailure { reason: reason.to_owned(), trials });
+        (self.streak.last, self.streak.failures) = (now, self.streak.failures + 1);
+        self.streak.shapes.insert(shape);
+        let trials = self.streak.shapes.len();
+        if self.stopped.is_some() {
+            return;
+        }
+        let reason = reason.to_owned();
+        if is_start && now - self.streak.first >= 3600 * SECOND {
+            self.stopped = Some(Stop::CannotStart { reason });
+        } else if is_start {
+            self.rests_until = now + self.policy.backoff(self.streak.failures);
+        } else if trials >= self.policy.same_failures {
+            self.stopped = Some(Stop::SameFailure { reason, trials });
         }
     }
 
@@ -580,6 +610,12 @@ impl Night {
         let shape = self.jobs[n].shape;
         let on_gpu = self.policy.on_gpu;
         let needs = self.needs(shape, threads);
+        if level == 2 && self.seen.iter().any(|seen| seen.lost_until.is_some()) {
+            // Who cannot be killed has its memory still.
+            self.levels[shape].trying.take_if(|trying| *trying == n);
+            self.seen[n].over = Some(Conclusion::Left(Left::Failed));
+            return;
+        }
         let state = &mut self.levels[shape];
         if level == state.level {
             if level == 2 {
@@ -639,12 +675,16 @@ impl Night {
                     assert!(self.out.contains(&(gpu.number as usize)), "{event:?}");
                     assert_eq!(*left, self.policy.gpus.len() - self.out.len());
                 }
+                Event::Pause { seconds, failures } => {
+                    assert_eq!(now + (seconds * 1e6) as i64, self.rests_until, "{event:?}");
+                    assert_eq!(*failures, self.streak.failures);
+                }
                 Event::DiskFull => assert_eq!(self.disk_waited_from, Some(now)),
                 Event::DiskHasRoom => self.disk_waited_from = None,
                 Event::Stopping { why } => {
                     let right = match why {
                         Stop::Deadline => self.policy.until_utc.is_some_and(|until| now >= until),
-                        Stop::SameFailure { .. } => self.stopped.as_ref() == Some(why),
+                        Stop::SameFailure { .. } | Stop::CannotStart { .. } => self.stopped.as_ref() == Some(why),
                         Stop::Asked | Stop::DiskFull => true,
                         Stop::NoSlot | Stop::NoGpu => self.lost() >= self.policy.slots,
                     };
@@ -740,12 +780,14 @@ impl Night {
         let lost = self.seen.iter().filter_map(|s| s.lost_until).filter(|until| *until < NEVER);
         let ready = self.seen.iter().filter(|s| s.over.is_none()).map(|s| world + s.ready - now);
         let until = self.policy.until_utc.map(|until| world + until - now);
+        let rests = (self.rests_until > now).then(|| world + self.rests_until - now);
         let disk = self.disk_waited_from.map(|_| world + 10 * SECOND);
         let all = ends
             .chain(held)
             .chain(lost)
             .chain(ready)
             .chain(until)
+            .chain(rests)
             .chain(disk)
             .chain(self.asked_at)
             .chain(self.clock_set.map(|c| c.0));

@@ -49,6 +49,10 @@ pub(super) fn line(event: &Event, label: &str) -> Option<String> {
         Event::GpuLeftOut { gpu, reason, left } => {
             ("left out", format!("{gpu} is not used any more ({}): {}", harmless(reason), without_it(*left)))
         }
+        Event::Pause { seconds, failures } => {
+            let starts = if *failures == 1 { "the last start".to_owned() } else { format!("the last {failures} starts") };
+            ("pausing", format!("nothing is started for {}, since {starts} failed", duration(*seconds)))
+        }
         Event::DiskFull => {
             ("disk full", "nothing is started until it has room: looked at every 30 s; running trials go on".to_owned())
         }

@@ -200,6 +200,7 @@ impl Reporter {
             | Event::Submitted { .. }
             | Event::StartsOver { .. }
             | Event::GpuLeftOut { .. }
+            | Event::Pause { .. }
             | Event::DiskFull
             | Event::DiskHasRoom
             | Event::Stopping { .. }
@@ -380,6 +381,10 @@ mod tests {
                 "left out    cuda:1 (NVIDIA H200) is not used any more (the device failed: x): its trials go on with the other 3\n",
             ),
             (Event::Stopping { why: Stop::NoGpu }, "stopping    stopped: no GPU is left that works; running trials go on\n"),
+            (
+                Event::Pause { seconds: 8.0, failures: 2 },
+                "pausing     nothing is started for 8 s, since the last 2 starts failed\n",
+            ),
             (Event::DiskFull, "disk full   nothing is started until it has room: looked at every 30 s; running trials go on\n"),
             (Event::Stopping { why: Stop::Deadline }, "stopping    stopped by the deadline; running trials save and leave\n"),
             (

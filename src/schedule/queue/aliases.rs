@@ -10,7 +10,12 @@ use crate::schedule::{Conclusion, Event};
 impl Queue {
     /// A trial that is to be recorded as an alias, and the one it is the same as; the same again until
     /// [`Queue::on_alias`] is told.
+    ///
+    /// None while the disk is full, unless nothing is started any more.
     pub fn next_alias(&self) -> Option<(TrialId, TrialId)> {
+        if self.disk.is_full() && self.stop.is_none() {
+            return None;
+        }
         let trial = &self.trials[self.trials.same_as().next()?];
         match &trial.situation {
             Situation::SameAs(source) => Some((trial.candidate.id.clone(), source.clone())),
@@ -24,6 +29,16 @@ impl Queue {
         for i in left {
             self.trials.change(i, |trial| trial.situation = Situation::AT_ONCE);
         }
+    }
+
+    /// The alias could not be recorded, since the disk is full: it is when there is room, or by the next run.
+    pub fn on_alias_without_room(&mut self, id: &TrialId, now: i64) -> Vec<Event> {
+        let Some(i) = self.trials.number(id) else { return Vec::new() };
+        if self.stop.is_some() {
+            self.leave_aliases();
+            return Vec::new();
+        }
+        if self.disk.found_full(i, now) { vec![Event::DiskFull] } else { Vec::new() }
     }
 
     /// The alias was recorded with this outcome; without one it could not be, and the trial is trained.

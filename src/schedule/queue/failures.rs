@@ -1,9 +1,7 @@
 //! What follows when an attempt ends badly.
 
-use std::collections::BTreeSet;
-
 use super::Queue;
-use super::streak::Streak;
+use super::streak::{Ended, Streak};
 use super::trials::{QueuedTrial, Ran, Situation};
 use crate::device::Gpu;
 use crate::plan::TrialId;
@@ -19,18 +17,18 @@ impl Queue {
     pub(super) fn on_failure(&mut self, i: usize, failure: Failure, ran: Ran, took: f64, now: i64) -> Vec<Event> {
         let consequence = failure.cause.consequence();
         let sentence = failure.sentence();
-        if matches!(consequence, Consequence::Final | Consequence::Retry) {
-            self.count_alike(i, &failure);
-        }
+        let alike = match consequence {
+            Consequence::Final | Consequence::Retry => self.count_alike(i, &failure, now),
+            Consequence::MoreMemory | Consequence::WaitForDisk => Vec::new(),
+        };
         let mut events = vec![self.failed_event(i, failure)];
-        let stopping = self.stop_after_same_failures();
         events.extend(match consequence {
             Consequence::Final => self.give_up(i, sentence, took),
             Consequence::Retry => self.try_again(i, sentence, took, now),
             Consequence::MoreMemory => self.on_memory(i, sentence, ran, took, now),
             Consequence::WaitForDisk => self.on_full_disk(i, now),
         });
-        events.extend(stopping);
+        events.extend(alike);
         events
     }
 
@@ -104,6 +102,11 @@ impl Queue {
         if let Some(memory) = self.devices.more_memory(ran.slot) {
             return vec![self.try_on_larger_gpu(i, shape, memory, now)];
         }
+        if ran.room == Room::Alone && self.trials.still_there().len() > 0 {
+            // One that was killed and is still there has kept its memory: this says nothing of what the machine has.
+            self.shapes.ended(shape, i);
+            return vec![self.leave(i, Left::Failed)];
+        }
         let more_only = self.policy.on_gpu || self.policy.on_cluster;
         match self.shapes.killed(shape, i, &id, (ran.room, ran.threads), more_only) {
             next @ (Next::NoneFits | Next::DoesNotFit) => {
@@ -157,7 +160,7 @@ impl Queue {
         cannot_fit.into_iter().map(end).collect()
     }
 
-    fn on_full_disk(&mut self, i: usize, now: i64) -> Vec<Event> {
+    pub(super) fn on_full_disk(&mut self, i: usize, now: i64) -> Vec<Event> {
         self.shapes.ended(self.trials[i].candidate.shape, i);
         let news = self.disk.found_full(i, now);
         if self.stop.is_some() {
@@ -189,30 +192,35 @@ impl Queue {
         events
     }
 
-    pub(super) fn count_alike(&mut self, i: usize, failure: &Failure) {
-        let of = (failure.cause, failure.reason.clone());
-        if self.streak.of.as_ref() != Some(&of) {
-            self.streak = Streak { of: Some(of), shapes: BTreeSet::new() };
+    /// The attempt on trial `i`, which is not concluded yet, failed so; what follows for the others.
+    pub(super) fn count_alike(&mut self, i: usize, failure: &Failure, now: i64) -> Vec<Event> {
+        let since = |i: usize| self.trials[i].running().map_or(now, |running| running.since_utc);
+        if self.trials.running().any(|other| other != i && since(other) > self.streak.last())
+            && failure.cause == Cause::NotStarted
+        {
+            // Another one could be started in between.
+            self.streak = Streak::default();
         }
-        self.streak.shapes.insert(self.trials[i].candidate.shape);
+        let (shape, began) = (self.trials[i].candidate.shape, since(i));
+        let pause = self.streak.count(Ended { failure, shape, began, now });
+        if self.stop.is_some() {
+            return Vec::new();
+        }
+        if let Some(why) = self.streak.stop(failure, self.policy.same_failures) {
+            return self.stop(why);
+        }
+        let Some(failures) = pause else { return Vec::new() };
+        let pause = self.policy.backoff(failures);
+        self.rests_until = now.saturating_add(pause);
+        vec![Event::Pause { seconds: seconds(pause), failures }]
     }
 
     pub(super) fn failed_event(&mut self, i: usize, failure: Failure) -> Event {
-        let first = !std::mem::replace(&mut self.anything_failed, true);
+        // A full disk is nobody's failure, and is not told in full.
+        let first = failure.cause != Cause::Disk && !std::mem::replace(&mut self.anything_failed, true);
         let reason = failure.sentence();
         let Failure { cause, last_lines, .. } = failure;
         Event::Failed { trial: self.trials[i].candidate.id.clone(), cause, reason, last_lines, first }
-    }
-
-    pub(super) fn stop_after_same_failures(&mut self) -> Vec<Event> {
-        let trials = self.streak.shapes.len();
-        match &self.streak.of {
-            Some((_, reason)) if trials >= self.policy.same_failures.max(1) => {
-                let reason = reason.clone();
-                self.stop(Stop::SameFailure { reason, trials })
-            }
-            _ => Vec::new(),
-        }
     }
 
     /// Has a trial started again after the pause that follows so many failures.

@@ -203,7 +203,9 @@ fn what_may_go_by_is_tried_again() {
     for cause in [Cause::Crash, Cause::Device, Cause::Unknown, Cause::Hang, Cause::NotStarted] {
         let mut queue = of_shapes(&[0], Policy { retries: 1, ..Policy::default() });
         start_all(&mut queue, 0);
-        assert_eq!(words(&queue.on_exit(&id(0), failed(cause), 0)), ["failed first", "retrying in 2, 0 left"]);
+        let pause = (cause == Cause::NotStarted).then(|| "pause of 2 after 1".to_owned());
+        let expected = ["failed first", "retrying in 2, 0 left"].map(str::to_owned).into_iter().chain(pause);
+        assert_eq!(words(&queue.on_exit(&id(0), failed(cause), 0)), expected.collect::<Vec<String>>());
     }
 }
 
@@ -218,6 +220,70 @@ fn trials_of_one_shape_are_no_streak() {
 }
 
 #[test]
+fn what_one_event_does_to_all_that_run_is_no_streak() {
+    let mut queue = of_shapes(&[0, 1, 2, 3, 4, 5], Policy { slots: 5, ..Policy::default() });
+    assert_eq!(start_all(&mut queue, 0), [0, 1, 2, 3, 4]);
+    for n in 0..5 {
+        queue.on_exit(&id(n), failed(Cause::Unknown), (10 + n as i64) * SECOND);
+    }
+    assert!(!queue.is_stopping());
+    run_to_the_end(&mut queue, &mut |_, _, _| done(End::Completed));
+    assert_eq!(count(&mut queue), (6, 0, 0, 0));
+    // What fails again each time it is tried does stop it, whatever runs beside it.
+    let mut queue = of_shapes(&[0, 1, 2, 3, 4, 5], Policy { slots: 5, retries: 9, ..Policy::default() });
+    run_to_the_end(&mut queue, &mut |_, _, _| failed(Cause::Unknown));
+    assert!(matches!(queue.finish().1.stopped, Some(Stop::SameFailure { trials: 5, .. })));
+}
+
+#[test]
+fn where_nothing_can_be_started_for_a_while_the_queue_waits_and_no_trial_is_given_up() {
+    let not_started = |n: usize| {
+        let reason = format!("failed to create `trials/{n}`: input/output error");
+        Exit::Failed(Failure { cause: Cause::NotStarted, reason, last_lines: Vec::new() })
+    };
+    for (outage, left) in [(30, 0), (600, 0), (7_200, 40)] {
+        let mut queue = of_shapes(&[0; 40], Policy { slots: 4, ..Policy::default() });
+        let (mut now, mut events) = (0, Vec::new());
+        while !queue.is_over(now) {
+            while let Some(start) = queue.next(now) {
+                let exit = if now < outage * SECOND { not_started(number(&start.trial)) } else { done(End::Completed) };
+                events.extend(queue.on_exit(&start.trial, exit, now));
+            }
+            now += SECOND;
+        }
+        let summary = queue.finish().1;
+        assert_eq!((summary.completed, summary.left), (40 - left, left), "{outage} s: {:?}", words(&events));
+        assert_eq!(matches!(summary.stopped, Some(Stop::CannotStart { .. })), left > 0);
+        assert!(now < 5_000 * SECOND, "after an hour it ends");
+        let pauses: Vec<f64> =
+            events.iter().filter_map(|e| if let Event::Pause { seconds, .. } = e { Some(*seconds) } else { None }).collect();
+        assert_eq!(pauses[..4.min(pauses.len())], [2.0, 8.0, 32.0, 128.0][..4.min(pauses.len())]);
+    }
+    // One whose start alone fails is given up, and does not slow the others more and more.
+    let mut queue = of_shapes(&[0, 1], Policy { slots: 2, ..Policy::default() });
+    let events = run_to_the_end(&mut queue, &mut |n, _, _| if n == 0 { not_started(0) } else { failed(Cause::Crash) });
+    assert_eq!(count(&mut queue), (0, 0, 2, 0), "{:?}", words(&events));
+}
+
+#[test]
+fn beside_a_worker_that_cannot_be_killed_nothing_is_said_of_what_fits() {
+    let mut queue = of_shapes(&[0, 1, 1], Policy { slots: 2, cores: 2, ..Policy::default() });
+    assert_eq!(start_all(&mut queue, 0), [0, 1]);
+    queue.on_still_there(&id(0));
+    assert_eq!(words(&queue.on_exit(&id(1), failed(Cause::Memory), SECOND)), ["failed first", "alone in 2"]);
+    assert_eq!(start_all(&mut queue, 3 * SECOND), [1]);
+    assert_eq!(words(&queue.on_exit(&id(1), failed(Cause::Memory), 4 * SECOND)), ["failed", "left Failed"]);
+    // The worker ends after all: now it is seen what fits.
+    queue.on_exit(&id(0), failed(Cause::Hang), 5 * SECOND);
+    queue.on_exit(&id(0), done(End::Completed), 5 * SECOND);
+    assert_eq!(start_all(&mut queue, 7 * SECOND), [0]);
+    queue.on_exit(&id(0), done(End::Completed), 8 * SECOND);
+    assert_eq!(start_all(&mut queue, 8 * SECOND), [2]);
+    queue.on_exit(&id(2), done(End::Completed), 9 * SECOND);
+    assert_eq!(count(&mut queue), (2, 0, 0, 1));
+}
+
+#[test]
 fn another_cause_with_the_same_words_is_no_streak() {
     let mut queue = of_shapes(&[0, 1, 2, 3, 4, 5], Policy { retries: 0, ..Policy::default() });
     run_to_the_end(&mut queue, &mut |n, _, _| failed(if n % 2 == 0 { Cause::Crash } else { Cause::Device }));
@@ -228,7 +294,7 @@ fn another_cause_with_the_same_words_is_no_streak() {
 fn a_full_disk_is_waited_for_and_costs_no_retry() {
     let mut queue = of_shapes(&[0, 1, 2], Policy { slots: 2, retries: 0, ..Policy::default() });
     assert_eq!(start_all(&mut queue, 0), [0, 1]);
-    assert_eq!(words(&queue.on_exit(&id(0), failed(Cause::Disk), 0)), ["failed first", "disk full"]);
+    assert_eq!(words(&queue.on_exit(&id(0), failed(Cause::Disk), 0)), ["failed", "disk full"]);
     assert_eq!(start_all(&mut queue, SECOND), [0usize; 0]);
     assert_eq!(words(&queue.on_exit(&id(1), failed(Cause::Disk), SECOND)), ["failed"], "told once");
     assert_eq!(queue.disk_to_look_at(29 * SECOND), None);

@@ -13,7 +13,7 @@ impl Queue {
     /// What is to be started now; `None` where no slot is free or nothing may start. The trial counts as running from here on:
     /// where it cannot be started after all, tell [`Queue::on_exit`].
     pub fn next(&mut self, now: i64) -> Option<Start> {
-        if self.stop.is_some() || self.is_late(now) || self.disk.is_full() || self.one_runs_alone() {
+        if self.stop.is_some() || self.is_late(now) || self.disk.is_full() || now < self.rests_until || self.one_runs_alone() {
             return None;
         }
         let taken: BTreeSet<u32> = self.taken();

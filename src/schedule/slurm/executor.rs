@@ -250,6 +250,10 @@ impl Executor for SlurmExecutor<'_> {
         hear_progress(&self.experiment.trial(trial)).filter(|progress| job.is_said_by(progress))
     }
 
+    fn said_last(&mut self, trial: &TrialId) -> Option<i64> {
+        read_progress(&self.experiment.trial(trial)).map(|progress| progress.time_utc)
+    }
+
     fn ask_to_stop(&mut self, trial: &TrialId) {
         self.stops = true;
         if let Some(job) = self.jobs.get_mut(trial) {
