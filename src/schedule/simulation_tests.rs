@@ -111,12 +111,12 @@ struct Level {
     completed: bool,
 }
 
-/// Failures that are alike, one after another: of what, of which shapes, how many, when the first and the last.
+/// Failures that are alike, one after another: of what, of which shapes, by how many events, when the first and the last came.
 #[derive(Debug, Default)]
 struct Alike {
     of: Option<(Cause, &'static str)>,
     shapes: BTreeSet<usize>,
-    failures: u32,
+    events: u32,
     first: i64,
     last: i64,
 }
@@ -587,10 +587,11 @@ impl Night {
         let went_well = self.running().any(|other| self.seen[other].began > self.streak.last);
         if self.streak.of != of || is_start && went_well {
             self.streak = Alike { of, first: now, ..Alike::default() };
-        } else if began < self.streak.last && now - self.streak.last < 60 * SECOND {
-            return;
         }
-        (self.streak.last, self.streak.failures) = (now, self.streak.failures + 1);
+        let streak = &mut self.streak;
+        if streak.events == 0 || began >= streak.last || now - streak.last >= 60 * SECOND {
+            (streak.last, streak.events) = (now, streak.events + 1);
+        }
         self.streak.shapes.insert(shape);
         let trials = self.streak.shapes.len();
         if self.stopped.is_some() {
@@ -600,8 +601,8 @@ impl Night {
         if is_start && now - self.streak.first >= 3600 * SECOND {
             self.stopped = Some(Stop::CannotStart { reason });
         } else if is_start {
-            self.rests_until = now + self.policy.backoff(self.streak.failures);
-        } else if trials >= self.policy.same_failures {
+            self.rests_until = now + self.policy.backoff(self.streak.events);
+        } else if trials.min(self.streak.events as usize) >= self.policy.same_failures {
             self.stopped = Some(Stop::SameFailure { reason, trials });
         }
     }
@@ -677,7 +678,7 @@ impl Night {
                 }
                 Event::Pause { seconds, failures } => {
                     assert_eq!(now + (seconds * 1e6) as i64, self.rests_until, "{event:?}");
-                    assert_eq!(*failures, self.streak.failures);
+                    assert_eq!(*failures, self.streak.events);
                 }
                 Event::DiskFull => assert_eq!(self.disk_waited_from, Some(now)),
                 Event::DiskHasRoom => self.disk_waited_from = None,

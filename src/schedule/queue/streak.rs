@@ -10,15 +10,14 @@ const ONE_EVENT: f64 = 60.0;
 /// Seconds for which it is tried whether trials can be started again.
 const PATIENCE: f64 = 3600.0;
 
-/// Failures one after another for the same reason. Trials of one shape count once: what ails it need not ail others. What an event
-/// does to all trials that run counts once too: those that come after it may go well.
+/// Failures one after another for the same reason: of different shapes, since what ails one shape need not ail others, and by different
+/// events, since what ended all trials that ran at some moment need not end those that come after it.
 #[derive(Debug, Default)]
 pub(super) struct Streak {
     of: Option<(Cause, String)>,
     shapes: BTreeSet<usize>,
-    /// How many failures it has.
-    failures: u32,
-    /// When the first and the last one came, microseconds.
+    events: u32,
+    /// When the first and the last event came, microseconds.
     first: i64,
     last: i64,
 }
@@ -34,7 +33,7 @@ pub(super) struct Ended<'a> {
 }
 
 impl Streak {
-    /// When the last failure came.
+    /// When the last event came.
     pub(super) fn last(&self) -> i64 {
         self.last
     }
@@ -47,12 +46,13 @@ impl Streak {
         let of = (failure.cause, if failure.cause == Cause::NotStarted { String::new() } else { failure.reason.clone() });
         if self.of.as_ref() != Some(&of) {
             *self = Self { of: Some(of), first: now, ..Self::default() };
-        } else if began < self.last && now.saturating_sub(self.last) < micros(ONE_EVENT) {
-            return None;
         }
-        (self.last, self.failures) = (now, self.failures.saturating_add(1));
         self.shapes.insert(shape);
-        (failure.cause == Cause::NotStarted).then_some(self.failures)
+        let is_new = self.events == 0 || began >= self.last || now.saturating_sub(self.last) >= micros(ONE_EVENT);
+        if is_new {
+            (self.last, self.events) = (now, self.events.saturating_add(1));
+        }
+        (failure.cause == Cause::NotStarted).then_some(self.events)
     }
 
     /// Why nothing is to be started any more, where so many shapes failed alike, or nothing could be started for too long.
@@ -62,7 +62,7 @@ impl Streak {
             let is_over = self.last.saturating_sub(self.first) >= micros(PATIENCE);
             return is_over.then(|| Stop::CannotStart { reason: reason() });
         }
-        let trials = self.shapes.len();
-        (trials >= same_failures.max(1)).then(|| Stop::SameFailure { reason: reason(), trials })
+        let (least, trials) = (same_failures.max(1), self.shapes.len());
+        (trials >= least && self.events as usize >= least).then(|| Stop::SameFailure { reason: reason(), trials })
     }
 }
