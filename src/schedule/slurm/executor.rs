@@ -251,7 +251,7 @@ impl Executor for SlurmExecutor<'_> {
     }
 
     fn said_last(&mut self, trial: &TrialId) -> Option<i64> {
-        read_progress(&self.experiment.trial(trial)).map(|progress| progress.time_utc)
+        hear_progress(&self.experiment.trial(trial)).map(|progress| progress.time_utc)
     }
 
     fn ask_to_stop(&mut self, trial: &TrialId) {
