@@ -267,6 +267,7 @@ pub enum Phase {
     /// Scoring a finished trial again.
     Rescoring,
     /// Waiting until the disk has room for what it is to write.
+    #[serde(rename = "waiting")]
     WaitingForRoom,
 }
 

@@ -471,12 +471,13 @@ fn without_a_complete_trial_the_report_says_what_there_is() {
 #[test]
 fn what_failed_last_before_the_run_was_stopped_is_named_with_its_reason() {
     let plan = plan(&[32, 64], &[ClipNorm::Off], &[1, 2]);
-    let left = ended(Status::Interrupted, "memory ran out: the GPU has no room", &[]);
-    let night =
-        night(&plan, &[left, TrialState { reason: None, ..ended(Status::Interrupted, "", &[]) }, waiting(), waiting()], "{}");
+    let reason = "memory ran out: the GPU has no room";
+    let mut left = ended(Status::Interrupted, reason, &[]);
+    left.attempts[0].ended = Some(reason.to_owned().into());
+    let night = night(&plan, &[left, ended(Status::Interrupted, "", &[]), waiting(), waiting()], "{}");
     let failures = files::failures(&night.report());
     let told: Vec<(&str, &str)> = failures.iter().map(|f| (f.status.as_str(), f.reason.as_str())).collect();
-    assert_eq!(told, [("interrupted", "memory ran out: the GPU has no room")]);
+    assert_eq!(told, [("interrupted", reason)]);
 }
 
 #[test]

@@ -83,7 +83,7 @@ refuses!(
 fn a_model_that_fits_no_memory() {
     let scene = Scene::new(&SMALL.replace("width: 16", "width: 2000000"));
     let said = scene.votive(&["plan", "small.yaml"]).exits(2).says("one configuration cannot be trained");
-    said.says("of memory are needed (48000224000000 parameters, windows of 32 tokens), and there are ");
+    said.says("of memory are needed (48,000,224,000,000 parameters, windows of 32 tokens), and there are ");
 }
 
 #[test]

@@ -383,7 +383,7 @@ mod tests {
             (Event::Stopping { why: Stop::NoGpu }, "stopping    stopped: no GPU is left that works; running trials go on\n"),
             (
                 Event::Pause { seconds: 8.0, failures: 2 },
-                "pausing     nothing is started for 8 s, since the last 2 starts failed\n",
+                "pausing     nothing is started for 8.0 s, since the last 2 starts failed\n",
             ),
             (Event::DiskFull, "disk full   nothing is started until it has room: looked at every 30 s; running trials go on\n"),
             (Event::Stopping { why: Stop::Deadline }, "stopping    stopped by the deadline; running trials save and leave\n"),

