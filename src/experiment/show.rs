@@ -63,14 +63,18 @@ pub fn to_yaml(name: &str, description: &str, settings: &Settings, seeds: &[u64]
             let _ = write!(yaml, "{section}:\n{lines}");
         }
     }
+    yaml + &seeds_line(seeds)
+}
+
+/// The line of the seeds, after an empty one; nothing where there are none.
+fn seeds_line(seeds: &[u64]) -> String {
     let counted = seeds.iter().zip(1..).all(|(seed, n)| *seed == n);
     let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
-    let _ = match (counted, seeds.len()) {
-        (_, 0) => Ok(()),
-        (true, n) => writeln!(yaml, "\nseeds: {n}"),
-        (false, _) => writeln!(yaml, "\nseeds: [{}]", list.join(", ")),
-    };
-    yaml
+    match (counted, seeds.len()) {
+        (_, 0) => String::new(),
+        (true, n) => format!("\nseeds: {n}\n"),
+        (false, _) => format!("\nseeds: [{}]\n", list.join(", ")),
+    }
 }
 
 /// Whether a file that it names is named from the experiment file's folder.

@@ -36,6 +36,7 @@ mod policy;
 mod queue;
 mod shapes;
 pub mod slurm;
+mod stop;
 mod tail;
 mod watch;
 
@@ -45,13 +46,14 @@ pub use cause::{Cause, Exit, Failure, HELD_ELSEWHERE, INTERRUPTED, Kill, TAKEN_O
 pub use clock::{Clock, Deadline, Moment, SystemClock};
 pub use devices::{GpuSlots, Needs, gpu_slots};
 pub use drive::{Pace, STOP_AFTER_STEP, STOP_NOW, drive};
-pub use event::{Conclusion, Event, Left, Observer, Overview, Stop, Summary};
+pub use event::{Conclusion, Event, Left, Observer, Overview, Summary};
 pub use executor::{Executor, Finished, MakeAlias, Prepare, Work};
 pub use local::{LocalExecutor, LocalSettings, this_program};
 pub use lookout::{Patience, Silence, longest};
 pub use memory::Memory;
 pub use policy::{Lighter, Policy};
 pub use queue::Queue;
+pub use stop::Stop;
 pub use watch::{leave_with_runner, watch_runner};
 
 #[cfg(test)]
