@@ -196,7 +196,8 @@ pub fn remove_folder(path: &Path) -> Result<()> {
     check(path)?;
     let gone = temporary(path).with_extension("gone");
     match fs::rename(path, &gone) {
-        Ok(()) => fs::remove_dir_all(&gone).map_err(|e| Error::io("remove", path, e)),
+        // Once more, where something came in between: who goes on after an error never comes back to this name.
+        Ok(()) => fs::remove_dir_all(&gone).or_else(|_| fs::remove_dir_all(&gone)).map_err(|e| Error::io("remove", path, e)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(Error::io("remove", path, e)),
     }

@@ -436,8 +436,11 @@ struct Naive {
     stopped: bool,
     failed: Vec<usize>,
     last_reason: String,
-    /// Shapes that failed for that reason.
+    /// Shapes that failed for that reason, and the times of the events that they failed by.
     alike: Vec<usize>,
+    events: Vec<i64>,
+    /// When each was started last.
+    began: Vec<i64>,
 }
 
 impl Naive {
@@ -448,7 +451,7 @@ impl Naive {
             .filter(|(_, c)| matches!(c.standing, Standing::Waiting | Standing::Interrupted))
             .map(|(i, c)| (i, i64::MIN, u8::from(c.standing != Standing::Interrupted)))
             .collect();
-        let failures = vec![0; candidates.len()];
+        let (failures, began) = (vec![0; candidates.len()], vec![0; candidates.len()]);
         Self {
             candidates,
             policy,
@@ -459,6 +462,8 @@ impl Naive {
             failed: Vec::new(),
             last_reason: String::new(),
             alike: Vec::new(),
+            events: Vec::new(),
+            began,
         }
     }
 
@@ -506,6 +511,7 @@ impl Naive {
         let (i, _) = best?;
         self.queued.retain(|q| q.0 != i);
         self.running.push(i);
+        self.began[i] = now;
         Some(i)
     }
 
@@ -515,6 +521,7 @@ impl Naive {
         match exit {
             Exit::Done(_) => {
                 self.alike.clear();
+                self.events.clear();
                 self.last_reason.clear();
             }
             Exit::HeldElsewhere | Exit::TakenOver => {}
@@ -523,12 +530,17 @@ impl Naive {
             Exit::Failed(failure) => {
                 if failure.reason != self.last_reason {
                     self.alike.clear();
+                    self.events.clear();
                     self.last_reason = failure.reason.clone();
                 }
                 let shape = self.candidates[i].shape;
                 self.alike.retain(|a| *a != shape);
                 self.alike.push(shape);
-                self.stopped |= self.alike.len() >= self.policy.same_failures;
+                // What ran already when the last event came, and failed soon after it, failed by it.
+                if self.events.last().is_none_or(|last| self.began[i] >= *last || now >= last + 60 * SECOND) {
+                    self.events.push(now);
+                }
+                self.stopped |= self.alike.len().min(self.events.len()) >= self.policy.same_failures;
                 self.failed.push(i);
                 again = Some(2);
             }
