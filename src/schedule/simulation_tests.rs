@@ -67,6 +67,16 @@ enum Fault {
     TakenForResult,
     /// The queue is told of another kind of GPU than there is.
     KindForgotten,
+    /// The queue has a slot more than there are.
+    SlotTooMany,
+    /// The queue tries each trial once more than the rules say.
+    TryTooMany,
+    /// The queue's pauses are too short.
+    TriedTooSoon,
+    /// The queue goes on whatever fails alike.
+    StreakForgotten,
+    /// The queue knows of no deadline.
+    DeadlineForgotten,
 }
 
 #[derive(Debug)]
@@ -253,8 +263,14 @@ impl Night {
             standing: job.standing,
         };
         let mut policy = self.policy.clone();
-        if self.fault == Some(Fault::KindForgotten) {
-            policy.gpus.iter_mut().for_each(|one| one.gpu.name = "X1".to_owned());
+        match self.fault {
+            Some(Fault::KindForgotten) => policy.gpus.iter_mut().for_each(|one| one.gpu.name = "X1".to_owned()),
+            Some(Fault::SlotTooMany) => policy.slots += 1,
+            Some(Fault::TryTooMany) => policy.retries += 1,
+            Some(Fault::TriedTooSoon) => policy.backoff_seconds = 0.5,
+            Some(Fault::StreakForgotten) => policy.same_failures = usize::MAX,
+            Some(Fault::DeadlineForgotten) => policy.until_utc = None,
+            _ => {}
         }
         Queue::new(self.jobs.iter().enumerate().map(candidate).collect(), policy)
     }
@@ -870,6 +886,11 @@ fn mistakes_that_are_made_on_purpose_are_found() {
         Fault::LossForgotten,
         Fault::TakenForResult,
         Fault::KindForgotten,
+        Fault::SlotTooMany,
+        Fault::TryTooMany,
+        Fault::TriedTooSoon,
+        Fault::StreakForgotten,
+        Fault::DeadlineForgotten,
     ] {
         let goes_wrong = |number| {
             let night = Night { fault: Some(fault), ..Night::of(number) };
