@@ -187,7 +187,7 @@ pub fn save(
     let bytes = room(config, tokenizer);
     // One that cannot be finished would take from others what room there is.
     if !durable::has_room(checkpoints, bytes) {
-        let message = format!("the disk has no room for {}, which takes {}", target.display(), words::bytes(bytes));
+        let message = format!("there is no room for {}, which takes {}", target.display(), words::bytes(bytes));
         return Err(Error::new(Kind::DiskFull, message));
     }
     let parameters = config.parameters();

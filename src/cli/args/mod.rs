@@ -22,7 +22,7 @@ Exit codes:
     2  the command line or the experiment file is wrong
     3  some trials failed, diverged or did not fit
     4  nothing to report
-    5  trials are left: deadline, full disk, no slot or GPU left, or another worker has them
+    5  trials are left: deadline, full disk, nothing can start, or another worker has them
    75  another runner holds this experiment
   130, 143  interrupted by Ctrl-C or SIGTERM; the same command goes on where it stopped
 
